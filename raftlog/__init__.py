@@ -1,0 +1,1 @@
+"""raftlog: a replicated log."""

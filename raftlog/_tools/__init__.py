@@ -1,0 +1,1 @@
+"""Generators and checks for developers; nothing in the product imports this package."""

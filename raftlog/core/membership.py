@@ -1,0 +1,129 @@
+"""Membership: who the members are, and what each may do. Values only; changes are made elsewhere.
+
+A member has two axes: it votes or not, and it has a state machine or not. Voter with machine =
+promotable; voter without = witness; non-voter = learner. A joint membership (§4.3) also has
+`outgoing`, the voters of the membership being left; `learners_next` are voters of `outgoing` that
+become learners when it is left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+
+from raftlog.errors import InvalidInput
+from raftlog.types import NodeId
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One member as the log records it.
+
+    `instance_id` names the data directory; "" until a leader has seen the member once and recorded
+    it. `address` is the advertised HOST:PORT, resolved anew on each reconnect, never an identity.
+    """
+
+    node_id: NodeId
+    address: str
+    has_machine: bool = True
+    region: str = ""
+    instance_id: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """A membership entry's content.
+
+    Invariant: `voters`, `outgoing` and `learners` name members only; a learner is in neither voter
+    set; `learners_next` is a subset of `outgoing`. `outgoing` is empty unless the membership is
+    joint.
+    """
+
+    members: tuple[Member, ...]
+    voters: frozenset[NodeId]
+    outgoing: frozenset[NodeId] = frozenset()
+    learners: frozenset[NodeId] = frozenset()
+    learners_next: frozenset[NodeId] = frozenset()
+
+    def __post_init__(self) -> None:
+        ids = [member.node_id for member in self.members]
+        named = self.voters | self.outgoing | self.learners
+        if len(set(ids)) != len(ids) or not named <= set(ids):
+            raise InvalidInput(f"membership names {sorted(named)} but lists {sorted(ids)}")
+        if self.learners & (self.voters | self.outgoing) or not self.learners_next <= self.outgoing:
+            raise InvalidInput("a member is both voter and learner")
+
+    @classmethod
+    def of_voters(cls, members: Iterable[Member]) -> Membership:
+        """Return the simple membership in which every one of `members` votes."""
+        ordered = tuple(sorted(members, key=lambda member: member.node_id))
+        return cls(members=ordered, voters=frozenset(member.node_id for member in ordered))
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether two majorities are needed."""
+        return bool(self.outgoing)
+
+    @property
+    def node_ids(self) -> tuple[NodeId, ...]:
+        """Return all members' ids, sorted."""
+        return tuple(sorted(member.node_id for member in self.members))
+
+    @property
+    def witnesses(self) -> frozenset[NodeId]:
+        """Return the voters without a state machine."""
+        return frozenset(m.node_id for m in self.members if not m.has_machine) & self.all_voters
+
+    @property
+    def all_voters(self) -> frozenset[NodeId]:
+        """Return everyone whose vote may matter, in either half of a joint membership."""
+        return self.voters | self.outgoing
+
+    def member(self, node_id: NodeId) -> Member | None:
+        """Return the member of that id, or None."""
+        return next((m for m in self.members if m.node_id == node_id), None)
+
+    def is_voter(self, node_id: NodeId) -> bool:
+        """Whether `node_id` votes in either half."""
+        return node_id in self.voters or node_id in self.outgoing
+
+    def kind(self, node_id: NodeId) -> str:
+        """Return voter, witness or learner, the word operators see."""
+        if not self.is_voter(node_id):
+            return "learner"
+        return "witness" if node_id in self.witnesses else "voter"
+
+    def encode(self) -> bytes:
+        """Return the one canonical encoding: sorted JSON, readable in any dump."""
+        return json.dumps(
+            {
+                "members": [
+                    dataclasses.asdict(m) for m in sorted(self.members, key=lambda m: m.node_id)
+                ],
+                "voters": sorted(self.voters),
+                "outgoing": sorted(self.outgoing),
+                "learners": sorted(self.learners),
+                "learners_next": sorted(self.learners_next),
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Membership:
+        """Return the membership encoded in `data`.
+
+        Raises `InvalidInput` where it does not parse.
+        """
+        try:
+            fields = json.loads(data)
+            return cls(
+                members=tuple(Member(**member) for member in fields["members"]),
+                voters=frozenset(fields["voters"]),
+                outgoing=frozenset(fields["outgoing"]),
+                learners=frozenset(fields["learners"]),
+                learners_next=frozenset(fields["learners_next"]),
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidInput(f"membership does not parse: {error}") from None

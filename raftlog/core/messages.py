@@ -1,0 +1,160 @@
+"""What nodes say to one another: one frozen dataclass per RPC and per response.
+
+A message does not name its sender or receiver; the transport knows both from the handshake, and
+hands them to `Raft.step` and `Ready`. Every message carries its sender's term, so the common term
+rule (§3.3) is applied once, before dispatch. Snapshot bytes travel on a stream of their own; what
+reaches the core is `InstallSnapshot`, once all chunks are staged and verified.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from raftlog.core.entries import Boundary, Entry
+from raftlog.types import Index, Position, Term
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PreVoteRequest:
+    """Would you vote for me in `term`? Changes nothing on either side (§9.6)."""
+
+    term: Term
+    last: Position
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PreVoteResponse:
+    """The asked term if granted, else the responder's own, so newer terms are taught (S8)."""
+
+    term: Term
+    granted: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VoteRequest:
+    """RequestVote (§3.4). `transfer`.
+
+    A TimeoutNow asked for it, so leader stickiness does not apply.
+    """
+
+    term: Term
+    last: Position
+    transfer: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VoteResponse:
+    """Leaves only once the vote is durable."""
+
+    term: Term
+    granted: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AppendRequest:
+    """AppendEntries (§3.5), on the bulk channel.
+
+    `previous_checksum` makes log matching a comparison.
+    """
+
+    term: Term
+    previous: Position
+    previous_checksum: int
+    entries: tuple[Entry, ...]
+    commit_index: Index
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AppendResponse:
+    """The answer to one AppendRequest, sent once what it acks is durable.
+
+    On success `match_index` is previous.index + len(entries) of that request, never the follower's
+    own last index (S16). On rejection it is the request's previous.index, and `hint` is the
+    follower's best guess at the last position the two logs may share (§3.5, the conflict-term
+    optimisation).
+    """
+
+    term: Term
+    success: bool
+    match_index: Index
+    hint: Position | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatRequest:
+    """Keeps leadership, on the control channel.
+
+    `commit_index` is capped by what the follower has matched. `context` is the newest read round
+    the leader wants confirmed, unique to its round (S26). `last_index` lets a damaged member know
+    how far it must be repaired. `lease_seconds`: for how long the leader asks the voter to withhold
+    its vote (0 = none).
+    """
+
+    term: Term
+    commit_index: Index
+    context: int
+    last_index: Index
+    lease_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatResponse:
+    """Echoes the round it confirms."""
+
+    term: Term
+    context: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutNow:
+    """Campaign at once: the leader hands over (§3.10)."""
+
+    term: Term
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReadIndexRequest:
+    """A follower asks the leader for an index that is safe to read at (§6.4)."""
+
+    term: Term
+    context: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReadIndexResponse:
+    """`index` is None when the responder cannot confirm that it leads."""
+
+    term: Term
+    context: int
+    index: Index | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InstallSnapshot:
+    """A whole snapshot from the leader of `term`, staged and verified on local disk (§5).
+
+    `snapshot_id` names the staged file for the storage; the core only passes it on.
+    """
+
+    term: Term
+    boundary: Boundary
+    snapshot_id: str
+
+
+Message = (
+    PreVoteRequest
+    | PreVoteResponse
+    | VoteRequest
+    | VoteResponse
+    | AppendRequest
+    | AppendResponse
+    | HeartbeatRequest
+    | HeartbeatResponse
+    | TimeoutNow
+    | ReadIndexRequest
+    | ReadIndexResponse
+    | InstallSnapshot
+)
+
+BULK_MESSAGES: tuple[type, ...] = (AppendRequest, AppendResponse)
+"""These go on the bulk channel; everything else is small and must overtake it."""

@@ -1,0 +1,83 @@
+"""The words every layer shares: ids, positions, sequences, column types.
+
+Nothing here knows about Raft's rules, disks or networks. `Text`, `Int64` and their kin describe how
+a state machine's rows look to MySQL (``StateMachine.tables``); they carry no behaviour.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import NewType
+
+NodeId = NewType("NodeId", str)
+Term = NewType("Term", int)
+Index = NewType("Index", int)
+Sequence = NewType("Sequence", int)
+
+NODE_ID_BYTES_MAX = 64
+STREAM_NAME_BYTES_MAX = 200
+
+GTID_DOMAIN = 0
+GTID_SERVER_ID = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Orders logs: a later term wins, then a longer log (§3.6.1)."""
+
+    term: Term
+    index: Index
+
+
+ZERO = Position(Term(0), Index(0))
+
+
+def native_gtid(sequence: int) -> str:
+    """Return the MariaDB GTID of a transaction that raftlog itself numbered.
+
+    Domain and server id are constants of the cluster, never the leader's, so that every member
+    names a transaction the same way.
+    """
+    return f"{GTID_DOMAIN}-{GTID_SERVER_ID}-{sequence}"
+
+
+class Role(enum.Enum):
+    """What a node is doing now."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre_candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class Consistency(enum.Enum):
+    """How fresh a read must be.
+
+    LINEARIZABLE: ReadIndex, never relies on a clock. LEASE: the leader answers alone while its
+    lease holds (falls back to ReadIndex when leases are off). FOLLOWER: the member asked serves it
+    after asking the leader for a read index. STALE: what the member asked has applied, at once,
+    without a quorum.
+    """
+
+    LINEARIZABLE = "linearizable"
+    LEASE = "lease"
+    FOLLOWER = "follower"
+    STALE = "stale"
+
+
+class ColumnType(enum.Enum):
+    """The type of one column of a state machine's table, as MySQL will show it."""
+
+    TEXT = "text"
+    BLOB = "blob"
+    INT64 = "int64"
+    FLOAT64 = "float64"
+    BOOLEAN = "boolean"
+
+
+Text = ColumnType.TEXT
+Blob = ColumnType.BLOB
+Int64 = ColumnType.INT64
+Float64 = ColumnType.FLOAT64
+Boolean = ColumnType.BOOLEAN

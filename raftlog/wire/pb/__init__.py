@@ -1,0 +1,1 @@
+"""Generated from proto/ by raftlog._tools.genproto; do not edit."""

@@ -1,0 +1,44 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Consistency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LINEARIZABLE: _ClassVar[Consistency]
+    LEASE: _ClassVar[Consistency]
+    FOLLOWER: _ClassVar[Consistency]
+    STALE: _ClassVar[Consistency]
+LINEARIZABLE: Consistency
+LEASE: Consistency
+FOLLOWER: Consistency
+STALE: Consistency
+
+class Error(_message.Message):
+    __slots__ = ("code", "message", "definite", "leader")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DEFINITE_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    definite: bool
+    leader: LeaderHint
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., definite: _Optional[bool] = ..., leader: _Optional[_Union[LeaderHint, _Mapping]] = ...) -> None: ...
+
+class LeaderHint(_message.Message):
+    __slots__ = ("node_id", "address", "term")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    address: str
+    term: int
+    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., term: _Optional[int] = ...) -> None: ...
+
+class Empty(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
