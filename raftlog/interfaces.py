@@ -67,13 +67,14 @@ class Recovered:
 
     `damaged`: a record failed verification now or the mark of an earlier failure is still set; the
     log then ends before the first bad record, and the member must not vote (decision 8).
-    `applied_index` is that of the durable STATE, SESSION and CHANGE tables; it may be above the
+    `applied` is where the durable STATE, SESSION and CHANGE tables stand (before any: the
+    directory's first boundary); it may be above the
     verified log of a damaged member.
     """
 
     hard_state: HardState
     boundary: Boundary
-    applied_index: Index
+    applied: Boundary
     damaged: bool = False
     damage: str = ""
 
