@@ -1,0 +1,260 @@
+"""Every setting of a node: its key, default, meaning, and what values are legal.
+
+The dataclasses are the single list: TOML keys, `RAFTLOG_*` variables, `--set key=value` and the
+table in the documentation all come from them. A key is written dotted, section first, as in
+``raft.heartbeat_seconds``; its variable is ``RAFTLOG_RAFT_HEARTBEAT_SECONDS``. Times are kept in
+seconds and sizes in bytes; `values` says how people may write them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from raftlog.config import values
+from raftlog.errors import ConfigInvalid
+
+T = TypeVar("T")
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+DAY_SECONDS = 86_400.0
+ENVIRONMENT_PREFIX = "RAFTLOG_"
+
+
+def _setting(
+    default: T,
+    doc: str,
+    *,
+    parse: Callable[[object], T],
+    at_least: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> T:
+    """Return a dataclass field that carries its own documentation and parser."""
+    metadata = {"doc": doc, "parse": parse, "at_least": at_least, "choices": choices}
+    made: T = dataclasses.field(default=default, metadata=metadata)
+    return made
+
+
+def _seconds(default: float, doc: str, at_least: float | None = None) -> float:
+    return _setting(default, doc, parse=values.parse_duration, at_least=at_least)
+
+
+def _bytes(default: int, doc: str, at_least: int = 1) -> int:
+    return _setting(default, doc, parse=values.parse_size, at_least=at_least)
+
+
+def _count(default: int, doc: str, at_least: int = 1) -> int:
+    return _setting(default, doc, parse=values.parse_count, at_least=at_least)
+
+
+def _text(default: str, doc: str, *choices: str) -> str:
+    return _setting(default, doc, parse=values.parse_text, choices=choices)
+
+
+def _address(default: str, doc: str) -> str:
+    return _setting(default, doc, parse=values.parse_address)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RaftSection:
+    """Timing and windows of the consensus core."""
+
+    heartbeat_seconds: float = _seconds(0.1, "how often a leader speaks to each follower", 0.001)
+    election_timeout_seconds: float = _seconds(
+        0.5, "silence before a follower campaigns; drawn anew from 1x to 2x each time", 0.002
+    )
+    lost_leader_delay_seconds: float = _seconds(
+        0.01, "delay, times the member's rank, before a pre-vote when the leader's streams reset"
+    )
+    lost_leader_retries: int = _count(3, "pre-votes tried at once after that", at_least=0)
+    append_bytes_max: int = _bytes(MIB, "most payload bytes in one message to a follower")
+    inflight_bytes_max: int = _bytes(8 * MIB, "most unacknowledged bytes to one follower")
+    inflight_count_max: int = _count(256, "most unacknowledged messages to one follower")
+    unpersisted_bytes_max: int = _bytes(
+        64 * MIB, "refuse proposals while more than this waits for a disk or for commit"
+    )
+    lease_seconds: float = _seconds(0.0, "leader lease asked for with each heartbeat; 0 turns off")
+    clock_drift_max: float = _setting(
+        0.05,
+        "declared bound on how much faster one clock may run than another",
+        parse=values.parse_fraction,
+    )
+    transfer_timeout_seconds: float = _seconds(1.0, "give up a leadership transfer after", 0.01)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSection:
+    """Bounds on what clients may send and hold."""
+
+    transaction_bytes_max: int = _bytes(16 * MIB, "largest transaction")
+    group_bytes_max: int = _bytes(4 * MIB, "largest group of more than one transaction")
+    session_groups_max: int = _count(64, "groups in flight per session")
+    session_expiry_seconds: float = _seconds(3600.0, "an idle session expires after", 1)
+    inbox_groups_max: int = _count(10_000, "groups waiting in the node before it says overloaded")
+    subscriber_bytes_max: int = _bytes(4 * MIB, "buffer of one tail, watch or dump", 64 * KIB)
+    connections_max: int = _count(4096, "gRPC streams a node serves at once")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSection:
+    """What is kept of the log, on disk and in memory."""
+
+    log_bytes_max: int = _bytes(10 * GIB, "purge the log's head beyond this size", MIB)
+    log_seconds_max: float = _seconds(7 * DAY_SECONDS, "purge entries older than this", 1)
+    snapshot_log_bytes: int = _bytes(GIB, "take a snapshot after this much log", 64 * KIB)
+    cache_bytes_max: int = _bytes(64 * MIB, "newest entries kept in memory", MIB)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSection:
+    """When a disk is too full to go on."""
+
+    free_bytes_min: int = _bytes(GIB, "step down and refuse appends below this much free", 0)
+    free_fraction_min: float = _setting(
+        0.05, "the same, as a fraction of the file system", parse=values.parse_fraction
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSection:
+    """Certificates; with all three, peers and clients must show one signed by the same CA."""
+
+    cacert: str = _text("", "file of the certificate authority")
+    cert: str = _text("", "file of this node's certificate")
+    key: str = _text("", "file of its private key")
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether all three files are named."""
+        return bool(self.cacert and self.cert and self.key)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LoggingSection:
+    """What the node writes about itself, to standard error."""
+
+    level: str = _text("info", "least severity written", "debug", "info", "warning", "error")
+    format: str = _text("auto", "auto: console on a terminal, else json", "auto", "json", "console")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one node. Times are seconds and sizes bytes."""
+
+    node_id: str = _setting("", "this member's id", parse=values.parse_node_id)
+    data_dir: str = _text("", "directory that holds the log and the machine's state")
+    listen: str = _address("127.0.0.1:7101", "gRPC address to bind, for peers and clients")
+    advertise: str = _address("", "address that peers and clients reach it by; default: listen")
+    bootstrap_token: str = _text("", "secret shared by the first members; names the cluster")
+    initial_cluster: tuple[tuple[str, str], ...] = _setting(
+        (), "the first members, n1=H:P,n2=H:P; ignored once they exist", parse=values.parse_members
+    )
+    join: str = _address("", "address of a running cluster to join")
+    machine: str = _text("kv", "state machine: kv, log, an entry point's name, or module:Class")
+    http: str = _address("127.0.0.1:7201", "address of /livez, /readyz, /metrics; empty: none")
+    mysql: str = _address("", "address of the MySQL port; empty: none")
+    insecure: bool = _setting(
+        False,
+        "allow a non-loopback address without TLS",
+        parse=values.parse_boolean,
+    )
+    raft: RaftSection = RaftSection()
+    limits: LimitsSection = LimitsSection()
+    retention: RetentionSection = RetentionSection()
+    disk: DiskSection = DiskSection()
+    tls: TlsSection = TlsSection()
+    logging: LoggingSection = LoggingSection()
+
+    @property
+    def advertised(self) -> str:
+        """Return the address that others reach this node by."""
+        return self.advertise or self.listen
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One key of the schema, as `load` and `raftlog config check` see it."""
+
+    key: str
+    default: object
+    doc: str
+    parse: Callable[[object], object]
+    at_least: float | None
+    choices: tuple[str, ...]
+
+    @property
+    def variable(self) -> str:
+        """Return the name of its environment variable."""
+        return ENVIRONMENT_PREFIX + self.key.replace(".", "_").upper()
+
+    def checked(self, raw: object) -> object:
+        """Return `raw` parsed and in range, or raise `ValueError` that says what is expected."""
+        value = self.parse(raw)
+        if self.choices and value not in self.choices:
+            raise ValueError(f"expected one of {', '.join(self.choices)}")
+        if self.at_least is not None and isinstance(value, int | float) and value < self.at_least:
+            raise ValueError(f"expected at least {self.at_least:g}")
+        return value
+
+
+def _walk(section: type, prefix: str) -> Iterator[Setting]:
+    for field in dataclasses.fields(section):
+        if dataclasses.is_dataclass(field.default):
+            yield from _walk(type(field.default), f"{prefix}{field.name}.")
+            continue
+        yield Setting(
+            key=prefix + field.name,
+            default=field.default,
+            doc=field.metadata["doc"],
+            parse=field.metadata["parse"],
+            at_least=field.metadata["at_least"],
+            choices=field.metadata["choices"],
+        )
+
+
+SETTINGS: dict[str, Setting] = {setting.key: setting for setting in _walk(Settings, "")}
+SECTIONS: dict[str, type] = {
+    field.name: type(field.default)
+    for field in dataclasses.fields(Settings)
+    if dataclasses.is_dataclass(field.default)
+}
+
+
+def effective(settings: Settings) -> dict[str, object]:
+    """Return every key with its value, in the schema's order."""
+    found: dict[str, object] = {}
+    for key in SETTINGS:
+        value: object = settings
+        for part in key.split("."):
+            value = getattr(value, part)
+        found[key] = value
+    return found
+
+
+def check(settings: Settings) -> Settings:
+    """Return `settings` if its values agree with one another.
+
+    Raises:
+        ConfigInvalid: they do not; the message names the keys.
+    """
+    raft, limits, tls = settings.raft, settings.limits, settings.tls
+    if raft.election_timeout_seconds < 2 * raft.heartbeat_seconds:
+        raise ConfigInvalid(
+            f"raft.election_timeout_seconds ({raft.election_timeout_seconds:g}) must be at least "
+            f"twice raft.heartbeat_seconds ({raft.heartbeat_seconds:g})"
+        )
+    if raft.lease_seconds > raft.election_timeout_seconds:
+        raise ConfigInvalid(
+            f"raft.lease_seconds ({raft.lease_seconds:g}) must not be above "
+            f"raft.election_timeout_seconds ({raft.election_timeout_seconds:g})"
+        )
+    if limits.session_groups_max > limits.inbox_groups_max:
+        raise ConfigInvalid("limits.session_groups_max must not be above limits.inbox_groups_max")
+    if any((tls.cacert, tls.cert, tls.key)) and not tls.is_configured:
+        raise ConfigInvalid("tls needs all three of tls.cacert, tls.cert and tls.key")
+    members = dict(settings.initial_cluster)
+    if members and settings.node_id and settings.node_id not in members:
+        raise ConfigInvalid(
+            f"node_id {settings.node_id!r} is not in initial_cluster ({', '.join(members)})"
+        )
+    return settings
