@@ -184,6 +184,17 @@ def parse(data: bytes, *, transaction_bytes_max: int | None = None) -> Group:
     return Group(data, count, session, number, lowest, table, lengths, tags, payload_offset)
 
 
+def peek(data: bytes) -> tuple[int, int, int]:
+    """Return (count, session, number) as the header claims them, zeros where it is too short.
+
+    Nothing is checked: it is for correlating an answer with a group that may be refused.
+    """
+    if len(data) < HEADER_BYTES:
+        return 0, 0, 0
+    _, _, _, count, session, number, _ = _HEADER.unpack_from(data)
+    return count, session, number
+
+
 def _parse_tags(data: bytes, tag_count: int) -> tuple[tuple[Tag, ...], int]:
     if tag_count < 1:
         raise InvalidGroup("group has no tag")

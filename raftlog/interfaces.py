@@ -621,6 +621,22 @@ class ChangeBatch:
     position: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LogInfo:
+    """Where this member's log stands. `writes_open`: it leads and takes writes."""
+
+    first_sequence: int
+    last_sequence: int
+    first_index: Index
+    commit_index: Index
+    applied_index: Index
+    last_index: Index
+    snapshot_index: Index
+    log_bytes: int
+    disk_bytes: int
+    writes_open: bool
+
+
 class NodePort(Protocol):
     """The node as the gRPC services, the HTTP endpoints and in-process users see it. Loop-bound."""
 
@@ -682,6 +698,10 @@ class NodePort(Protocol):
         """Return what this node knows of the cluster, without asking anyone."""
         ...
 
+    def info(self) -> LogInfo:
+        """Return where this member's log stands; cheap, asks no one."""
+        ...
+
     async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
         """Hand leadership to `target` and return the new leader.
 
@@ -704,6 +724,6 @@ class NodePort(Protocol):
 class Authenticator(Protocol):
     """Decides what a connection may do from what TLS proved about it."""
 
-    def is_peer(self, identity_names: Iterable[bytes]) -> bool:
-        """Whether a certificate with these names may speak as a member."""
+    def is_peer(self, identity_names: Iterable[bytes], node_id: NodeId) -> bool:
+        """Whether a certificate with these names may speak as the member `node_id`."""
         ...
