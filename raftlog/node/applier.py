@@ -1,0 +1,508 @@
+"""The apply loop: committed entries, in order, to the session table and the state machine.
+
+An entry's effects gather in the overlay and reach the disk in a later round than the entry itself
+(decision 10); the durable applied index may lag, and what lies above it is applied again after a
+restart. A write is answered when it is applied. Inline machines are applied on the event loop in
+bounded slices; all others on one thread, so that a slow machine stalls neither appends nor votes.
+
+An exception of the machine other than a rejection halts apply on this member: nothing is skipped,
+the entry's effects are dropped, and the node goes on storing and voting (decision 21).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from typing import NoReturn, Protocol
+
+import msgpack
+
+from raftlog import groups
+from raftlog.core.entries import Boundary, Entry, EntryKind
+from raftlog.core.membership import Membership
+from raftlog.core.ready import Install
+from raftlog.errors import Rejected, StorageCorrupt, invariant
+from raftlog.groups import Group, TransactionKind
+from raftlog.interfaces import (
+    Clock,
+    GroupReceipt,
+    Observer,
+    Result,
+    Row,
+    StateMachine,
+    Storage,
+    Table,
+)
+from raftlog.node.group_commit import Flush
+from raftlog.node.overlay import Overlay, StateView, paged_range
+from raftlog.node.sessions import SessionChange, SessionTable, decode_change
+from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
+from raftlog.types import Index, Term
+
+_ABSENT: Mapping[bytes, bytes | None] = {}
+_DONE = Result()
+STATE_KEY_BYTES_MAX = 480
+
+
+class CommittedLog(Protocol):
+    """Where committed entries are read from: the core's log, its unstable tail included."""
+
+    def entries(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
+        """Return entries low..high, at least one, cut before the sizes pass `bytes_max`."""
+        ...
+
+
+class MachineFault(Exception):
+    """The machine raised something other than a rejection."""
+
+
+class ApplyState:
+    """`interfaces.State` and `ApplyContext` for one batch; a rejected command leaves no trace."""
+
+    def __init__(self, overlay: Overlay, machine: StateMachine) -> None:
+        self._overlay = overlay
+        self._columns = {table: tuple(columns) for table, columns in type(machine).tables.items()}
+        self._batch: dict[bytes, bytes | None] = {}
+        self._command: dict[bytes, bytes | None] = {}
+        self._changes: list[tuple[int, str, list[object] | None, list[object] | None]] = []
+        self._change_mark = 0
+        self.sequence = 0
+        self.timestamp = 0
+
+    @property
+    def state(self) -> ApplyState:
+        """The machine's map; this object is both."""
+        return self
+
+    @property
+    def rows(self) -> RowRecorder:
+        """The recorder of row changes."""
+        return RowRecorder(self._columns, self._changes, self.sequence)
+
+    def reject(self, why: str) -> NoReturn:
+        """Refuse the command."""
+        raise Rejected(why)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key` as this command sees it."""
+        command = self._command
+        if key in command:
+            return command[key]
+        return self._overlay.get(Table.STATE, key, self._batch)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set `key`; part of the command's effect."""
+        if not 1 <= len(key) <= STATE_KEY_BYTES_MAX:
+            raise ValueError(f"a state key has 1 to {STATE_KEY_BYTES_MAX} bytes, not {len(key)}")
+        self._command[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove `key`; part of the command's effect."""
+        self._command[key] = None
+
+    def range(
+        self,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs in key order as this command sees them."""
+        return paged_range(
+            self._overlay,
+            (start, end),
+            limit=limit,
+            reverse=reverse,
+            tops=(self._batch, self._command),
+        )
+
+    def accept(self) -> None:
+        """Keep the command's effects."""
+        if self._command:
+            self._batch.update(self._command)
+            self._command.clear()
+        self._change_mark = len(self._changes)
+
+    def discard(self) -> None:
+        """Drop the command's effects."""
+        self._command.clear()
+        del self._changes[self._change_mark :]
+
+    def take_changes(self) -> bytes | None:
+        """Return the CHANGE record of the entry just applied, or None if it changed no row."""
+        if not self._changes:
+            return None
+        record = bytes(msgpack.packb(self._changes))
+        self._changes.clear()
+        self._change_mark = 0
+        return record
+
+    def take_writes(self) -> dict[bytes, bytes | None]:
+        """Return the batch's effects on the map."""
+        writes, self._batch = self._batch, {}
+        return writes
+
+
+class RowRecorder:
+    """`interfaces.Rows` for one command."""
+
+    __slots__ = ("_changes", "_columns", "_sequence")
+
+    def __init__(
+        self,
+        columns: Mapping[str, tuple[str, ...]],
+        changes: list[tuple[int, str, list[object] | None, list[object] | None]],
+        sequence: int,
+    ) -> None:
+        self._columns = columns
+        self._changes = changes
+        self._sequence = sequence
+
+    def insert(self, table: str, row: Row) -> None:
+        """Record a new row."""
+        self._changes.append((self._sequence, table, None, self._image(table, row)))
+
+    def update(self, table: str, before: Row, after: Row) -> None:
+        """Record a changed row, with both images."""
+        self._changes.append(
+            (self._sequence, table, self._image(table, before), self._image(table, after))
+        )
+
+    def delete(self, table: str, row: Row) -> None:
+        """Record a removed row."""
+        self._changes.append((self._sequence, table, self._image(table, row), None))
+
+    def _image(self, table: str, row: Row) -> list[object]:
+        columns = self._columns[table]
+        if len(row) != len(columns):
+            raise ValueError(f"table {table!r} has the columns {columns}, not {tuple(row)}")
+        return [row[column] for column in columns]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying one entry came to; `receipt` and `group` are set for transactions."""
+
+    entry: Entry
+    group: Group | None = None
+    receipt: GroupReceipt | None = None
+
+
+@dataclasses.dataclass(slots=True)
+class _Batch:
+    """The machine's half of a batch, computed on whichever thread applies."""
+
+    results: dict[int, tuple[Group, tuple[Result, ...]]]
+    writes: dict[bytes, bytes | None]
+    changes: dict[bytes, bytes | None]
+    fault: BaseException | None = None
+    fault_index: int = 0
+
+
+def _parse(batch: list[Entry]) -> dict[Index, Group]:
+    return {
+        entry.index: groups.parse(entry.payload)
+        for entry in batch
+        if entry.kind is EntryKind.TRANSACTIONS
+    }
+
+
+class Applier:
+    """Applies what is committed and answers for it. Bound to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        log: CommittedLog,
+        machine: StateMachine,
+        clock: Clock,
+        observer: Observer,
+        executor: Executor,
+        settings: NodeSettings,
+        on_applied: Callable[[list[Applied]], None],
+        on_halt: Callable[[str], None],
+        on_failure: Callable[[BaseException], None],
+        on_dirty: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._storage = storage
+        self._log = log
+        self._machine = machine
+        self._clock = clock
+        self._observer = observer
+        self._executor = executor
+        self._settings = settings
+        self._on_applied = on_applied
+        self._on_halt = on_halt
+        self._on_failure = on_failure
+        self._on_dirty = on_dirty
+        self.overlay = Overlay(storage)
+        self.view = StateView(self.overlay)
+        self.sessions = SessionTable()
+        self._context = ApplyState(self.overlay, machine)
+        self.applied: Boundary = storage.recovered().applied
+        self._commit_index = Index(0)
+        self._busy = False
+        self._scheduled = False
+        self._paused = False
+        self._idle_then: Callable[[], None] | None = None
+        self._dirty_since: float | None = None
+        self._skip_sequence = 0
+        self.halted: str | None = None
+        self.sessions.load(storage)
+        self.check_machine()
+
+    # ------------------------------------------------------------ the loop
+
+    def advance(self, commit_index: Index) -> None:
+        """Apply up to `commit_index`: at once if that is little work, else slice by slice."""
+        if commit_index > self._commit_index:
+            self._commit_index = commit_index
+            self._step()
+
+    def _step(self) -> None:
+        if self._busy or self._scheduled or self._paused or self.halted:
+            return
+        if self.applied.index >= self._commit_index:
+            return
+        if self.overlay.dirty_bytes > 16 * self._settings.flush_bytes:
+            return  # the disk is far behind; `flushed` goes on from here
+        try:
+            batch = self._log.entries(
+                Index(self.applied.index + 1), self._commit_index, self._settings.apply_bytes_max
+            )
+            parsed = _parse(batch)
+        except Exception as error:  # noqa: BLE001, an unreadable log stops the node
+            self._on_failure(error)
+            return
+        if not any(group.has_commands for group in parsed.values()) or type(self._machine).inline:
+            self._finish(batch, self._run_machine(batch, parsed))
+            return
+        self._busy = True
+        future = self._loop.run_in_executor(self._executor, self._run_machine, batch, parsed)
+        future.add_done_callback(lambda done: self._finish_on_loop(batch, done))
+
+    def _finish_on_loop(self, batch: list[Entry], done: asyncio.Future[_Batch]) -> None:
+        self._busy = False
+        error = done.exception()
+        if error is not None:
+            self._on_failure(error)
+            return
+        self._finish(batch, done.result())
+
+    def _run_machine(self, batch: list[Entry], parsed: dict[Index, Group]) -> _Batch:
+        """Hand the batch's commands to the machine; touches nothing but the context."""
+        results: dict[int, tuple[Group, tuple[Result, ...]]] = {}
+        changes: dict[bytes, bytes | None] = {}
+        outcome = _Batch(results=results, writes={}, changes=changes)
+        for entry in batch:
+            group = parsed.get(entry.index)
+            if group is None:
+                continue
+            if not group.has_commands:
+                results[entry.index] = (group, ())
+                continue
+            try:
+                results[entry.index] = (group, self._apply_commands(entry, group))
+            except MachineFault as fault:
+                outcome.fault, outcome.fault_index = fault.__cause__, entry.index
+                self._context.discard()
+                self._context.take_changes()
+                break
+            record = self._context.take_changes()
+            if record is not None:
+                changes[entry.index.to_bytes(8, "big")] = record
+        if outcome.fault is None:
+            outcome.writes = self._context.take_writes()
+        return outcome
+
+    def _apply_commands(self, entry: Entry, group: Group) -> tuple[Result, ...]:
+        context, machine = self._context, self._machine
+        apply = machine.apply
+        context.timestamp = entry.timestamp
+        first_sequence = entry.first_sequence
+        results: list[Result] = []
+        for transaction in group.transactions():
+            if transaction.kind is TransactionKind.OPAQUE:
+                results.append(_DONE)
+                continue
+            context.sequence = first_sequence + transaction.offset
+            if context.sequence <= self._skip_sequence:
+                results.append(_DONE)  # state kept elsewhere already holds it
+                continue
+            try:
+                results.append(Result(value=apply(transaction.payload, context)))
+                context.accept()
+            except Rejected as rejection:
+                context.discard()
+                results.append(Result(rejected=rejection.message))
+            except Exception as error:
+                raise MachineFault from error
+        return tuple(results)
+
+    def _finish(self, batch: list[Entry], outcome: _Batch) -> None:
+        if outcome.fault is not None:
+            self._halt(outcome)
+            batch = [entry for entry in batch if entry.index < outcome.fault_index]
+            outcome = self._run_machine(batch, _parse(batch))
+        if batch:
+            self._absorb(batch, outcome)
+        if self._idle_then is not None:
+            then, self._idle_then = self._idle_then, None
+            then()
+        elif self.applied.index < self._commit_index and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._continue)
+
+    def _absorb(self, batch: list[Entry], outcome: _Batch) -> None:
+        invariant(outcome.fault is None, "commands that were applied once raise the second time")
+        session_writes: dict[bytes, bytes | None] = {}
+        applied = [self._apply_entry(entry, outcome, session_writes) for entry in batch]
+        self.overlay.absorb(
+            {
+                Table.STATE: outcome.writes,
+                Table.CHANGE: outcome.changes,
+                Table.SESSION: session_writes,
+            }
+        )
+        if self._dirty_since is None:
+            self._dirty_since = self._clock.monotonic()
+            self._on_dirty()
+        self._on_applied(applied)
+
+    def _continue(self) -> None:
+        self._scheduled = False
+        self._step()
+
+    def _apply_entry(
+        self, entry: Entry, outcome: _Batch, session_writes: dict[bytes, bytes | None]
+    ) -> Applied:
+        membership = self.applied.membership
+        feature_level = self.applied.feature_level
+        result = Applied(entry)
+        match entry.kind:
+            case EntryKind.TRANSACTIONS:
+                group, results = outcome.results[entry.index]
+                receipt = GroupReceipt(
+                    number=group.number,
+                    first_sequence=entry.first_sequence,
+                    count=entry.count,
+                    term=entry.term,
+                    index=entry.index,
+                    results=results,
+                )
+                if group.session:
+                    session_writes.update(self.sessions.record(group, receipt))
+                result = Applied(entry, group, receipt)
+            case EntryKind.SESSION:
+                change, sessions = decode_change(entry.payload)
+                if change is SessionChange.OPEN:
+                    session_writes.update(self.sessions.open(entry.index))
+                else:
+                    session_writes.update(self.sessions.expire(sessions))
+            case EntryKind.MEMBERSHIP:
+                membership = Membership.decode(entry.payload)
+            case EntryKind.VERSION:
+                feature_level = int.from_bytes(entry.payload, "big")
+                invariant(
+                    feature_level <= FEATURE_LEVEL_MAX,
+                    f"the cluster's feature level {feature_level} is above this version's "
+                    f"{FEATURE_LEVEL_MAX}: upgrade this member",
+                )
+            case EntryKind.NOOP | EntryKind.ROTATE:
+                pass
+        self.applied = dataclasses.replace(
+            self.applied,
+            index=entry.index,
+            term=entry.term,
+            checksum=entry.checksum,
+            next_sequence=entry.next_sequence,
+            timestamp=entry.timestamp,
+            membership=membership,
+            feature_level=feature_level,
+        )
+        return result
+
+    # ------------------------------------------------------------ halting
+
+    def _halt(self, outcome: _Batch) -> None:
+        fault = outcome.fault
+        self._context.take_writes()
+        self.halted = (
+            f"machine {self._machine.name!r} raised {type(fault).__name__} at index "
+            f"{outcome.fault_index}: {fault}"
+        )
+        self._observer.event("machine_halted", index=outcome.fault_index, error=repr(fault))
+        self._on_halt(self.halted)
+
+    def check_machine(self) -> None:
+        """Refuse to run with another machine than the one pinned in the log (decision 21)."""
+        name, version = self.applied.machine_name, self.applied.machine_version
+        machine = self._machine
+        if not name:
+            self.applied = dataclasses.replace(
+                self.applied, machine_name=machine.name, machine_version=machine.version
+            )
+        elif (name, version) != (machine.name, machine.version):
+            raise StorageCorrupt(
+                f"this data directory belongs to machine {name!r} version {version}, "
+                f"not {machine.name!r} version {machine.version}: start it with --machine {name}",
+                definite=True,
+            )
+        if type(machine).external:
+            self._skip_sequence = machine.applied_sequence()
+
+    # ------------------------------------------------------------ StateSource
+
+    def take_flush(self, durable_index: Index, *, force: bool) -> Flush | None:
+        """Hand out state to make durable, if due and if no effect is above `durable_index`."""
+        if self._dirty_since is None or self.applied.index > durable_index:
+            return None
+        due = self._clock.monotonic() - self._dirty_since >= self._settings.flush_seconds
+        if not (force or due or self.overlay.dirty_bytes >= self._settings.flush_bytes):
+            return None
+        self._dirty_since = None
+        return Flush(self.overlay.take(), self.applied)
+
+    def flushed(self, _flush: Flush) -> None:
+        """The round with that state is durable."""
+        self.overlay.settle()
+        self._step()
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Stop applying and call `then` once nothing is being applied."""
+        self._paused = True
+        if self._busy:
+            self._idle_then = then
+        else:
+            then()
+
+    def installed(self, install: Install) -> None:
+        """Start over from the snapshot that replaced the durable state."""
+        self.overlay.clear()
+        self._context = ApplyState(self.overlay, self._machine)
+        self._dirty_since = None
+        self.applied = install.boundary
+        self.sessions.load(self._storage)
+        if type(self._machine).external:
+            chunks = self._storage.snapshot_machine_bytes(install.snapshot_id)
+            self._machine.restore(chunks if chunks is not None else iter(()))
+        self.check_machine()
+        self.halted = None
+        self._paused = False
+        self._commit_index = Index(max(self._commit_index, self.applied.index))
+        self._step()
+
+    @property
+    def applied_index(self) -> Index:
+        """Return the last index whose effects reads here can see."""
+        return self.applied.index
+
+    @property
+    def applied_term(self) -> Term:
+        """Return the term of that entry."""
+        return self.applied.term

@@ -1,0 +1,135 @@
+"""Role switches: one cancellable sequence at a time (decision 22).
+
+Promotion: the no-op of the new term is committed and applied; the machine's `on_promote`; writes
+open. Demotion: waiters were answered and writes closed the moment the role changed; the machine's
+`on_demote`. Each switch says why it happened and how long its steps took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from raftlog.core.ready import Standing
+from raftlog.errors import RaftLogError, Unavailable
+from raftlog.interfaces import Clock, GroupReceipt, Observer, ReadState, StateMachine
+from raftlog.types import Role, Term
+
+Execute = Callable[[bytes], Awaitable[bytes]]
+
+
+class Leading:
+    """`interfaces.RoleContext`: what a machine may use while its member leads."""
+
+    def __init__(self, term: Term, clock: Clock, state: ReadState, execute: Execute) -> None:
+        self.term = int(term)
+        self.clock = clock
+        self.state = state
+        self._execute = execute
+
+    async def execute(self, command: bytes) -> bytes:
+        """Replicate and apply a command; raises like a client's call."""
+        return await self._execute(command)
+
+
+class Leadership:
+    """Follows the core's standing and opens or closes writes."""
+
+    def __init__(
+        self,
+        *,
+        machine: StateMachine,
+        clock: Clock,
+        observer: Observer,
+        state: ReadState,
+        execute: Execute,
+        on_open: Callable[[Term], None],
+    ) -> None:
+        self._machine = machine
+        self._clock = clock
+        self._observer = observer
+        self._state = state
+        self._execute = execute
+        self._on_open = on_open
+        self._term = Term(0)
+        self._leading = False
+        self._promoted: Leading | None = None
+        self._noop_applied: asyncio.Event = asyncio.Event()
+        self._switch: asyncio.Task[None] | None = None
+        self.is_open = False
+        """Whether this node takes writes: it leads, and its no-op and `on_promote` are done."""
+
+    def standing_changed(self, standing: Standing) -> None:
+        """Begin a switch if the role changed, or leadership began anew in another term."""
+        leads = standing.role is Role.LEADER
+        if leads == self._leading and (not leads or standing.term == self._term):
+            return
+        self._leading, self._term = leads, standing.term
+        self.is_open = False
+        self._noop_applied = asyncio.Event()
+        previous = self._switch
+        if previous is not None:
+            previous.cancel()
+        self._switch = asyncio.create_task(
+            self._run(previous, leads=leads, term=standing.term), name="role-switch"
+        )
+
+    def noop_applied(self, term: int) -> None:
+        """Note that a no-op of `term` is applied."""
+        if self._leading and term == self._term:
+            self._noop_applied.set()
+
+    async def stop(self) -> None:
+        """End what leads, and wait for it."""
+        self.standing_changed(Standing(role=Role.FOLLOWER, term=self._term, leader=None))
+        if self._switch is not None:
+            await asyncio.wait([self._switch], timeout=5.0)
+
+    async def _run(self, previous: asyncio.Task[None] | None, *, leads: bool, term: Term) -> None:
+        if previous is not None:
+            await asyncio.wait([previous])
+        if self._promoted is not None:
+            await self._demote(self._promoted)
+        if leads:
+            await self._promote(term)
+
+    async def _promote(self, term: Term) -> None:
+        began = self._clock.monotonic()
+        await self._noop_applied.wait()
+        applied = self._clock.monotonic()
+        context = Leading(term, self._clock, self._state, self._execute)
+        self._promoted = context
+        try:
+            await self._machine.on_promote(context)
+        except Exception as error:  # noqa: BLE001, user code; the node leads without it
+            self._observer.event("on_promote_failed", error=repr(error), term=int(term))
+        self.is_open = True
+        self._on_open(term)
+        self._observer.event(
+            "promoted",
+            term=int(term),
+            noop_ms=round((applied - began) * 1e3, 1),
+            on_promote_ms=round((self._clock.monotonic() - applied) * 1e3, 1),
+        )
+
+    async def _demote(self, context: Leading) -> None:
+        self._promoted = None
+        began = self._clock.monotonic()
+        try:
+            await self._machine.on_demote(context)
+        except Exception as error:  # noqa: BLE001, user code; the node follows all the same
+            self._observer.event("on_demote_failed", error=repr(error), term=context.term)
+        self._observer.event(
+            "demoted",
+            term=context.term,
+            on_demote_ms=round((self._clock.monotonic() - began) * 1e3, 1),
+        )
+
+
+def result_of(outcome: GroupReceipt | RaftLogError) -> bytes:
+    """Return the single result of a one-command group, or raise its error."""
+    if isinstance(outcome, RaftLogError):
+        raise outcome
+    if not outcome.results:
+        raise Unavailable("the command has no result")
+    return outcome.results[0].value

@@ -1,0 +1,293 @@
+"""Exactly-once sessions (§6.3, decision 18): the replicated table, and the leader's gate before it.
+
+A session is opened and expired by entries; its id is the index of the entry that opened it. It
+numbers its groups 1, 2, 3... The TABLE is replicated state: what each member learns by applying
+entries in order. The GATE is the leader's alone: it also counts groups that are appended but not
+yet applied, and is rebuilt from the table when leadership begins, which is why it opens only once
+the leader's own no-op is applied.
+
+Rule: a duplicate is stopped at the gate. One that reaches apply is an invariant failure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterable
+
+import msgpack
+
+from raftlog.checksum import crc32c
+from raftlog.errors import (
+    InvalidInput,
+    Overloaded,
+    ProposalDropped,
+    SessionExpired,
+    SessionMismatch,
+    invariant,
+)
+from raftlog.groups import Group
+from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
+
+Writes = dict[bytes, bytes | None]
+
+
+class SessionChange(enum.Enum):
+    """What a SESSION entry does."""
+
+    OPEN = "open"
+    EXPIRE = "expire"
+
+
+def encode_open() -> bytes:
+    """Return the payload of an entry that opens a session under its own index."""
+    return bytes(msgpack.packb([SessionChange.OPEN.value, []]))
+
+
+def encode_expire(sessions: Iterable[int]) -> bytes:
+    """Return the payload of an entry that ends sessions."""
+    return bytes(msgpack.packb([SessionChange.EXPIRE.value, sorted(sessions)]))
+
+
+def decode_change(payload: bytes) -> tuple[SessionChange, list[int]]:
+    """Return what a SESSION entry says; raises `InvalidInput` where it does not parse."""
+    try:
+        verb, sessions = msgpack.unpackb(payload)
+        return SessionChange(verb), [int(session) for session in sessions]
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        raise InvalidInput(f"session entry does not parse: {error}") from None
+
+
+def digest_of(group: Group) -> int:
+    """Return what tells a byte-identical retry from another group under the same number."""
+    return crc32c(group.data) << 32 | len(group.data)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    """A kept answer, and the digest of the group it answers."""
+
+    digest: int
+    receipt: GroupReceipt
+
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        receipt = self.receipt
+        results = [(result.value, result.rejected) for result in receipt.results]
+        return bytes(
+            msgpack.packb(
+                [
+                    self.digest,
+                    receipt.number,
+                    receipt.first_sequence,
+                    receipt.count,
+                    receipt.term,
+                    receipt.index,
+                    results,
+                ]
+            )
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Reply:
+        """Return the reply stored in `data`."""
+        digest, number, first_sequence, count, term, index, results = msgpack.unpackb(data)
+        receipt = GroupReceipt(
+            number=number,
+            first_sequence=first_sequence,
+            count=count,
+            term=term,
+            index=index,
+            results=tuple(Result(value=value, rejected=why) for value, why in results),
+        )
+        return cls(digest, receipt)
+
+
+@dataclasses.dataclass(slots=True)
+class Session:
+    """One session as applied. Invariant: `replies` holds numbers of lowest_unanswered..last."""
+
+    last_number: int = 0
+    replies: dict[int, Reply] = dataclasses.field(default_factory=dict)
+
+
+def _session_key(session: int) -> bytes:
+    return session.to_bytes(8, "big")
+
+
+def _reply_key(session: int, number: int) -> bytes:
+    return session.to_bytes(8, "big") + number.to_bytes(8, "big")
+
+
+class SessionTable:
+    """The replicated table. Every change returns the writes that make it durable."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Session] = {}
+
+    def load(self, storage: TableReader) -> None:
+        """Read the table back as of the durable applied index."""
+        self.sessions = {}
+        start = b""
+        while page := storage.scan(Table.SESSION, start, None, count_max=1000):
+            for key, value in page:
+                session = int.from_bytes(key[:8], "big")
+                if len(key) == 8:
+                    self.sessions[session] = Session(last_number=msgpack.unpackb(value))
+                else:
+                    reply = Reply.decode(value)
+                    self.sessions[session].replies[reply.receipt.number] = reply
+            start = page[-1][0] + b"\x00"
+
+    def open(self, session: int) -> Writes:
+        """Apply the opening of a session."""
+        self.sessions[session] = Session()
+        return {_session_key(session): msgpack.packb(0)}
+
+    def expire(self, sessions: Iterable[int]) -> Writes:
+        """Apply the end of sessions; one already gone stays gone."""
+        writes: Writes = {}
+        for session in sessions:
+            ended = self.sessions.pop(session, None)
+            if ended is not None:
+                writes[_session_key(session)] = None
+                writes.update((_reply_key(session, number), None) for number in ended.replies)
+        return writes
+
+    def record(self, group: Group, receipt: GroupReceipt) -> Writes:
+        """Apply a group: keep its reply, drop those the client has answers for.
+
+        A session that an entry before this one expired makes the group count for no session: its
+        transactions are in the log all the same, and the client was told it cannot know.
+        """
+        session = self.sessions.get(group.session)
+        if session is None:
+            return {}
+        invariant(
+            group.number == session.last_number + 1,
+            f"session {group.session} applied number {group.number} after {session.last_number}",
+        )
+        session.last_number = group.number
+        reply = Reply(digest_of(group), receipt)
+        writes: Writes = {
+            _session_key(group.session): msgpack.packb(group.number),
+            _reply_key(group.session, group.number): reply.encode(),
+        }
+        for number in [n for n in session.replies if n < group.lowest_unanswered]:
+            del session.replies[number]
+            writes[_reply_key(group.session, number)] = None
+        session.replies[group.number] = reply
+        return writes
+
+
+@dataclasses.dataclass(slots=True)
+class _Appended:
+    """The gate's view of one session: numbers appended in this leadership and not yet applied."""
+
+    last_number: int
+    last_used: float
+    pending: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """number -> (index, digest)"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Admission:
+    """The gate's word on a group: append it, join a pending entry, or give the kept answer."""
+
+    join_index: int | None = None
+    receipt: GroupReceipt | None = None
+
+
+APPEND = Admission()
+
+
+class SessionGate:
+    """The leader's check before append. Lives for one leadership."""
+
+    def __init__(self, table: SessionTable, *, window: int, now: Callable[[], float]) -> None:
+        self._table = table
+        self._window = window
+        self._now = now
+        start = now()
+        self._appended = {
+            session: _Appended(known.last_number, start)
+            for session, known in table.sessions.items()
+        }
+
+    def admit(self, group: Group) -> Admission:
+        """Decide on a session's group.
+
+        Raises:
+            SessionExpired: the session is not known (any more).
+            SessionMismatch: other bytes under a known number, or one already answered and dropped.
+            ProposalDropped: a number that leaves a gap.
+            Overloaded: more groups in flight than the window.
+        """
+        appended = self._appended.get(group.session)
+        if appended is None:
+            known = self._table.sessions.get(group.session)
+            if known is None:
+                raise SessionExpired(f"session {group.session} is not known or has expired")
+            appended = _Appended(known.last_number, 0.0)
+            self._appended[group.session] = appended
+        appended.last_used = self._now()
+        if group.number == appended.last_number + 1:
+            if group.number - group.lowest_unanswered >= self._window:
+                raise Overloaded(f"more than {self._window} groups of the session are in flight")
+            return APPEND
+        if group.number > appended.last_number:
+            raise ProposalDropped(
+                f"session {group.session} is at number {appended.last_number}: "
+                f"{group.number} would leave a gap"
+            )
+        return self._repeated(group, appended)
+
+    def _repeated(self, group: Group, appended: _Appended) -> Admission:
+        digest = digest_of(group)
+        pending = appended.pending.get(group.number)
+        if pending is not None:
+            self._check_same(group, pending[1], digest)
+            return Admission(join_index=pending[0])
+        known = self._table.sessions.get(group.session)
+        reply = known.replies.get(group.number) if known else None
+        if reply is None:
+            raise SessionMismatch(
+                f"number {group.number} of session {group.session} was answered and its reply "
+                "dropped, as the client allowed",
+                definite=False,
+            )
+        self._check_same(group, reply.digest, digest)
+        return Admission(receipt=reply.receipt)
+
+    @staticmethod
+    def _check_same(group: Group, known: int, digest: int) -> None:
+        if known != digest:
+            raise SessionMismatch(
+                f"number {group.number} of session {group.session} was used for other bytes"
+            )
+
+    def appended(self, group: Group, index: int) -> None:
+        """Note that a group was appended at `index`."""
+        session = self._appended[group.session]
+        session.last_number = group.number
+        session.pending[group.number] = (index, digest_of(group))
+
+    def applied(self, group: Group) -> None:
+        """Note that a group is applied: from now on the table answers for it."""
+        session = self._appended.get(group.session)
+        if session is not None:
+            session.pending.pop(group.number, None)
+
+    def idle_sessions(self, expiry_seconds: float) -> list[int]:
+        """Return sessions that this leader has not heard of for `expiry_seconds` of its own time."""
+        now = self._now()
+        idle = []
+        for session in self._table.sessions:
+            known = self._appended.setdefault(
+                session, _Appended(self._table.sessions[session].last_number, now)
+            )
+            if not known.pending and now - known.last_used >= expiry_seconds:
+                idle.append(session)
+        for session in self._appended.keys() - self._table.sessions.keys():
+            del self._appended[session]
+        return idle

@@ -1,0 +1,55 @@
+"""The node's settings, in seconds and bytes, validated once. Defaults are surface.md's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from raftlog.core.settings import MIB, CoreSettings
+from raftlog.errors import ConfigInvalid
+
+GIB = 1 << 30
+FEATURE_LEVEL_MAX = 1
+"""The highest feature level this version can read (decision 2)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """Everything a node is told besides its ports."""
+
+    core: CoreSettings = dataclasses.field(default_factory=CoreSettings)
+    transaction_bytes_max: int = 16 * MIB
+    group_bytes_max: int = 4 * MIB
+    """A group may be larger only when it holds a single transaction."""
+    proposals_max: int = 10_000
+    """Groups waiting for commit and apply; one more is refused as overloaded."""
+    session_expiry_seconds: float = 3600.0
+    session_window: int = 64
+    """Most groups of one session in flight, and replies kept for it."""
+    sessions_max: int = 10_000
+    flush_seconds: float = 0.1
+    """How long applied state may wait for a round to ride on before it gets one of its own."""
+    flush_bytes: int = 4 * MIB
+    apply_bytes_max: int = 1 * MIB
+    """Most payload bytes applied in one slice before the event loop gets its turn."""
+    snapshot_threshold_bytes: int = 1 * GIB
+    retention_bytes: int = 10 * GIB
+    retention_seconds: float = 7 * 86_400.0
+    hand_over_seconds: float = 2.0
+    inline_commit_seconds_max: float = 0.005
+    """A commit slower than this moves later ones to the writer thread for a while."""
+    stall_seconds: float = 0.2
+    """A standstill of the event loop longer than this restarts the core's timers."""
+    subscriber_heartbeat_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.transaction_bytes_max < 1 or self.group_bytes_max < 1:
+            raise ConfigInvalid("transaction and group limits must be at least 1 byte")
+        if self.proposals_max < 1 or self.session_window < 1 or self.sessions_max < 1:
+            raise ConfigInvalid("queue and window limits must be at least 1")
+        if self.snapshot_threshold_bytes < 1 or self.retention_bytes < 0:
+            raise ConfigInvalid("snapshot threshold and retention must be positive")
+
+    @property
+    def frame_bytes_max(self) -> int:
+        """Return the largest legal group frame."""
+        return max(self.group_bytes_max, self.transaction_bytes_max) + 4096

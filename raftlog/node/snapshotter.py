@@ -1,0 +1,196 @@
+"""Snapshots and the purge behind them (decision 9).
+
+A snapshot is taken at a threshold of log bytes, on a thread, from the storage's own consistent
+view, while writes go on. The log is purged in slices that ride on rounds: never past the newest
+durable snapshot, never past what the slowest live member still needs within the retention limit,
+and only once retention asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+
+from raftlog.core.entries import Boundary, EntryKind
+from raftlog.core.membership import Membership
+from raftlog.core.ready import SnapshotNeeded
+from raftlog.errors import StorageCorrupt
+from raftlog.interfaces import Clock, Observer, SnapshotInfo, Storage, Transport
+from raftlog.node.group_commit import GroupCommit
+from raftlog.node.settings import NodeSettings
+from raftlog.types import Index
+
+PURGE_ENTRIES_MAX = 512
+PURGE_BYTES_MAX = 8 << 20
+
+
+class Snapshotter:
+    """Takes, sends and purges. Bound to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        group_commit: GroupCommit,
+        transport: Transport,
+        clock: Clock,
+        observer: Observer,
+        executor: Executor,
+        settings: NodeSettings,
+        machine_bytes: Callable[[], Iterator[bytes] | None],
+        hold: Callable[[], Index],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._storage = storage
+        self._group_commit = group_commit
+        self._transport = transport
+        self._clock = clock
+        self._observer = observer
+        self._executor = executor
+        self._settings = settings
+        self._machine_bytes = machine_bytes
+        self._hold = hold
+        self._on_failure = on_failure
+        self._taking: asyncio.Future[SnapshotInfo] | None = None
+        self._sending: set[str] = set()
+        taken = storage.snapshots()
+        self._newest: SnapshotInfo | None = taken[-1] if taken else None
+        self._bytes_at_snapshot = 0
+        self._purging = False
+
+    @property
+    def newest_index(self) -> Index:
+        """Return the index that the newest snapshot covers, 0 if there is none."""
+        return self._newest.boundary.index if self._newest else Index(0)
+
+    def consider(self) -> None:
+        """Take a snapshot if the log has grown enough, and purge if retention asks for it."""
+        grown = self._storage.log_bytes() - self._bytes_at_snapshot
+        if grown >= self._settings.snapshot_threshold_bytes and self._taking is None:
+            self.take()
+        self._consider_purge()
+
+    def take(self) -> asyncio.Future[SnapshotInfo]:
+        """Take a snapshot now, or join the one being taken."""
+        if self._taking is not None:
+            return self._taking
+        log_bytes = self._storage.log_bytes()
+        started = self._clock.monotonic()
+        taking = self._loop.run_in_executor(
+            self._executor, self._storage.take_snapshot, self._machine_bytes()
+        )
+        self._taking = taking
+        taking.add_done_callback(lambda done: self._taken(done, log_bytes, started))
+        return taking
+
+    def _taken(self, done: asyncio.Future[SnapshotInfo], log_bytes: int, started: float) -> None:
+        self._taking = None
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            # The log is whole: a snapshot that failed costs only disk space until the next one.
+            self._observer.event("snapshot_failed", error=str(error))
+            self._bytes_at_snapshot = log_bytes
+            return
+        self._newest = done.result()
+        self._bytes_at_snapshot = log_bytes
+        self._observer.event(
+            "snapshot_taken",
+            index=self._newest.boundary.index,
+            bytes=self._newest.size_bytes,
+            seconds=round(self._clock.monotonic() - started, 3),
+        )
+
+    def installed(self, boundary: Boundary) -> None:
+        """Note that a snapshot from the leader replaced everything here."""
+        taken = self._storage.snapshots()
+        self._newest = taken[-1] if taken else None
+        self._bytes_at_snapshot = self._storage.log_bytes()
+        self._observer.event("snapshot_installed", index=boundary.index)
+
+    # ------------------------------------------------------------ sending
+
+    def send(self, needed: SnapshotNeeded, *, finished: Callable[[str, bool], None]) -> None:
+        """Stream the newest snapshot to a member that the log no longer reaches."""
+        if needed.peer in self._sending:
+            return
+        self._sending.add(needed.peer)
+        if self._newest is not None and self._newest.boundary.index >= self._storage.boundary.index:
+            self._transport.send_snapshot(needed.peer, needed.term, self._newest)
+            return
+
+        def taken(done: asyncio.Future[SnapshotInfo]) -> None:
+            if done.cancelled() or done.exception() is not None:
+                self._sending.discard(needed.peer)
+                finished(needed.peer, False)
+            else:
+                self._transport.send_snapshot(needed.peer, needed.term, done.result())
+
+        self.take().add_done_callback(taken)
+
+    def sent(self, peer: str) -> None:
+        """Note the end of an outgoing snapshot stream."""
+        self._sending.discard(peer)
+
+    # ------------------------------------------------------------ purging
+
+    def _consider_purge(self) -> None:
+        if self._purging or self._newest is None or self._sending:
+            return
+        boundary = self._storage.boundary
+        limit = Index(min(self._newest.boundary.index, self._hold()))
+        if limit <= boundary.index:
+            return
+        excess = self._storage.log_bytes() - self._settings.retention_bytes
+        try:
+            oldest = self._storage.entry(Index(boundary.index + 1))
+            age = self._clock.wall_microseconds() - oldest.timestamp
+            expired = age > self._settings.retention_seconds * 1e6
+            if excess <= 0 and not expired:
+                return
+            target = self._slice(boundary, limit, None if expired else excess)
+        except StorageCorrupt as error:
+            self._on_failure(error)
+            return
+        if target.index > boundary.index:
+            self._purging = True
+            self._group_commit.purge(target)
+
+    def purged(self) -> None:
+        """Note that a round with a purge is durable; go on if there is more."""
+        self._purging = False
+        self._bytes_at_snapshot = min(self._bytes_at_snapshot, self._storage.log_bytes())
+        self._consider_purge()
+
+    def _slice(self, boundary: Boundary, limit: Index, excess: int | None) -> Boundary:
+        high = Index(min(limit, boundary.index + PURGE_ENTRIES_MAX))
+        low = Index(boundary.index + 1)
+        entries = self._storage.entries(low, high, PURGE_BYTES_MAX)
+        membership, level = boundary.membership, boundary.feature_level
+        last = None
+        freed = 0
+        for entry in entries:
+            if excess is not None and freed >= excess:
+                break
+            freed += entry.size
+            last = entry
+            if entry.kind is EntryKind.MEMBERSHIP:
+                membership = Membership.decode(entry.payload)
+            elif entry.kind is EntryKind.VERSION:
+                level = int.from_bytes(entry.payload, "big")
+        if last is None:
+            return boundary
+        return dataclasses.replace(
+            boundary,
+            index=last.index,
+            term=last.term,
+            checksum=last.checksum,
+            next_sequence=last.next_sequence,
+            timestamp=last.timestamp,
+            membership=membership,
+            feature_level=level,
+        )

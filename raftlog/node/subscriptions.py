@@ -1,0 +1,178 @@
+"""Subscribers: tails of committed entries and feeds of row changes, on any member (decision 20).
+
+A subscriber pulls: each batch is read from the log (its cache, or the disk) when the one before is
+gone, so a slow reader costs nothing but its own delay. Only committed, locally durable entries are
+ever read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import msgpack
+
+from raftlog.core.entries import Entry, EntryKind
+from raftlog.errors import Compacted
+from raftlog.interfaces import ChangeBatch, RowChange, Storage, Table, TailBatch
+from raftlog.node.overlay import Overlay
+from raftlog.types import Index
+
+STREAM_PAGE = 128
+CHANGE_PAGE = 64
+
+
+class Subscriptions:
+    """Makes the iterators and wakes those that wait for more."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        overlay: Overlay,
+        committed: Callable[[], Index],
+        applied: Callable[[], Index],
+        heartbeat_seconds: float,
+    ) -> None:
+        self._storage = storage
+        self._overlay = overlay
+        self._committed = committed
+        self._applied = applied
+        self._heartbeat_seconds = heartbeat_seconds
+        self._waiters: list[asyncio.Future[None]] = []
+        self._closed = False
+
+    def wake(self) -> None:
+        """Something was committed, made durable or applied."""
+        if self._waiters:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def close(self) -> None:
+        """End every subscription."""
+        self._closed = True
+        self.wake()
+
+    def _readable(self) -> Index:
+        return Index(min(self._committed(), self._storage.last_index))
+
+    async def _wait_more(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        handle = asyncio.get_running_loop().call_later(self._heartbeat_seconds, _expire, waiter)
+        try:
+            await waiter
+        finally:
+            handle.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _start(self, after: int) -> Index:
+        boundary = self._storage.boundary
+        if after + 1 < boundary.next_sequence:
+            raise Compacted(
+                f"sequence {after + 1} was purged; the oldest kept is {boundary.next_sequence}"
+            )
+        return max(Index(boundary.index + 1), self._storage.find_sequence(after + 1))
+
+    async def tail(
+        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
+    ) -> AsyncIterator[TailBatch]:
+        """Yield committed transaction entries that reach above sequence `after`."""
+        position = after
+        index = self._start(after)
+        while not self._closed:
+            high = self._readable()
+            if index > high:
+                if not follow:
+                    return
+                await self._wait_more()
+                if index > self._readable():
+                    yield TailBatch(entries=(), position=position)
+                continue
+            if index <= self._storage.boundary.index:
+                index = self._start(position)  # purged under the reader: raises Compacted
+            found, reached = self._read(index, high, stream, bytes_max)
+            index = Index(reached.index + 1)
+            position = max(position, reached.next_sequence - 1)
+            if found:
+                yield TailBatch(entries=tuple(found), position=position)
+            else:
+                await asyncio.sleep(0)
+
+    def _read(
+        self, low: Index, high: Index, stream: str | None, bytes_max: int
+    ) -> tuple[list[Entry], Entry]:
+        """Return matching entries from `low`, and the last entry looked at."""
+        if not stream:
+            batch = self._storage.entries(low, high, bytes_max)
+            found = [entry for entry in batch if entry.kind is EntryKind.TRANSACTIONS]
+            return found, batch[-1]
+        indexes = self._storage.stream_indexes(stream, low, high, STREAM_PAGE)
+        found, size = [], 0
+        for index in indexes:
+            entry = self._storage.entry(index)
+            found.append(entry)
+            size += entry.size
+            if size >= bytes_max:
+                return found, entry
+        if len(indexes) == STREAM_PAGE:
+            return found, found[-1]
+        return found, self._storage.entry(high)
+
+    async def changes(
+        self, after: int, *, follow: bool, bytes_max: int
+    ) -> AsyncIterator[ChangeBatch]:
+        """Yield row changes of applied transactions above sequence `after`."""
+        position = after
+        index = self._start(after)
+        while not self._closed:
+            high = Index(min(self._applied(), self._storage.last_index))
+            if index > high:
+                if not follow:
+                    return
+                await self._wait_more()
+                if index > min(self._applied(), self._storage.last_index):
+                    yield ChangeBatch(changes=(), position=position)
+                continue
+            if index <= self._storage.boundary.index:
+                index = self._start(position)
+            found, reached = self._read_changes(index, high, position, bytes_max)
+            index = Index(reached + 1)
+            position = max(position, self._storage.entry(reached).next_sequence - 1)
+            if found:
+                yield ChangeBatch(changes=tuple(found), position=position)
+            else:
+                await asyncio.sleep(0)
+
+    def _read_changes(
+        self, low: Index, high: Index, after: int, bytes_max: int
+    ) -> tuple[list[RowChange], Index]:
+        start, end = low.to_bytes(8, "big"), (high + 1).to_bytes(8, "big")
+        page = self._overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE)
+        found: list[RowChange] = []
+        size = 0
+        for key, record in page:
+            for sequence, table, before, after_image in msgpack.unpackb(record):
+                if sequence > after:
+                    found.append(
+                        RowChange(
+                            sequence=sequence,
+                            table=table,
+                            before=tuple(before) if before is not None else None,
+                            after=tuple(after_image) if after_image is not None else None,
+                        )
+                    )
+            size += len(record)
+            if size >= bytes_max:
+                return found, Index(int.from_bytes(key, "big"))
+        if len(page) == CHANGE_PAGE:
+            return found, Index(int.from_bytes(page[-1][0], "big"))
+        return found, high
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

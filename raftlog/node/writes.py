@@ -1,0 +1,222 @@
+"""The way in: a group is checked, admitted, proposed, and answered once it is applied.
+
+Nothing is done here per transaction. What does not parse never becomes an entry; what is refused
+leaves no trace, so every refusal is definite.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from raftlog import groups
+from raftlog.core import Raft
+from raftlog.core.entries import EntryKind
+from raftlog.errors import (
+    DiskFull,
+    InvalidInput,
+    LeaderHint,
+    MachineHalted,
+    NotLeader,
+    Overloaded,
+    RaftLogError,
+    Unavailable,
+)
+from raftlog.groups import Group
+from raftlog.interfaces import Clock, GroupReceipt, Observer, Respond, Storage
+from raftlog.node.applier import Applied
+from raftlog.node.leadership import Leadership
+from raftlog.node.proposals import Proposal, Proposals
+from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, encode_open
+from raftlog.node.settings import NodeSettings
+from raftlog.types import NodeId, Role
+
+EXPIRY_CHECK_SECONDS = 10.0
+EXPIRED_PER_ENTRY_MAX = 1000
+
+
+class Writes:
+    """Proposals and the leader's session gate. Bound to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        node_id: NodeId,
+        storage: Storage,
+        clock: Clock,
+        observer: Observer,
+        settings: NodeSettings,
+        table: SessionTable,
+        leadership: Leadership,
+        leader_hint: Callable[[], LeaderHint | None],
+        halted: Callable[[], str | None],
+        poke: Callable[[], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._raft = raft
+        self._node_id = node_id
+        self._storage = storage
+        self._clock = clock
+        self._observer = observer
+        self._settings = settings
+        self._table = table
+        self._leadership = leadership
+        self._leader_hint = leader_hint
+        self._halted = halted
+        self._poke = poke
+        self._proposals = Proposals()
+        self._gate: SessionGate | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._proposals)
+
+    # ------------------------------------------------------------ in
+
+    def submit(self, data: bytes, respond: Respond) -> None:
+        """Propose a group; `respond` is called exactly once."""
+        try:
+            if len(data) > self._settings.frame_bytes_max:
+                raise InvalidInput(
+                    f"group of {len(data)} bytes is over the limit of "
+                    f"{self._settings.frame_bytes_max} bytes"
+                )
+            group = groups.parse(data, transaction_bytes_max=self._settings.transaction_bytes_max)
+            receipt = self._propose_group(group, respond)
+        except RaftLogError as error:
+            self._observer.count("proposals_failed")
+            respond(error)
+            return
+        if receipt is not None:
+            respond(receipt)
+
+    def _propose_group(self, group: Group, respond: Respond) -> GroupReceipt | None:
+        self._require_open()
+        gate = self._gate
+        if group.session and gate is not None:
+            admission = gate.admit(group)
+            if admission.receipt is not None:
+                return admission.receipt
+            if admission.join_index is not None:
+                if not self._proposals.join(admission.join_index, respond):
+                    raise Unavailable("the first attempt is being applied", definite=False)
+                return None
+        self._require_room(len(group.data))
+        entry = self._raft.propose(
+            EntryKind.TRANSACTIONS,
+            group.data,
+            group.count,
+            self._clock.monotonic(),
+            self._clock.wall_microseconds(),
+        )
+        if group.session and gate is not None:
+            gate.appended(group, entry.index)
+        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))
+        self._poke()
+        return None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Unavailable("this node is stopping")
+        if self._leadership.is_open and self._raft.role is Role.LEADER:
+            return
+        hint = self._leader_hint()
+        if self._raft.role is Role.LEADER:
+            halted = self._halted()
+            if halted:
+                raise MachineHalted(halted, definite=True)
+            raise NotLeader("this node was elected and is not ready yet", leader=hint)
+        if hint is None:
+            raise NotLeader("this node does not lead, and no leader is known")
+        raise NotLeader(
+            f"this node does not lead; {hint.node_id} at {hint.address} does", leader=hint
+        )
+
+    def _require_room(self, size: int) -> None:
+        if len(self._proposals) >= self._settings.proposals_max:
+            raise Overloaded(f"{len(self._proposals)} groups wait already; try again in a moment")
+        refusal = self._storage.refusal(size)
+        if refusal is not None:
+            raise DiskFull(refusal)
+
+    def propose_plain(self, kind: EntryKind, payload: bytes, respond: Respond | None = None) -> int:
+        """Propose an entry that holds no transactions; return its index."""
+        entry = self._raft.propose(
+            kind, payload, 0, self._clock.monotonic(), self._clock.wall_microseconds()
+        )
+        if respond is not None:
+            self._proposals.add(Proposal(entry.term, entry.index, None, [respond]))
+        self._poke()
+        return entry.index
+
+    def propose_session(self, respond: Respond) -> None:
+        """Propose a session's opening; the receipt's index is the session."""
+        try:
+            self._require_open()
+            self._require_room(0)
+            if len(self._table.sessions) >= self._settings.sessions_max:
+                raise Overloaded(
+                    f"{self._settings.sessions_max} sessions are open; idle ones expire after "
+                    f"{self._settings.session_expiry_seconds:.0f} s"
+                )
+            self.propose_plain(EntryKind.SESSION, encode_open(), respond)
+        except RaftLogError as error:
+            respond(error)
+
+    # ------------------------------------------------------------ out
+
+    def applied(self, batch: list[Applied]) -> None:
+        """Answer for entries that were just applied."""
+        committed = 0
+        for applied in batch:
+            entry = applied.entry
+            committed += entry.count
+            proposal = self._proposals.take(entry.term, entry.index)
+            if self._gate is not None and applied.group is not None and applied.group.session:
+                self._gate.applied(applied.group)
+            if proposal is not None:
+                proposal.resolve(
+                    applied.receipt
+                    or GroupReceipt(
+                        number=0,
+                        first_sequence=entry.first_sequence,
+                        count=entry.count,
+                        term=entry.term,
+                        index=entry.index,
+                    )
+                )
+        if committed:
+            self._observer.count("proposals_applied", committed)
+
+    def open(self) -> None:
+        """Leadership is ready: the session table is complete, so the gate can be built on it."""
+        self._gate = SessionGate(
+            self._table, window=self._settings.session_window, now=self._clock.monotonic
+        )
+
+    def fail_all(self, error: RaftLogError) -> None:
+        """Leadership ended: nobody here will hear how these end."""
+        self._gate = None
+        if len(self._proposals):
+            self._observer.count("proposals_failed", len(self._proposals))
+        self._proposals.fail_all(error)
+
+    def passed_over(self, index: int, error: RaftLogError) -> None:
+        """A snapshot covers these; whether they are in it cannot be told."""
+        self._proposals.fail_all(error, up_to=index)
+
+    def close(self) -> None:
+        """Refuse what comes from now on."""
+        self._closed = True
+
+    def expire_sessions(self) -> None:
+        """Propose the end of sessions that this leader has not heard of for long."""
+        if self._gate is None or not self._leadership.is_open:
+            return
+        idle = self._gate.idle_sessions(self._settings.session_expiry_seconds)
+        if idle:
+            try:
+                self.propose_plain(EntryKind.SESSION, encode_expire(idle[:EXPIRED_PER_ENTRY_MAX]))
+            except RaftLogError as error:
+                self._observer.event("session_expiry_postponed", error=str(error))
