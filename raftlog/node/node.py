@@ -51,19 +51,19 @@ from raftlog.node.applier import Applied, Applier
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.group_commit import GroupCommit
+from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.leadership import Leadership, result_of
 from raftlog.node.reads import ReadQueue
 from raftlog.node.settings import NodeSettings
 from raftlog.node.snapshotter import Snapshotter
-from raftlog.node.status import cluster_status
+from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.node.watchdog import Watchdog
-from raftlog.node.writes import EXPIRY_CHECK_SECONDS, Writes
+from raftlog.node.writes import Writes
 from raftlog.types import Consistency, Index, NodeId, Role, Term
 
-HOUSEKEEPING_SECONDS = 0.5
-BIND_PATIENCE_SECONDS = 1.0
-SCRUB_ENTRIES = 64
+TRANSFER_POLL_SECONDS = 0.05
+"""A transfer that is given up changes no standing, so it is looked for this often."""
 
 
 class Node:
@@ -98,10 +98,8 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[BaseException] = self._loop.create_future()
         self._alarms: dict[str, str] = {}
-        self._started = self._stopping = False
-        self._promoted_at = 0.0
-        self._scrub_at = Index(0)
-        self._next_expiry = 0.0
+        self._stopping = False
+        self._transfer_waiters: list[asyncio.Future[None]] = []
         recovered = storage.recovered()
         if recovered.damaged:
             self._alarms["damaged"] = recovered.damage
@@ -210,18 +208,40 @@ class Node:
             commit_started=lambda: self._group_commit.commit_started,
             limit_seconds=settings.core.election_timeout_seconds,
         )
+        self._reporter = Reporter(
+            raft=self._raft,
+            identity=self._identity,
+            storage=storage,
+            applier=self._applier,
+            machine=machine,
+            clock=clock,
+            is_connected=transport.is_connected,
+        )
+        self._housekeeping = Housekeeping(
+            raft=self._raft,
+            storage=storage,
+            clock=clock,
+            observer=observer,
+            writes=self._writes,
+            leadership=self._leadership,
+            enrolment=self._enrolment,
+            snapshotter=self._snapshotter,
+            alarms=self._alarms,
+            measure=self._measure,
+            poke=self._drive.poke,
+            on_failure=self._fail,
+        )
 
     # ------------------------------------------------------------ lifecycle
 
     async def start(self) -> None:
         """Begin to take part."""
-        self._started = True
         self._transport.start(self, self._identity)
         self._set_peers(self._raft.membership)
         self._drive.start(self._group_commit)
         self._watchdog.start()
         self._applier.advance(self._raft.commit_index)
-        self._loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
+        self._housekeeping.start()
 
     async def stop(self, *, hand_over: bool) -> None:
         """Stop cleanly; `hand_over` first transfers leadership, within a deadline.
@@ -232,6 +252,7 @@ class Node:
         if self._stopping:
             return
         self._stopping = True
+        self._housekeeping.stop()
         self._raft.may_campaign = False
         if hand_over and self._raft.role is Role.LEADER and not self.failed.done():
             await self._hand_over()
@@ -271,6 +292,7 @@ class Node:
             return
         self._drive.stop()
         self._group_commit.stop()
+        self._housekeeping.stop()
         self._observer.event("node_failed", error=repr(error))
         self._alarms["failed"] = str(error)
         if isinstance(error, StorageCorrupt):
@@ -293,6 +315,10 @@ class Node:
         self._observer.event(
             "standing", role=standing.role.value, term=int(standing.term), leader=standing.leader
         )
+        waiters, self._transfer_waiters = self._transfer_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
         self._enrolment.update()
         self._leadership.standing_changed(standing)
         if standing.role is not Role.LEADER:
@@ -303,10 +329,8 @@ class Node:
             )
 
     def _on_open(self, _term: Term) -> None:
-        self._promoted_at = self._clock.monotonic()
-        self._next_expiry = self._promoted_at + EXPIRY_CHECK_SECONDS
         self._writes.open()
-        self._bind_instances()
+        self._housekeeping.leadership_opened()
 
     def _on_commit(self, index: Index) -> None:
         self._applier.advance(index)
@@ -405,7 +429,7 @@ class Node:
     def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
         """A handshake showed the peer's instance id."""
         self._enrolment.identified(peer, instance_id, fresh=fresh)
-        self._bind_instances()
+        self._housekeeping.bind_instances()
         self._drive.poke()
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
@@ -423,78 +447,13 @@ class Node:
         """Whether this node has never held an entry nor heard a leader."""
         return self._enrolment.is_fresh
 
-    def _bind_instances(self) -> None:
-        """Record instance ids that handshakes showed, once all are known or some time has passed."""
-        if not self._leadership.is_open:
-            return
-        waited = self._clock.monotonic() - self._promoted_at
-        if not self._enrolment.all_known and waited < BIND_PATIENCE_SECONDS:
-            return
-        membership = self._enrolment.unbound()
-        if membership is None:
-            return
-        try:
-            self._writes.propose_plain(EntryKind.MEMBERSHIP, membership.encode())
-        except RaftLogError as error:
-            self._observer.event("binding_postponed", error=str(error))
-
-    # ------------------------------------------------------------ housekeeping
-
-    def _keep_house(self) -> None:
-        if self._stopping or self.failed.done():
-            return
-        self._loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
-        now = self._clock.monotonic()
-        if now >= self._next_expiry:
-            self._next_expiry = now + EXPIRY_CHECK_SECONDS
-            self._writes.expire_sessions()
-        self._bind_instances()
-        self._check_disk()
-        self._snapshotter.consider()
-        self._scrub()
-        self._measure()
-
-    def _check_disk(self) -> None:
-        refusal = self._storage.refusal(0)
-        if refusal is None:
-            self._alarms.pop("disk_full", None)
-            return
-        if "disk_full" not in self._alarms:
-            self._observer.event("disk_full", why=refusal)
-        self._alarms["disk_full"] = refusal
-        if self._raft.role is Role.LEADER and self._raft.transferee is None:
-            # Step aside for a member that has room; if none takes over, go on leading and refusing.
-            self._transfer(None)
-
-    def _transfer(self, target: NodeId | None) -> None:
-        try:
-            self._raft.transfer(target, self._clock.monotonic())
-        except RaftLogError as error:
-            self._observer.event("transfer_refused", error=str(error))
-        self._drive.poke()
-
-    def _scrub(self) -> None:
-        """Verify a slice of the log in the background."""
-        low = Index(max(self._scrub_at, self._storage.boundary.index + 1))
-        if low > self._storage.last_index:
-            self._scrub_at = Index(0)
-            return
-        try:
-            self._scrub_at = self._storage.scrub(low, SCRUB_ENTRIES)
-        except StorageCorrupt as error:
-            self._fail(error)
+    # ------------------------------------------------------------ what housekeeping asks
 
     def _measure(self) -> None:
-        observer = self._observer
-        observer.gauge("term", float(self._raft.term))
-        observer.gauge("commit_index", float(self._raft.commit_index))
-        observer.gauge("applied_index", float(self._applier.applied_index))
-        observer.gauge("is_leader", float(self._raft.role is Role.LEADER))
-        observer.gauge("has_leader", float(self._raft.leader is not None))
-        observer.gauge("proposals_pending", float(len(self._writes)))
-        observer.gauge("reads_pending", float(len(self._reads)))
-        observer.gauge("log_bytes", float(self._storage.log_bytes()))
-        observer.gauge("disk_stalled_seconds", self._watchdog.disk_stalled_seconds)
+        self._reporter.measure(self._observer)
+        self._observer.gauge("proposals_pending", float(len(self._writes)))
+        self._observer.gauge("reads_pending", float(len(self._reads)))
+        self._observer.gauge("disk_stalled_seconds", self._watchdog.disk_stalled_seconds)
 
     def _machine_bytes(self) -> Iterator[bytes] | None:
         return self._machine.snapshot() if type(self._machine).external else None
@@ -622,35 +581,14 @@ class Node:
         return self._subscriptions.changes(after, follow=follow, bytes_max=bytes_max)
 
     def info(self) -> LogInfo:
-        """Return what this member holds of the log."""
-        storage = self._storage
-        boundary = storage.boundary
-        status = self.status()
-        return LogInfo(
-            first_sequence=boundary.next_sequence,
-            last_sequence=status.commit_sequence,
-            first_index=Index(boundary.index + 1),
-            commit_index=self._raft.commit_index,
-            applied_index=self._applier.applied_index,
-            last_index=storage.last_index,
-            snapshot_index=self._snapshotter.newest_index,
-            log_bytes=storage.log_bytes(),
-            disk_bytes=storage.size_bytes(),
-            writes_open=self.is_ready,
+        """Return where this member's log stands."""
+        return self._reporter.info(
+            snapshot_index=self._snapshotter.newest_index, writes_open=self.is_ready
         )
 
     def status(self) -> ClusterStatus:
         """Return what this node knows of the cluster, without asking anyone."""
-        return cluster_status(
-            raft=self._raft,
-            identity=self._identity,
-            storage=self._storage,
-            applier=self._applier,
-            machine=f"{self._machine.name} {self._machine.version}",
-            is_connected=self._transport.is_connected,
-            alarms=self.alarms,
-            now=self._clock.monotonic(),
-        )
+        return self._reporter.status(self.alarms)
 
     async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
         """Hand leadership to `target` and return the new leader."""
@@ -658,14 +596,16 @@ class Node:
             raise NotLeader("only the leader can hand over", leader=self.leader_hint())
         self._raft.transfer(target, self._clock.monotonic())
         self._drive.poke()
-        deadline = self._clock.monotonic() + timeout_seconds
-        while self._clock.monotonic() < deadline:
-            await asyncio.sleep(0.005)
+        deadline = self._loop.time() + timeout_seconds
+        while (left := deadline - self._loop.time()) > 0:
             leader = self._raft.leader
             if leader is not None and leader != self._identity.node_id:
                 return leader
             if self._raft.role is Role.LEADER and self._raft.transferee is None:
                 raise Unavailable("the transfer was given up; this node goes on leading")
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._transfer_waiters.append(waiter)
+            await asyncio.wait([waiter], timeout=min(left, TRANSFER_POLL_SECONDS))
         raise Unavailable("no new leader in time", definite=False)
 
     async def step_down(self) -> None:

@@ -279,7 +279,7 @@ class SessionGate:
             session.pending.pop(group.number, None)
 
     def idle_sessions(self, expiry_seconds: float) -> list[int]:
-        """Return sessions that this leader has not heard of for `expiry_seconds` of its own time."""
+        """Return sessions this leader has not heard of for so long, by its own time."""
         now = self._now()
         idle = []
         for session in self._table.sessions:

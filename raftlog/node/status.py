@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raftlog.core import Raft
-from raftlog.interfaces import ClusterStatus, Identity, MemberStatus, Storage
+from raftlog.errors import invariant
+from raftlog.interfaces import (
+    Clock,
+    ClusterStatus,
+    Identity,
+    LogInfo,
+    MemberStatus,
+    Observer,
+    StateMachine,
+    Storage,
+)
 from raftlog.node.applier import Applier
-from raftlog.types import NodeId, Role
+from raftlog.types import Index, NodeId, Role
 
 _ROLE_WORDS = {
     Role.LEADER: "leader",
@@ -17,99 +27,138 @@ _ROLE_WORDS = {
 }
 
 
-def cluster_status(
-    *,
-    raft: Raft,
-    identity: Identity,
-    storage: Storage,
-    applier: Applier,
-    machine: str,
-    is_connected: Callable[[NodeId], bool],
-    alarms: tuple[str, ...],
-    now: float,
-) -> ClusterStatus:
-    """Return the status as this node sees it; nobody is asked."""
-    membership = raft.membership
-    leader = raft.leader
-    leading = raft.role is Role.LEADER
-    leader_member = membership.member(leader) if leader else None
-    members = tuple(
-        _member_status(raft, identity, applier, node_id, is_connected, now, healthy_here=not alarms)
-        for node_id in membership.node_ids
-    )
-    voters = membership.voters
-    quorum = len(voters) // 2 + 1
-    reachable = sum(1 for member in members if member.node_id in voters and member.reachable)
-    has_quorum = raft.quorum_active(now) if leading else leader is not None
-    return ClusterStatus(
-        cluster_id=identity.cluster_id,
-        served_by=identity.node_id,
-        leader=leader,
-        leader_address=leader_member.address if leader_member else None,
-        term=int(raft.term),
-        commit_index=int(raft.commit_index),
-        commit_sequence=_commit_sequence(raft, storage, applier),
-        applied_index=int(applier.applied_index),
-        first_sequence=storage.boundary.next_sequence,
-        quorum=quorum,
-        has_quorum=has_quorum,
-        fault_tolerance=max(0, reachable - quorum),
-        feature_level=applier.applied.feature_level,
-        machine=machine,
-        members=members,
-        alarms=alarms,
-    )
+class Reporter:
+    """Puts together what this node knows; nobody is asked."""
 
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        identity: Identity,
+        storage: Storage,
+        applier: Applier,
+        machine: StateMachine,
+        clock: Clock,
+        is_connected: Callable[[NodeId], bool],
+    ) -> None:
+        self._raft = raft
+        self._identity = identity
+        self._storage = storage
+        self._applier = applier
+        self._machine = machine
+        self._clock = clock
+        self._is_connected = is_connected
 
-def _commit_sequence(raft: Raft, storage: Storage, applier: Applier) -> int:
-    index = min(raft.commit_index, storage.last_index)
-    if index <= applier.applied_index or index <= storage.boundary.index:
-        return applier.applied.next_sequence - 1
-    return storage.entry(index).next_sequence - 1
+    def status(self, alarms: tuple[str, ...]) -> ClusterStatus:
+        """Return the status as this node sees it."""
+        raft, applier = self._raft, self._applier
+        membership = raft.membership
+        leader = raft.leader
+        leader_member = membership.member(leader) if leader else None
+        now = self._clock.monotonic()
+        members = tuple(
+            self._member(node_id, now, healthy_here=not alarms) for node_id in membership.node_ids
+        )
+        quorum = len(membership.voters) // 2 + 1
+        reachable = sum(m.reachable and m.node_id in membership.voters for m in members)
+        leading = raft.role is Role.LEADER
+        return ClusterStatus(
+            cluster_id=self._identity.cluster_id,
+            served_by=self._identity.node_id,
+            leader=leader,
+            leader_address=leader_member.address if leader_member else None,
+            term=int(raft.term),
+            commit_index=int(raft.commit_index),
+            commit_sequence=self._commit_sequence(),
+            applied_index=int(applier.applied_index),
+            first_sequence=self._storage.boundary.next_sequence,
+            quorum=quorum,
+            has_quorum=raft.quorum_active(now) if leading else leader is not None,
+            fault_tolerance=max(0, reachable - quorum),
+            feature_level=applier.applied.feature_level,
+            machine=f"{self._machine.name} {self._machine.version}",
+            members=members,
+            alarms=alarms,
+        )
 
+    def info(self, *, snapshot_index: Index, writes_open: bool) -> LogInfo:
+        """Return what this member holds of the log."""
+        storage = self._storage
+        return LogInfo(
+            first_sequence=storage.boundary.next_sequence,
+            last_sequence=self._commit_sequence(),
+            first_index=Index(storage.boundary.index + 1),
+            commit_index=self._raft.commit_index,
+            applied_index=self._applier.applied_index,
+            last_index=storage.last_index,
+            snapshot_index=snapshot_index,
+            log_bytes=storage.log_bytes(),
+            disk_bytes=storage.size_bytes(),
+            writes_open=writes_open,
+        )
 
-def _member_status(
-    raft: Raft,
-    identity: Identity,
-    applier: Applier,
-    node_id: NodeId,
-    is_connected: Callable[[NodeId], bool],
-    now: float,
-    *,
-    healthy_here: bool,
-) -> MemberStatus:
-    member = raft.membership.member(node_id)
-    mine = node_id == identity.node_id
-    role = "leader" if node_id == raft.leader else "follower"
-    match_index: int | None = None
-    contact_ms: float | None = None
-    lag: int | None = None
-    reachable = mine or is_connected(node_id)
-    if mine:
-        role = _ROLE_WORDS[raft.role]
-        match_index = int(raft.last_index)
-        lag = max(0, raft.next_sequence - applier.applied.next_sequence)
-    elif raft.role is Role.LEADER:
-        progress = raft.progress_of(node_id)
-        if progress is not None:
-            match_index = int(progress.match_index)
-            lag = raft.sequence_distance(progress.match_index)
-            if progress.last_contact is not None:
-                contact_ms = round((now - progress.last_contact) * 1e3, 1)
-    if not reachable:
-        role = "unknown"
-    return MemberStatus(
-        node_id=node_id,
-        address=member.address if member else "",
-        role=role,
-        kind=raft.membership.kind(node_id),
-        has_machine=member.has_machine if member else True,
-        region=member.region if member else "",
-        instance_id=member.instance_id if member else "",
-        match_index=match_index,
-        applied_index=int(applier.applied_index) if mine else None,
-        lag_transactions=lag,
-        last_contact_ms=contact_ms,
-        reachable=reachable,
-        healthy=reachable and (not mine or healthy_here),
-    )
+    def measure(self, observer: Observer) -> None:
+        """Set the gauges."""
+        observer.gauge("term", float(self._raft.term))
+        observer.gauge("commit_index", float(self._raft.commit_index))
+        observer.gauge("applied_index", float(self._applier.applied_index))
+        observer.gauge("is_leader", float(self._raft.role is Role.LEADER))
+        observer.gauge("has_leader", float(self._raft.leader is not None))
+        observer.gauge("log_bytes", float(self._storage.log_bytes()))
+
+    def _commit_sequence(self) -> int:
+        index = Index(min(self._raft.commit_index, self._storage.last_index))
+        if index <= max(self._applier.applied_index, self._storage.boundary.index):
+            return self._applier.applied.next_sequence - 1
+        return self._storage.entry(index).next_sequence - 1
+
+    def _member(self, node_id: NodeId, now: float, *, healthy_here: bool) -> MemberStatus:
+        raft = self._raft
+        member = raft.membership.member(node_id)
+        invariant(member is not None, "the membership lists an id that has no member")
+        mine = node_id == self._identity.node_id
+        reachable = mine or self._is_connected(node_id)
+        role = "leader" if node_id == raft.leader else "follower"
+        match_index: int | None = None
+        contact_ms: float | None = None
+        lag: int | None = None
+        if mine:
+            role = _ROLE_WORDS[raft.role]
+            match_index = int(raft.last_index)
+            lag = max(0, raft.next_sequence - self._applier.applied.next_sequence)
+        elif raft.role is Role.LEADER:
+            progress = raft.progress_of(node_id)
+            if progress is not None:
+                match_index = int(progress.match_index)
+                lag = self._lag(progress.match_index)
+                if progress.last_contact is not None:
+                    contact_ms = round((now - progress.last_contact) * 1e3, 1)
+        if not reachable:
+            role = "unknown"
+        return MemberStatus(
+            node_id=node_id,
+            address=member.address if member else "",
+            role=role,
+            kind=raft.membership.kind(node_id),
+            has_machine=member.has_machine if member else True,
+            region=member.region if member else "",
+            instance_id=member.instance_id if member else "",
+            match_index=match_index,
+            applied_index=int(self._applier.applied_index) if mine else None,
+            lag_transactions=lag,
+            last_contact_ms=contact_ms,
+            reachable=reachable,
+            healthy=reachable and (not mine or healthy_here),
+        )
+
+    def _lag(self, match_index: Index) -> int | None:
+        """Return how many transactions a member's log is behind the leader's."""
+        if match_index >= self._raft.last_index:
+            return 0
+        if match_index < self._storage.boundary.index:
+            return None
+        if match_index == self._storage.boundary.index:
+            matched = self._storage.boundary.next_sequence
+        else:
+            matched = self._storage.entry(match_index).next_sequence
+        return self._raft.next_sequence - matched

@@ -31,7 +31,6 @@ from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, enco
 from raftlog.node.settings import NodeSettings
 from raftlog.types import NodeId, Role
 
-EXPIRY_CHECK_SECONDS = 10.0
 EXPIRED_PER_ENTRY_MAX = 1000
 
 

@@ -1,0 +1,132 @@
+"""What a node does now and then: sessions, instance ids, free space, snapshots, scrubbing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from raftlog.core import Raft
+from raftlog.core.entries import EntryKind
+from raftlog.errors import RaftLogError, StorageCorrupt
+from raftlog.interfaces import Clock, Observer, Storage
+from raftlog.node.enrolment import Enrolment
+from raftlog.node.leadership import Leadership
+from raftlog.node.snapshotter import Snapshotter
+from raftlog.node.writes import Writes
+from raftlog.types import Index, Role
+
+PERIOD_SECONDS = 0.5
+SESSION_EXPIRY_PERIOD_SECONDS = 10.0
+BIND_PATIENCE_SECONDS = 1.0
+SCRUB_ENTRIES = 64
+
+
+class Housekeeping:
+    """One timer on the loop; each chore is bounded."""
+
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        storage: Storage,
+        clock: Clock,
+        observer: Observer,
+        writes: Writes,
+        leadership: Leadership,
+        enrolment: Enrolment,
+        snapshotter: Snapshotter,
+        alarms: dict[str, str],
+        measure: Callable[[], None],
+        poke: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._raft = raft
+        self._storage = storage
+        self._clock = clock
+        self._observer = observer
+        self._writes = writes
+        self._leadership = leadership
+        self._enrolment = enrolment
+        self._snapshotter = snapshotter
+        self._alarms = alarms
+        self._measure = measure
+        self._poke = poke
+        self._on_failure = on_failure
+        self._opened_at = 0.0
+        self._next_expiry = 0.0
+        self._scrub_at = Index(0)
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._loop.call_later(PERIOD_SECONDS, self._run)
+
+    def stop(self) -> None:
+        """Do nothing more."""
+        self._stopped = True
+
+    def _run(self) -> None:
+        if self._stopped:
+            return
+        self._loop.call_later(PERIOD_SECONDS, self._run)
+        now = self._clock.monotonic()
+        if now >= self._next_expiry:
+            self._next_expiry = now + SESSION_EXPIRY_PERIOD_SECONDS
+            self._writes.expire_sessions()
+        self.bind_instances()
+        self._check_disk()
+        self._snapshotter.consider()
+        self._scrub()
+        self._measure()
+
+    def leadership_opened(self) -> None:
+        """Note that this node takes writes from now on."""
+        self._opened_at = self._clock.monotonic()
+        self._next_expiry = self._opened_at + SESSION_EXPIRY_PERIOD_SECONDS
+        self.bind_instances()
+
+    def bind_instances(self) -> None:
+        """Record the instance ids that handshakes showed (decision 4).
+
+        One entry serves all members if they are seen soon; a member that stays away does not hold
+        the others' up for long.
+        """
+        if not self._leadership.is_open:
+            return
+        waited = self._clock.monotonic() - self._opened_at
+        if not self._enrolment.all_known and waited < BIND_PATIENCE_SECONDS:
+            return
+        membership = self._enrolment.unbound()
+        if membership is None:
+            return
+        try:
+            self._writes.propose_plain(EntryKind.MEMBERSHIP, membership.encode())
+        except RaftLogError as error:
+            self._observer.event("binding_postponed", error=str(error))
+
+    def _check_disk(self) -> None:
+        refusal = self._storage.refusal(0)
+        if refusal is None:
+            self._alarms.pop("disk_full", None)
+            return
+        if "disk_full" not in self._alarms:
+            self._observer.event("disk_full", why=refusal)
+        self._alarms["disk_full"] = refusal
+        if self._raft.role is Role.LEADER and self._raft.transferee is None:
+            # Step aside for a member that has room; where none takes over, lead on and refuse.
+            try:
+                self._raft.transfer(None, self._clock.monotonic())
+            except RaftLogError as error:
+                self._observer.event("transfer_refused", error=str(error))
+            self._poke()
+
+    def _scrub(self) -> None:
+        low = Index(max(self._scrub_at, self._storage.boundary.index + 1))
+        if low > self._storage.last_index:
+            self._scrub_at = Index(0)
+            return
+        try:
+            self._scrub_at = self._storage.scrub(low, SCRUB_ENTRIES)
+        except StorageCorrupt as error:
+            self._on_failure(error)
