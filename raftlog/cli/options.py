@@ -1,0 +1,128 @@
+"""The global options, which every command takes before or after its name, and command classes.
+
+``raftlog -o json status`` and ``raftlog status -o json`` mean the same. Each option has a
+`RAFTLOG_*` twin: the global ones by their name, a command's own by command and name
+(``RAFTLOG_LOG_APPEND_STREAM``). Help of a command lists its own options, then examples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from raftlog.cli.output import OutputFormat
+
+ENDPOINTS_DEFAULT = "127.0.0.1:7101"
+TIMEOUT_SECONDS_DEFAULT = 10.0
+ENVIRONMENT_PREFIX = "RAFTLOG"
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Globals:
+    """The global options' values; a command gets them as its first argument (`pass_obj`)."""
+
+    endpoints: str = ENDPOINTS_DEFAULT
+    member: str | None = None
+    timeout: float = TIMEOUT_SECONDS_DEFAULT
+    output: OutputFormat = OutputFormat.TABLE
+    yes: bool = False
+    cacert: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+def _store(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    values = context.ensure_object(Globals)
+    if value is None or context.resilient_parsing or parameter.name is None:
+        return
+    setattr(values, parameter.name, OutputFormat(value) if parameter.name == "output" else value)
+
+
+def _shared_options(*, is_root: bool) -> list[click.Option]:
+    def option(*names: str, **settings: Any) -> click.Option:
+        variable = f"{ENVIRONMENT_PREFIX}_{names[-1].lstrip('-').upper()}"
+        return click.Option(
+            names,
+            expose_value=False,
+            callback=_store,
+            default=None,
+            hidden=not is_root,
+            envvar=variable if is_root else None,
+            show_envvar=is_root,
+            allow_from_autoenv=False,
+            **settings,
+        )
+
+    seconds = click.FloatRange(min=0, min_open=True)
+    formats = click.Choice([format_.value for format_ in OutputFormat])
+    return [
+        option(
+            "--endpoints",
+            metavar="HOST:PORT,...",
+            help=f"Any of the members; the leader is found from there. [{ENDPOINTS_DEFAULT}]",
+        ),
+        option("--member", metavar="ID", help="Ask this member only (reads and status)."),
+        option("--timeout", type=seconds, metavar="SECONDS", help="Of one operation. [10]"),
+        option("-o", "--output", type=formats, help="Table for people, JSON for programs."),
+        option("--yes", is_flag=True, help="Answer yes to questions."),
+        option("--cacert", metavar="FILE", help="Certificate authority to trust (TLS)."),
+        option("--cert", metavar="FILE", help="Certificate to show (TLS)."),
+        option("--key", metavar="FILE", help="Its private key (TLS)."),
+    ]
+
+
+class Command(click.Command):
+    """A command that also takes the global options, and ends its help with examples."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.examples = tuple(examples)
+        for parameter in self.params:
+            if isinstance(parameter, click.Option) and parameter.allow_from_autoenv:
+                parameter.show_envvar = True
+        self.params += _shared_options(is_root=False)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are typed."""
+        super().format_epilog(ctx, formatter)
+        write_examples(formatter, self.examples)
+        with formatter.section("Global options"):
+            formatter.write_text("see `raftlog --help`; they may stand before or after the command")
+
+
+class Group(click.Group):
+    """A noun: its verbs are commands. It takes the global options too."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(
+        self, *args: Any, examples: Sequence[str] = (), is_root: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.examples = tuple(examples)
+        self.params += _shared_options(is_root=is_root)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are typed."""
+        super().format_epilog(ctx, formatter)
+        write_examples(formatter, self.examples)
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    """Write an Examples section, unwrapped."""
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                formatter.write(f"{' ' * formatter.current_indent}{example}\n")
+
+
+def group(name: str, help_: str, examples: Sequence[str] = ()) -> Group:
+    """Return an empty noun group."""
+    return Group(name=name, help=help_, examples=examples)
+
+
+Verb = Callable[..., int | None]

@@ -1,0 +1,244 @@
+"""What every command prints and how it exits: one place for tables, JSON, errors and exit codes.
+
+One JSON document (or, for a tail, one JSON line per transaction) goes to standard output; whatever
+is meant for people's eyes only goes to standard error. Bytes are shown as UTF-8 text, or as
+``{"base64": ...}`` where they are not text. An exit code follows from the error alone, and from the
+one fact an error carries: whether the operation certainly did not happen.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import enum
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import click
+
+from raftlog import errors
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes of surface.md; programs branch on them."""
+
+    OK = 0
+    FAILED = 1
+    CANNOT_CONNECT = 2
+    INVALID_INPUT = 3
+    REFUSED = 4
+    UNAVAILABLE = 5
+    IO_OR_CORRUPTION = 6
+    OUTCOME_UNKNOWN = 7
+    USAGE = 128
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class OutputFormat(enum.Enum):
+    """How a command writes its answer."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+# The first row whose class matches decides; an indefinite error never gets this far, except the
+# disk's own, which says what is wrong rather than what became of a write.
+_EXIT_CODES: tuple[tuple[type[errors.RaftLogError], ExitCode], ...] = (
+    (errors.ConnectFailed, ExitCode.CANNOT_CONNECT),
+    (errors.InvalidInput, ExitCode.INVALID_INPUT),
+    (errors.SafetyRefused, ExitCode.REFUSED),
+    (errors.StorageError, ExitCode.IO_OR_CORRUPTION),
+    (errors.NotLeader, ExitCode.UNAVAILABLE),
+    (errors.ProposalDropped, ExitCode.UNAVAILABLE),
+    (errors.Unavailable, ExitCode.UNAVAILABLE),
+    (errors.Overloaded, ExitCode.UNAVAILABLE),
+)
+
+_HINTS: tuple[tuple[type[errors.RaftLogError], str], ...] = (
+    (
+        errors.ConnectFailed,
+        (
+            "is a node running there? --endpoints (or RAFTLOG_ENDPOINTS) names others; "
+            "`raftlog local start --dir D` starts a cluster on this machine"
+        ),
+    ),
+    (
+        errors.SessionExpired,
+        "open a new session, after reading the log for what the old one still had in flight",
+    ),
+    (errors.DiskFull, "free space on that node, or move leadership: `raftlog leader transfer`"),
+    (errors.Overloaded, "the cluster is busy: try again, with fewer writers at once"),
+    (errors.StorageCorrupt, "`raftlog log verify --data-dir D` on the stopped node says what"),
+    (errors.IdentityMismatch, "give the node its own directory, or an empty one"),
+    (errors.Unavailable, "`raftlog status` says who is up and whether there is a quorum"),
+    (errors.NotLeader, "`raftlog leader show` says who leads; try again in a moment"),
+    (errors.Unauthorized, "--cacert, --cert and --key name the certificates to use"),
+)
+_HINT_UNKNOWN = (
+    "it may have happened: read the log (or the key) before repeating it; "
+    "`raftlog log append --session NAME` repeats safely"
+)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """Return the exit code an error leads to."""
+    if isinstance(error, errors.RaftLogError):
+        local = isinstance(error, errors.StorageError | errors.InvariantBroken)
+        if not error.definite and not local:
+            return ExitCode.OUTCOME_UNKNOWN
+        for kind, code in _EXIT_CODES:
+            if isinstance(error, kind):
+                return code
+        return ExitCode.FAILED
+    if isinstance(error, click.UsageError):
+        return ExitCode.USAGE
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return ExitCode.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.BROKEN_PIPE
+    if isinstance(error, OSError):
+        return ExitCode.IO_OR_CORRUPTION
+    return ExitCode.FAILED
+
+
+def hint(error: BaseException) -> str | None:
+    """Return what to do next, where there is something to say."""
+    if not isinstance(error, errors.RaftLogError):
+        return None
+    if exit_code(error) is ExitCode.OUTCOME_UNKNOWN:
+        return _HINT_UNKNOWN
+    return next((text for kind, text in _HINTS if isinstance(error, kind)), None)
+
+
+def show_error(error: BaseException) -> None:
+    """Say on standard error what went wrong, and what to do next."""
+    text = error.message if isinstance(error, errors.RaftLogError) else str(error)
+    say(f"error: {text or type(error).__name__}", bold=True)
+    leader = error.leader if isinstance(error, errors.RaftLogError) else None
+    if leader is not None:
+        say(f"  the leader is {leader.node_id} at {leader.address}")
+    advice = hint(error)
+    if advice:
+        say(f"  {advice}")
+
+
+def error_document(error: errors.RaftLogError) -> dict[str, object]:
+    """Return an error as a part of a JSON document."""
+    return {"code": error.code, "message": error.message, "definite": error.definite}
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Return the error a task group failed with, without the group around it."""
+    while isinstance(error, BaseExceptionGroup):
+        ours = error.subgroup(errors.RaftLogError)
+        error = (ours or error).exceptions[0]
+    return error
+
+
+def say(message: str, *, bold: bool = False) -> None:
+    """Write one line for people to standard error."""
+    with contextlib.suppress(BrokenPipeError):
+        click.secho(message, err=True, bold=bold)
+
+
+def text_of(value: bytes) -> object:
+    """Return bytes as JSON has them: text where they are UTF-8, else ``{"base64": ...}``."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}
+
+
+def bytes_of(value: str) -> bytes:
+    """Return an argument's bytes exactly as they were typed, UTF-8 or not."""
+    return os.fsencode(value)
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return text_of(bytes(value))
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, Iterable):
+        return list(value)
+    return str(value)
+
+
+def to_json(document: object, *, indent: int | None = None) -> str:
+    """Return the document as JSON; bytes as `text_of` has them."""
+    return json.dumps(document, default=_encode, ensure_ascii=False, indent=indent)
+
+
+def show(value: object) -> str:
+    """Return one cell of a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return str(value)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows under their headings, aligned; numbers to the right."""
+    body = [[show(cell) for cell in row] for row in rows]
+    raw = [list(row) for row in [list(columns), *body]]
+    widths = [max(len(row[i]) for row in raw) for i in range(len(columns))]
+    numeric = [
+        bool(body) and all(_is_number(row[i]) or row[i] == "-" for row in body)
+        for i in range(len(columns))
+    ]
+    lines = []
+    for row in raw:
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        lines.append("  ".join(cells).rstrip())
+    lines[0] = click.style(lines[0], bold=True)
+    return "\n".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(",", "").replace(".", "", 1).lstrip("-").isdigit()
+
+
+def fields(document: dict[str, object]) -> str:
+    """Return a flat document as lines of name and value."""
+    width = max(map(len, document), default=0)
+    return "\n".join(f"{name.ljust(width)}  {show(value)}" for name, value in document.items())
+
+
+def emit(output: OutputFormat, document: object, human: Callable[[], str] | None = None) -> None:
+    """Write a command's one answer: the document as JSON, or what `human` makes of it.
+
+    `human` returning "" writes nothing. Without `human` a flat document becomes lines.
+    """
+    if output is OutputFormat.JSON:
+        click.echo(to_json(document, indent=2))
+        return
+    if human is not None:
+        text = human()
+    elif isinstance(document, dict):
+        text = fields(document)
+    else:
+        text = show(document)
+    if text:
+        click.echo(text)
+
+
+def silence_stdout() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush cannot complain."""
+    with contextlib.suppress(OSError, ValueError):
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)

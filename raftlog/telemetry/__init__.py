@@ -1,0 +1,1 @@
+"""What a node tells of itself: metrics, structured log lines, and read-only HTTP endpoints."""

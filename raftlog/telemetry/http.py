@@ -1,0 +1,172 @@
+"""The HTTP port: is it alive, is it ready, does it lead, and the metrics. Read-only.
+
+=====================  ====================================================================
+``/livez``             200 unless the node has stopped itself (a failed commit, an invariant)
+``/readyz``            200 if it knows a leader, has applied nearly all that is committed and has
+                       no alarm; else 503. JSON either way, with the reasons
+``/leader-check``      200 only on the leader that takes writes; else 503.
+                       ``/leader-check/404`` picks the failure code, for load balancers
+``/metrics``           Prometheus' text format
+=====================  ====================================================================
+
+Answers are small, requests have no body, and more than a few at once are turned away, so that
+whoever scrapes cannot weigh on the node.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from raftlog.interfaces import NodePort
+from raftlog.types import Role
+
+REQUESTS_MAX = 32
+REQUEST_BODY_BYTES_MAX = 1024
+LAG_ENTRIES_MAX = 1000
+KEEPALIVE_SECONDS = 15.0
+FAILURE_CODES = range(400, 600)
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What `/readyz` answers. `reasons` is empty when the node is ready."""
+
+    node_id: str
+    cluster_id: str
+    role: str
+    term: int
+    leader: str | None
+    leads: bool
+    failed: bool
+    reasons: tuple[str, ...]
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {
+            "ready": not self.reasons,
+            "node_id": self.node_id,
+            "cluster_id": self.cluster_id,
+            "role": self.role,
+            "term": self.term,
+            "leader": self.leader,
+            "leads": self.leads,
+            "reasons": list(self.reasons),
+        }
+
+
+def health(node: NodePort, *, failed: bool) -> Health:
+    """Judge a node by what it knows."""
+    status, info, standing = node.status(), node.info(), node.standing
+    leads = standing.role is Role.LEADER and info.writes_open
+    lag = status.commit_index - status.applied_index
+    reasons = list(status.alarms)
+    if failed and not reasons:
+        reasons.append("the node has stopped")
+    if standing.leader is None:
+        reasons.append("no leader is known")
+    elif standing.role is Role.LEADER and not info.writes_open:
+        reasons.append("leads, but does not take writes yet")
+    if lag > LAG_ENTRIES_MAX:
+        reasons.append(f"{lag} committed entries are yet to be applied")
+    return Health(
+        node_id=status.served_by,
+        cluster_id=status.cluster_id,
+        role=standing.role.value,
+        term=int(standing.term),
+        leader=standing.leader,
+        leads=leads and not failed,
+        failed=failed,
+        reasons=tuple(reasons),
+    )
+
+
+class HttpServer:
+    """Serves the endpoints of one node on its event loop."""
+
+    def __init__(
+        self, node: NodePort, *, metrics: Callable[[], bytes], failed: Callable[[], bool]
+    ) -> None:
+        self._node = node
+        self._metrics = metrics
+        self._failed = failed
+        self._busy = 0
+        self._runner: web.AppRunner | None = None
+        self.port = 0
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application, as tests use it too."""
+        application = web.Application(
+            middlewares=[self._bounded], client_max_size=REQUEST_BODY_BYTES_MAX
+        )
+        application.router.add_get("/livez", self._livez)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/leader-check", self._leader_check)
+        application.router.add_get("/leader-check/{code}", self._leader_check)
+        application.router.add_get("/metrics", self._serve_metrics)
+        return application
+
+    async def start(self, host: str, port: int) -> None:
+        """Bind and serve; raises `OSError` if the address is taken."""
+        runner = web.AppRunner(
+            self.application(), access_log=None, keepalive_timeout=KEEPALIVE_SECONDS
+        )
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port, shutdown_timeout=0.5)
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop serving."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    @web.middleware
+    async def _bounded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._busy >= REQUESTS_MAX:
+            return web.Response(status=503, text="too many requests at once\n")
+        self._busy += 1
+        try:
+            return await handler(request)
+        finally:
+            self._busy -= 1
+
+    def _health(self) -> Health:
+        return health(self._node, failed=self._failed())
+
+    async def _livez(self, _request: web.Request) -> web.StreamResponse:
+        alive = not self._failed()
+        return web.Response(status=200 if alive else 503, text="ok\n" if alive else "stopped\n")
+
+    async def _readyz(self, _request: web.Request) -> web.StreamResponse:
+        found = self._health()
+        return _json(503 if found.reasons else 200, found.document())
+
+    async def _leader_check(self, request: web.Request) -> web.StreamResponse:
+        text = request.match_info.get("code", "503")
+        if not text.isdigit() or int(text) not in FAILURE_CODES:
+            raise web.HTTPNotFound(text=f"expected a code from 400 to 599, not {text[:20]}\n")
+        found = self._health()
+        leads = found.leads and not found.reasons
+        return _json(200 if leads else int(text), found.document())
+
+    async def _serve_metrics(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=self._metrics(), headers={"Content-Type": METRICS_TYPE})
+
+
+def _json(status: int, document: dict[str, object]) -> web.Response:
+    return web.Response(
+        status=status, text=json.dumps(document) + "\n", content_type="application/json"
+    )
