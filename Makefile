@@ -4,23 +4,26 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
+BENCH_ARGS ?= --local 3
 
-.PHONY: help demo test lint proto bench clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test long lint proto diagrams bench compose-smoke wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "raftlog needs Python 3.11 to 3.13: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(STAMP): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(TEST_STAMP): $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	@touch $@ $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $(STAMP) $@
 
 demo: $(STAMP) ## a real cluster under load: two kill -9 of the leader, a transfer, then the check
 	$(BIN)/raftlog demo
@@ -28,17 +31,31 @@ demo: $(STAMP) ## a real cluster under load: two kill -9 of the leader, a transf
 test: $(TEST_STAMP) ## set up and run the tests (about five minutes)
 	$(BIN)/python -m pytest -m "not long" -q $(PYTEST_ARGS)
 
-lint: $(TEST_STAMP) ## ruff, mypy, import-linter, generated code
+long: $(TEST_STAMP) ## the longer batches: a million lines under kill -9, containers, the wheel
+	$(BIN)/python -m pytest -m long -q $(PYTEST_ARGS)
+
+lint: $(TEST_STAMP) ## ruff, mypy, import-linter, generated code and diagrams
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m raftlog._tools.genproto --check
+	$(BIN)/python -m raftlog._tools.diagrams --check
 
 proto: $(TEST_STAMP) ## regenerate raftlog/wire/pb from proto/
 	$(BIN)/python -m raftlog._tools.genproto
 
+diagrams: $(TEST_STAMP) ## redraw the diagrams in docs/ from the core's tables
+	$(BIN)/python -m raftlog._tools.diagrams
+
 bench: $(STAMP) ## measure this machine: a local cluster and the benchmark table
-	$(BIN)/raftlog bench write --local 3
+	$(BIN)/raftlog bench write $(BENCH_ARGS)
+
+wheel: $(TEST_STAMP) ## build dist/raftlog-*.whl
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+compose-smoke: $(TEST_STAMP) ## deploy/ on a container engine: up, write, kill the leader, check, down
+	$(BIN)/python deploy/smoke.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist *.egg-info

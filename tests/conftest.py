@@ -1,0 +1,73 @@
+"""What all tests share: skips that may be forbidden, and a seed that a failure prints.
+
+With ``RAFTLOG_FORBID_SKIPS=1`` (as `.ci/run` sets it) a skipped test is a failed one, so that a
+missing system package cannot pass unseen. One exception: a test marked ``container`` may skip where
+no engine can start; its reason is printed at the end of the run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+FORBID_SKIPS = os.environ.get("RAFTLOG_FORBID_SKIPS") == "1"
+SEED_PROPERTY = "seed"
+_allowed_skips: list[str] = []
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest, record_property: object) -> int:
+    """Return this run's seed: RAFTLOG_SEED if set, else pytest-randomly's; printed on failure."""
+    chosen = os.environ.get("RAFTLOG_SEED")
+    value = int(chosen) if chosen else int(request.config.getoption("randomly_seed"))
+    record_property(SEED_PROPERTY, value)  # type: ignore[operator]
+    return value
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    return str(report.longrepr)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a forbidden skip into a failure, and name the seed of a test that failed."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        if item.get_closest_marker("container"):
+            _allowed_skips.append(f"{item.nodeid}: {_reason(report)}")
+        elif FORBID_SKIPS:
+            report.outcome = "failed"
+            report.longrepr = f"skips are forbidden here: {_reason(report)}"
+    for name, value in item.user_properties:
+        if report.failed and name == SEED_PROPERTY:
+            report.sections.append(("seed", f"run it again with RAFTLOG_SEED={value}"))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Iterator[None]:
+    """Turn the forbidden skip of a whole module into a failure."""
+    report = yield
+    if report.skipped and FORBID_SKIPS:  # type: ignore[attr-defined]
+        report.outcome = "failed"  # type: ignore[attr-defined]
+        report.longrepr = f"skips are forbidden here: {_reason(report)}"  # type: ignore[attr-defined]
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Print the order's seed after a failure, and each skip that was let through."""
+    for line in _allowed_skips:
+        terminalreporter.write_line(f"skipped, allowed: {line}")
+    order = config.getoption("randomly_seed", None)
+    if exitstatus == pytest.ExitCode.TESTS_FAILED and order is not None:
+        terminalreporter.write_line(f"same order again: pytest --randomly-seed={order}")
