@@ -1,18 +1,175 @@
-"""raftlog: a replicated log."""
+"""raftlog: a replicated log.
+
+::
+
+    async with raftlog.connect("127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103") as client:
+        receipt = await client.log.append(b"payload")
+
+Importing this package is cheap: what needs gRPC is loaded when it is first used.
+"""
 
 from __future__ import annotations
 
-from raftlog import errors, types
-from raftlog.errors import RaftLogError, Rejected
-from raftlog.interfaces import ApplyContext, ReadState, RoleContext, StateMachine
+import importlib
+from typing import TYPE_CHECKING
+
+from raftlog import errors, kv, types
+from raftlog.errors import (
+    Compacted,
+    ConnectFailed,
+    DiskFull,
+    IdentityMismatch,
+    Indeterminate,
+    InvalidGroup,
+    InvalidInput,
+    LeaderHint,
+    LeadershipLost,
+    MachineHalted,
+    MembershipRejected,
+    NotFound,
+    NotLeader,
+    Overloaded,
+    ProposalDropped,
+    RaftLogError,
+    Rejected,
+    SafetyRefused,
+    SessionExpired,
+    SessionMismatch,
+    StorageCorrupt,
+    StorageError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+from raftlog.types import Consistency
+
+if TYPE_CHECKING:
+    from raftlog.client.client import Client, connect
+    from raftlog.client.lease import Lease
+    from raftlog.client.log import LogSession, SessionState
+    from raftlog.client.sync import SyncClient, connect_sync
+    from raftlog.client.values import (
+        Applied,
+        Change,
+        ChangeKind,
+        ClusterStatus,
+        DeleteResult,
+        KeyValue,
+        LeaseStatus,
+        LogInfo,
+        MemberStatus,
+        OperationResult,
+        Outcome,
+        PutResult,
+        Receipt,
+        SwapResult,
+        Transaction,
+        Transfer,
+    )
+    from raftlog.interfaces import ApplyContext, ReadState, RoleContext, StateMachine
+
+__version__ = "0.1.0"
+
+_LAZY: dict[str, str] = {
+    **dict.fromkeys(("Client", "connect"), "raftlog.client.client"),
+    "Lease": "raftlog.client.lease",
+    **dict.fromkeys(("LogSession", "SessionState"), "raftlog.client.log"),
+    **dict.fromkeys(("SyncClient", "connect_sync"), "raftlog.client.sync"),
+    **dict.fromkeys(
+        (
+            "Applied",
+            "Change",
+            "ChangeKind",
+            "ClusterStatus",
+            "DeleteResult",
+            "KeyValue",
+            "LeaseStatus",
+            "LogInfo",
+            "MemberStatus",
+            "OperationResult",
+            "Outcome",
+            "PutResult",
+            "Receipt",
+            "SwapResult",
+            "Transaction",
+            "Transfer",
+        ),
+        "raftlog.client.values",
+    ),
+    **dict.fromkeys(
+        ("ApplyContext", "ReadState", "RoleContext", "StateMachine"), "raftlog.interfaces"
+    ),
+}
+"""Public names, and the module that is imported when one of them is first used."""
 
 __all__ = [
+    "Applied",
     "ApplyContext",
+    "Change",
+    "ChangeKind",
+    "Client",
+    "ClusterStatus",
+    "Compacted",
+    "ConnectFailed",
+    "Consistency",
+    "DeleteResult",
+    "DiskFull",
+    "IdentityMismatch",
+    "Indeterminate",
+    "InvalidGroup",
+    "InvalidInput",
+    "KeyValue",
+    "LeaderHint",
+    "LeadershipLost",
+    "Lease",
+    "LeaseStatus",
+    "LogInfo",
+    "LogSession",
+    "MachineHalted",
+    "MemberStatus",
+    "MembershipRejected",
+    "NotFound",
+    "NotLeader",
+    "OperationResult",
+    "Outcome",
+    "Overloaded",
+    "ProposalDropped",
+    "PutResult",
     "RaftLogError",
     "ReadState",
+    "Receipt",
     "Rejected",
     "RoleContext",
+    "SafetyRefused",
+    "SessionExpired",
+    "SessionMismatch",
+    "SessionState",
     "StateMachine",
+    "StorageCorrupt",
+    "StorageError",
+    "SwapResult",
+    "SyncClient",
+    "TooLarge",
+    "Transaction",
+    "Transfer",
+    "Unauthorized",
+    "Unavailable",
+    "connect",
+    "connect_sync",
     "errors",
+    "kv",
     "types",
 ]
+
+
+def __getattr__(name: str) -> object:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'raftlog' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,196 @@
+"""The cluster as operators see it: status, leader, transfer, step-down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+import grpc
+
+from raftlog.client.connections import Leader, Peer
+from raftlog.client.context import Context, loop_time
+from raftlog.client.routing import Backoff, Verdict, judge, timed_out
+from raftlog.client.values import ClusterStatus, MemberStatus, Transfer
+from raftlog.errors import LeaderHint, RaftLogError
+from raftlog.wire import status as wire_status
+from raftlog.wire.pb import admin_pb2, types_pb2
+
+STATUS_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+class Cluster:
+    """The verbs of an operator."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def status(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> ClusterStatus:
+        """Return the cluster as the leader knows it, or without one any live node.
+
+        With `member` that member is asked alone.
+        """
+        deadline = self._context.deadline(timeout)
+        if member is not None:
+            reply = await self._context.connections.ask_member(member, _ask_status, deadline)
+            return _status(reply)
+        while True:
+            replies = await self._ask_all()
+            if replies:
+                return _status(max(replies, key=_rank))
+            if loop_time() >= deadline:
+                raise self._context.connections.no_answer()
+            await self._context.connections.anyone(deadline)
+
+    async def leader(self, *, timeout: float | None = None) -> LeaderHint:
+        """Return who leads and takes writes.
+
+        Raises:
+            Unavailable: nobody does.
+        """
+        deadline = self._context.deadline(timeout)
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.LeaderReply:
+            reply = await peer.admin.Leader(types_pb2.Empty(), timeout=seconds)
+            return cast("admin_pb2.LeaderReply", reply)
+
+        connections = self._context.connections
+        while True:
+            reply = await connections.ask_leader(call, deadline)
+            if reply.ready:
+                return LeaderHint(reply.served_by, reply.leader.address, reply.leader.term)
+            connections.forget((await connections.leader(deadline)).peer.address)
+
+    async def transfer(self, to: str | None = None, *, timeout: float | None = None) -> Transfer:
+        """Hand leadership to a member, by default to the most caught-up one.
+
+        Raises:
+            SafetyRefused: the member may not lead.
+            Indeterminate: the answer did not come in time.
+        """
+        deadline = self._context.deadline(timeout)
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.TransferReply:
+            request = admin_pb2.TransferRequest(to=to or "", timeout_seconds=seconds)
+            reply = await peer.admin.Transfer(request, timeout=seconds)
+            return cast("admin_pb2.TransferReply", reply)
+
+        reply = await self._change(call, deadline)
+        # "from" is a keyword here, but not on the wire.
+        return Transfer(source=getattr(reply, "from"), target=reply.to)
+
+    async def step_down(self, *, timeout: float | None = None) -> None:
+        """Make the leader stop leading, without choosing a successor."""
+
+        async def call(peer: Peer, seconds: float) -> types_pb2.Empty:
+            reply = await peer.admin.StepDown(types_pb2.Empty(), timeout=seconds)
+            return cast("types_pb2.Empty", reply)
+
+        await self._change(call, self._context.deadline(timeout))
+
+    async def _change(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
+        """Make a call to the leader that is repeated only after a definite refusal."""
+        connections = self._context.connections
+        backoff = Backoff(0.01, 2.0, 0.2)
+        refusal: RaftLogError | None = None
+        while True:
+            leader: Leader = await connections.leader(deadline)
+            try:
+                return await call(leader.peer, max(deadline - loop_time(), 0.001))
+            except grpc.aio.AioRpcError as error:
+                refusal = wire_status.from_rpc_error(error, sent=True)
+            connections.take_hint(refusal)
+            connections.forget(leader.peer.address)
+            if not refusal.definite or judge(refusal) is Verdict.FINAL:
+                raise refusal
+            if loop_time() >= deadline:
+                raise timed_out(refusal)
+            await asyncio.sleep(backoff.pause())
+
+    async def _ask_all(self) -> list[admin_pb2.StatusReply]:
+        """Ask every address at once; stop at the leader's answer, or shortly after the others'."""
+        connections = self._context.connections
+        found: list[admin_pb2.StatusReply] = []
+        tasks = {
+            asyncio.create_task(_try_status(connections.peer(address)))
+            for address in connections.book.addresses()
+        }
+        try:
+            waiting = tasks
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for reply in (task.result() for task in done):
+                    if reply is None:
+                        continue
+                    connections.book.learn({each.node_id: each.address for each in reply.members})
+                    found.append(reply)
+                    if reply.leader and reply.leader == reply.served_by and reply.has_quorum:
+                        return found
+        finally:
+            for task in tasks:
+                task.cancel()
+        return found
+
+
+async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:
+    reply = await peer.admin.Status(types_pb2.Empty(), timeout=seconds)
+    return cast("admin_pb2.StatusReply", reply)
+
+
+async def _try_status(peer: Peer) -> admin_pb2.StatusReply | None:
+    try:
+        return await _ask_status(peer, STATUS_SECONDS)
+    except grpc.aio.AioRpcError:
+        return None
+
+
+def _rank(reply: admin_pb2.StatusReply) -> tuple[bool, int, bool, int]:
+    leads = bool(reply.leader) and reply.leader == reply.served_by
+    return reply.has_quorum, reply.term, leads, reply.commit_index
+
+
+def _status(reply: admin_pb2.StatusReply) -> ClusterStatus:
+    return ClusterStatus(
+        cluster_id=reply.cluster_id,
+        served_by=reply.served_by,
+        leader=reply.leader or None,
+        leader_address=reply.leader_address or None,
+        term=reply.term,
+        commit_index=reply.commit_index,
+        commit_sequence=reply.commit_sequence,
+        applied_index=reply.applied_index,
+        first_sequence=reply.first_sequence,
+        quorum=reply.quorum,
+        has_quorum=reply.has_quorum,
+        fault_tolerance=reply.fault_tolerance,
+        feature_level=reply.feature_level,
+        machine=reply.machine,
+        members=tuple(_member(member) for member in reply.members),
+        alarms=tuple(reply.alarms),
+        version=reply.version,
+    )
+
+
+def _member(member: admin_pb2.MemberStatus) -> MemberStatus:
+    def known(field: str, value: float) -> float | None:
+        return value if member.HasField(field) else None
+
+    return MemberStatus(
+        node_id=member.node_id,
+        address=member.address,
+        role=member.role,
+        kind=member.kind,
+        has_machine=member.has_machine,
+        region=member.region,
+        instance_id=member.instance_id,
+        match_index=cast("int | None", known("match_index", member.match_index)),
+        applied_index=cast("int | None", known("applied_index", member.applied_index)),
+        lag_transactions=cast("int | None", known("lag_transactions", member.lag_transactions)),
+        last_contact_ms=known("last_contact_ms", member.last_contact_ms),
+        reachable=member.reachable,
+        healthy=member.healthy,
+    )

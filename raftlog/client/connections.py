@@ -1,0 +1,292 @@
+"""Channels to the members, and who leads: the one place that probes.
+
+Theory of operation. Every address that may hold a member is probed in parallel with a short
+deadline, each at its own pace, so that a dead or silent one delays nobody. The first node that says
+it leads and takes writes is the leader until a call fails there. All callers that look for the
+leader at once share one search, and the search lives as long as somebody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from raftlog.client.routing import (
+    AddressBook,
+    Answer,
+    Backoff,
+    Verdict,
+    judge,
+    newest_leader,
+    timed_out,
+)
+from raftlog.errors import ConnectFailed, NotFound, RaftLogError, Unavailable
+from raftlog.wire import channel as wire_channel
+from raftlog.wire import status
+from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc, types_pb2
+
+GROUP_BYTES_MAX = 4 * 1024 * 1024
+TRANSACTION_BYTES_MAX = 16 * 1024 * 1024
+
+PROBE_SECONDS = 0.25
+PROBE_PAUSE_SECONDS = 0.01
+PROBE_PAUSE_MAX_SECONDS = 0.1
+PROBE_PAUSE_FACTOR = 1.02
+ATTEMPT_SECONDS = 1.0
+"""The first attempt of a read; a leader that is silent for longer is looked for again."""
+
+T = TypeVar("T")
+
+
+class Peer:
+    """One address: its channel and the stubs on it."""
+
+    def __init__(self, address: str, tls: TlsMaterial | None) -> None:
+        limit = wire_channel.message_limit(TRANSACTION_BYTES_MAX, GROUP_BYTES_MAX)
+        self.address = address
+        self.channel = wire_channel.open_channel(address, tls, wire_channel.channel_options(limit))
+        self.log = log_pb2_grpc.LogStub(self.channel)  # type: ignore[no-untyped-call]
+        self.kv = kv_pb2_grpc.KvStub(self.channel)  # type: ignore[no-untyped-call]
+        self.machine = machine_pb2_grpc.MachineStub(self.channel)  # type: ignore[no-untyped-call]
+        self.admin = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leader:
+    """Who took part in the last answer worth following: a leader, or any node that answered."""
+
+    peer: Peer
+    node_id: str
+    term: int
+
+
+Accept = Callable[[Answer], bool]
+
+
+def _takes_writes(answer: Answer) -> bool:
+    return answer.ready
+
+
+def _answers(_answer: Answer) -> bool:
+    return True
+
+
+class Search:
+    """A running search that several callers share."""
+
+    def __init__(self, task: asyncio.Task[Leader]) -> None:
+        self.task = task
+        self.waiting = 0
+        self.was_answered = False
+
+
+class Connections:
+    """Everything a client knows of the cluster's addresses. Loop-bound."""
+
+    def __init__(self, endpoints: tuple[str, ...], tls: TlsMaterial | None = None) -> None:
+        self.book = AddressBook(endpoints)
+        self._tls = tls
+        self._peers: dict[str, Peer] = {}
+        self._leader: Leader | None = None
+        self._reachable: Leader | None = None
+        self._searches: dict[Accept, Search] = {}
+        self._was_answered = False
+        self._closed = False
+
+    def peer(self, address: str) -> Peer:
+        """Return the peer at `address`; its channel connects at the first call."""
+        found = self._peers.get(address)
+        if found is None:
+            found = self._peers[address] = Peer(address, self._tls)
+        return found
+
+    async def leader(self, deadline: float) -> Leader:
+        """Return a node that leads and takes writes; look for one until `deadline`.
+
+        Raises:
+            ConnectFailed: no address answered at all.
+            Unavailable: somebody answered, but nobody led.
+        """
+        if self._leader is None:
+            self._leader = await self._find(_takes_writes, deadline)
+        return self._leader
+
+    async def anyone(self, deadline: float) -> Leader:
+        """Return any node that answers, the leader if one is known."""
+        if self._leader is not None:
+            return self._leader
+        if self._reachable is None:
+            self._reachable = await self._find(_answers, deadline)
+        return self._reachable
+
+    async def member(self, node_id: str, deadline: float) -> Peer:
+        """Return the peer of one member.
+
+        Raises:
+            NotFound: the membership is known and does not list it.
+        """
+        address = self.book.address_of(node_id)
+        if address is None:
+            found = await self._find(_answers, deadline)
+            address = self.book.address_of(node_id)
+            if address is None:
+                known = ", ".join(self.book.member_ids) or "none"
+                raise NotFound(f"{found.node_id} knows no member {node_id!r}; members: {known}")
+        return self.peer(address)
+
+    def forget(self, address: str) -> None:
+        """Note that a call to `address` failed in a way that another node may not."""
+        if self._leader is not None and self._leader.peer.address == address:
+            self._leader = None
+        if self._reachable is not None and self._reachable.peer.address == address:
+            self._reachable = None
+
+    def take_hint(self, error: RaftLogError) -> None:
+        """Learn from an error that names a leader."""
+        if error.leader is not None:
+            self.book.learn_hint(error.leader.address)
+
+    async def newest_leader(self) -> Answer | None:
+        """Ask every address once and return the ready leader of the highest term, if any."""
+        answers = await asyncio.gather(*map(self._probe, self.book.addresses()))
+        return newest_leader(answer for answer in answers if answer is not None)
+
+    def no_answer(self) -> RaftLogError:
+        """Return why there is no leader, as known now; nothing was sent."""
+        if self._was_answered:
+            return Unavailable("no leader answered in time")
+        return ConnectFailed(f"cannot connect to any of {', '.join(self.book.addresses())}")
+
+    async def ask_leader(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
+        """Make a call that changes nothing on the leader; repeat it across failovers."""
+        return await self._ask(self.leader, call, deadline)
+
+    async def ask_anyone(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
+        """Make a call that changes nothing on whoever answers."""
+        return await self._ask(self.anyone, call, deadline)
+
+    async def ask_member(
+        self, node_id: str, call: Callable[[Peer, float], Awaitable[T]], deadline: float
+    ) -> T:
+        """Make a call that changes nothing on one member; repeat it until `deadline`."""
+
+        async def choose(deadline: float) -> Leader:
+            return Leader(await self.member(node_id, deadline), node_id, 0)
+
+        return await self._ask(choose, call, deadline)
+
+    async def close(self) -> None:
+        """Close every channel; searches end."""
+        self._closed = True
+        for search in self._searches.values():
+            search.task.cancel()
+        peers, self._peers = self._peers, {}
+        await asyncio.gather(*(peer.channel.close() for peer in peers.values()))
+
+    async def _ask(
+        self,
+        choose: Callable[[float], Awaitable[Leader]],
+        call: Callable[[Peer, float], Awaitable[T]],
+        deadline: float,
+    ) -> T:
+        now = asyncio.get_running_loop().time
+        backoff = Backoff(0.01, 2.0, 0.2)
+        attempt_seconds = ATTEMPT_SECONDS
+        refusal: RaftLogError | None = None
+        while True:
+            try:
+                peer = (await choose(deadline)).peer
+            except Unavailable as error:
+                raise (error if refusal is None else timed_out(refusal)) from None
+            remaining = deadline - now()
+            if remaining <= 0:
+                raise timed_out(refusal)
+            try:
+                return await call(peer, min(remaining, attempt_seconds))
+            except grpc.aio.AioRpcError as error:
+                refusal = status.from_rpc_error(error, sent=False)
+            if judge(refusal) is Verdict.FINAL:
+                raise refusal
+            attempt_seconds *= 2
+            self.take_hint(refusal)
+            self.forget(peer.address)
+            await asyncio.sleep(min(backoff.pause(), max(deadline - now(), 0)))
+
+    async def _find(self, accept: Accept, deadline: float) -> Leader:
+        if self._closed:
+            raise Unavailable("the client is closed")
+        search = self._searches.get(accept)
+        if search is None:
+            task = asyncio.create_task(self._search(accept))
+            search = self._searches[accept] = Search(task)
+        search.waiting += 1
+        remaining = deadline - asyncio.get_running_loop().time()
+        try:
+            await asyncio.wait(
+                {search.task}, timeout=max(remaining, 0) if remaining < 1e9 else None
+            )
+        finally:
+            search.waiting -= 1
+            if search.task.done() or not search.waiting:
+                search.task.cancel()
+                if self._searches.get(accept) is search:
+                    del self._searches[accept]
+        if search.task.done() and not search.task.cancelled():
+            return search.task.result()
+        raise Unavailable("the client is closed") if self._closed else self.no_answer()
+
+    async def _search(self, accept: Accept) -> Leader:
+        loop = asyncio.get_running_loop()
+        self._was_answered = False
+        running: dict[asyncio.Task[Answer | None], str] = {}
+        due: dict[str, float] = {}
+        pause = Backoff(PROBE_PAUSE_SECONDS, PROBE_PAUSE_FACTOR, PROBE_PAUSE_MAX_SECONDS)
+        try:
+            while True:
+                now = loop.time()
+                busy = set(running.values())
+                idle = [address for address in self.book.addresses() if address not in busy]
+                for address in idle:
+                    if due.get(address, now) <= now:
+                        running[asyncio.create_task(self._probe(address))] = address
+                next_due = min(
+                    (due[address] for address in idle if due.get(address, now) > now),
+                    default=now + PROBE_SECONDS,
+                )
+                if not running:
+                    await asyncio.sleep(next_due - now)
+                    continue
+                done, _ = await asyncio.wait(
+                    running, timeout=next_due - now, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    address = running.pop(task)
+                    answer = task.result()
+                    due[address] = loop.time() + pause.pause()
+                    if answer is not None and accept(answer):
+                        return Leader(self.peer(address), answer.served_by, answer.term)
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _probe(self, address: str) -> Answer | None:
+        try:
+            reply = await self.peer(address).admin.Leader(types_pb2.Empty(), timeout=PROBE_SECONDS)
+        except grpc.aio.AioRpcError:
+            return None
+        self._was_answered = True
+        self.book.learn({member.node_id: member.address for member in reply.members})
+        self.book.learn_hint(reply.leader.address)
+        return Answer(
+            address=address,
+            served_by=reply.served_by,
+            ready=reply.ready,
+            leader_id=reply.leader.node_id,
+            leader_address=reply.leader.address,
+            term=reply.leader.term,
+        )

@@ -1,0 +1,134 @@
+"""What all parts of one client share: its connections, its writer, its default timeout."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from raftlog.client.connections import Connections
+from raftlog.client.write_stream import Writer, WriterSettings
+from raftlog.errors import InvalidInput, TooLarge, Unavailable
+from raftlog.types import Consistency
+from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.pb import types_pb2
+
+TRANSACTION_BYTES_MAX = 16 * 1024 * 1024
+CLOSE_SECONDS = 5.0
+
+WIRE_CONSISTENCY: dict[Consistency, types_pb2.Consistency] = {
+    Consistency.LINEARIZABLE: types_pb2.LINEARIZABLE,
+    Consistency.LEASE: types_pb2.LEASE,
+    Consistency.FOLLOWER: types_pb2.FOLLOWER,
+    Consistency.STALE: types_pb2.STALE,
+}
+
+Payload = bytes | bytearray | memoryview
+
+
+class Context:
+    """One client's insides. Bound to the loop on which `open` was called."""
+
+    def __init__(
+        self,
+        endpoints: tuple[str, ...],
+        *,
+        tls: TlsMaterial | None,
+        timeout_seconds: float,
+        writer_settings: WriterSettings | None = None,
+    ) -> None:
+        self.endpoints = endpoints
+        self.timeout_seconds = check_timeout(timeout_seconds)
+        self._tls = tls
+        self._writer_settings = writer_settings
+        self._connections: Connections | None = None
+        self._writer: Writer | None = None
+        self._now: Callable[[], float] | None = None
+
+    @property
+    def connections(self) -> Connections:
+        """Return the connections of an open client."""
+        if self._connections is None:
+            raise Unavailable("the client is not open; use it as a context manager")
+        return self._connections
+
+    @property
+    def writer(self) -> Writer:
+        """Return the writer of an open client."""
+        if self._writer is None:
+            raise Unavailable("the client is not open; use it as a context manager")
+        return self._writer
+
+    def open(self) -> None:
+        """Bind to the running loop. Connects to nobody yet."""
+        if self._connections is None:
+            self._now = asyncio.get_running_loop().time
+            self._connections = Connections(self.endpoints, self._tls)
+            self._writer = Writer(self._connections, self._writer_settings)
+
+    async def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
+        """Wait for writes under way, then end everything. Repeating it is harmless."""
+        connections, writer = self._connections, self._writer
+        if connections is None or writer is None:
+            return
+        await writer.close(timeout_seconds)
+        await connections.close()
+
+    def deadline(self, timeout: float | None) -> float:
+        """Return when a call that starts now is to end, on the loop's clock."""
+        now = self._now
+        if now is None:
+            raise Unavailable("the client is not open; use it as a context manager")
+        return now() + (self.timeout_seconds if timeout is None else check_timeout(timeout))
+
+
+def check_timeout(seconds: float) -> float:
+    """Return `seconds` if it can be a timeout."""
+    if not seconds > 0:
+        raise InvalidInput(f"timeout of {seconds!r} seconds is not above 0")
+    return seconds
+
+
+def check_payload(payload: Payload) -> bytes:
+    """Return `payload` as bytes, if it can be a transaction's.
+
+    Raises:
+        InvalidInput: it is not bytes.
+        TooLarge: it is over the limit of one transaction.
+    """
+    if not isinstance(payload, bytes):
+        if not isinstance(payload, bytearray | memoryview):
+            raise InvalidInput(f"payload is {type(payload).__name__}, expected bytes")
+        payload = bytes(payload)
+    if len(payload) > TRANSACTION_BYTES_MAX:
+        raise TooLarge(
+            f"transaction of {len(payload)} bytes is over the limit of {TRANSACTION_BYTES_MAX}"
+        )
+    return payload
+
+
+def parse_consistency(
+    consistency: Consistency | str | None, member: str | None = None
+) -> types_pb2.Consistency:
+    """Return the wire's word. By default linearizable; a member asked by name asks the leader.
+
+    Raises:
+        InvalidInput: there is no such consistency.
+    """
+    if consistency is None:
+        consistency = Consistency.LINEARIZABLE if member is None else Consistency.FOLLOWER
+    try:
+        word = Consistency(consistency)
+    except ValueError:
+        known = ", ".join(each.value for each in Consistency)
+        raise InvalidInput(f"consistency {consistency!r} is none of {known}") from None
+    return WIRE_CONSISTENCY[word]
+
+
+def goes_anywhere(consistency: types_pb2.Consistency) -> bool:
+    """Whether any member may serve a read of that consistency."""
+    return consistency in {types_pb2.FOLLOWER, types_pb2.STALE}
+
+
+def loop_time() -> float:
+    """Return the running loop's time, the clock of all deadlines here."""
+    return asyncio.get_running_loop().time()

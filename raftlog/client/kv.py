@@ -1,0 +1,356 @@
+"""The key-value machine: put, get, delete, range, compare-and-swap, transaction, watch, lease."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+
+from raftlog import kv as words
+from raftlog.client.connections import Peer
+from raftlog.client.context import Context, goes_anywhere, parse_consistency
+from raftlog.client.lease import Lease
+from raftlog.client.machine import submit_command
+from raftlog.client.values import (
+    Applied,
+    Change,
+    DeleteResult,
+    KeyValue,
+    LeaseStatus,
+    OperationResult,
+    Outcome,
+    PutResult,
+    SwapResult,
+)
+from raftlog.client.watch import Watch
+from raftlog.errors import InvalidInput, NotFound
+from raftlog.types import Consistency
+from raftlog.wire.pb import kv_pb2
+
+KEY_BYTES_MAX = 480
+PAGE_COUNT = 1000
+
+LeaseRef = Lease | int
+
+
+class Kv:
+    """The keys and their values. A revision is the sequence of the transaction that made it.
+
+    Reads are linearizable unless `consistency` asks for less; with `member` that member answers, by
+    default after asking the leader for a read index.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    # ---------------------------------------------------------------- writes
+
+    async def put(
+        self, key: bytes, value: bytes, *, lease: LeaseRef = 0, timeout: float | None = None
+    ) -> PutResult:
+        """Set a key. With a lease, it vanishes when the lease ends.
+
+        Raises:
+            Rejected: there is no such lease.
+        """
+        deadline = self._context.deadline(timeout)
+        put = kv_pb2.Put(key=_key(key), value=_value(value), lease=int(lease))
+        command = kv_pb2.KvCommand(put=put).SerializeToString()
+        applied = await submit_command(self._context, command, deadline)
+        # The answer to a put says nothing more; it is not parsed.
+        return PutResult(applied.sequence, applied.receipt)
+
+    async def delete(
+        self, key: bytes, *, end: bytes | None = None, timeout: float | None = None
+    ) -> DeleteResult:
+        """Remove a key, or with `end` every key from `key` up to but without `end`."""
+        body = kv_pb2.Delete(key=_key(key), range_end=b"" if end is None else _key(end))
+        applied, result = await self._execute(kv_pb2.KvCommand(delete=body), timeout)
+        return DeleteResult(result.deleted, applied.sequence, applied.receipt)
+
+    async def compare_and_swap(
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        revision: int,
+        lease: LeaseRef = 0,
+        timeout: float | None = None,
+    ) -> SwapResult:
+        """Set a key if its revision is exactly `revision`; 0: if it does not exist."""
+        if revision < 0:
+            raise InvalidInput(f"revision {revision} is below 0")
+        body = kv_pb2.CompareAndSwap(
+            key=_key(key), value=_value(value), revision=revision, lease=int(lease)
+        )
+        applied, result = await self._execute(kv_pb2.KvCommand(compare_and_swap=body), timeout)
+        current = _entry(result.current) if result.HasField("current") else None
+        if result.succeeded:
+            standing, current = applied.sequence, None
+        else:
+            standing = current.revision if current is not None else 0
+        return SwapResult(
+            succeeded=result.succeeded,
+            revision=standing,
+            current=current,
+            receipt=applied.receipt,
+        )
+
+    async def transaction(
+        self,
+        *,
+        when: Sequence[words.Condition] = (),
+        then: Sequence[words.Operation] = (),
+        otherwise: Sequence[words.Operation] = (),
+        timeout: float | None = None,
+    ) -> Outcome:
+        """Do `then` if all of `when` hold, else `otherwise`, at one revision.
+
+        The words are in `raftlog.kv`.
+        """
+        body = kv_pb2.Transaction(
+            when=[_condition(each) for each in when],
+            then=[_operation(each) for each in then],
+            otherwise=[_operation(each) for each in otherwise],
+        )
+        applied, result = await self._execute(kv_pb2.KvCommand(transaction=body), timeout)
+        results = tuple(
+            OperationResult(
+                deleted=each.deleted, entry=_entry(each.key_value) if each.found else None
+            )
+            for each in result.results
+        )
+        return Outcome(
+            succeeded=result.succeeded,
+            revision=applied.sequence,
+            results=results,
+            receipt=applied.receipt,
+        )
+
+    async def lease(self, *, ttl_seconds: float, timeout: float | None = None) -> Lease:
+        """Grant a lease: keys put with it vanish when it ends; its token fences.
+
+        It lives `ttl_seconds` from the last refresh. As an async context manager it refreshes
+        itself and is revoked at the end.
+        """
+        if not ttl_seconds > 0:
+            raise InvalidInput(f"ttl of {ttl_seconds!r} seconds is not above 0")
+        command = kv_pb2.KvCommand(lease_grant=kv_pb2.LeaseGrant(ttl_seconds=ttl_seconds))
+        _, result = await self._execute(command, timeout)
+        return Lease(self._context, result.lease, result.ttl_seconds or ttl_seconds)
+
+    def attach_lease(self, lease_id: int, *, ttl_seconds: float) -> Lease:
+        """Return a handle on a lease that is already there, say one granted elsewhere."""
+        return Lease(self._context, lease_id, ttl_seconds)
+
+    # ---------------------------------------------------------------- reads
+
+    async def get(
+        self,
+        key: bytes,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Return a key as it stands, or None."""
+        query = kv_pb2.KvQuery(get=kv_pb2.Get(key=_key(key)))
+        answer = await self._query(query, consistency, member, self._context.deadline(timeout))
+        return _entry(answer.key_values[0]) if answer.found else None
+
+    async def range(
+        self,
+        *,
+        prefix: bytes | None = None,
+        start: bytes = b"",
+        end: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+        keys_only: bool = False,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[KeyValue]:
+        """Yield the keys with a prefix, or from `start` up to but without `end`, in key order.
+
+        Long ranges are read page by page; each page is consistent in itself. `timeout` is for each
+        page.
+        """
+        low, high = bounds(prefix, start, end)
+        left = limit
+        while left is None or left > 0:
+            count = PAGE_COUNT if left is None else min(left, PAGE_COUNT)
+            body = kv_pb2.Range(
+                start=low, end=high, limit=count, reverse=reverse, keys_only=keys_only
+            )
+            query = kv_pb2.KvQuery(range=body)
+            answer = await self._query(query, consistency, member, self._context.deadline(timeout))
+            for key_value in answer.key_values:
+                yield _entry(key_value)
+            if not answer.more or not answer.key_values:
+                return
+            if left is not None:
+                left -= len(answer.key_values)
+            last = answer.key_values[-1].key
+            if reverse:
+                high = last
+            else:
+                low = last + b"\0"
+
+    async def count(
+        self,
+        *,
+        prefix: bytes | None = None,
+        start: bytes = b"",
+        end: bytes | None = None,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Return how many keys there are in a range."""
+        low, high = bounds(prefix, start, end)
+        query = kv_pb2.KvQuery(range=kv_pb2.Range(start=low, end=high, count_only=True))
+        answer = await self._query(query, consistency, member, self._context.deadline(timeout))
+        return answer.count
+
+    async def lease_status(
+        self,
+        lease: LeaseRef,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> LeaseStatus:
+        """Return what is left of a lease and the keys put with it.
+
+        Raises:
+            NotFound: it has ended, or never was.
+        """
+        query = kv_pb2.KvQuery(lease=kv_pb2.LeaseInfo(lease=int(lease)))
+        answer = await self._query(query, consistency, member, self._context.deadline(timeout))
+        if not answer.found:
+            raise NotFound(f"no lease {int(lease)}")
+        return LeaseStatus(
+            lease_id=int(lease),
+            ttl_seconds=answer.ttl_seconds,
+            keys=tuple(answer.lease_keys),
+        )
+
+    def watch(
+        self,
+        key: bytes | None = None,
+        *,
+        prefix: bytes | None = None,
+        start: bytes = b"",
+        end: bytes | None = None,
+        after_revision: int | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Change]:
+        """Yield every change of a key, a prefix or a range, in order, across failovers.
+
+        Args:
+            key: This key alone.
+            prefix: Keys with this prefix.
+            start: With `end`, keys from `start` up to but without `end`.
+            end: See `start`.
+            after_revision: Changes after it; 0: from the beginning; None: from now on.
+            member: Ask this member alone.
+            timeout: How long all members may be away before it raises `Unavailable`.
+
+        Raises:
+            Compacted: changes after `after_revision` were purged.
+        """
+        if key is not None:
+            low, high = bounds(None, _key(key), key + b"\0")
+        else:
+            low, high = bounds(prefix, start, end)
+        return Watch(
+            self._context, low, high, after_revision=after_revision, member=member, timeout=timeout
+        ).changes()
+
+    # ---------------------------------------------------------------- the wire
+
+    async def _execute(
+        self, command: kv_pb2.KvCommand, timeout: float | None
+    ) -> tuple[Applied, kv_pb2.KvResult]:
+        deadline = self._context.deadline(timeout)
+        applied = await submit_command(self._context, command.SerializeToString(), deadline)
+        return applied, kv_pb2.KvResult.FromString(applied.result)
+
+    async def _query(
+        self,
+        query: kv_pb2.KvQuery,
+        consistency: Consistency | str | None,
+        member: str | None,
+        deadline: float,
+    ) -> kv_pb2.KvAnswer:
+        wire = parse_consistency(consistency, member)
+        request = kv_pb2.KvQueryRequest(query=query, consistency=wire)
+
+        async def call(peer: Peer, seconds: float) -> kv_pb2.KvQueryReply:
+            return cast("kv_pb2.KvQueryReply", await peer.kv.Query(request, timeout=seconds))
+
+        connections = self._context.connections
+        if member is not None:
+            return (await connections.ask_member(member, call, deadline)).answer
+        if goes_anywhere(wire):
+            return (await connections.ask_anyone(call, deadline)).answer
+        return (await connections.ask_leader(call, deadline)).answer
+
+
+def bounds(prefix: bytes | None, start: bytes, end: bytes | None) -> tuple[bytes, bytes]:
+    """Return start and end of a range; an empty end is after the last key.
+
+    Raises:
+        InvalidInput: both a prefix and a range are given.
+    """
+    if prefix is None:
+        return start, b"" if end is None else end
+    if start or end is not None:
+        raise InvalidInput("give either a prefix, or start and end")
+    stem = prefix.rstrip(b"\xff")
+    return prefix, stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
+
+
+def _key(key: bytes) -> bytes:
+    if not isinstance(key, bytes):
+        raise InvalidInput(f"key is {type(key).__name__}, expected bytes")
+    if not 0 < len(key) <= KEY_BYTES_MAX:
+        raise InvalidInput(f"key of {len(key)} bytes; 1 to {KEY_BYTES_MAX} are legal")
+    return key
+
+
+def _value(value: bytes) -> bytes:
+    if not isinstance(value, bytes):
+        raise InvalidInput(f"value is {type(value).__name__}, expected bytes")
+    return value
+
+
+def _entry(wire: kv_pb2.KeyValue) -> KeyValue:
+    return KeyValue(wire.key, wire.value, wire.revision, wire.created, wire.version, wire.lease)
+
+
+def _condition(condition: words.Condition) -> kv_pb2.Condition:
+    key = _key(condition.key)
+    match condition:
+        case words.Revision(revision=revision):
+            return kv_pb2.Condition(key=key, revision=revision)
+        case words.RevisionBelow(revision=revision):
+            return kv_pb2.Condition(key=key, revision_below=revision)
+        case words.Value(value=value):
+            return kv_pb2.Condition(key=key, value=value)
+        case words.Exists():
+            return kv_pb2.Condition(key=key, exists=True)
+        case words.Missing():
+            return kv_pb2.Condition(key=key, exists=False)
+
+
+def _operation(operation: words.Operation) -> kv_pb2.Operation:
+    key = _key(operation.key)
+    match operation:
+        case words.Put(value=value, lease=lease):
+            return kv_pb2.Operation(put=kv_pb2.Put(key=key, value=_value(value), lease=lease))
+        case words.Delete(end=end):
+            return kv_pb2.Operation(delete=kv_pb2.Delete(key=key, range_end=end))
+        case words.Get():
+            return kv_pb2.Operation(get=kv_pb2.Get(key=key))

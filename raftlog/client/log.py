@@ -1,0 +1,313 @@
+"""The log: append, tail, get, info, and sessions that outlive the process."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Self, cast
+
+from raftlog.client.connections import Peer
+from raftlog.client.context import TRANSACTION_BYTES_MAX, Context, Payload, check_payload
+from raftlog.client.session import GROUP_BYTES_MAX, Window
+from raftlog.client.tail import Tail, transactions_of
+from raftlog.client.values import LogInfo, Receipt, Transaction
+from raftlog.client.write_stream import Writer, WriterSettings
+from raftlog.errors import InvalidInput, NotFound, RaftLogError
+from raftlog.groups import OPAQUE_TAG, TRANSACTION_COUNT_MAX, Tag, TransactionKind, check_stream
+from raftlog.wire.pb import log_pb2, types_pb2
+
+TAGS_KEPT_MAX = 4096
+
+
+class Log:
+    """The ordered, durable log. An answer means: on the disks of a quorum, and applied."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tags: dict[str, Tag] = {"": OPAQUE_TAG}
+
+    async def append(
+        self, payload: Payload, *, stream: str = "", timeout: float | None = None
+    ) -> Receipt:
+        """Append one opaque transaction, exactly once, and return its place in the log.
+
+        Raises:
+            Unavailable: no leader took it in time; it did not happen.
+            Indeterminate: it was sent and no answer came in time; it may have happened.
+            Overloaded: too much is pending, here or at the leader; it did not happen.
+        """
+        context = self._context
+        deadline = context.deadline(timeout)
+        if type(payload) is not bytes or len(payload) > TRANSACTION_BYTES_MAX:
+            payload = check_payload(payload)
+        tag = self._tags.get(stream) or self._tag(stream)
+        writer = context.writer
+        if writer.is_full:
+            await writer.wait_room(deadline)
+        try:
+            return cast("Receipt", await writer.submit(payload, tag, deadline))
+        except asyncio.CancelledError:
+            writer.abandoned()
+            raise
+
+    async def append_many(
+        self, payloads: Sequence[Payload], *, stream: str = "", timeout: float | None = None
+    ) -> list[Receipt]:
+        """Append transactions in order, in as few groups as their sizes allow.
+
+        A group is not atomic. If some of several groups were taken and others not, the error is
+        indefinite.
+        """
+        deadline = self._context.deadline(timeout)
+        checked = [check_payload(payload) for payload in payloads]
+        if not checked:
+            raise InvalidInput("nothing to append: an empty group is not legal")
+        tag = self._tags.get(stream) or self._tag(stream)
+        writer = self._context.writer
+        answers: list[tuple[int, asyncio.Future[Receipt]]] = []
+        try:
+            for chunk in split(checked):
+                if writer.is_full:
+                    await writer.wait_room(deadline)
+                future = writer.submit_whole(chunk, tag, deadline)
+                answers.append((len(chunk), cast("asyncio.Future[Receipt]", future)))
+        except RaftLogError as error:
+            if answers:
+                await asyncio.wait([future for _, future in answers])
+            raise _several(error, [future for _, future in answers]) from None
+        except asyncio.CancelledError:
+            _cancel(writer, answers)
+            raise
+        return await _expand(writer, answers)
+
+    def tail(
+        self,
+        after: int = 0,
+        *,
+        stream: str | None = None,
+        follow: bool = True,
+        commands: bool = False,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Transaction]:
+        """Yield committed transactions after sequence `after`, across failovers, without gap.
+
+        Args:
+            after: The last sequence already seen.
+            stream: Only this stream; None: all of them.
+            follow: Wait for more at the end; else stop at what the member knows committed.
+            commands: Also transactions meant for the state machine.
+            member: Ask this member alone.
+            timeout: How long all members may be away before it raises `Unavailable`.
+
+        Raises:
+            Compacted: transactions after `after` were purged.
+        """
+        if after < 0:
+            raise InvalidInput(f"sequence {after} is below 0")
+        if stream is not None:
+            check_stream(stream)
+        return Tail(
+            self._context,
+            after=after,
+            stream=stream,
+            follow=follow,
+            commands=commands,
+            member=member,
+            timeout=timeout,
+        ).transactions()
+
+    async def get(
+        self, sequence: int, *, member: str | None = None, timeout: float | None = None
+    ) -> Transaction:
+        """Return one committed transaction.
+
+        Raises:
+            NotFound: there is none of that number yet.
+            Compacted: it was purged.
+        """
+        if sequence < 1:
+            raise InvalidInput(f"sequence {sequence} is below 1")
+
+        async def call(peer: Peer, seconds: float) -> log_pb2.GetReply:
+            request = log_pb2.GetRequest(sequence=sequence)
+            return cast("log_pb2.GetReply", await peer.log.Get(request, timeout=seconds))
+
+        deadline = self._context.deadline(timeout)
+        connections = self._context.connections
+        if member is None:
+            reply = await connections.ask_anyone(call, deadline)
+        else:
+            reply = await connections.ask_member(member, call, deadline)
+        for transaction in transactions_of(reply.entry, reply.served_by):
+            if transaction.sequence == sequence:
+                return transaction
+        raise NotFound(f"{reply.served_by} answered without transaction {sequence}")
+
+    async def info(self, *, member: str | None = None, timeout: float | None = None) -> LogInfo:
+        """Return the extent of the log, as the member that answers knows it."""
+
+        async def call(peer: Peer, seconds: float) -> log_pb2.InfoReply:
+            reply = await peer.log.Info(types_pb2.Empty(), timeout=seconds)
+            return cast("log_pb2.InfoReply", reply)
+
+        deadline = self._context.deadline(timeout)
+        connections = self._context.connections
+        if member is None:
+            reply = await connections.ask_anyone(call, deadline)
+        else:
+            reply = await connections.ask_member(member, call, deadline)
+        return LogInfo(*(getattr(reply, field) for field in LogInfo._fields))
+
+    async def open_session(self, *, timeout: float | None = None) -> LogSession:
+        """Open a session that a later process can take up again with `resume_session`."""
+
+        async def call(peer: Peer, seconds: float) -> log_pb2.OpenSessionReply:
+            reply = await peer.log.OpenSession(types_pb2.Empty(), timeout=seconds)
+            return cast("log_pb2.OpenSessionReply", reply)
+
+        deadline = self._context.deadline(timeout)
+        reply = await self._context.connections.ask_leader(call, deadline)
+        state = SessionState(session=reply.session, number=1)
+        return LogSession(self._context, state, resumed=False)
+
+    def resume_session(self, state: SessionState) -> LogSession:
+        """Take up a session where it stood; the next group must be the one that was under way."""
+        return LogSession(self._context, state, resumed=True)
+
+    def _tag(self, stream: str) -> Tag:
+        tag = (TransactionKind.OPAQUE, check_stream(stream))
+        if len(self._tags) < TAGS_KEPT_MAX:
+            return self._tags.setdefault(stream, tag)
+        return tag
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState:
+    """All that must be kept to take up a session: its id and the number of its next group."""
+
+    session: int
+    number: int
+
+
+class LogSession:
+    """A session of one's own: one group at a time, and its state survives the process.
+
+    Save `state` and the payloads of the next group, then `append`. If the process ends before the
+    answer is saved, `resume_session(state)` and the same payloads give the same receipts, whether
+    the group had been appended or not. A session expires when it is not used for about an hour.
+    """
+
+    def __init__(self, context: Context, state: SessionState, *, resumed: bool) -> None:
+        self._context = context
+        self._state = state
+        self._may_repeat = resumed
+        window = Window(state.session, state.number)
+        self._writer = Writer(context.connections, WriterSettings(in_flight_max=1), window)
+        self._busy = False
+        self._failed = False
+
+    @property
+    def state(self) -> SessionState:
+        """Return where the session stands; it moves on with every answered group."""
+        return self._state
+
+    async def append(
+        self, payloads: Sequence[Payload], *, stream: str = "", timeout: float | None = None
+    ) -> list[Receipt]:
+        """Append one group, exactly once also across processes.
+
+        After an error that is not definite only a resumed session may go on, with the same
+        payloads.
+
+        Raises:
+            InvalidInput: the group is empty or too large, or another one is under way.
+            SessionExpired: the session is gone; an attempt of an earlier process may have happened.
+        """
+        if self._busy or self._failed:
+            raise InvalidInput("a group of this session is under way or its outcome is unknown")
+        chunks = list(split([check_payload(payload) for payload in payloads]))
+        if len(chunks) != 1:
+            raise InvalidInput(f"{len(payloads)} payloads do not make exactly one group")
+        tag = (TransactionKind.OPAQUE, check_stream(stream))
+        deadline = self._context.deadline(timeout)
+        self._busy = True
+        future = self._writer.submit_whole(chunks[0], tag, deadline)
+        try:
+            first = cast("Receipt", await future)
+        except RaftLogError as error:
+            self._failed = not error.definite
+            # An earlier process may have sent the same group, whatever became of it here.
+            raise (error.indefinite() if self._may_repeat else error) from None
+        except asyncio.CancelledError:
+            self._failed = True
+            raise
+        finally:
+            self._busy = False
+        self._may_repeat = False
+        self._state = SessionState(session=self._state.session, number=self._state.number + 1)
+        return receipts_from(first, len(chunks[0]))
+
+    async def close(self) -> None:
+        """Stop sending; the session itself stays until it expires."""
+        await self._writer.close(0)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.close()
+
+
+def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield `payloads` in runs that each fit one group."""
+    start = size = 0
+    for at, payload in enumerate(payloads):
+        full = size + len(payload) > GROUP_BYTES_MAX or at - start >= TRANSACTION_COUNT_MAX
+        if full and at > start:
+            yield payloads[start:at]
+            start, size = at, 0
+        size += len(payload)
+    if start < len(payloads):
+        yield payloads[start:]
+
+
+def receipts_from(first: Receipt, count: int) -> list[Receipt]:
+    """Return the receipts of a whole group from that of its first transaction."""
+    sequence, term, index = first
+    return [Receipt(sequence + offset, term, index) for offset in range(count)]
+
+
+async def _expand(
+    writer: Writer, answers: list[tuple[int, asyncio.Future[Receipt]]]
+) -> list[Receipt]:
+    futures = [future for _, future in answers]
+    try:
+        await asyncio.wait(futures)
+    except asyncio.CancelledError:
+        _cancel(writer, answers)
+        raise
+    for future in futures:
+        error = future.exception()
+        if isinstance(error, RaftLogError):
+            raise _several(error, futures)
+    receipts: list[Receipt] = []
+    for count, future in answers:
+        receipts.extend(receipts_from(future.result(), count))
+    return receipts
+
+
+def _several(error: RaftLogError, futures: list[asyncio.Future[Receipt]]) -> RaftLogError:
+    """Return the error of a call of several groups: definite only if none of them happened."""
+    for future in futures:
+        other = future.exception()
+        if other is None or (isinstance(other, RaftLogError) and not other.definite):
+            return error.indefinite()
+    return error
+
+
+def _cancel(writer: Writer, answers: list[tuple[int, asyncio.Future[Receipt]]]) -> None:
+    for _, future in answers:
+        future.cancel()
+    writer.abandoned()

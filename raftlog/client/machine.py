@@ -1,0 +1,82 @@
+"""A state machine of one's own: commands through the log, queries beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from raftlog.client.connections import Peer
+from raftlog.client.context import (
+    Context,
+    Payload,
+    check_payload,
+    goes_anywhere,
+    parse_consistency,
+)
+from raftlog.client.values import Applied
+from raftlog.groups import COMMAND_TAG
+from raftlog.types import Consistency
+from raftlog.wire.pb import machine_pb2
+
+
+async def submit_command(context: Context, command: bytes, deadline: float) -> Applied:
+    """Append one command, exactly once, and return its place and the machine's answer.
+
+    Raises:
+        Rejected: the machine refused it; it had no effect.
+    """
+    writer = context.writer
+    if writer.is_full:
+        await writer.wait_room(deadline)
+    try:
+        return cast("Applied", await writer.submit(command, COMMAND_TAG, deadline))
+    except asyncio.CancelledError:
+        writer.abandoned()
+        raise
+
+
+class Machine:
+    """The state machine the cluster runs, whatever it is."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def execute(self, command: Payload, *, timeout: float | None = None) -> bytes:
+        """Replicate and apply a command, exactly once, and return the machine's answer.
+
+        Raises:
+            Rejected: the machine refused it; it had no effect.
+        """
+        return (await self.submit(command, timeout=timeout)).result
+
+    async def submit(self, command: Payload, *, timeout: float | None = None) -> Applied:
+        """Do what `execute` does, and return the command's place in the log as well."""
+        deadline = self._context.deadline(timeout)
+        return await submit_command(self._context, check_payload(command), deadline)
+
+    async def query(
+        self,
+        request: Payload,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """Ask the machine; linearizable unless `consistency` asks for less.
+
+        With `member` that member answers, by default after asking the leader for a read index.
+        """
+        wire = parse_consistency(consistency, member)
+        message = machine_pb2.QueryRequest(request=check_payload(request), consistency=wire)
+
+        async def call(peer: Peer, seconds: float) -> machine_pb2.QueryReply:
+            reply = await peer.machine.Query(message, timeout=seconds)
+            return cast("machine_pb2.QueryReply", reply)
+
+        deadline = self._context.deadline(timeout)
+        connections = self._context.connections
+        if member is not None:
+            return (await connections.ask_member(member, call, deadline)).answer
+        if goes_anywhere(wire):
+            return (await connections.ask_anyone(call, deadline)).answer
+        return (await connections.ask_leader(call, deadline)).answer

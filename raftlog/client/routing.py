@@ -1,0 +1,179 @@
+"""Where a call may go, and what may follow a failure. Pure: no sockets, no clock, no tasks.
+
+The rule that keeps it honest: whether a failed attempt may be repeated is decided here alone, from
+the class of the error and its `definite` fact (decision 19), never from a message or a gRPC code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+
+from raftlog.errors import (
+    Compacted,
+    ConnectFailed,
+    IdentityMismatch,
+    InvalidInput,
+    MachineHalted,
+    NotFound,
+    NotLeader,
+    Overloaded,
+    ProposalDropped,
+    RaftLogError,
+    Rejected,
+    SafetyRefused,
+    SessionExpired,
+    SessionMismatch,
+    Unauthorized,
+    Unavailable,
+)
+
+
+class Verdict(enum.Enum):
+    """What a failed attempt means for the next one.
+
+    ELSEWHERE: find the leader again, at once. LATER: the same, after a pause. FINAL: repeating it
+    will not help. EXPIRED: the session is gone. MISMATCH: the server's and the client's idea of the
+    session's numbers differ.
+    """
+
+    ELSEWHERE = "elsewhere"
+    LATER = "later"
+    FINAL = "final"
+    EXPIRED = "expired"
+    MISMATCH = "mismatch"
+
+
+_VERDICTS: tuple[tuple[type[RaftLogError], Verdict], ...] = (
+    (SessionExpired, Verdict.EXPIRED),
+    (SessionMismatch, Verdict.MISMATCH),
+    (InvalidInput, Verdict.FINAL),
+    (IdentityMismatch, Verdict.ELSEWHERE),
+    (SafetyRefused, Verdict.FINAL),
+    (Unauthorized, Verdict.FINAL),
+    (Rejected, Verdict.FINAL),
+    (NotFound, Verdict.FINAL),
+    (Compacted, Verdict.FINAL),
+    (Overloaded, Verdict.LATER),
+    (ProposalDropped, Verdict.LATER),
+    (MachineHalted, Verdict.LATER),
+    (NotLeader, Verdict.ELSEWHERE),
+)
+
+
+def judge(error: RaftLogError) -> Verdict:
+    """Return what `error` means for the next attempt; the first matching class decides.
+
+    An error of no listed class is one of availability (`Unavailable`, `Indeterminate`,
+    `StorageError`: the node is stopping) and is worth trying elsewhere; an unknown code of a newer
+    server is not, if it says that nothing happened.
+    """
+    for kind, verdict in _VERDICTS:
+        if isinstance(error, kind):
+            return verdict
+    if type(error) is RaftLogError and error.definite:
+        return Verdict.FINAL
+    return Verdict.ELSEWHERE
+
+
+def timed_out(refusal: RaftLogError | None) -> RaftLogError:
+    """Return the error for a call that certainly did not happen until its deadline.
+
+    `refusal` is the last reason heard; one that asks for patience keeps its class.
+    """
+    if refusal is None:
+        return Unavailable("no leader answered in time")
+    keep = judge(refusal) is Verdict.LATER or isinstance(refusal, ConnectFailed)
+    kind = type(refusal) if keep else Unavailable
+    return kind(f"gave up in time: {refusal.message}", definite=True, leader=refusal.leader)
+
+
+def parse_endpoints(endpoints: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the HOST:PORT addresses of a comma-separated list, in order, without repeats."""
+    parts = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)
+    found = dict.fromkeys(part.strip() for part in parts if part.strip())
+    if not found:
+        raise InvalidInput("no endpoint given; expected HOST:PORT,HOST:PORT,...")
+    for address in found:
+        host, colon, port = address.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit():
+            raise InvalidInput(f"endpoint {address!r} is not HOST:PORT")
+        if not 0 < int(port) < 65_536:
+            raise InvalidInput(f"endpoint {address!r} has no legal port")
+    return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a probed node said of leadership."""
+
+    address: str
+    served_by: str
+    ready: bool
+    leader_id: str = ""
+    leader_address: str = ""
+    term: int = 0
+
+
+class AddressBook:
+    """Which addresses may hold a member: the endpoints given, and what members said."""
+
+    def __init__(self, endpoints: Iterable[str]) -> None:
+        self._endpoints = tuple(endpoints)
+        self._by_id: dict[str, str] = {}
+        self._hinted: dict[str, None] = {}
+
+    def learn(self, members: Mapping[str, str]) -> None:
+        """Take a membership some node reported; it replaces an earlier one."""
+        if members:
+            self._by_id = {node: address for node, address in members.items() if address}
+            self._hinted.clear()
+
+    def learn_hint(self, address: str) -> None:
+        """Take the address of a leader some node named."""
+        if address and address not in self.addresses():
+            self._hinted[address] = None
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return every address worth asking, the given endpoints first."""
+        return tuple(dict.fromkeys((*self._endpoints, *self._by_id.values(), *self._hinted)))
+
+    def address_of(self, node_id: str) -> str | None:
+        """Return where that member is, if known."""
+        return self._by_id.get(node_id)
+
+    @property
+    def member_ids(self) -> tuple[str, ...]:
+        """Return the ids of the members known."""
+        return tuple(self._by_id)
+
+
+def newest_leader(answers: Iterable[Answer]) -> Answer | None:
+    """Return the ready leader of the highest term among `answers`.
+
+    Two nodes can both believe that they lead while one of them is cut off; the higher term is
+    right.
+    """
+    ready = [answer for answer in answers if answer.ready]
+    return max(ready, key=lambda answer: answer.term, default=None)
+
+
+class Backoff:
+    """Pauses that grow by a factor up to a limit, and start again after a success."""
+
+    def __init__(self, first_seconds: float, factor: float, max_seconds: float) -> None:
+        self._first = first_seconds
+        self._factor = factor
+        self._max = max_seconds
+        self._next = first_seconds
+
+    def pause(self) -> float:
+        """Return how long to wait now."""
+        pause = self._next
+        self._next = min(pause * self._factor, self._max)
+        return pause
+
+    def reset(self) -> None:
+        """Note a success."""
+        self._next = self._first

@@ -1,0 +1,403 @@
+"""Exactly-once on the client's side: groups, their numbers, and what each answer means. Pure.
+
+Theory of operation (decisions 18 and 19). A session numbers its groups 1, 2, 3, ...; a leader takes
+only the number after the last it appended, joins or answers a repeated one, and refuses a gap
+definitely. So a group is sent again byte for byte until it is answered, and can never happen twice.
+
+Each group in the window stands on two facts:
+
+- `open`: it was handed to the current stream, which owes an answer;
+- `maybe`: some attempt of it ended without a definite answer, so it may be in a log.
+
+===========================  ==========================================================
+what happens                 what follows
+===========================  ==========================================================
+sent                         open
+answered                     leaves the window
+refused definitely           not open; `maybe` stays what it was; sent again from there
+refused indefinitely         not open, maybe
+stream lost                  every open group becomes maybe, and all are sent again
+a caller's deadline passes   open or maybe: `Indeterminate`, and the group stays, so that
+                             later numbers can go on; else `Unavailable`, and see below
+===========================  ==========================================================
+
+A group that is neither open nor maybe was refused everywhere, so it is in no log; nor is any later
+group of the session, whatever became of its own attempts, because a leader takes no number after
+a gap. Such a group and all after it can be *dissolved*: their transactions go back to the pending
+ones. If all of them are settled, their numbers are used again. If one of them is still open or
+maybe, a delayed copy of it might arrive once its predecessor's number is used with other content:
+then the number is never used again, and the session is closed once all lower groups are answered.
+
+An expired session says nothing about earlier attempts: what may have happened fails with
+`SessionExpired` (indefinite) and is never sent again under another session; what certainly did not
+happen goes back to the pending ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from raftlog.client.routing import Verdict, judge, timed_out
+from raftlog.client.values import Applied, Receipt
+from raftlog.errors import (
+    Indeterminate,
+    RaftLogError,
+    Rejected,
+    SessionExpired,
+)
+from raftlog.groups import TAG_COUNT_MAX, TRANSACTION_COUNT_MAX, Tag, pack
+
+GROUP_BYTES_MAX = 4 * 1024 * 1024
+NEVER = float("inf")
+
+Place = Receipt | Applied
+
+
+class Waiter(Protocol):
+    """A caller waiting for an answer; an asyncio future, or a test's stand-in."""
+
+    def done(self) -> bool:
+        """Whether it was answered or went away."""
+        ...
+
+    def set_result(self, result: Place, /) -> None:
+        """Answer with a result."""
+        ...
+
+    def set_exception(self, exception: RaftLogError, /) -> None:
+        """Answer with an error."""
+        ...
+
+
+def again(error: RaftLogError) -> RaftLogError:
+    """Return an equal error of its own for one more caller, so that tracebacks do not mix."""
+    return type(error)(error.message, definite=error.definite, leader=error.leader)
+
+
+class Batch:
+    """Transactions that will be one group, with their callers. Mutable until it is packed.
+
+    Either each transaction has its own waiter, or the batch is *whole*: one waiter for all. `order`
+    is the batch's place among all batches of a client; it never changes, so that what is dissolved
+    finds its way back. `distinct` holds the tags besides `tag`; tags are compared by identity, so
+    equal ones must be one object.
+    """
+
+    __slots__ = (
+        "deadline_min",
+        "deadlines",
+        "distinct",
+        "order",
+        "payloads",
+        "sealed",
+        "size_bytes",
+        "tag",
+        "tags",
+        "waiters",
+        "whole",
+    )
+
+    def __init__(self, order: int, tag: Tag) -> None:
+        self.order = order
+        self.tag = tag
+        self.distinct: set[Tag] = set()
+        self.payloads: list[bytes] = []
+        self.tags: list[Tag] = []
+        self.waiters: list[Waiter] = []
+        self.deadlines: list[float] = []
+        self.deadline_min = NEVER
+        self.size_bytes = 0
+        self.sealed = False
+        self.whole = False
+
+    def add(self, payload: bytes, tag: Tag, waiter: Waiter, deadline: float) -> None:
+        """Add one transaction with its own waiter."""
+        self.payloads.append(payload)
+        self.tags.append(tag)
+        self.waiters.append(waiter)
+        self.deadlines.append(deadline)
+        self.size_bytes += len(payload)
+        if tag is not self.tag:
+            self.distinct.add(tag)
+        if deadline < self.deadline_min:  # noqa: PLR1730 - a call of min() costs more here
+            self.deadline_min = deadline
+
+    def fill(self, payloads: Sequence[bytes], waiter: Waiter, deadline: float) -> None:
+        """Make this a whole batch of `payloads`; one answer for all of them."""
+        self.payloads.extend(payloads)
+        self.waiters.append(waiter)
+        self.deadlines.append(deadline)
+        self.deadline_min = deadline
+        self.size_bytes = sum(map(len, payloads))
+        self.sealed = self.whole = True
+
+    def has_room(self, size_bytes: int, tag: Tag) -> bool:
+        """Whether one more transaction of that size may join."""
+        if self.sealed:
+            return False
+        count = len(self.payloads)
+        if not count:
+            return True
+        if count >= TRANSACTION_COUNT_MAX or self.size_bytes + size_bytes > GROUP_BYTES_MAX:
+            return False
+        return tag is self.tag or tag in self.distinct or len(self.distinct) < TAG_COUNT_MAX - 1
+
+    def pack(self, session: int, number: int, lowest_unanswered: int) -> bytes:
+        """Return the group's bytes."""
+        return pack(
+            self.payloads,
+            self.tags if self.distinct else self.tag,
+            session=session,
+            number=number,
+            lowest_unanswered=lowest_unanswered,
+        )
+
+    def expire(self, now: float, error: RaftLogError) -> int:
+        """Answer every waiter whose deadline has passed with `error`; return how many."""
+        expired = 0
+        deadline_min = NEVER
+        for waiter, deadline in zip(self.waiters, self.deadlines, strict=True):
+            if waiter.done():
+                continue
+            if deadline <= now:
+                waiter.set_exception(again(error))
+                expired += 1
+            elif deadline < deadline_min:
+                deadline_min = deadline
+        self.deadline_min = deadline_min
+        return expired
+
+    def fail(self, error: RaftLogError) -> None:
+        """Answer every waiter with `error`."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(again(error))
+
+    def drop_done(self) -> int:
+        """Remove the transactions nobody waits for; return how many bytes they were."""
+        before = self.size_bytes
+        keep = [at for at, waiter in enumerate(self.waiters) if not waiter.done()]
+        if len(keep) == len(self.waiters):
+            return 0
+        self.waiters = [self.waiters[at] for at in keep]
+        self.deadlines = [self.deadlines[at] for at in keep]
+        if not self.whole:
+            self.payloads = [self.payloads[at] for at in keep]
+            self.tags = [self.tags[at] for at in keep]
+            self.tag = self.tags[0] if self.tags else self.tag
+            self.distinct = {tag for tag in self.tags if tag is not self.tag}
+        elif not keep:
+            self.payloads = []
+        self.size_bytes = sum(map(len, self.payloads))
+        return before - self.size_bytes
+
+    def settle(self, first_sequence: int, term: int, index: int) -> None:
+        """Answer every waiter of a group that held no command."""
+        new = tuple.__new__
+        sequence = first_sequence
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(new(Receipt, (sequence, term, index)))
+            sequence += 1
+
+    def settle_commands(
+        self,
+        receipt: Receipt,
+        results: Sequence[bytes],
+        rejections: Mapping[int, str],
+    ) -> None:
+        """Answer every waiter with its own result; `rejections` by place in the group."""
+        first, term, index = receipt
+        for at, waiter in enumerate(self.waiters):
+            if waiter.done():
+                continue
+            if at in rejections:
+                waiter.set_exception(Rejected(rejections[at]))
+            else:
+                result = results[at] if results else b""
+                waiter.set_result(Applied(first + at, term, index, result))
+
+
+class SentGroup:
+    """A numbered group in the window; `frame` is what travels, byte for byte, at every attempt."""
+
+    __slots__ = ("batch", "count", "frame", "maybe", "number", "open", "refusal", "sent_at")
+
+    def __init__(self, number: int, batch: Batch, frame: bytes) -> None:
+        self.number = number
+        self.batch = batch
+        self.count = len(batch.payloads)
+        self.frame = frame
+        self.open = False
+        self.maybe = False
+        self.sent_at = NEVER
+        self.refusal: RaftLogError | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is certainly in no log, and no answer is owed."""
+        return not self.open and not self.maybe
+
+
+@dataclasses.dataclass(slots=True)
+class Settlement:
+    """What the writer has to do after an event.
+
+    `failed`: answer these with their error. `requeued`: pending again, in their old order.
+    `rewind`: stop sending; find the leader and send everything unanswered again.
+    """
+
+    failed: list[tuple[Batch, RaftLogError]] = dataclasses.field(default_factory=list)
+    requeued: list[Batch] = dataclasses.field(default_factory=list)
+    rewind: Verdict | None = None
+
+
+class Window:
+    """The unanswered groups of one session, in number order."""
+
+    def __init__(self, session: int, next_number: int = 1) -> None:
+        self.session = session
+        self.next_number = next_number
+        self.groups: dict[int, SentGroup] = {}
+        self.expired = False
+        self._broken_at: int | None = None
+        self._unsent: deque[SentGroup] = deque()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no new groups: it expired, or has a number that can never be used."""
+        return self.expired or self._broken_at is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a new session must take over now."""
+        return self.is_closing and not self.groups
+
+    @property
+    def has_open(self) -> bool:
+        """Whether the stream owes an answer."""
+        return any(group.open for group in self.groups.values())
+
+    @property
+    def oldest_open_at(self) -> float:
+        """When the longest unanswered open group was sent, or NEVER."""
+        for group in self.groups.values():
+            if group.open:
+                return group.sent_at
+        return NEVER
+
+    def admit(self, batch: Batch) -> SentGroup:
+        """Number and pack a batch. The caller sends it next, or after those in `next_unsent`."""
+        number = self.next_number
+        lowest = next(iter(self.groups), number)
+        group = SentGroup(number, batch, batch.pack(self.session, number, lowest))
+        self.groups[number] = group
+        self.next_number = number + 1
+        return group
+
+    def next_unsent(self) -> SentGroup | None:
+        """Return the next group to send again on this stream, or None."""
+        unsent = self._unsent
+        while unsent:
+            group = unsent.popleft()
+            if self.groups.get(group.number) is group and not group.open:
+                return group
+        return None
+
+    def stream_opened(self) -> None:
+        """Begin a new stream: everything unanswered is sent again, in number order."""
+        self._unsent = deque() if self.expired else deque(self.groups.values())
+
+    def stream_lost(self) -> Settlement:
+        """Note that the stream owes no answers any more."""
+        for group in self.groups.values():
+            if group.open:
+                group.open = False
+                group.maybe = True
+        return self._expire() if self.expired else Settlement()
+
+    def answered(self, number: int) -> SentGroup | None:
+        """Remove and return an open group that was committed and applied."""
+        return self.groups.pop(number, None)
+
+    def refused(self, number: int, error: RaftLogError) -> Settlement:
+        """Take an error as the answer to one attempt of a group."""
+        group = self.groups.get(number)
+        if group is None or not group.open:
+            return Settlement()
+        group.open = False
+        group.maybe = group.maybe or not error.definite
+        group.refusal = error
+        verdict = judge(error)
+        if verdict is Verdict.EXPIRED:
+            self.expired = True
+        if self.expired:
+            return self._expire()
+        if verdict is Verdict.MISMATCH:
+            return self._mismatched(group, error)
+        if verdict is Verdict.FINAL:
+            return self._refused_finally(group, error)
+        return Settlement(rewind=verdict)
+
+    def sweep(self, now: float) -> Settlement:
+        """Answer callers whose deadline has passed, and dissolve what they leave behind."""
+        settlement = Settlement()
+        for group in list(self.groups.values()):
+            if group.batch.deadline_min > now or self.groups.get(group.number) is not group:
+                continue
+            if group.is_refused:
+                group.batch.expire(now, timed_out(group.refusal))
+                settlement.requeued.extend(self.dissolve(group.number))
+            else:
+                group.batch.expire(now, Indeterminate("no answer in time; it may have happened"))
+        return settlement
+
+    def dissolve(self, number: int) -> list[Batch]:
+        """Take a refused group and all after it out of the session; return their batches."""
+        taken = [group for group in self.groups.values() if group.number >= number]
+        for group in taken:
+            del self.groups[group.number]
+        if all(group.is_refused for group in taken):
+            self.next_number = number
+        else:
+            self._close_at(number)
+        return [group.batch for group in taken]
+
+    def _close_at(self, number: int) -> None:
+        self._broken_at = number
+
+    def _refused_finally(self, group: SentGroup, error: RaftLogError) -> Settlement:
+        if group.maybe:
+            del self.groups[group.number]
+            return Settlement(failed=[(group.batch, error.indefinite())])
+        batches = self.dissolve(group.number)
+        return Settlement(failed=[(group.batch, error)], requeued=batches[1:])
+
+    def _mismatched(self, group: SentGroup, error: RaftLogError) -> Settlement:
+        if group.number != next(iter(self.groups)):
+            # A gap behind an earlier group that was refused, and is sent again first.
+            return Settlement(rewind=Verdict.ELSEWHERE)
+        if group.maybe:
+            del self.groups[group.number]
+            self._close_at(group.number)
+            return Settlement(failed=[(group.batch, error.indefinite())])
+        batches = self.dissolve(group.number)
+        self._close_at(group.number)
+        return Settlement(requeued=batches)
+
+    def _expire(self) -> Settlement:
+        settlement = Settlement()
+        for group in [group for group in self.groups.values() if not group.open]:
+            del self.groups[group.number]
+            if group.maybe:
+                error = SessionExpired(
+                    f"session {self.session} expired before an answer came; it may have happened",
+                    definite=False,
+                )
+                settlement.failed.append((group.batch, error))
+            else:
+                settlement.requeued.append(group.batch)
+        return settlement
