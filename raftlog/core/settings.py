@@ -33,6 +33,8 @@ class CoreSettings:
     """Most unacknowledged AppendRequests to one follower in REPLICATE."""
     unpersisted_bytes_max: int = 64 * MIB
     """Proposals are refused while more than this waits for the leader's own disk or for commit."""
+    cache_bytes_max: int = 64 * MIB
+    """Most bytes of durable entries kept in memory for sending and applying."""
     lease_seconds: float = 0.0
     """How long voters withhold votes after a heartbeat; 0 turns leases off (the default)."""
     clock_drift_max: float = 0.05

@@ -1,0 +1,150 @@
+"""Quorums: who must agree before something is decided. Pure functions of values (decision 5).
+
+Three rules live here and nowhere else: the commit rule (`reached` over durable match indexes), the
+election rule (`vote_result` over votes per voter, never per message, S4), and the purge rule
+(`purge_index`). None of them knows a clock, a log or a peer, so each is compared with a naive twin
+by property tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeVar
+
+from raftlog.core.membership import Membership
+from raftlog.types import Index, NodeId
+
+Number = TypeVar("Number", int, float)
+
+
+class VoteResult(enum.Enum):
+    """How an election stands."""
+
+    PENDING = "pending"
+    WON = "won"
+    LOST = "lost"
+
+
+class Quorum(Protocol):
+    """A rule that says which sets of voters decide."""
+
+    @property
+    def voters(self) -> frozenset[NodeId]:
+        """Return everyone whose word may matter."""
+        ...
+
+    def reached(self, values: Mapping[NodeId, Number]) -> Number:
+        """Return the greatest value that a quorum has reached; who is missing counts as 0."""
+        ...
+
+    def vote_result(self, votes: Mapping[NodeId, bool]) -> VoteResult:
+        """Return how the election stands; votes of non-voters do not count (S20)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Majority:
+    """More than half of the voters. With no voters nothing is ever reached or won."""
+
+    voters: frozenset[NodeId]
+
+    def reached(self, values: Mapping[NodeId, Number]) -> Number:
+        """Return the greatest value that a majority has reached.
+
+        Sorted afresh each time: a scan that keeps an order between calls can lose it (S19).
+        """
+        if not self.voters:
+            return 0
+        ranked = sorted([values.get(voter, 0) for voter in self.voters])
+        return ranked[(len(ranked) - 1) // 2]
+
+    def vote_result(self, votes: Mapping[NodeId, bool]) -> VoteResult:
+        """Return how the election stands among these voters."""
+        needed = len(self.voters) // 2 + 1
+        granted = refused = 0
+        for voter in self.voters:
+            vote = votes.get(voter)
+            if vote is not None:
+                granted += vote
+                refused += not vote
+        if self.voters and granted >= needed:
+            return VoteResult.WON
+        if len(self.voters) - refused < needed:
+            return VoteResult.LOST
+        return VoteResult.PENDING
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joint:
+    """Both majorities (§4.3): nothing is decided by one half alone."""
+
+    incoming: Majority
+    outgoing: Majority
+
+    @property
+    def voters(self) -> frozenset[NodeId]:
+        """Return the voters of both halves."""
+        return self.incoming.voters | self.outgoing.voters
+
+    def reached(self, values: Mapping[NodeId, Number]) -> Number:
+        """Return the greatest value that both majorities have reached."""
+        return min(self.incoming.reached(values), self.outgoing.reached(values))
+
+    def vote_result(self, votes: Mapping[NodeId, bool]) -> VoteResult:
+        """Return LOST as soon as either half is lost, and WON once both are won."""
+        results = (self.incoming.vote_result(votes), self.outgoing.vote_result(votes))
+        if VoteResult.LOST in results:
+            return VoteResult.LOST
+        if VoteResult.PENDING in results:
+            return VoteResult.PENDING
+        return VoteResult.WON
+
+
+def quorum_of(membership: Membership) -> Majority | Joint:
+    """Return the quorum rule of a membership."""
+    incoming = Majority(membership.voters)
+    if not membership.outgoing:
+        return incoming
+    return Joint(incoming, Majority(membership.outgoing))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeMarks:
+    """What the purge rule looks at, all of it indexes of the log.
+
+    `members`: what each live member has durably. `subscribers`: what each subscriber still needs
+    next, minus one. `promotable`: what the promotable members have; binding for a witness, which
+    can never supply a machine snapshot (decision 3). `lag_entries_max`: a live member or subscriber
+    further behind than this no longer holds the log back.
+    """
+
+    snapshot: Index
+    quorum_durable: Index
+    last: Index
+    members: tuple[Index, ...] = ()
+    subscribers: tuple[Index, ...] = ()
+    promotable: tuple[Index, ...] = ()
+    is_witness: bool = False
+    lag_entries_max: int = 1 << 62
+
+
+def purge_index(marks: PurgeMarks) -> Index:
+    """Return the index up to which entries may be dropped (decision 9).
+
+    Never above the node's own durable snapshot, nor above what a quorum holds durably. A witness
+    has no machine, so its own mark says nothing: it waits for the slowest promotable member,
+    however far behind that is.
+    """
+    held_back: list[Index] = [marks.snapshot, marks.quorum_durable]
+    if marks.is_witness:
+        held_back.extend(marks.promotable)
+    floor = marks.last - marks.lag_entries_max
+    held_back.extend(_within(marks.members, floor))
+    held_back.extend(_within(marks.subscribers, floor))
+    return min(held_back)
+
+
+def _within(indexes: Iterable[Index], floor: int) -> list[Index]:
+    return [index for index in indexes if index >= floor]

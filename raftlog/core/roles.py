@@ -1,0 +1,86 @@
+"""Roles: one table of what may follow what, and the only writer of `state.role` and `state.term`.
+
+`become` checks the table and takes down what belonged to the old role; `follow` is how anything
+heard from others (a newer term, a leader) changes this node. Setting up a candidacy or a leadership
+is `election`'s, between calls of `become`.
+"""
+
+from __future__ import annotations
+
+from raftlog.core import reads, timers
+from raftlog.core.state import LONG_AGO, RaftState
+from raftlog.errors import invariant
+from raftlog.types import NodeId, Role, Term
+
+ROLE_TRANSITIONS: dict[Role, frozenset[Role]] = {
+    Role.FOLLOWER: frozenset({Role.FOLLOWER, Role.PRE_CANDIDATE, Role.CANDIDATE}),
+    Role.PRE_CANDIDATE: frozenset({Role.FOLLOWER, Role.PRE_CANDIDATE, Role.CANDIDATE}),
+    Role.CANDIDATE: frozenset({Role.FOLLOWER, Role.PRE_CANDIDATE, Role.LEADER}),
+    Role.LEADER: frozenset({Role.FOLLOWER}),
+}
+
+
+def become(state: RaftState, role: Role) -> None:
+    """Change the role; whatever belonged to the old one is gone afterwards."""
+    invariant(
+        role in ROLE_TRANSITIONS[state.role],
+        f"role cannot go from {state.role.value} to {role.value}",
+    )
+    if state.role is Role.LEADER:
+        reads.abandon(state)
+    state.role = role
+    state.candidacy = None
+    state.leadership = None
+
+
+def enter_term(state: RaftState, term: Term, vote: NodeId | None) -> None:
+    """Begin a newer term. A vote belongs to its term and never outlives it (S3).
+
+    Messages that still wait for the disk and speak for an older term are dropped: what they would
+    promise may not survive this term (S18).
+    """
+    invariant(term > state.term, f"term cannot go from {state.term} to {term}")
+    state.term = term
+    state.vote = vote
+    state.term_leader = None
+    state.is_hard_state_dirty = True
+    gated = state.outbox.gated
+    if gated:
+        gated[:] = [outgoing for outgoing in gated if outgoing[1].term >= term]
+
+
+def follow(state: RaftState, term: Term, leader: NodeId | None, now: float) -> None:
+    """Become follower of `leader` (None: not known) in `term`, which may be the current one.
+
+    The election deadline of a follower or candidate stays as it is: only hearing a leader or
+    granting a vote moves it (§3.4). A leader had none, so it gets a fresh one.
+    """
+    if term > state.term:
+        enter_term(state, term, None)
+    if leader is not None:
+        invariant(
+            state.term_leader in {None, leader},
+            f"two leaders in term {term}: {state.term_leader} and {leader}",
+        )
+        state.term_leader = leader
+    was_leader = state.role is Role.LEADER
+    become(state, Role.FOLLOWER)
+    if leader != state.leader:
+        state.leader = leader
+        state.leader_contact = LONG_AGO
+        reads.abandon_forwarded(state)
+    if was_leader:
+        timers.arm_election(state, now)
+
+
+def hear_leader(state: RaftState, leader: NodeId, now: float) -> None:
+    """Take note of a message from the leader of the current term (§3.4)."""
+    if state.role is not Role.FOLLOWER or state.leader != leader:
+        invariant(
+            state.role is not Role.LEADER,
+            f"two leaders in term {state.term}: {state.node_id} and {leader}",
+        )
+        follow(state, state.term, leader, now)
+    state.leader_contact = now
+    state.lost_leader = None
+    timers.arm_election(state, now)

@@ -1,0 +1,83 @@
+"""From what the disk holds to a state: membership from the log, commit capped, damage noticed."""
+
+from __future__ import annotations
+
+from raftlog.core.entries import EntryKind, HardState, Seal
+from raftlog.core.log import RaftLog
+from raftlog.core.membership import Membership
+from raftlog.core.quorum import quorum_of
+from raftlog.core.settings import MIB, CoreSettings
+from raftlog.core.state import RaftState, RandomSource, forget_old_memberships
+from raftlog.errors import InvariantBroken, invariant
+from raftlog.types import Index, NodeId
+
+SCAN_BYTES = 4 * MIB
+FORWARDED_ID_SPACE = float(1 << 53)
+KNOWN_KINDS = frozenset(int(kind) for kind in EntryKind)
+
+
+def begin_state(
+    *,
+    node_id: NodeId,
+    settings: CoreSettings,
+    log: RaftLog,
+    hard_state: HardState,
+    seal: Seal,
+    random: RandomSource,
+    applied_index: Index,
+    damaged: bool,
+) -> RaftState:
+    """Return the state a node starts with.
+
+    Raises:
+        InvariantBroken: the log holds a term the hard state has not reached, so a vote was lost.
+    """
+    invariant(
+        log.last_term <= hard_state.term,
+        f"the log ends in term {log.last_term}, the hard state in {hard_state.term}",
+    )
+    known_commit = max(hard_state.commit, applied_index, log.boundary.index)
+    commit_index = Index(min(known_commit, log.last_index))
+    memberships = scan_memberships(log)
+    index, membership = memberships[-1]
+    state = RaftState(
+        node_id=node_id,
+        settings=settings,
+        log=log,
+        seal=seal,
+        random=random,
+        term=hard_state.term,
+        vote=hard_state.vote,
+        durable_term=hard_state.term,
+        durable_vote=hard_state.vote,
+        commit_index=commit_index,
+        commit_handed=commit_index,
+        memberships=memberships,
+        membership=membership,
+        membership_index=index,
+        quorum=quorum_of(membership),
+        is_witness=node_id in membership.witnesses,
+        is_damaged=damaged or known_commit > log.last_index,
+        # Read ids begin at random, so that an answer meant for an earlier life of this node finds
+        # nothing (S26).
+        last_forwarded=int(random.uniform(0, FORWARDED_ID_SPACE)),
+    )
+    forget_old_memberships(state)
+    return state
+
+
+def scan_memberships(log: RaftLog) -> list[tuple[Index, Membership]]:
+    """Return the boundary's membership and every later one, oldest first (S31)."""
+    found = [(log.boundary.index, log.boundary.membership)]
+    low = log.first_index
+    while low <= log.last_index:
+        for entry in log.entries(low, log.last_index, SCAN_BYTES):
+            if entry.kind == EntryKind.MEMBERSHIP:
+                found.append((entry.index, Membership.decode(entry.payload)))
+            elif entry.kind not in KNOWN_KINDS:
+                raise InvariantBroken(
+                    f"entry {entry.index} is of kind {int(entry.kind)}, "
+                    "which this version does not know"
+                )
+            low = Index(entry.index + 1)
+    return found

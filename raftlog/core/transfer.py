@@ -1,0 +1,108 @@
+"""Leadership transfer, the leader's side (§3.10).
+
+The leader stops taking proposals, waits until the target holds its whole log (S36), and tells it to
+campaign at once. If that does not come about in time, it resumes. From the moment a transfer starts
+its lease is void for the rest of the term (S28).
+"""
+
+from __future__ import annotations
+
+from raftlog.core.messages import TimeoutNow
+from raftlog.core.state import LeaderState, RaftState, Transfer
+from raftlog.errors import NotLeader, SafetyRefused, Unavailable
+from raftlog.types import NodeId
+
+
+def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
+    """Start to hand over to `target`, or to the most caught-up promotable voter; return it.
+
+    A repeated call for the same target changes nothing; another target replaces it.
+
+    Raises:
+        NotLeader: this node does not lead.
+        SafetyRefused: the target is not a promotable voter (S12), or leads already.
+        Unavailable: no other promotable voter exists.
+    """
+    leadership = state.leadership
+    if leadership is None:
+        raise NotLeader(f"{state.node_id} does not lead")
+    candidates = promotable_peers(state)
+    if target is None:
+        target = _most_caught_up(leadership, candidates)
+        if target is None:
+            raise Unavailable("no other promotable voter to hand leadership to")
+    elif target == state.node_id:
+        raise SafetyRefused(f"{target} leads already")
+    elif target not in candidates:
+        raise SafetyRefused(f"{target} is not a voter with a state machine")
+    current = leadership.transfer
+    if current is not None and current.target == target:
+        return target
+    deadline = now + state.settings.transfer_timeout_seconds
+    leadership.transfer = Transfer(target, deadline)
+    leadership.is_lease_void = True
+    advance(state, target)
+    return target
+
+
+def promotable_peers(state: RaftState) -> list[NodeId]:
+    """Return the other members that vote now and later, and have a machine; sorted."""
+    membership = state.membership
+    return sorted(membership.voters - membership.witnesses - {state.node_id})
+
+
+def _most_caught_up(leadership: LeaderState, candidates: list[NodeId]) -> NodeId | None:
+    return max(
+        candidates,
+        key=lambda peer: (
+            leadership.progress[peer].match_index,
+            leadership.progress[peer].last_contact,
+        ),
+        default=None,
+    )
+
+
+def advance(state: RaftState, peer: NodeId) -> None:
+    """Send TimeoutNow if `peer` is the target and holds the whole log; again if it was lost."""
+    leadership = state.leadership
+    transfer = leadership.transfer if leadership is not None else None
+    if leadership is None or transfer is None or transfer.target != peer:
+        return
+    progress = leadership.progress.get(peer)
+    if progress is not None and progress.match_index == state.log.last_index:
+        state.send(peer, TimeoutNow(term=state.term))
+
+
+def expire(leadership: LeaderState, now: float) -> None:
+    """Resume leading if the transfer did not come about in time."""
+    if leadership.transfer is not None and leadership.transfer.deadline <= now:
+        leadership.transfer = None
+
+
+def drop_if_gone(state: RaftState) -> None:
+    """End a transfer whose target is no longer promotable."""
+    leadership = state.leadership
+    if leadership is None or leadership.transfer is None:
+        return
+    if leadership.transfer.target not in promotable_peers(state):
+        leadership.transfer = None
+
+
+def appoint(state: RaftState) -> None:
+    """Tell the best successor to campaign, as a removed leader's last act (§4.2.2)."""
+    leadership = state.leadership
+    if leadership is None:
+        return
+    target = _most_caught_up(leadership, promotable_peers(state))
+    if target is not None and (leadership.progress[target].match_index == state.log.last_index):
+        leadership.is_lease_void = True
+        state.send(target, TimeoutNow(term=state.term))
+
+
+def hand_over_witness(state: RaftState, now: float) -> None:
+    """Let a witness that leads give leadership to a member with a machine (decision 3)."""
+    leadership = state.leadership
+    if leadership is None or leadership.transfer is not None or not state.is_witness:
+        return
+    if promotable_peers(state):
+        begin(state, None, now)
