@@ -1,0 +1,139 @@
+"""The handshake: who may speak with whom, checked on every stream in both directions.
+
+The first message on a peer stream, either way, is a Hello. Whichever side finds a mismatch says so
+in a sentence that names both sides' values, so that the logs of both nodes tell the whole story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import grpc
+
+from raftlog.errors import IdentityMismatch, InvalidInput, RaftLogError, Unauthorized
+from raftlog.interfaces import Identity, Observer, PeerEvents
+from raftlog.rpc.settings import TransportSettings
+from raftlog.types import NODE_ID_BYTES_MAX, NodeId
+from raftlog.wire.pb import raft_pb2 as pb
+
+PROTOCOL = 1
+REFUSALS_MAX = 64
+_NAME_KEYS = ("x509_common_name", "x509_subject_alternative_name")
+
+Names = tuple[bytes, ...]
+
+
+class Handshake:
+    """Makes this node's Hello and judges others'."""
+
+    def __init__(self, events: PeerEvents, identity: Identity, settings: TransportSettings) -> None:
+        self._events = events
+        self._identity = identity
+        self._settings = settings
+
+    def hello(self, target: NodeId) -> pb.Hello:
+        """Return this node's Hello to `target`."""
+        identity = self._identity
+        return pb.Hello(
+            protocol=PROTOCOL,
+            cluster_id=identity.cluster_id,
+            node_id=identity.node_id,
+            instance_id=identity.instance_id,
+            target_node_id=target,
+            feature_level_max=self._settings.feature_level_max,
+            fresh=self._events.is_fresh,
+            address=self._settings.address,
+        )
+
+    def check_inbound(self, hello: pb.Hello, names: Names) -> NodeId:
+        """Return who opened the stream.
+
+        Raises:
+            IdentityMismatch: wrong cluster, target, protocol or data directory.
+            Unauthorized: its certificate may not speak as the node it claims to be.
+            InvalidInput: the Hello makes no sense.
+        """
+        me = self._identity.node_id
+        peer = claimed_id(hello)
+        self._check_sides(hello, peer)
+        if hello.target_node_id != me:
+            raise IdentityMismatch(
+                f"node {peer} wants to speak to {hello.target_node_id!r}, but this is node {me}"
+            )
+        if peer == me:
+            raise IdentityMismatch(f"a peer claims to be {peer}, which is this node's own id")
+        self._check_certificate(peer, names)
+        self._check_instance(hello, peer)
+        return peer
+
+    def check_answer(self, hello: pb.Hello, expected: NodeId, address: str) -> None:
+        """Check the Hello that answers ours, from the node at `address`. Raises as above."""
+        self._check_sides(hello, expected)
+        if hello.node_id != expected:
+            raise IdentityMismatch(
+                f"{address} answers as node {hello.node_id!r}, but {expected} was expected there"
+            )
+        self._check_instance(hello, expected)
+
+    def _check_sides(self, hello: pb.Hello, peer: NodeId) -> None:
+        me = self._identity
+        if hello.protocol != PROTOCOL:
+            raise IdentityMismatch(
+                f"node {peer} speaks peer protocol {hello.protocol}, "
+                f"node {me.node_id} speaks {PROTOCOL}"
+            )
+        if hello.cluster_id != me.cluster_id:
+            raise IdentityMismatch(
+                f"node {peer} belongs to cluster {hello.cluster_id!r}, "
+                f"node {me.node_id} to cluster {me.cluster_id!r}"
+            )
+
+    def _check_certificate(self, peer: NodeId, names: Names) -> None:
+        if self._settings.tls is None or self._settings.authenticator is None:
+            return
+        if not self._settings.authenticator.is_peer(names, peer):
+            shown = ", ".join(name.decode(errors="replace") for name in names) or "no name"
+            raise Unauthorized(f"a certificate for {shown} may not speak as node {peer}")
+
+    def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
+        why = self._events.check_peer(peer, hello.instance_id)
+        if why is not None:
+            raise IdentityMismatch(why)
+
+
+class Refusals:
+    """Why peers were refused lately, by this node or by them; bounded, for status and alarms."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.reasons: dict[NodeId, str] = {}
+
+    def note(self, peer: NodeId, error: RaftLogError, *, by: str) -> None:
+        """Remember a refusal; tell the observer when it is new. `by`: "us" or "them"."""
+        if self.reasons.get(peer) == error.message:
+            return
+        if peer not in self.reasons and len(self.reasons) >= REFUSALS_MAX:
+            self.reasons.pop(next(iter(self.reasons)))
+        self.reasons[peer] = error.message
+        self._observer.event("peer_refused", peer=peer, by=by, why=error.message)
+
+    def clear(self, peer: NodeId) -> None:
+        """Forget the peer's refusal: a handshake went well."""
+        self.reasons.pop(peer, None)
+
+
+def claimed_id(hello: pb.Hello) -> NodeId:
+    """Return the id a Hello claims. Raises `InvalidInput` where it cannot be one."""
+    size = len(hello.node_id.encode())
+    if not 1 <= size <= NODE_ID_BYTES_MAX or not hello.node_id.isprintable():
+        raise InvalidInput(f"a Hello claims a node id of {size} bytes that cannot be one")
+    return NodeId(hello.node_id)
+
+
+def certificate_names(context: grpc.aio.ServicerContext[bytes, bytes]) -> Names:
+    """Return the names in the certificate the other side showed; empty without TLS."""
+    proved = context.auth_context()
+    found: Iterable[bytes] = (
+        name for key in _NAME_KEYS for name in (proved.get(key) or ()) if isinstance(name, bytes)
+    )
+    return tuple(found)

@@ -1,0 +1,151 @@
+"""Method handlers: bytes in, bytes out, and every error as one of raftlog's.
+
+gRPC's generated servicers parse before a handler runs, and turn bytes that do not parse into an
+UNKNOWN status with a traceback in the server's log. Here parsing is part of the handler, so that
+bad input is answered like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import NoReturn, TypeAlias, TypeVar, cast
+
+import grpc
+from google.protobuf.message import Message as PbMessage
+
+from raftlog.errors import Overloaded, RaftLogError, TooLarge
+from raftlog.rpc.convert import parse
+from raftlog.rpc.settings import ServerSettings
+from raftlog.wire.status import abort_details
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[bytes, bytes]]"
+
+DEADLINE_SHARE = 0.05
+DEADLINE_MARGIN_SECONDS = 0.05
+ABORT_SECONDS = 5.0
+
+_R = TypeVar("_R", bound=PbMessage)
+_T = TypeVar("_T")
+
+
+async def abort(context: Context, error: RaftLogError) -> NoReturn:
+    """End the call with `error`. A client that reads nothing cannot hold the handler for long."""
+    code, details, metadata = abort_details(error)
+    try:
+        async with asyncio.timeout(ABORT_SECONDS):
+            await context.abort(code, details, metadata)
+    except TimeoutError:
+        raise asyncio.CancelledError from None
+
+
+async def read(context: Context) -> bytes | None:
+    """Return the next message of a stream, or None at its end."""
+    data: object = await context.read()
+    return data if isinstance(data, bytes) else None
+
+
+def seconds_left(context: Context, default: float) -> float:
+    """Return how long this call may take, a little less than the caller's own deadline.
+
+    The difference lets the answer say what is known instead of a bare DEADLINE_EXCEEDED.
+    """
+    remaining = cast(float | None, context.time_remaining())
+    if remaining is None:
+        return default
+    return max(0.0, remaining - min(DEADLINE_MARGIN_SECONDS, remaining * DEADLINE_SHARE))
+
+
+class Admission:
+    """Bounds how many clients' calls are served at once; peers are not counted."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.count = 0
+
+    def __enter__(self) -> None:
+        if self.count >= self._limit:
+            raise Overloaded(f"this node already serves {self.count} calls, its limit")
+        self.count += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.count -= 1
+
+
+class Methods:
+    """Makes handlers for the methods of one service."""
+
+    def __init__(self, admission: Admission, settings: ServerSettings) -> None:
+        self._admission = admission
+        self._settings = settings
+
+    def unary(
+        self, request: type[_R], call: Callable[[_R, Context], Awaitable[PbMessage | bytes]]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return a handler of a method with one request and one reply."""
+
+        async def handle(data: bytes, context: Context) -> bytes:
+            try:
+                with self._admission:
+                    reply = await call(parse(request, data), context)
+                    return self._fitting(reply)
+            except RaftLogError as error:
+                await abort(context, error)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def replies(
+        self, request: type[_R], call: Callable[[_R, Context], Awaitable[None]]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return a handler of a method that answers with a stream, which `call` writes itself."""
+
+        async def handle(data: bytes, context: Context) -> None:
+            try:
+                with self._admission:
+                    await call(parse(request, data), context)
+            except RaftLogError as error:
+                await abort(context, error)
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def stream(
+        self, call: Callable[[Context], Awaitable[None]]
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Return a handler of a method with streams both ways, read and written by `call`."""
+
+        async def handle(_: object, context: Context) -> None:
+            try:
+                with self._admission:
+                    await call(context)
+            except RaftLogError as error:
+                await abort(context, error)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def _fitting(self, reply: PbMessage | bytes) -> bytes:
+        data = reply if isinstance(reply, bytes) else reply.SerializeToString()
+        if len(data) > self._settings.message_bytes_max:
+            raise TooLarge(
+                f"the answer has {len(data)} bytes, over the limit of "
+                f"{self._settings.message_bytes_max} bytes; ask for less at once",
+                definite=False,
+            )
+        return data
+
+
+@asynccontextmanager
+async def closing(iterator: AsyncIterator[_T]) -> AsyncGenerator[AsyncIterator[_T], None]:
+    """Close the generator behind `iterator` at once when its user leaves, also by cancellation."""
+    try:
+        yield iterator
+    finally:
+        if isinstance(iterator, AsyncGenerator):
+            await iterator.aclose()

@@ -1,0 +1,149 @@
+"""The gRPC server: peers and clients on one port, with health checking and reflection.
+
+Health, as `grpc.health.v1` says it: "" and every service are SERVING while the node is up;
+`raftlog.v1.Log` only while this member knows a leader, so that a probe of it sees a lost quorum.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from raftlog.errors import ConfigInvalid, invariant
+from raftlog.interfaces import NodePort
+from raftlog.rpc.methods import Admission, Handlers, Methods
+from raftlog.rpc.peer import GrpcTransport
+from raftlog.rpc.services import admin, kv, log, machine, raft
+from raftlog.rpc.settings import ServerSettings
+from raftlog.wire.channel import TlsMaterial, server_credentials, server_options
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_STREAMS_OF_PEERS = 1024
+"""Room beyond the clients' limit, so that clients cannot keep peers out."""
+
+
+class GrpcServer:
+    """Hosts the services of one node.
+
+    Args:
+        node: What the services call.
+        transport: Whose inbound side is served on the same port.
+        listen: HOST:PORT to bind; port 0 takes a free one.
+        tls: With it, every client and peer must show a certificate of the same authority.
+        settings: Bounds on clients.
+    """
+
+    def __init__(
+        self,
+        node: NodePort,
+        transport: GrpcTransport,
+        *,
+        listen: str,
+        tls: TlsMaterial | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        self._node = node
+        self._transport = transport
+        self._listen = listen
+        self._tls = tls
+        self._settings = ServerSettings() if settings is None else settings
+        self._admission = Admission(self._settings.connections_max)
+        self._server: grpc.aio.Server | None = None
+        self._health = health.aio.HealthServicer()
+        self._services: tuple[str, ...] = ()
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def call_count(self) -> int:
+        """Return how many clients' calls are being served now."""
+        return self._admission.count
+
+    async def start(self) -> str:
+        """Bind and serve; return HOST:PORT as bound.
+
+        Raises:
+            ConfigInvalid: the address cannot be bound, or TLS lacks the server's certificate.
+        """
+        invariant(self._server is None, "the server was started twice")
+        server = grpc.aio.server(
+            options=list(server_options(self._settings.message_bytes_max)),
+            maximum_concurrent_rpcs=self._settings.connections_max + _STREAMS_OF_PEERS,
+        )
+        handlers = self._handlers()
+        server.add_generic_rpc_handlers(
+            tuple(
+                grpc.method_handlers_generic_handler(name, methods)
+                for name, methods in handlers.items()
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (*handlers, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        bound = self._bind(server)
+        self._services = ("", *handlers)
+        await server.start()
+        self._server = server
+        for name in self._services:
+            await self._health.set(name, _SERVING)
+        await self._set_log_health(known=self._knows_leader())
+        self._watch = asyncio.create_task(self._watch_leader(), name="health")
+        return bound
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Take no more calls, wait up to `grace` seconds for those under way, cancel the rest."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait({self._watch})
+            self._watch = None
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace)
+            self._server = None
+
+    def _handlers(self) -> dict[str, Handlers]:
+        node, settings = self._node, self._settings
+        methods = Methods(self._admission, settings)
+        refusals = self._transport.refusals
+        return {
+            raft.SERVICE: raft.RaftService(self._transport).handlers(),
+            log.SERVICE: log.LogService(node, settings).handlers(methods),
+            kv.SERVICE: kv.KvService(node, settings).handlers(methods),
+            machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
+            admin.SERVICE: admin.AdminService(node, settings, refusals).handlers(methods),
+        }
+
+    def _bind(self, server: grpc.aio.Server) -> str:
+        host, _, _ = self._listen.rpartition(":")
+        if not host:
+            raise ConfigInvalid(f"{self._listen!r} is not HOST:PORT, so it cannot be bound")
+        try:
+            if self._tls is None:
+                port = server.add_insecure_port(self._listen)
+            else:
+                credentials = server_credentials(self._tls, require_client=True)
+                port = server.add_secure_port(self._listen, credentials)
+        except RuntimeError as error:
+            raise ConfigInvalid(f"cannot listen on {self._listen}: {error}") from None
+        if port == 0:
+            raise ConfigInvalid(f"cannot listen on {self._listen}: the address is taken or wrong")
+        return f"{host}:{port}"
+
+    def _knows_leader(self) -> bool:
+        return self._node.standing.leader is not None
+
+    async def _set_log_health(self, *, known: bool) -> None:
+        await self._health.set(log.SERVICE, _SERVING if known else _NOT_SERVING)
+
+    async def _watch_leader(self) -> None:
+        shown: bool | None = None
+        while True:
+            known = self._knows_leader()
+            if known is not shown:
+                await self._set_log_health(known=known)
+                shown = known
+            await asyncio.sleep(self._settings.health_seconds)

@@ -1,0 +1,1 @@
+"""The gRPC services: thin, each converts, calls the node, and converts back."""

@@ -1,0 +1,119 @@
+"""The Admin service: status, leadership."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Mapping
+
+from raftlog.errors import InvalidInput
+from raftlog.interfaces import MemberStatus, NodePort
+from raftlog.rpc.methods import Context, Handlers, Methods, seconds_left
+from raftlog.rpc.settings import ServerSettings
+from raftlog.types import NodeId
+from raftlog.wire.pb import admin_pb2 as pb
+from raftlog.wire.pb import types_pb2
+
+SERVICE = "raftlog.v1.Admin"
+
+
+class AdminService:
+    """Converts, calls the node, converts back.
+
+    `refusals`: peers that this node refuses, or that refuse it, and why; they join the alarms.
+    """
+
+    def __init__(
+        self, node: NodePort, settings: ServerSettings, refusals: Mapping[NodeId, str]
+    ) -> None:
+        self._node = node
+        self._settings = settings
+        self._refusals = refusals
+        self._version = importlib.metadata.version("raftlog")
+
+    def handlers(self, methods: Methods) -> Handlers:
+        """Return the handlers by method name."""
+        return {
+            "Status": methods.unary(types_pb2.Empty, self.status),
+            "Leader": methods.unary(types_pb2.Empty, self.leader),
+            "Transfer": methods.unary(pb.TransferRequest, self.transfer),
+            "StepDown": methods.unary(types_pb2.Empty, self.step_down),
+        }
+
+    async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
+        """Return what this node knows of the cluster; needs no quorum."""
+        status = self._node.status()
+        refused = [f"peer {peer} refused: {why}" for peer, why in self._refusals.items()]
+        return pb.StatusReply(
+            cluster_id=status.cluster_id,
+            served_by=status.served_by,
+            leader=status.leader or "",
+            leader_address=status.leader_address or "",
+            term=status.term,
+            commit_index=status.commit_index,
+            commit_sequence=status.commit_sequence,
+            applied_index=status.applied_index,
+            first_sequence=status.first_sequence,
+            quorum=status.quorum,
+            has_quorum=status.has_quorum,
+            fault_tolerance=status.fault_tolerance,
+            feature_level=status.feature_level,
+            machine=status.machine,
+            members=[_member(member) for member in status.members],
+            alarms=[*status.alarms, *refused],
+            version=self._version,
+        )
+
+    async def leader(self, _: types_pb2.Empty, __: Context) -> pb.LeaderReply:
+        """Return who leads, as far as this node knows, and where the members are."""
+        hint = self._node.leader_hint()
+        leader = None
+        if hint is not None:
+            leader = types_pb2.LeaderHint(
+                node_id=hint.node_id, address=hint.address, term=hint.term
+            )
+        return pb.LeaderReply(
+            leader=leader,
+            served_by=self._node.identity.node_id,
+            ready=self._node.info().writes_open,
+            members=[
+                pb.MemberAddress(node_id=member.node_id, address=member.address)
+                for member in self._node.membership.members
+            ],
+        )
+
+    async def transfer(self, request: pb.TransferRequest, context: Context) -> pb.TransferReply:
+        """Hand leadership over."""
+        if not (math.isfinite(request.timeout_seconds) and request.timeout_seconds >= 0):
+            raise InvalidInput(f"a timeout of {request.timeout_seconds} s makes no sense")
+        left = seconds_left(context, self._settings.unary_timeout_seconds)
+        timeout = min(request.timeout_seconds or left, left)
+        target = NodeId(request.to) if request.to else None
+        before = self._node.standing.leader
+        after = await self._node.transfer_leadership(target, timeout)
+        reply = pb.TransferReply(to=after)
+        setattr(reply, "from", before or "")
+        return reply
+
+    async def step_down(self, _: types_pb2.Empty, __: Context) -> types_pb2.Empty:
+        """Stop leading without choosing a successor."""
+        await self._node.step_down()
+        return types_pb2.Empty()
+
+
+def _member(member: MemberStatus) -> pb.MemberStatus:
+    return pb.MemberStatus(
+        node_id=member.node_id,
+        address=member.address,
+        role=member.role,
+        kind=member.kind,
+        has_machine=member.has_machine,
+        region=member.region,
+        instance_id=member.instance_id,
+        match_index=member.match_index,
+        applied_index=member.applied_index,
+        lag_transactions=member.lag_transactions,
+        last_contact_ms=member.last_contact_ms,
+        reachable=member.reachable,
+        healthy=member.healthy,
+    )

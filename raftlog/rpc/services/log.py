@@ -1,0 +1,113 @@
+"""The Log service: append, tail, get."""
+
+from __future__ import annotations
+
+from raftlog import groups
+from raftlog.errors import NotFound
+from raftlog.groups import TransactionKind
+from raftlog.interfaces import NodePort
+from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left
+from raftlog.rpc.services.submit import submit_one
+from raftlog.rpc.services.tail import Filter, replies, single
+from raftlog.rpc.services.write import WriteStream
+from raftlog.rpc.settings import ServerSettings
+from raftlog.types import native_gtid
+from raftlog.wire.pb import log_pb2 as pb
+from raftlog.wire.pb import types_pb2
+
+SERVICE = "raftlog.v1.Log"
+
+
+class LogService:
+    """Converts, calls the node, converts back."""
+
+    def __init__(self, node: NodePort, settings: ServerSettings) -> None:
+        self._node = node
+        self._settings = settings
+
+    def handlers(self, methods: Methods) -> Handlers:
+        """Return the handlers by method name."""
+        return {
+            "Append": methods.unary(pb.AppendOne, self.append),
+            "OpenSession": methods.unary(types_pb2.Empty, self.open_session),
+            "Write": methods.stream(self.write),
+            "Tail": methods.replies(pb.TailRequest, self.tail),
+            "Get": methods.unary(pb.GetRequest, self.get),
+            "Info": methods.unary(types_pb2.Empty, self.info),
+        }
+
+    async def append(self, request: pb.AppendOne, context: Context) -> pb.AppendReceipt:
+        """Append one transaction; not deduplicated."""
+        tag = (TransactionKind.OPAQUE, groups.check_stream(request.stream))
+        timeout = seconds_left(context, self._settings.unary_timeout_seconds)
+        receipt = await submit_one(self._node, request.payload, tag, self._settings, timeout)
+        return pb.AppendReceipt(
+            sequence=receipt.first_sequence,
+            term=receipt.term,
+            index=receipt.index,
+            gtid=native_gtid(receipt.first_sequence),
+        )
+
+    async def open_session(self, _: types_pb2.Empty, context: Context) -> pb.OpenSessionReply:
+        """Open an exactly-once session."""
+        timeout = seconds_left(context, self._settings.unary_timeout_seconds)
+        return pb.OpenSessionReply(session=await self._node.open_session(timeout))
+
+    async def write(self, context: Context) -> None:
+        """Serve a stream of groups."""
+        await WriteStream(self._node, self._settings, context).run()
+
+    async def tail(self, request: pb.TailRequest, context: Context) -> None:
+        """Send committed transactions after a position."""
+        stream = groups.check_stream(request.stream) if request.HasField("stream") else None
+        wanted = Filter(after=request.after, stream=stream, commands=request.commands)
+        served_by = self._node.identity.node_id
+        size_max = self._settings.reply_bytes_max
+        batches = self._node.tail(
+            request.after,
+            stream=stream,
+            commands=request.commands,
+            follow=request.follow,
+            bytes_max=size_max,
+        )
+        async with closing(batches) as batches:
+            async for batch in batches:
+                for part, position in replies(batch.entries, batch.position, wanted, size_max):
+                    reply = pb.TailReply(entries=part, position=position, served_by=served_by)
+                    await context.write(reply.SerializeToString())
+
+    async def get(self, request: pb.GetRequest, _: Context) -> pb.GetReply:
+        """Return one committed transaction as this member has it."""
+        sequence = request.sequence
+        if sequence < 1:
+            raise NotFound("sequences begin at 1")
+        batches = self._node.tail(
+            sequence - 1, stream=None, commands=True, follow=False, bytes_max=1
+        )
+        async with closing(batches) as batches:
+            async for batch in batches:
+                for entry in batch.entries:
+                    if entry.first_sequence <= sequence < entry.next_sequence:
+                        shown = single(entry, sequence)
+                        return pb.GetReply(entry=shown, served_by=self._node.identity.node_id)
+                if batch.entries:
+                    break
+        last = self._node.info().last_sequence
+        raise NotFound(f"sequence {sequence} is not committed here; the newest is {last}")
+
+    async def info(self, _: types_pb2.Empty, __: Context) -> pb.InfoReply:
+        """Return where this member's log stands."""
+        info = self._node.info()
+        return pb.InfoReply(
+            served_by=self._node.identity.node_id,
+            first_sequence=info.first_sequence,
+            last_sequence=info.last_sequence,
+            first_index=info.first_index,
+            commit_index=info.commit_index,
+            applied_index=info.applied_index,
+            last_index=info.last_index,
+            term=self._node.standing.term,
+            log_bytes=info.log_bytes,
+            disk_bytes=info.disk_bytes,
+            snapshot_index=info.snapshot_index,
+        )

@@ -1,0 +1,124 @@
+"""The Raft service: the streams that peers open to this node."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from raftlog.errors import InvalidInput, ProposalDropped, RaftLogError, Unavailable
+from raftlog.rpc import convert
+from raftlog.rpc.handshake import Names, certificate_names, claimed_id
+from raftlog.rpc.inbound import Inbound
+from raftlog.rpc.links import Channel
+from raftlog.rpc.methods import Context, Handlers, abort, read
+from raftlog.rpc.peer import GrpcTransport
+from raftlog.rpc.snapshots import as_error
+from raftlog.rpc.writer import Outbox
+from raftlog.types import NodeId
+from raftlog.wire.pb import raft_pb2 as pb
+
+SERVICE = "raftlog.v1.Raft"
+
+
+class RaftService:
+    """Checks each stream's Hello, then feeds the transport. Not counted among clients' calls."""
+
+    def __init__(self, transport: GrpcTransport) -> None:
+        self._transport = transport
+
+    def handlers(self) -> Handlers:
+        """Return the handlers by method name."""
+
+        async def bulk(_: object, context: Context) -> None:
+            await self._serve(context, Channel.BULK)
+
+        async def control(_: object, context: Context) -> None:
+            await self._serve(context, Channel.CONTROL)
+
+        async def snapshot(_: object, context: Context) -> None:
+            await self._snapshot(context)
+
+        return {
+            "Bulk": grpc.stream_stream_rpc_method_handler(bulk),
+            "Control": grpc.stream_stream_rpc_method_handler(control),
+            "Snapshot": grpc.stream_stream_rpc_method_handler(snapshot),
+        }
+
+    async def _serve(self, context: Context, channel: Channel) -> None:
+        transport = self._transport
+        stream: Inbound | None = None
+        try:
+            hello = await self._first_hello(context)
+            peer = self._admit(hello, certificate_names(context))
+            answer = pb.PeerMessage(hello=transport.handshake.hello(peer))
+            await context.write(answer.SerializeToString())
+            settings = transport.settings
+            outbox = Outbox(
+                context.write,
+                count_max=settings.queue_count_max,
+                bytes_max=settings.queue_bytes_max,
+            )
+            task = asyncio.current_task()
+            stream = Inbound(peer=peer, channel=channel, outbox=outbox, task=task)
+            try:
+                transport.inbound_up(stream, hello)
+                await self._read(context, stream)
+            finally:
+                transport.inbound_down(stream)
+        except RaftLogError as error:
+            await abort(context, error)
+        except asyncio.CancelledError:
+            if stream is not None and stream.superseded:
+                await abort(context, ProposalDropped("a newer stream took this one's place"))
+            raise
+
+    async def _first_hello(self, context: Context) -> pb.Hello:
+        try:
+            async with asyncio.timeout(self._transport.settings.handshake_seconds):
+                data = await read(context)
+        except TimeoutError:
+            raise Unavailable("no Hello came in time") from None
+        if data is not None:
+            first = convert.decode(data)
+            if isinstance(first, pb.Hello):
+                return first
+        raise InvalidInput("a peer stream must begin with a Hello")
+
+    def _admit(self, hello: pb.Hello, names: Names) -> NodeId:
+        handshake = self._transport.handshake
+        peer = claimed_id(hello)
+        try:
+            return handshake.check_inbound(hello, names)
+        except RaftLogError as error:
+            self._transport.refuse(peer, error)
+            raise
+
+    async def _read(self, context: Context, stream: Inbound) -> None:
+        receive, peer = self._transport.receive, stream.peer
+        while True:
+            data = await read(context)
+            if data is None:
+                return
+            message = convert.decode(data)
+            if isinstance(message, pb.Goodbye):
+                self._transport.inbound_goodbye(stream)
+                return
+            if isinstance(message, pb.Hello):
+                raise InvalidInput(f"node {peer} says Hello twice on one stream")
+            receive(peer, message)
+
+    async def _snapshot(self, context: Context) -> None:
+        try:
+            async with asyncio.timeout(self._transport.settings.handshake_seconds):
+                data = await read(context)
+            if data is None:
+                return
+            first = convert.parse(pb.SnapshotChunk, data)
+            if not first.HasField("hello"):
+                raise InvalidInput("a snapshot stream must begin with a Hello")
+            peer = self._admit(first.hello, certificate_names(context))
+            await self._transport.receiver.serve(context, peer, first)
+        except (RaftLogError, OSError) as error:
+            self._transport.observer.event("snapshot_refused", why=str(error))
+            await abort(context, as_error(error))

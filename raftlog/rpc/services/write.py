@@ -1,0 +1,168 @@
+"""Log.Write: groups in, answers out, on one stream.
+
+Theory of operation. One coroutine per stream reads a group, checks its size and submits it; the
+node answers by calling back on the loop, perhaps at once. Answers gather in a list, and everything
+in it leaves as ONE WriteReply, since the cost is per message. The write is begun from the loop's
+next turn, so the answers of one round share a message, and it needs no task.
+
+Two bounds turn into backpressure by not reading: groups outstanding, and bytes of answers that the
+client has not read. A client that reads nothing for long loses its stream. A client that went away
+leaves callbacks behind, which do nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import functools
+
+from raftlog import groups
+from raftlog.errors import Overloaded, RaftLogError, TooLarge
+from raftlog.interfaces import GroupReceipt, NodePort
+from raftlog.rpc.convert import parse
+from raftlog.rpc.methods import Context, read
+from raftlog.rpc.services.submit import check_size
+from raftlog.rpc.settings import ServerSettings
+from raftlog.rpc.writer import StreamWriter
+from raftlog.wire.pb import log_pb2 as pb
+from raftlog.wire.status import to_pb
+
+REPLY_OVERHEAD_BYTES = 64
+
+
+class WriteStream:
+    """One client's stream of groups. Invariant: each group read is answered exactly once."""
+
+    def __init__(self, node: NodePort, settings: ServerSettings, context: Context) -> None:
+        self._node = node
+        self._settings = settings
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._writer = StreamWriter(context.write, self._produce)
+        self._replies: collections.deque[tuple[pb.GroupReply, int]] = collections.deque()
+        self._reply_bytes = 0
+        self._outstanding = 0
+        self._is_scheduled = False
+        self._is_closed = False
+        self._change: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        """Serve the stream until the client half-closes it and every group is answered.
+
+        Raises:
+            InvalidInput: what came does not parse as a WriteRequest.
+            Overloaded: the client reads none of its answers.
+        """
+        try:
+            while True:
+                while not self._has_room():
+                    await self._wait_room()
+                data = await read(self._context)
+                if data is None:
+                    break
+                self._take(parse(pb.WriteRequest, data).group)
+            while self._outstanding:
+                await self._wait_change()
+            await self._writer.wait_idle()
+        finally:
+            self._is_closed = True
+            self._writer.stop()
+            self._replies.clear()
+
+    def _take(self, group: bytes) -> None:
+        count, session, number = groups.peek(group)
+        self._outstanding += 1
+        respond = functools.partial(self._respond, session, number)
+        try:
+            check_size(group, count, self._settings)
+        except TooLarge as error:
+            respond(error)
+            return
+        self._node.submit(group, respond)
+
+    def _respond(self, session: int, number: int, outcome: GroupReceipt | RaftLogError) -> None:
+        if self._is_closed:
+            return
+        self._outstanding -= 1
+        reply, size = _reply(session, number, outcome)
+        self._replies.append((reply, size))
+        self._reply_bytes += size
+        self._tell_change()
+        if not self._is_scheduled and not self._writer.is_writing:
+            self._is_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_scheduled = False
+        self._writer.kick()
+
+    def _produce(self) -> bytes | None:
+        queue = self._replies
+        if not queue:
+            return None
+        batch: list[pb.GroupReply] = []
+        size, size_max = 0, self._settings.reply_bytes_max
+        while queue and (not batch or size + queue[0][1] <= size_max):
+            reply, reply_size = queue.popleft()
+            batch.append(reply)
+            size += reply_size
+        self._reply_bytes -= size
+        self._tell_change()
+        return pb.WriteReply(replies=batch).SerializeToString()
+
+    def _has_room(self) -> bool:
+        return (
+            self._outstanding < self._settings.groups_per_stream_max
+            and self._reply_bytes < self._settings.reply_buffer_bytes_max
+        )
+
+    async def _wait_room(self) -> None:
+        if self._reply_bytes < self._settings.reply_buffer_bytes_max:
+            await self._wait_change()
+            return
+        try:
+            async with asyncio.timeout(self._settings.stuck_seconds):
+                await self._wait_change()
+        except TimeoutError:
+            raise Overloaded(
+                f"{self._reply_bytes} bytes of answers were not read for "
+                f"{self._settings.stuck_seconds:g} s",
+                definite=False,
+            ) from None
+
+    async def _wait_change(self) -> None:
+        self._change = self._loop.create_future()
+        try:
+            await self._change
+        finally:
+            self._change = None
+
+    def _tell_change(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
+
+
+def _reply(
+    session: int, number: int, outcome: GroupReceipt | RaftLogError
+) -> tuple[pb.GroupReply, int]:
+    """Return the answer to one group, and about how many bytes it takes."""
+    if isinstance(outcome, RaftLogError):
+        error = to_pb(outcome)
+        size = REPLY_OVERHEAD_BYTES + len(error.message)
+        return pb.GroupReply(session=session, number=number, error=error), size
+    reply = pb.GroupReply(
+        session=session,
+        number=number,
+        first_sequence=outcome.first_sequence,
+        count=outcome.count,
+        term=outcome.term,
+        index=outcome.index,
+    )
+    size = REPLY_OVERHEAD_BYTES
+    for offset, result in enumerate(outcome.results):
+        reply.results.append(result.value)
+        size += 4 + len(result.value)
+        if result.rejected is not None:
+            reply.rejections.add(offset=offset, why=result.rejected)
+            size += 8 + len(result.rejected)
+    return reply, size

@@ -1,0 +1,58 @@
+"""What the transport and the server need to know, as frozen values."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from raftlog.interfaces import Authenticator
+from raftlog.wire.channel import TlsMaterial, message_limit
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSettings:
+    """How this node speaks to its peers.
+
+    `address` is its own advertised HOST:PORT. With `tls`, peers must show a certificate that
+    `authenticator` accepts for the node id they claim; without an authenticator any certificate of
+    the authority is accepted.
+    """
+
+    address: str = ""
+    tls: TlsMaterial | None = None
+    authenticator: Authenticator | None = None
+    feature_level_max: int = 1
+    message_bytes_max: int = message_limit(16 * MIB, 4 * MIB)
+    queue_count_max: int = 4096
+    queue_bytes_max: int = 64 * MIB
+    handshake_seconds: float = 2.0
+    refused_retry_seconds: float = 1.0
+    goodbye_seconds: float = 0.5
+    snapshot_bytes_max: int = 1 << 40
+    snapshot_chunk_bytes: int = MIB // 2
+    snapshot_window_bytes: int = 4 * MIB
+    snapshot_stall_seconds: float = 30.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Bounds on what clients may send, hold and ask for."""
+
+    transaction_bytes_max: int = 16 * MIB
+    group_bytes_max: int = 4 * MIB
+    connections_max: int = 4096
+    groups_per_stream_max: int = 64
+    reply_buffer_bytes_max: int = 4 * MIB
+    reply_bytes_max: int = MIB
+    """A reply on a stream is closed at about this size; a single larger entry goes alone."""
+    stuck_seconds: float = 30.0
+    """A client that reads none of its answers for this long loses its stream."""
+    unary_timeout_seconds: float = 10.0
+    """Used where a caller sent no deadline."""
+    health_seconds: float = 0.25
+
+    @property
+    def message_bytes_max(self) -> int:
+        """Return the gRPC message size these limits need."""
+        return message_limit(self.transaction_bytes_max, self.group_bytes_max)

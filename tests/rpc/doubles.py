@@ -1,0 +1,458 @@
+"""What the rpc tests share: recording ports, a small node, and transports on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from raftlog import groups
+from raftlog.checksum import crc32c
+from raftlog.core.entries import Boundary, Entry, EntryKind
+from raftlog.core.membership import Member, Membership
+from raftlog.core.messages import Message
+from raftlog.core.ready import Standing
+from raftlog.errors import (
+    InvalidInput,
+    LeaderHint,
+    NotFound,
+    RaftLogError,
+    StorageCorrupt,
+)
+from raftlog.interfaces import (
+    ChangeBatch,
+    ClusterStatus,
+    GroupReceipt,
+    Identity,
+    LogInfo,
+    MemberStatus,
+    Respond,
+    Result,
+    RowChange,
+    SnapshotInfo,
+    TailBatch,
+)
+from raftlog.rpc.peer import GrpcTransport
+from raftlog.rpc.server import GrpcServer
+from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.types import Consistency, Index, NodeId, Role, Term
+from raftlog.wire.channel import TlsMaterial
+
+DEADLINE_SECONDS = 10.0
+
+
+async def until(condition: Callable[[], object], what: str = "") -> None:
+    """Wait until `condition` holds, or fail after a deadline."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"never came true: {what or condition}")
+        await asyncio.sleep(0.005)
+
+
+class RecordingObserver:
+    """Keeps events and counts."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+        self.counts: dict[str, int] = {}
+
+    def event(self, name: str, **fields: str | float | bool | None) -> None:
+        self.events.append((name, dict(fields)))
+
+    def count(self, name: str, amount: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def measure(self, name: str, value: float) -> None:
+        pass
+
+    def gauge(self, name: str, value: float) -> None:
+        pass
+
+    def named(self, name: str) -> list[dict[str, object]]:
+        return [fields for event, fields in self.events if event == name]
+
+
+class RecordingEvents:
+    """A PeerEvents that keeps what it is told. `refuse` maps an instance id to a reason."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[NodeId, Message]] = []
+        self.connected: list[NodeId] = []
+        self.lost: list[tuple[NodeId, bool]] = []
+        self.identified: list[tuple[NodeId, str, bool]] = []
+        self.snapshots: list[tuple[NodeId, bool]] = []
+        self.refuse: dict[str, str] = {}
+        self.fresh = True
+        self.on_receive: Callable[[NodeId, Message], None] | None = None
+
+    def receive(self, source: NodeId, message: Message) -> None:
+        self.received.append((source, message))
+        if self.on_receive is not None:
+            self.on_receive(source, message)
+
+    def peer_connected(self, peer: NodeId) -> None:
+        self.connected.append(peer)
+
+    def peer_lost(self, peer: NodeId, *, announced: bool) -> None:
+        self.lost.append((peer, announced))
+
+    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
+        self.identified.append((peer, instance_id, fresh))
+
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
+        self.snapshots.append((peer, delivered))
+
+    def check_peer(self, peer: NodeId, instance_id: str) -> str | None:
+        return self.refuse.get(instance_id)
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.fresh
+
+
+class MemoryWriter:
+    """Stages a snapshot in memory; what is staged survives the stream."""
+
+    def __init__(self, store: MemorySnapshots, snapshot_id: str, size: int) -> None:
+        self._store = store
+        self._id = snapshot_id
+        self._size = size
+
+    @property
+    def offset(self) -> int:
+        return len(self._store.staged.get(self._id, b""))
+
+    def write(self, offset: int, chunk: bytes) -> None:
+        if offset != self.offset:
+            raise InvalidInput("gap")
+        self._store.writes += 1
+        if self._store.writes == self._store.fail_at_write:
+            raise OSError(28, "No space left on device")
+        self._store.staged[self._id] = self._store.staged.get(self._id, b"") + chunk
+
+    def finish(self) -> SnapshotInfo:
+        data = self._store.staged[self._id]
+        if self._id.rpartition("-")[2] != f"{crc32c(data):08x}":
+            raise StorageCorrupt("the snapshot fails its checksum")
+        self._store.finished[self._id] = data
+        return snapshot_info(self._id, len(data))
+
+    def abort(self) -> None:
+        self._store.staged.pop(self._id, None)
+
+
+class MemorySnapshots:
+    """A SnapshotStore in memory."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.staged: dict[str, bytes] = {}
+        self.finished: dict[str, bytes] = {}
+        self.writes = 0
+        self.fail_at_write = -1
+        self.reads: list[int] = []
+
+    def add(self, data: bytes, *, index: int = 7, term: int = 3) -> SnapshotInfo:
+        snapshot_id = f"{index}-{term}-{crc32c(data):08x}"
+        self.files[snapshot_id] = data
+        return snapshot_info(snapshot_id, len(data))
+
+    def read_snapshot(self, snapshot_id: str, offset: int, length: int) -> bytes:
+        self.reads.append(offset)
+        return self.files[snapshot_id][offset : offset + length]
+
+    def stage_snapshot(self, snapshot_id: str, size_bytes: int) -> MemoryWriter:
+        return MemoryWriter(self, snapshot_id, size_bytes)
+
+
+def membership(*ids: str) -> Membership:
+    return Membership.of_voters(
+        Member(node_id=NodeId(name), address=f"{name}:7101") for name in ids
+    )
+
+
+def snapshot_info(snapshot_id: str, size: int) -> SnapshotInfo:
+    index, term, _ = snapshot_id.split("-")
+    boundary = Boundary(
+        index=Index(int(index)),
+        term=Term(int(term)),
+        checksum=1,
+        next_sequence=1,
+        timestamp=0,
+        membership=membership("n1"),
+        feature_level=1,
+    )
+    return SnapshotInfo(
+        snapshot_id=snapshot_id, boundary=boundary, size_bytes=size, created_microseconds=0
+    )
+
+
+@dataclasses.dataclass
+class FakeNode:
+    """A NodePort whose log is a list: commits each group as it comes, unless told otherwise."""
+
+    node_id: str = "n1"
+    entries: list[Entry] = dataclasses.field(default_factory=list)
+    refusal: RaftLogError | None = None
+    silent: bool = False
+    held: list[tuple[bytes, Respond]] = dataclasses.field(default_factory=list)
+    holding: bool = False
+    result: bytes | None = None
+    rejected: str | None = None
+    leader: str | None = "n1"
+    all_changes: list[RowChange] = dataclasses.field(default_factory=list)
+    queried: list[tuple[bytes, Consistency]] = dataclasses.field(default_factory=list)
+    answer: bytes = b""
+    submitted: int = 0
+    tails_open: int = 0
+    stepped_down: bool = False
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(cluster_id="c", node_id=NodeId(self.node_id), instance_id="i")
+
+    @property
+    def standing(self) -> Standing:
+        leader = None if self.leader is None else NodeId(self.leader)
+        role = Role.LEADER if self.leader == self.node_id else Role.FOLLOWER
+        return Standing(role=role, term=Term(4), leader=leader)
+
+    @property
+    def membership(self) -> Membership:
+        return membership("n1", "n2", "n3")
+
+    def leader_hint(self) -> LeaderHint | None:
+        return None if self.leader is None else LeaderHint(self.leader, f"{self.leader}:7101", 4)
+
+    def submit(self, group: bytes, respond: Respond) -> None:
+        self.submitted += 1
+        if self.silent:
+            return
+        if self.holding:
+            self.held.append((group, respond))
+            return
+        respond(self.commit(group))
+
+    def commit(self, group: bytes) -> GroupReceipt | RaftLogError:
+        if self.refusal is not None:
+            return self.refusal
+        try:
+            parsed = groups.parse(group)
+        except RaftLogError as error:
+            return error
+        entry = self.append(group, parsed.count)
+        results: tuple[Result, ...] = ()
+        if self.result is not None or self.rejected is not None:
+            one = Result(value=self.result or b"", rejected=self.rejected)
+            results = tuple(itertools.repeat(one, parsed.count))
+        return GroupReceipt(
+            number=parsed.number,
+            first_sequence=entry.first_sequence,
+            count=parsed.count,
+            term=entry.term,
+            index=entry.index,
+            results=results,
+        )
+
+    def append(self, payload: bytes, count: int, kind: EntryKind = EntryKind.TRANSACTIONS) -> Entry:
+        entry = Entry(
+            term=Term(4),
+            index=Index(len(self.entries) + 1),
+            kind=kind,
+            first_sequence=self.entries[-1].next_sequence if self.entries else 1,
+            count=count,
+            timestamp=1000,
+            payload=payload,
+            checksum=0,
+        )
+        self.entries.append(entry)
+        return entry
+
+    async def open_session(self, timeout_seconds: float) -> int:
+        if self.refusal is not None:
+            raise self.refusal
+        return 77
+
+    async def wait_readable(self, consistency: Consistency, timeout_seconds: float) -> Index:
+        return Index(len(self.entries))
+
+    async def query(
+        self, request: bytes, consistency: Consistency, timeout_seconds: float
+    ) -> bytes:
+        if self.refusal is not None:
+            raise self.refusal
+        self.queried.append((request, consistency))
+        return self.answer
+
+    async def tail(
+        self, after: int, *, stream: str | None, commands: bool, follow: bool, bytes_max: int
+    ) -> AsyncIterator[TailBatch]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.tails_open += 1
+        try:
+            at = 0
+            while True:
+                found = [e for e in self.entries[at:] if e.next_sequence > after + 1]
+                at = len(self.entries)
+                last = self.entries[-1].next_sequence - 1 if self.entries else 0
+                yield TailBatch(entries=tuple(found), position=max(after, last))
+                if not follow:
+                    return
+                await asyncio.sleep(0.01)
+        finally:
+            self.tails_open -= 1
+
+    async def changes(
+        self, after: int, *, follow: bool, bytes_max: int
+    ) -> AsyncIterator[ChangeBatch]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.tails_open += 1
+        try:
+            at = 0
+            while True:
+                found = [c for c in self.all_changes[at:] if c.sequence > after]
+                at = len(self.all_changes)
+                last = max([after, *(c.sequence for c in found)])
+                yield ChangeBatch(changes=tuple(found), position=last)
+                if not follow:
+                    return
+                await asyncio.sleep(0.01)
+        finally:
+            self.tails_open -= 1
+
+    def info(self) -> LogInfo:
+        last = self.entries[-1].next_sequence - 1 if self.entries else 0
+        return LogInfo(
+            first_sequence=1,
+            last_sequence=last,
+            first_index=Index(1),
+            commit_index=Index(len(self.entries)),
+            applied_index=Index(len(self.entries)),
+            last_index=Index(len(self.entries)),
+            snapshot_index=Index(0),
+            log_bytes=11,
+            disk_bytes=12,
+            writes_open=self.leader == self.node_id,
+        )
+
+    def status(self) -> ClusterStatus:
+        member = MemberStatus(
+            node_id=NodeId("n1"),
+            address="n1:7101",
+            role="leader",
+            kind="voter",
+            has_machine=True,
+            region="west",
+            instance_id="i",
+            match_index=5,
+            applied_index=None,
+            lag_transactions=0,
+            last_contact_ms=1.5,
+            reachable=True,
+            healthy=True,
+        )
+        return ClusterStatus(
+            cluster_id="c",
+            served_by=NodeId("n1"),
+            leader=None,
+            leader_address=None,
+            term=4,
+            commit_index=5,
+            commit_sequence=6,
+            applied_index=5,
+            first_sequence=1,
+            quorum=2,
+            has_quorum=True,
+            fault_tolerance=1,
+            feature_level=1,
+            machine="kv",
+            members=(member,),
+            alarms=("disk",),
+        )
+
+    async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
+        if target not in {None, "n2"}:
+            raise NotFound(f"no member {target}")
+        return NodeId("n2")
+
+    async def step_down(self) -> None:
+        self.stepped_down = True
+
+    async def stop(self, *, hand_over: bool) -> None:
+        pass
+
+
+@dataclasses.dataclass
+class Peer:
+    """One running transport with its server and recorders."""
+
+    node_id: NodeId
+    transport: GrpcTransport
+    server: GrpcServer
+    events: RecordingEvents
+    observer: RecordingObserver
+    store: MemorySnapshots
+    node: FakeNode
+    address: str = ""
+
+    async def stop(self) -> None:
+        """End it without a word, as a crash does."""
+        await self.transport.close()
+        await self.server.stop(None)
+
+
+class Cluster:
+    """Starts peers on loopback and stops them all at the end."""
+
+    def __init__(
+        self,
+        *,
+        transport: TransportSettings | None = None,
+        server: ServerSettings | None = None,
+    ) -> None:
+        self._transport = transport or TransportSettings()
+        self._server = server
+        self.peers: dict[str, Peer] = {}
+
+    async def start(
+        self,
+        name: str,
+        *,
+        cluster_id: str = "c",
+        instance_id: str = "",
+        listen: str = "127.0.0.1:0",
+        tls: TlsMaterial | None = None,
+        transport: TransportSettings | None = None,
+        store: MemorySnapshots | None = None,
+        node: FakeNode | None = None,
+    ) -> Peer:
+        observer, events, store = RecordingObserver(), RecordingEvents(), store or MemorySnapshots()
+        settings = transport or self._transport
+        if tls is not None:
+            settings = dataclasses.replace(settings, tls=tls)
+        made = GrpcTransport(store=store, observer=observer, settings=settings)
+        node = node or FakeNode(node_id=name)
+        server = GrpcServer(node, made, listen=listen, tls=tls, settings=self._server)
+        peer = Peer(NodeId(name), made, server, events, observer, store, node)
+        identity = Identity(
+            cluster_id=cluster_id, node_id=NodeId(name), instance_id=instance_id or f"i-{name}"
+        )
+        made.start(events, identity)
+        peer.address = await server.start()
+        self.peers[name] = peer
+        return peer
+
+    def connect(self, *names: str) -> None:
+        """Tell each of these about all the others."""
+        chosen = [self.peers[name] for name in names or self.peers]
+        for peer in chosen:
+            peer.transport.set_peers({p.node_id: p.address for p in chosen if p is not peer})
+
+    async def stop(self, names: Iterable[str] | None = None) -> None:
+        for name in list(names or self.peers):
+            await self.peers.pop(name).stop()

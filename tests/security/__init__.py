@@ -1,0 +1,1 @@
+"""Tests of certificates and of the rules about open ports."""
