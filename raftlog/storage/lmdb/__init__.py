@@ -1,0 +1,12 @@
+"""The storage of production: log, hard state, tables and snapshots in one LMDB data directory.
+
+`layout` says what lies where, `store` how a round becomes one transaction, `recovery` what is
+verified at open, `verification` what is verified offline.
+"""
+
+from __future__ import annotations
+
+from raftlog.storage.lmdb.environment import StorageSettings
+from raftlog.storage.lmdb.store import LmdbStorage, StorageStatistics
+
+__all__ = ["LmdbStorage", "StorageSettings", "StorageStatistics"]

@@ -1,0 +1,275 @@
+"""A data directory's snapshot files: taking, listing, staging, and keeping only the newest.
+
+A file appears under its name only when it is complete: it is written or staged under another name,
+synced, renamed, and the directory synced (S41). Whatever lies under another name when the directory
+is opened was left by a crash and is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+import lmdb
+
+from raftlog.errors import InvalidInput, NotFound, StorageCorrupt, StorageError
+from raftlog.interfaces import SnapshotInfo
+from raftlog.storage.lmdb import layout
+from raftlog.storage.lmdb.environment import Databases, map_error, sync_directory
+from raftlog.storage.lmdb.hard_state import MetaStore
+from raftlog.storage.records import unprotect
+from raftlog.storage.snapshot_file import (
+    FILES_KEPT,
+    SECTION_BY_TABLE,
+    SnapshotFileReader,
+    SnapshotFileWriter,
+    check_snapshot_id,
+)
+
+if TYPE_CHECKING:
+    from lmdb import _Database as Database
+
+_SUFFIX = ".snap"
+_WRITING = "writing-"
+_STAGING = "staging-"
+
+
+class SnapshotStore:
+    """The snapshots directory. Every method may be called from any thread."""
+
+    def __init__(self, path: pathlib.Path, cluster_id: str, *, read_only: bool = False) -> None:
+        self._path = path / layout.SNAPSHOT_DIRECTORY
+        self._cluster_id = cluster_id
+        self._lock = threading.Lock()
+        self._infos: list[SnapshotInfo] = []
+        if not read_only:
+            self._path.mkdir(exist_ok=True)
+        self._scan(read_only=read_only)
+
+    def infos(self) -> list[SnapshotInfo]:
+        """Return the complete snapshots, oldest first."""
+        with self._lock:
+            return list(self._infos)
+
+    def newest_index(self) -> int:
+        """Return the index the newest snapshot covers, or 0."""
+        with self._lock:
+            return self._infos[-1].boundary.index if self._infos else 0
+
+    def take(
+        self,
+        environment: lmdb.Environment,
+        databases: Databases,
+        machine_bytes: Iterator[bytes] | None,
+        after_chunk: Callable[[int], None],
+    ) -> SnapshotInfo:
+        """Write what one read transaction sees to a new snapshot.
+
+        The transaction lasts as long as the writing: pages freed meanwhile are not used again
+        before it ends, so the LMDB file may grow by what is written to it in that time.
+        """
+        temporary = self._path / f"{_WRITING}{os.getpid()}-{threading.get_ident()}"
+        try:
+            with temporary.open("xb") as file, environment.begin(buffers=True) as txn:
+                writer = SnapshotFileWriter(
+                    file,
+                    cluster_id=self._cluster_id,
+                    boundary=MetaStore(databases).read_applied(txn),
+                    created_microseconds=time.time_ns() // 1000,
+                    after_chunk=after_chunk,
+                )
+                for table, section in SECTION_BY_TABLE.items():
+                    writer.write_records(section, _stored_pairs(txn, databases.tables[table]))
+                if machine_bytes is not None:
+                    writer.write_machine(machine_bytes)
+                info = writer.finish()
+                file.flush()
+                os.fsync(file.fileno())
+            return self._adopt(temporary, info)
+        except (lmdb.Error, OSError) as error:
+            raise map_error(error, "cannot write a snapshot") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def read(self, snapshot_id: str, offset: int, length: int) -> bytes:
+        """Return raw bytes of a snapshot's file; b"" at its end."""
+        with self._open(snapshot_id) as file:
+            try:
+                return os.pread(file.fileno(), length, offset)
+            except OSError as error:
+                raise map_error(error, f"cannot read snapshot {snapshot_id}") from None
+
+    @contextlib.contextmanager
+    def reader(self, snapshot_id: str) -> Iterator[SnapshotFileReader]:
+        """Open a complete snapshot for the time of a with block."""
+        with self._open(snapshot_id) as file:
+            try:
+                yield SnapshotFileReader(file)
+            except OSError as error:
+                raise map_error(error, f"cannot read snapshot {snapshot_id}") from None
+
+    def machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
+        """Return the machine's section, or None if there is none."""
+        with self.reader(snapshot_id) as reader:
+            if not reader.has_machine:
+                return None
+        return self._machine_chunks(snapshot_id)
+
+    def stage(self, snapshot_id: str, size_bytes: int) -> StagedSnapshot:
+        """Begin to stage a snapshot, or resume where a broken transfer of the same one ended."""
+        check_snapshot_id(snapshot_id)
+        for other in self._path.glob(_STAGING + "*"):
+            if other.name != _STAGING + snapshot_id:
+                other.unlink(missing_ok=True)
+        with self._lock:
+            complete = next((i for i in self._infos if i.snapshot_id == snapshot_id), None)
+        return StagedSnapshot(
+            self._path / (_STAGING + snapshot_id), size_bytes, self._accept, complete
+        )
+
+    def verify(self, snapshot_id: str) -> SnapshotInfo:
+        """Read every byte of a snapshot; raises `StorageCorrupt`."""
+        with self.reader(snapshot_id) as reader:
+            return reader.verify(snapshot_id=snapshot_id, cluster_id=self._cluster_id)
+
+    def names(self) -> list[str]:
+        """Return the ids of all files that claim to be complete snapshots."""
+        return sorted(path.name.removesuffix(_SUFFIX) for path in self._path.glob("*" + _SUFFIX))
+
+    def _machine_chunks(self, snapshot_id: str) -> Iterator[bytes]:
+        with self.reader(snapshot_id) as reader:
+            yield from reader.machine_chunks()
+
+    def _accept(self, staged: pathlib.Path) -> SnapshotInfo:
+        snapshot_id = staged.name.removeprefix(_STAGING)
+        with staged.open("rb") as file:
+            info = SnapshotFileReader(file).verify(
+                snapshot_id=snapshot_id, cluster_id=self._cluster_id
+            )
+            os.fsync(file.fileno())
+        return self._adopt(staged, info)
+
+    def _adopt(self, temporary: pathlib.Path, info: SnapshotInfo) -> SnapshotInfo:
+        temporary.replace(self._file(info.snapshot_id))
+        sync_directory(self._path)
+        with self._lock:
+            others = [i for i in self._infos if i.snapshot_id != info.snapshot_id]
+            infos = sorted([*others, info], key=_age)
+            self._infos = infos[-FILES_KEPT:]
+        for old in infos[:-FILES_KEPT]:
+            self._file(old.snapshot_id).unlink(missing_ok=True)
+        return info
+
+    def _scan(self, *, read_only: bool) -> None:
+        found: list[SnapshotInfo] = []
+        for path in sorted(self._path.glob("*")) if self._path.is_dir() else ():
+            if path.suffix != _SUFFIX:
+                if not read_only:
+                    path.unlink(missing_ok=True)
+                continue
+            with contextlib.suppress(StorageError), path.open("rb") as file:
+                info = SnapshotFileReader(file).info
+                if info.snapshot_id == path.name.removesuffix(_SUFFIX):
+                    found.append(info)
+        self._infos = sorted(found, key=_age)
+
+    def _file(self, snapshot_id: str) -> pathlib.Path:
+        return self._path / (check_snapshot_id(snapshot_id) + _SUFFIX)
+
+    def _open(self, snapshot_id: str) -> BinaryIO:
+        try:
+            return self._file(snapshot_id).open("rb")
+        except FileNotFoundError:
+            raise NotFound(f"there is no snapshot {snapshot_id}") from None
+        except OSError as error:
+            raise map_error(error, f"cannot read snapshot {snapshot_id}") from None
+
+
+class StagedSnapshot:
+    """A snapshot on its way in; implements `interfaces.SnapshotWriter`."""
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        size_bytes: int,
+        accept: Callable[[pathlib.Path], SnapshotInfo],
+        complete: SnapshotInfo | None,
+    ) -> None:
+        self._path = path
+        self._size = size_bytes
+        self._accept = accept
+        self._complete = complete
+        self._offset = size_bytes if complete else self._staged_bytes()
+
+    @property
+    def offset(self) -> int:
+        """Return how many bytes are staged."""
+        return self._offset
+
+    def write(self, offset: int, chunk: bytes) -> None:
+        """Append `chunk`; raises `InvalidInput` unless `offset` is where the last one ended."""
+        if offset != self._offset:
+            raise InvalidInput(
+                f"a snapshot chunk at byte {offset} does not follow the {self._offset} bytes staged"
+            )
+        if offset + len(chunk) > self._size:
+            raise InvalidInput(
+                f"a snapshot chunk ends at byte {offset + len(chunk)}, beyond its announced "
+                f"{self._size} bytes"
+            )
+        try:
+            with self._path.open("ab") as file:
+                file.write(chunk)
+        except OSError as error:
+            self._path.unlink(missing_ok=True)
+            self._offset = 0
+            raise map_error(error, "cannot stage a snapshot") from None
+        self._offset += len(chunk)
+
+    def finish(self) -> SnapshotInfo:
+        """Verify and adopt the staged file; a bad one is dropped, so that a retry begins anew."""
+        if self._complete is not None:
+            return self._complete
+        if self._offset != self._size:
+            raise InvalidInput(f"{self._offset} of the snapshot's {self._size} bytes were staged")
+        try:
+            self._complete = self._accept(self._path)
+        except StorageCorrupt:
+            self.abort()
+            raise
+        except OSError as error:
+            raise map_error(error, "cannot finish a staged snapshot") from None
+        return self._complete
+
+    def abort(self) -> None:
+        """Drop what was staged."""
+        if self._complete is None:
+            self._path.unlink(missing_ok=True)
+            self._offset = 0
+
+    def _staged_bytes(self) -> int:
+        try:
+            staged = self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
+        if staged > self._size:
+            self._path.unlink()
+            return 0
+        return staged
+
+
+def _age(info: SnapshotInfo) -> tuple[int, int]:
+    return info.boundary.index, info.created_microseconds
+
+
+def _stored_pairs(
+    txn: lmdb.Transaction[memoryview], database: Database
+) -> Iterator[tuple[bytes, bytes]]:
+    for key_view, stored in txn.cursor(database):
+        key = bytes(key_view)
+        yield key, unprotect(key, bytes(stored), f"the value under {key[:40]!r}")

@@ -1,0 +1,66 @@
+"""Which entries touch a named stream, so that tailing one costs what that stream costs.
+
+One key per stream and entry, kept in the same transaction as the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import lmdb
+
+from raftlog.storage.lmdb.layout import INDEX_BYTES, decode_index, stream_key
+from raftlog.types import Index
+
+if TYPE_CHECKING:
+    from lmdb import _Database as Database
+
+
+def put_streams(
+    txn: lmdb.Transaction[memoryview], database: Database, keys: Iterable[tuple[bytes, Index]]
+) -> None:
+    """Record that entries touch streams."""
+    pairs = sorted((stream_key(name, index), b"") for name, index in keys)
+    if pairs:
+        txn.cursor(database).putmulti(pairs)
+
+
+def delete_streams(
+    txn: lmdb.Transaction[memoryview], database: Database, keys: Iterable[tuple[bytes, Index]]
+) -> None:
+    """Forget that entries touch streams."""
+    for name, index in keys:
+        txn.delete(stream_key(name, index), db=database)
+
+
+def find_streams(
+    txn: lmdb.Transaction[memoryview],
+    database: Database,
+    name: bytes,
+    low: Index,
+    high: Index,
+    count_max: int,
+) -> list[Index]:
+    """Return up to `count_max` indexes in low..high that touch `name`, ascending."""
+    found: list[Index] = []
+    cursor = txn.cursor(database)
+    last = stream_key(name, high)
+    if not cursor.set_range(stream_key(name, low)):
+        return found
+    for key in cursor.iternext(keys=True, values=False):
+        if bytes(key) > last or len(found) >= count_max:
+            break
+        found.append(decode_index(key[-INDEX_BYTES:]))
+    return found
+
+
+def sweep_streams(txn: lmdb.Transaction[memoryview], database: Database, low: Index) -> None:
+    """Forget every entry from `low` up by a scan, for records too damaged to name their streams."""
+    cursor = txn.cursor(database)
+    more = cursor.first()
+    while more:
+        if decode_index(cursor.key()[-INDEX_BYTES:]) >= low:
+            more = cursor.delete() and bool(cursor.key())
+        else:
+            more = cursor.next()

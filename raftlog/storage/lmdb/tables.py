@@ -1,0 +1,114 @@
+"""The ordered maps beside the log: machine state, sessions, row changes.
+
+Every value is followed by a checksum of its key and itself (`records.protect`), so that rot is
+found when it is read instead of being applied to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import lmdb
+
+from raftlog.errors import invariant
+from raftlog.interfaces import Table
+from raftlog.storage.lmdb.environment import Databases, map_error, size_bytes
+from raftlog.storage.lmdb.layout import encode_index
+from raftlog.storage.records import protect, unprotect
+from raftlog.storage.snapshot_file import SECTION_BY_TABLE, SnapshotFileReader
+from raftlog.types import Index
+
+
+class LmdbTables:
+    """The tables of one data directory."""
+
+    def __init__(self, environment: lmdb.Environment, databases: Databases) -> None:
+        self._environment = environment
+        self._databases = databases.tables
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """See `TableReader.get`. Raises `StorageCorrupt` for a value that fails its checksum."""
+        with self._reading() as txn:
+            stored = txn.get(key, db=self._databases[table])
+            return None if stored is None else _value(table, key, stored)
+
+    def scan(
+        self,
+        table: Table,
+        start: bytes,
+        end: bytes | None,
+        *,
+        count_max: int,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """See `TableReader.scan`; `reverse`: from the high end down."""
+        found: list[tuple[bytes, bytes]] = []
+        with self._reading() as txn:
+            cursor = txn.cursor(self._databases[table])
+            if reverse:
+                more = cursor.last() if end is None else _before(cursor, end)
+            else:
+                more = cursor.set_range(start) if start else cursor.first()
+            while more and len(found) < count_max:
+                key = bytes(cursor.key())
+                if key < start if reverse else (end is not None and key >= end):
+                    break
+                found.append((key, _value(table, key, cursor.value())))
+                more = cursor.prev() if reverse else cursor.next()
+        return found
+
+    def size_bytes(self) -> int:
+        """Return the bytes of the pages the tables take."""
+        with self._reading() as txn:
+            return sum(size_bytes(txn, database) for database in self._databases.values())
+
+    def write(
+        self, txn: lmdb.Transaction[memoryview], table: Table, writes: Mapping[bytes, bytes | None]
+    ) -> None:
+        """Put and delete keys inside a round."""
+        database = self._databases[table]
+        puts = []
+        for key, value in sorted(writes.items()):
+            if value is None:
+                txn.delete(key, db=database)
+            else:
+                puts.append((key, protect(key, value)))
+        if puts:
+            txn.cursor(database).putmulti(puts)
+
+    def install(self, txn: lmdb.Transaction[memoryview], reader: SnapshotFileReader) -> None:
+        """Replace all tables by a snapshot's, inside a round."""
+        for database in self._databases.values():
+            txn.drop(database, delete=False)
+        for table, section in SECTION_BY_TABLE.items():
+            database = self._databases[table]
+            for pairs in reader.records(section):
+                stored = [(key, protect(key, value)) for key, value in pairs]
+                _, added = txn.cursor(database).putmulti(stored, append=True)
+                invariant(added == len(stored), "a snapshot's records are out of order")
+
+    def purge_changes(self, txn: lmdb.Transaction[memoryview], purge_to: Index) -> None:
+        """Drop the row changes of entries up to `purge_to`, inside a round."""
+        cursor = txn.cursor(self._databases[Table.CHANGE])
+        last = encode_index(purge_to)
+        while cursor.first() and bytes(cursor.key()) <= last:
+            cursor.delete()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[lmdb.Transaction[memoryview]]:
+        """One read transaction that ends with the call."""
+        try:
+            with self._environment.begin(buffers=True) as txn:
+                yield txn
+        except lmdb.Error as error:
+            raise map_error(error, "cannot read a table") from None
+
+
+def _value(table: Table, key: bytes, stored: memoryview) -> bytes:
+    return unprotect(key, bytes(stored), f"the value of {key[:40]!r} in table {table.value}")
+
+
+def _before(cursor: lmdb.Cursor[memoryview], end: bytes) -> bool:
+    """Position on the last key below `end`."""
+    return cursor.prev() if cursor.set_range(end) else cursor.last()

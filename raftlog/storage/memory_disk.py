@@ -1,0 +1,91 @@
+"""What a `MemoryStorage` keeps over a crash, and what a snapshot on its way into it is."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+from collections.abc import Callable
+
+from sortedcontainers import SortedDict
+
+from raftlog.core.entries import Boundary, Entry, HardState
+from raftlog.errors import InvalidInput, StorageCorrupt
+from raftlog.interfaces import Identity, SnapshotInfo, Table
+from raftlog.types import Index
+
+
+class CommitFault(enum.Enum):
+    """What happens to the next commit: it fails, and is lost, or is durable all the same."""
+
+    LOST = "lost"
+    DURABLE = "durable"
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class MemoryDisk:
+    """What survives a crash, and the faults a test asks for.
+
+    `rotten`: entries that fail verification. `free_bytes`: None means plenty. `commit_fault`: taken
+    by the next commit. `commits` counts the synced ones.
+    """
+
+    identity: Identity
+    hard_state: HardState
+    boundary: Boundary
+    applied: Boundary
+    entries: dict[Index, Entry] = dataclasses.field(default_factory=dict)
+    tables: dict[Table, SortedDict] = dataclasses.field(
+        default_factory=lambda: {table: SortedDict() for table in Table}
+    )
+    snapshots: dict[str, tuple[SnapshotInfo, bytes]] = dataclasses.field(default_factory=dict)
+    damage: str = ""
+    rotten: set[Index] = dataclasses.field(default_factory=set)
+    free_bytes: int | None = None
+    commit_fault: CommitFault | None = None
+    commits: int = 0
+
+
+class MemorySnapshotWriter:
+    """A snapshot on its way in; implements `interfaces.SnapshotWriter`."""
+
+    def __init__(
+        self, staged: bytearray, size_bytes: int, accept: Callable[[], SnapshotInfo]
+    ) -> None:
+        self._staged = staged
+        self._size = size_bytes
+        self._accept = accept
+        self._info: SnapshotInfo | None = None
+
+    @property
+    def offset(self) -> int:
+        """Return how many bytes are staged."""
+        return len(self._staged)
+
+    def write(self, offset: int, chunk: bytes) -> None:
+        """Append `chunk`; raises `InvalidInput` unless `offset` is where the last one ended."""
+        if offset != len(self._staged) or offset + len(chunk) > self._size:
+            raise InvalidInput(
+                f"a snapshot chunk of {len(chunk)} bytes at byte {offset} does not continue the "
+                f"{len(self._staged)} of {self._size} bytes staged"
+            )
+        self._staged += chunk
+
+    def finish(self) -> SnapshotInfo:
+        """Verify and adopt; a bad one is dropped, so that a retry begins anew."""
+        if self._info is None:
+            if len(self._staged) != self._size:
+                raise InvalidInput(
+                    f"{len(self._staged)} of the snapshot's {self._size} bytes were staged"
+                )
+            try:
+                self._info = self._accept()
+            except StorageCorrupt:
+                self.abort()
+                raise
+        return self._info
+
+    def abort(self) -> None:
+        """Drop what was staged."""
+        with contextlib.suppress(BufferError):
+            self._staged.clear()

@@ -1,0 +1,30 @@
+"""Which named streams an entry touches, read from the head of its group's frame.
+
+The table of tags lies before the lengths and payloads (`raftlog.groups`), so nothing else of the
+group is touched. What does not parse names no stream: the framing was checked before the entry was
+appended.
+"""
+
+from __future__ import annotations
+
+from raftlog.core.entries import EntryKind
+from raftlog.groups import HEADER_BYTES
+
+
+def stream_names(kind: int, codec: int, payload: bytes | memoryview) -> tuple[bytes, ...]:
+    """Return the named streams a group touches, UTF-8, without repeats."""
+    if kind != EntryKind.TRANSACTIONS or codec or len(payload) < HEADER_BYTES + 2:
+        return ()
+    count = payload[1]
+    if count == 1 and not payload[HEADER_BYTES + 1]:
+        return ()
+    names: dict[bytes, None] = {}
+    at = HEADER_BYTES
+    for _ in range(count):
+        if at + 2 > len(payload):
+            return ()
+        length = payload[at + 1]
+        if length:
+            names[bytes(payload[at + 2 : at + 2 + length])] = None
+        at += 2 + length
+    return tuple(names) if at <= len(payload) else ()
