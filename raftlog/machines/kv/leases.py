@@ -54,9 +54,13 @@ class LeaseKeeper:
         """Scan, expire, sleep, until cancelled. No error ends it: leases must go on ending."""
         while True:
             with contextlib.suppress(Exception):  # a failing read must not end expiry for good
-                await self._scan()
-                await self._expire()
+                await self.step()
             await asyncio.sleep(self.interval())
+
+    async def step(self) -> None:
+        """Look once: note new leases and refreshes, and expire what is due."""
+        await self._scan()
+        await self._expire()
 
     def interval(self) -> float:
         """Return how long to sleep: shorter with short leases, or when one is about to end."""
