@@ -8,7 +8,7 @@ no engine can start; its reason is printed at the end of the run.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import pytest
 
@@ -53,12 +53,12 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
-) -> Iterator[None]:
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Turn the forbidden skip of a whole module into a failure."""
     report = yield
-    if report.skipped and FORBID_SKIPS:  # type: ignore[attr-defined]
-        report.outcome = "failed"  # type: ignore[attr-defined]
-        report.longrepr = f"skips are forbidden here: {_reason(report)}"  # type: ignore[attr-defined]
+    if report.skipped and FORBID_SKIPS:
+        report.outcome = "failed"
+        report.longrepr = f"skips are forbidden here: {_reason(report)}"
     return report
 
 
