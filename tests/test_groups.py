@@ -216,6 +216,16 @@ def test_flipped_bytes_are_refused_or_parse_whole(seed: int) -> None:
     assert refused > 1_000
 
 
+@given(st.binary(max_size=60), U64, U64)
+def test_peek_reads_claims_and_never_raises(noise: bytes, session: int, number: int) -> None:
+    """The numbers of a group come from any bytes, so that its refusal finds its caller."""
+    data = pack([b"x", b"y"], session=session, number=number)
+    assert groups.peek(data) == (2, session, number)
+    assert groups.peek(data[:HEADER_BYTES] + noise) == (2, session, number)
+    assert groups.peek(data[: HEADER_BYTES - 1]) == (0, 0, 0)
+    assert len(groups.peek(noise)) == 3
+
+
 def test_a_transaction_over_the_limit() -> None:
     """The limit itself is legal; one byte more is refused as too large, not as malformed."""
     data = pack([b"x" * 10, b"y" * 100])
