@@ -436,7 +436,9 @@ class MemoryStorage:
         return len(entry.payload) if entry is not None else 0
 
     def _truncated(self, shape: LogShape, truncate_from: Index) -> LogShape:
-        last = Index(min(truncate_from - 1, shape.last_index))
+        if truncate_from > shape.last_index:
+            return dataclasses.replace(shape, physical_last=shape.last_index)
+        last = Index(truncate_from - 1)
         if last == shape.boundary.index:
             return LogShape.empty(shape.boundary)
         entry = self._read(last)
