@@ -8,7 +8,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from raftlog._tools import genproto
+from raftlog._tools import diagrams, genproto
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 GENERATED = TOP / "raftlog" / "wire" / "pb"
@@ -278,3 +278,8 @@ def test_tests_do_not_sleep() -> None:
 def test_generated_code_is_what_proto_says() -> None:
     """The checked-in protobuf modules are what proto/ generates."""
     assert genproto.stale() == []
+
+
+def test_diagrams_and_tables_are_what_the_code_says() -> None:
+    """The diagrams and tables in docs/ are drawn from the code's own tables."""
+    assert diagrams.stale() == []

@@ -70,9 +70,13 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join([line(columns), line("---" for _ in columns), *map(line, rows)])
 
 
-def _default(value: object) -> str:
+def _default(key: str, value: object) -> str:
     if value in {"", ()}:
         return "none"
+    if isinstance(value, int) and "bytes" in key:
+        for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+            if value >= 1 << shift and value % (1 << shift) == 0:
+                return f"`{value >> shift} {unit}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
@@ -83,7 +87,7 @@ def _default(value: object) -> str:
 def settings_table() -> str:
     """Return every setting with its variable, default and meaning."""
     rows = (
-        (f"`{key}`", f"`{one.variable}`", _default(one.default), one.doc)
+        (f"`{key}`", f"`{one.variable}`", _default(key, one.default), one.doc)
         for key, one in SETTINGS.items()
     )
     return _table(("setting", "variable", "default", "meaning"), rows)
