@@ -473,9 +473,12 @@ class Applier:
         self.overlay.settle()
         self._step()
 
-    def when_idle(self, then: Callable[[], None]) -> None:
-        """Stop applying and call `then` once nothing is being applied."""
+    def pause(self) -> None:
+        """Begin nothing more until `installed`."""
         self._paused = True
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call `then` once nothing is being applied."""
         if self._busy:
             self._idle_then = then
         else:

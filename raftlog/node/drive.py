@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from raftlog.core import Raft
+from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
 from raftlog.interfaces import Clock, Observer, Round, Transport
 from raftlog.node.group_commit import GroupCommit

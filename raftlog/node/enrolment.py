@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from raftlog.core import Raft
+from raftlog.core.raft import Raft
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
 from raftlog.interfaces import Identity, Observer

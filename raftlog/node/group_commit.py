@@ -50,11 +50,12 @@ class StateSource(Protocol):
         """The round with that state is durable."""
         ...
 
-    def when_idle(self, then: Callable[[], None]) -> None:
-        """Stop applying and call `then` once nothing is being applied.
+    def pause(self) -> None:
+        """Begin nothing more: what is committed now lies in a snapshot. `installed` ends it."""
+        ...
 
-        `installed` ends the stop.
-        """
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call `then` once nothing is being applied."""
         ...
 
     def installed(self, install: Install) -> None:
@@ -134,6 +135,8 @@ class GroupCommit:
 
     def submit(self, persist: Persist) -> None:
         """Queue a round; it is committed with whatever else has gathered by then."""
+        if persist.install is not None:
+            self._state.pause()
         self._queue.append(persist)
         self._schedule()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from raftlog.core import Raft
+from raftlog.core.raft import Raft
 from raftlog.core.entries import EntryKind
 from raftlog.errors import RaftLogError, StorageCorrupt
 from raftlog.interfaces import Clock, Observer, Storage

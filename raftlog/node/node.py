@@ -15,7 +15,7 @@ from random import Random
 
 from raftlog import groups
 from raftlog.checksum import chain
-from raftlog.core import Raft
+from raftlog.core.raft import Raft
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import Message

@@ -223,11 +223,11 @@ class SessionGate:
             ProposalDropped: a number that leaves a gap.
             Overloaded: more groups in flight than the window.
         """
+        known = self._table.sessions.get(group.session)
+        if known is None:
+            raise SessionExpired(f"session {group.session} is not known or has expired")
         appended = self._appended.get(group.session)
         if appended is None:
-            known = self._table.sessions.get(group.session)
-            if known is None:
-                raise SessionExpired(f"session {group.session} is not known or has expired")
             appended = _Appended(known.last_number, 0.0)
             self._appended[group.session] = appended
         appended.last_used = self._now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raftlog.core import Raft
+from raftlog.core.raft import Raft
 from raftlog.errors import invariant
 from raftlog.interfaces import (
     Clock,

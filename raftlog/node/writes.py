@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from raftlog import groups
-from raftlog.core import Raft
+from raftlog.core.raft import Raft
 from raftlog.core.entries import EntryKind
 from raftlog.errors import (
     DiskFull,

@@ -1,0 +1,275 @@
+"""Whole nodes in one event loop: real core, real LMDB files, messages handed over in memory.
+
+What the network does is under the test's hand: cut a link, stop a node as if killed, start it again from
+its files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from raftlog import groups
+from raftlog.checksum import crc32c
+from raftlog.core.entries import Boundary
+from raftlog.core.membership import Member, Membership
+from raftlog.core.messages import InstallSnapshot
+from raftlog.core.settings import CoreSettings
+from raftlog.errors import RaftLogError
+from raftlog.interfaces import GroupReceipt, Identity
+from raftlog.machines.kv import KvMachine
+from raftlog.node import Node, NodeSettings
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings
+from raftlog.types import NodeId
+
+FAST = CoreSettings(heartbeat_seconds=0.02, election_timeout_seconds=0.15)
+
+
+class RealClock:
+    """The machine's clock."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall_microseconds(self) -> int:
+        return time.time_ns() // 1000
+
+
+class Notebook:
+    """An Observer that remembers events and counts."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict]] = []
+        self.counts: dict[str, int] = {}
+
+    def event(self, name, **fields):
+        self.events.append((name, fields))
+
+    def count(self, name, amount=1):
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def measure(self, name, value):
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def gauge(self, name, value):
+        pass
+
+    def named(self, name: str) -> list[dict]:
+        return [fields for event, fields in self.events if event == name]
+
+
+class Hub:
+    """All links. `cut` holds directed pairs that lose everything."""
+
+    def __init__(self) -> None:
+        self.transports: dict[NodeId, HubTransport] = {}
+        self.cut: set[tuple[NodeId, NodeId]] = set()
+        self.sent = 0
+
+    def isolate(self, node_id: NodeId, others: list[NodeId]) -> None:
+        self.cut |= {(node_id, o) for o in others} | {(o, node_id) for o in others}
+
+    def heal(self) -> None:
+        self.cut.clear()
+
+
+class HubTransport:
+    """`interfaces.Transport` over a Hub."""
+
+    def __init__(self, hub: Hub, node_id: NodeId, storage: LmdbStorage) -> None:
+        self.hub, self.node_id, self.storage = hub, node_id, storage
+        self.events = None
+        self.peers: set[NodeId] = set()
+        self.closed = False
+
+    def start(self, events, identity) -> None:
+        self.events = events
+        self.hub.transports[self.node_id] = self
+
+    def set_peers(self, addresses) -> None:
+        new = set(addresses) - self.peers
+        self.peers = set(addresses)
+        for peer in new:
+            self.connect(peer)
+
+    def connect(self, peer: NodeId) -> None:
+        other = self.hub.transports.get(peer)
+        if other is None or other.closed:
+            return
+        loop = asyncio.get_running_loop()
+        if self.accepts(other) and other.accepts(self):
+            loop.call_soon(self.identify, other)
+            loop.call_soon(other.identify, self)
+
+    def accepts(self, far: HubTransport) -> bool:
+        """Whether this side's handshake lets the other in; both sides must."""
+        instance = far.storage.identity.instance_id
+        return self.events.check_peer(far.node_id, instance) is None
+
+    def identify(self, far: HubTransport) -> None:
+        if self.closed or far.closed:
+            return
+        self.events.peer_identified(
+            far.node_id, far.storage.identity.instance_id, fresh=far.events.is_fresh
+        )
+        self.events.peer_connected(far.node_id)
+
+    def send(self, peer, message) -> None:
+        other = self.hub.transports.get(peer)
+        if other is None or (self.node_id, peer) in self.hub.cut:
+            return
+        if not (self.accepts(other) and other.accepts(self)):
+            return
+        self.hub.sent += 1
+        asyncio.get_running_loop().call_soon(other.deliver, self.node_id, message)
+
+    def deliver(self, source, message) -> None:
+        if not self.closed and (source, self.node_id) not in self.hub.cut:
+            self.events.receive(source, message)
+
+    def send_snapshot(self, peer, term, info) -> None:
+        other = self.hub.transports[peer]
+        writer = other.storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+        offset = writer.offset
+        while chunk := self.storage.read_snapshot(info.snapshot_id, offset, 1 << 16):
+            writer.write(offset, chunk)
+            offset += len(chunk)
+        staged = writer.finish()
+        other.events.receive(
+            self.node_id,
+            InstallSnapshot(term=term, boundary=staged.boundary, snapshot_id=staged.snapshot_id),
+        )
+        asyncio.get_running_loop().call_soon(
+            lambda: self.events.snapshot_finished(peer, delivered=True)
+        )
+
+    def is_connected(self, peer) -> bool:
+        other = self.hub.transports.get(peer)
+        return other is not None and not other.closed and (self.node_id, peer) not in self.hub.cut
+
+    async def announce_close(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Cluster:
+    """Some members over a hub, each with its own directory."""
+
+    def __init__(self, path: pathlib.Path, count: int = 3, settings: NodeSettings | None = None):
+        self.path = path
+        self.hub = Hub()
+        self.settings = settings or NodeSettings(core=FAST, flush_seconds=0.02)
+        self.ids = [NodeId(f"n{i}") for i in range(1, count + 1)]
+        self.nodes: dict[NodeId, Node] = {}
+        self.observers: dict[NodeId, Notebook] = {node_id: Notebook() for node_id in self.ids}
+        self.make_machine: Callable = KvMachine
+        self.storages: dict[NodeId, LmdbStorage] = {}
+
+    def create(self, node_id: NodeId) -> None:
+        members = [Member(node_id=n, address=f"{n}:1") for n in self.ids]
+        membership = Membership.of_voters(members)
+        machine = self.make_machine()
+        LmdbStorage.create(
+            self.path / node_id,
+            identity=Identity(
+                cluster_id="c1", node_id=node_id, instance_id=random.randbytes(8).hex()
+            ),
+            boundary=Boundary(
+                index=0,
+                term=0,
+                checksum=crc32c(membership.encode()),
+                next_sequence=1,
+                timestamp=0,
+                membership=membership,
+                feature_level=1,
+                machine_name=machine.name,
+                machine_version=machine.version,
+            ),
+        )
+
+    async def start(self, *ids: NodeId) -> None:
+        for node_id in ids or self.ids:
+            if not LmdbStorage.exists(self.path / node_id):
+                self.create(node_id)
+            storage = LmdbStorage.open(
+                self.path / node_id,
+                settings=StorageSettings(free_space_ratio_min=0.0, free_space_bytes_min=0),
+            )
+            self.storages[node_id] = storage
+            node = Node(
+                storage=storage,
+                transport=HubTransport(self.hub, node_id, storage),
+                machine=self.make_machine(),
+                clock=RealClock(),
+                observer=self.observers[node_id],
+                random=random.Random(node_id),
+                settings=self.settings,
+                executor=lambda name: ThreadPoolExecutor(1, thread_name_prefix=name),
+            )
+            self.nodes[node_id] = node
+            await node.start()
+
+    async def stop(self, *ids: NodeId) -> None:
+        for node_id in ids or list(self.nodes):
+            node = self.nodes.pop(node_id, None)
+            if node is not None:
+                await node.stop(hand_over=False)
+
+    async def kill(self, node_id: NodeId) -> None:
+        """Stop a node without letting it write or say anything more."""
+        node = self.nodes.pop(node_id)
+        self.hub.transports[node_id].closed = True
+        node._drive.stop()
+        node._group_commit.stop()
+        node._housekeeping.stop()
+        node._watchdog.stop()
+        await node._leadership.stop()
+        for executor in node._executors.values():
+            executor.shutdown(wait=True)
+        node._storage.close()
+        for other in self.nodes.values():
+            other.peer_lost(node_id, announced=False)
+
+    async def until(self, condition: Callable[[], object], seconds: float = 10.0):
+        """Wait for a condition, and return what it returned."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            for node in self.nodes.values():
+                if node.failed.done():
+                    raise node.failed.result()
+            await asyncio.sleep(0.002)
+        return found
+
+    def leader(self) -> Node | None:
+        """Return the node that takes writes."""
+        return next((node for node in self.nodes.values() if node.is_ready), None)
+
+    async def wait_leader(self) -> Node:
+        return await self.until(self.leader)
+
+    async def append(self, *payloads: bytes, node: Node | None = None, **framing) -> GroupReceipt:
+        """Append through the leader, or through `node`; raise what it answers."""
+        node = node or await self.wait_leader()
+        future = asyncio.get_running_loop().create_future()
+        node.submit(groups.pack(payloads, **framing), future.set_result)
+        outcome = await asyncio.wait_for(future, 10)
+        if isinstance(outcome, RaftLogError):
+            raise outcome
+        return outcome
+
+    async def contents(self, node: Node) -> list[bytes]:
+        """Return the payloads a member knows committed."""
+        found = []
+        async for batch in node.tail(
+            0, stream=None, commands=True, follow=False, bytes_max=1 << 20
+        ):
+            for entry in batch.entries:
+                found += groups.parse(entry.payload).payloads()
+        return found

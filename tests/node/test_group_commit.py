@@ -1,0 +1,273 @@
+"""Group commit: merged rounds leave the disk as single ones would, one sync each, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raftlog.core.entries import Boundary, Entry, EntryKind, HardState
+from raftlog.core.membership import Member, Membership
+from raftlog.core.ready import Persist
+from raftlog.interfaces import Round, Table
+from raftlog.node.group_commit import Flush, GroupCommit, merge
+
+MEMBERSHIP = Membership.of_voters([Member(node_id="n1", address="h:1")])
+
+
+def entry(index: int, term: int = 1) -> Entry:
+    """Return an empty entry."""
+    return Entry(
+        term=term,
+        index=index,
+        kind=EntryKind.NOOP,
+        first_sequence=1,
+        count=0,
+        timestamp=0,
+        payload=b"",
+        checksum=term * 1000 + index,
+    )
+
+
+@st.composite
+def persists(draw) -> list[Persist]:
+    """Draw a legal run of persists over a log of five entries."""
+    last, found = 5, []
+    for token in range(1, draw(st.integers(1, 6)) + 1):
+        start = last + 1
+        truncate = draw(st.booleans())
+        if truncate:
+            start = draw(st.integers(1, last + 1))
+        count = draw(st.integers(0, 3))
+        found.append(
+            Persist(
+                token=token,
+                truncate_from=start if truncate else None,
+                entries=tuple(entry(i, term=token + 1) for i in range(start, start + count)),
+                hard_state=draw(st.one_of(st.none(), st.builds(HardState, term=st.just(token)))),
+                needs_sync=draw(st.booleans()),
+            )
+        )
+        last = start + count - 1
+    return found
+
+
+def replay(log: dict[int, Entry], persist: Persist) -> None:
+    """Do to a dict what a storage does to its log."""
+    if persist.truncate_from is not None:
+        for index in [i for i in log if i >= persist.truncate_from]:
+            del log[index]
+    log.update({e.index: e for e in persist.entries})
+
+
+@given(persists())
+def test_a_merge_equals_the_rounds_it_merges(rounds):
+    """Truncations, entries and hard state come out as if each round had its own commit."""
+    single = {i: entry(i) for i in range(1, 6)}
+    merged = dict(single)
+    for persist in rounds:
+        replay(single, persist)
+    one = merge(rounds)
+    replay(merged, one)
+    assert merged == single
+    states = [persist.hard_state for persist in rounds if persist.hard_state]
+    assert one.hard_state == (states[-1] if states else None)
+    assert one.needs_sync == any(persist.needs_sync for persist in rounds)
+    assert one.token == rounds[-1].token
+
+
+class Ticking:
+    """A clock set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall_microseconds(self) -> int:
+        return 0
+
+
+class Disk:
+    """Records rounds; can be slow (moves the clock), blocked, or broken."""
+
+    def __init__(self, clock: Ticking) -> None:
+        self.clock = clock
+        self.rounds: list[Round] = []
+        self.threads: list[str] = []
+        self.seconds = 0.0
+        self.gate: threading.Event | None = None
+        self.error: Exception | None = None
+        self.last_index = 0
+
+    def commit(self, round_: Round) -> None:
+        self.threads.append(threading.current_thread().name)
+        if self.gate is not None:
+            assert self.gate.wait(5)
+        self.clock.now += self.seconds
+        if self.error is not None:
+            raise self.error
+        self.rounds.append(round_)
+        if round_.entries:
+            self.last_index = round_.entries[-1].index
+
+
+class Deaf:
+    """An Observer that keeps nothing."""
+
+    def event(self, name, **fields):
+        pass
+
+    def count(self, name, amount=1):
+        pass
+
+    def measure(self, name, value):
+        pass
+
+    def gauge(self, name, value):
+        pass
+
+
+class Applied:
+    """A StateSource with one flush to give."""
+
+    def __init__(self) -> None:
+        self.flush: Flush | None = None
+        self.asked: list[int] = []
+        self.flushed_count = 0
+
+    def take_flush(self, durable_index, *, force):
+        self.asked.append(durable_index)
+        flush, self.flush = self.flush, None
+        return flush
+
+    def flushed(self, flush):
+        self.flushed_count += 1
+
+    def pause(self):
+        pass
+
+    def when_idle(self, then):
+        then()
+
+    def installed(self, install):
+        pass
+
+
+class Rig:
+    """A GroupCommit over the above."""
+
+    def __init__(self) -> None:
+        self.clock = Ticking()
+        self.disk = Disk(self.clock)
+        self.state = Applied()
+        self.tokens: list[int] = []
+        self.failures: list[BaseException] = []
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self.commits = GroupCommit(
+            storage=self.disk,
+            state=self.state,
+            clock=self.clock,
+            observer=Deaf(),
+            writer=self.executor,
+            slow_seconds=0.005,
+            on_durable=lambda persists, _round: self.tokens.extend(p.token for p in persists),
+            on_failure=self.failures.append,
+        )
+
+    def submit(self, token: int) -> None:
+        self.commits.submit(Persist(token=token, entries=(entry(token),)))
+
+
+@pytest.fixture
+async def rig():
+    rig = Rig()
+    yield rig
+    rig.executor.shutdown()
+
+
+async def test_what_gathers_in_one_pass_shares_one_sync(rig):
+    """Any number of rounds submitted before the loop turns cost one commit."""
+    for token in range(1, 9):
+        rig.submit(token)
+    await rig.commits.wait_idle()
+    assert len(rig.disk.rounds) == 1
+    assert rig.tokens == list(range(1, 9))
+
+
+async def test_what_gathers_during_a_commit_shares_the_next(rig):
+    """While a commit is under way on the thread, later rounds wait and go together, in order."""
+    rig.disk.seconds = 1.0
+    rig.submit(1)
+    await rig.commits.wait_idle()
+    rig.disk.gate = threading.Event()
+    rig.submit(2)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for token in (3, 4, 5):
+        rig.submit(token)
+        await asyncio.sleep(0)
+    assert rig.tokens == [1]
+    rig.disk.gate.set()
+    await rig.commits.wait_idle()
+    assert rig.tokens == [1, 2, 3, 4, 5]
+    assert len(rig.disk.rounds) == 3
+
+
+async def test_one_slow_commit_moves_the_next_off_the_loop(rig):
+    """At most one stall can hit the loop: after it the writer thread commits, until it is fast."""
+    rig.submit(1)
+    await rig.commits.wait_idle()
+    rig.disk.seconds = 0.05
+    rig.submit(2)
+    await rig.commits.wait_idle()
+    rig.disk.seconds = 0.0
+    for token in range(3, 20):
+        rig.submit(token)
+        await rig.commits.wait_idle()
+    inline = [not name.startswith("writer") for name in rig.disk.threads]
+    assert inline[:2] == [True, True]
+    assert inline[2:10] == [False] * 8
+    assert all(inline[10:])
+
+
+async def test_a_failed_commit_is_the_last(rig):
+    """After any error from commit nothing is reported durable and nothing more is written."""
+    rig.disk.error = OSError("no space")
+    rig.submit(1)
+    rig.submit(2)
+    await rig.commits.wait_idle()
+    rig.disk.error = None
+    rig.submit(3)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert rig.tokens == []
+    assert rig.disk.rounds == []
+    assert len(rig.failures) == 1
+
+
+async def test_state_rides_only_behind_its_entries(rig):
+    """The applier is asked with the last index that this round leaves durable, and told after."""
+    flush = Flush(
+        {Table.STATE: {b"k": b"v"}},
+        Boundary(
+            index=1,
+            term=1,
+            checksum=1,
+            next_sequence=1,
+            timestamp=0,
+            membership=MEMBERSHIP,
+            feature_level=1,
+        ),
+    )
+    rig.state.flush = flush
+    rig.submit(1)
+    await rig.commits.wait_idle()
+    assert rig.state.asked == [1]
+    assert rig.disk.rounds[0].applied == flush.applied
+    assert rig.state.flushed_count == 1

@@ -1,0 +1,527 @@
+"""Whole nodes: replication, failover, sessions, snapshots, bad days (real core, real LMDB)."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+
+import pytest
+
+from raftlog.errors import (
+    Compacted,
+    InvalidGroup,
+    MachineHalted,
+    NotLeader,
+    ProposalDropped,
+    RaftLogError,
+    Rejected,
+    SessionExpired,
+    StorageError,
+    TooLarge,
+    Unavailable,
+)
+from raftlog import groups
+from raftlog.interfaces import StateMachine
+from raftlog.node import NodeSettings
+from raftlog.types import Consistency
+from tests.node.harness import FAST, Cluster
+
+
+@pytest.fixture
+async def cluster(tmp_path):
+    cluster = Cluster(tmp_path)
+    yield cluster
+    await cluster.stop()
+
+
+async def same_logs(cluster: Cluster, wanted: list[bytes]) -> None:
+    """Wait until every running member knows exactly `wanted` committed."""
+    for node in list(cluster.nodes.values()):
+        for _ in range(500):
+            found = await cluster.contents(node)
+            if found == wanted:
+                break
+            await asyncio.sleep(0.01)
+        assert found == wanted
+
+
+async def test_what_is_appended_is_on_every_member(cluster):
+    """A receipt names a dense sequence, and all members end with the same log."""
+    await cluster.start()
+    first = await cluster.append(b"a", b"b")
+    second = await cluster.append(b"c")
+    assert (first.first_sequence, first.count) == (1, 2)
+    assert second.first_sequence == 3
+    await same_logs(cluster, [b"a", b"b", b"c"])
+
+
+async def test_failover_keeps_what_was_acknowledged(cluster):
+    """The leader dies; another one serves the same log and goes on with the next sequence."""
+    await cluster.start()
+    receipts = [await cluster.append(b"%d" % i) for i in range(20)]
+    old = cluster.leader()
+    await cluster.kill(old.identity.node_id)
+    receipt = await cluster.append(b"after")
+    assert receipt.first_sequence == receipts[-1].first_sequence + 1
+    assert receipt.term > receipts[-1].term
+    await cluster.start(old.identity.node_id)
+    await same_logs(cluster, [b"%d" % i for i in range(20)] + [b"after"])
+
+
+async def test_all_members_restart(cluster):
+    """Everything acknowledged is there after all of them were killed at once."""
+    await cluster.start()
+    for i in range(10):
+        await cluster.append(b"%d" % i)
+    for node_id in list(cluster.nodes):
+        await cluster.kill(node_id)
+    await cluster.start()
+    receipt = await cluster.append(b"more")
+    assert receipt.first_sequence == 11
+    await same_logs(cluster, [b"%d" % i for i in range(10)] + [b"more"])
+
+
+async def open_session(cluster: Cluster) -> int:
+    return await (await cluster.wait_leader()).open_session(5.0)
+
+
+async def test_a_retry_on_the_next_leader_gets_the_first_answer(cluster):
+    """Exactly once across a failover: same number, same bytes, same receipt, one entry."""
+    await cluster.start()
+    session = await open_session(cluster)
+    framing = {"session": session, "number": 1, "lowest_unanswered": 1}
+    first = await cluster.append(b"once", **framing)
+    await cluster.kill(cluster.leader().identity.node_id)
+    again = await cluster.append(b"once", **framing)
+    assert again == first
+    with pytest.raises(ProposalDropped):
+        await cluster.append(b"gap", session=session, number=3, lowest_unanswered=2)
+    await same_logs(cluster, [b"once"])
+
+
+async def test_concurrent_retries_join_one_entry(cluster):
+    """The same group submitted many times at once is appended once; everyone hears one answer."""
+    await cluster.start()
+    session = await open_session(cluster)
+    framing = {"session": session, "number": 1, "lowest_unanswered": 1}
+    receipts = await asyncio.gather(*(cluster.append(b"x", **framing) for _ in range(5)))
+    assert len(set(receipts)) == 1
+    await same_logs(cluster, [b"x"])
+
+
+async def test_an_unknown_session_is_told_so(cluster):
+    """A session no entry opened is refused as expired."""
+    await cluster.start()
+    with pytest.raises(SessionExpired):
+        await cluster.append(b"x", session=12345, number=1, lowest_unanswered=1)
+
+
+async def test_idle_sessions_expire_by_an_entry(tmp_path):
+    """Silence under a leader ends a session on every member, and only through the log."""
+    cluster = Cluster(tmp_path, settings=NodeSettings(core=FAST, session_expiry_seconds=0.05))
+    await cluster.start()
+    try:
+        session = await open_session(cluster)
+        leader = cluster.leader()
+        leader._writes.expire_sessions()  # the leader begins to count its own time
+        await asyncio.sleep(0.1)
+        leader._writes.expire_sessions()
+        await cluster.until(
+            lambda: all(
+                session not in node._applier.sessions.sessions for node in cluster.nodes.values()
+            )
+        )
+        with pytest.raises(SessionExpired):
+            await cluster.append(b"x", session=session, number=1, lowest_unanswered=1)
+    finally:
+        await cluster.stop()
+
+
+async def test_two_members_down(cluster):
+    """What entered the log is indefinite, what came later definite; reads say what they can."""
+    await cluster.start()
+    await cluster.append(b"before")
+    leader = cluster.leader()
+    for node_id in [n for n in cluster.nodes if n != leader.identity.node_id]:
+        await cluster.kill(node_id)
+    with pytest.raises(RaftLogError) as entered:
+        await cluster.append(b"entered", node=leader)
+    assert not entered.value.definite
+    await cluster.until(lambda: not leader.is_ready)
+    with pytest.raises(NotLeader) as refused:
+        await cluster.append(b"late", node=leader)
+    assert refused.value.definite
+    with pytest.raises(RaftLogError):
+        await leader.wait_readable(Consistency.LINEARIZABLE, 0.5)
+    with pytest.raises(Unavailable):
+        await leader.wait_readable(Consistency.FOLLOWER, 0.3)
+    assert await leader.wait_readable(Consistency.STALE, 0.5) >= 1
+    status = leader.status()
+    assert not status.has_quorum
+    assert await cluster.contents(leader) == [b"before"]
+    await cluster.start(next(n for n in cluster.ids if n not in cluster.nodes))
+    await cluster.append(b"resumed")
+
+
+async def test_bad_groups_never_become_entries(tmp_path):
+    """Empty, lying and oversized groups are refused before append; the log stays as it was."""
+    cluster = Cluster(tmp_path, settings=NodeSettings(core=FAST, transaction_bytes_max=1000))
+    await cluster.start()
+    try:
+        leader = await cluster.wait_leader()
+        last = leader.info().last_index
+        good = groups.pack([b"abc", b"d"])
+        answers = []
+        for bad in (b"", good[:-1], good + b"x", b"\x09" + good[1:], groups.pack([b"x" * 1001])):
+            leader.submit(bad, answers.append)
+        assert [type(answer) for answer in answers] == [InvalidGroup] * 4 + [TooLarge]
+        assert all(answer.definite for answer in answers)
+        assert leader.info().last_index == last or leader.info().last_index == last + 1
+        await cluster.append(b"good")
+        await same_logs(cluster, [b"good"])
+    finally:
+        await cluster.stop()
+
+
+async def test_bootstrap_needs_every_initial_member_once(cluster):
+    """Two fresh members of three do not elect anyone; with the third they do, at once."""
+    await cluster.start("n1", "n2")
+    await asyncio.sleep(4 * FAST.election_timeout_seconds)
+    assert all(node.standing.leader is None for node in cluster.nodes.values())
+    assert all("n3" in " ".join(node.alarms) for node in cluster.nodes.values())
+    await cluster.start("n3")
+    await cluster.append(b"x")
+
+
+async def test_two_emptied_directories_do_not_form_a_cluster(cluster):
+    """The nightmare: two of three directories emptied. They wait; the third's data is not lost."""
+    await cluster.start()
+    await cluster.append(b"precious")
+    await cluster.until(lambda: all(m.instance_id for m in cluster.leader().membership.members))
+    await same_logs(cluster, [b"precious"])
+    for node_id in list(cluster.nodes):
+        await cluster.kill(node_id)
+    for node_id in ("n1", "n2"):
+        shutil.rmtree(cluster.path / node_id)
+    await cluster.start()
+    await asyncio.sleep(6 * FAST.election_timeout_seconds)
+    assert cluster.leader() is None
+    assert await cluster.contents(cluster.nodes["n3"]) == [b"precious"]
+    assert await cluster.contents(cluster.nodes["n1"]) == []
+
+
+async def test_an_emptied_member_is_refused(cluster):
+    """A member whose directory was emptied gets neither votes nor entries, and others go on."""
+    await cluster.start()
+    await cluster.append(b"x")
+    await cluster.until(lambda: all(m.instance_id for m in cluster.leader().membership.members))
+    victim = next(n for n in cluster.ids if n != cluster.leader().identity.node_id)
+    await cluster.kill(victim)
+    shutil.rmtree(cluster.path / victim)
+    await cluster.start(victim)
+    leader = cluster.leader()
+    refusal = leader.check_peer(victim, cluster.storages[victim].identity.instance_id)
+    assert refusal is not None
+    assert "emptied or replaced" in refusal
+    await cluster.append(b"y")
+    assert await cluster.contents(cluster.nodes[victim]) == []
+
+
+async def test_many_groups_share_few_syncs(cluster):
+    """Speed, by counting: groups submitted together cost each member a handful of commits."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    await asyncio.sleep(0.1)
+    before = {n: o.counts.get("commit_seconds", 0) for n, o in cluster.observers.items()}
+    sent = cluster.hub.sent
+    await asyncio.gather(*(cluster.append(b"%d" % i, node=leader) for i in range(200)))
+    commits = {n: o.counts["commit_seconds"] - before[n] for n, o in cluster.observers.items()}
+    assert all(count <= 6 for count in commits.values()), commits
+    assert cluster.hub.sent - sent <= 40
+
+
+async def test_a_loop_that_stands_still_elects_nobody(cluster):
+    """A standstill longer than the election timeout restarts timers instead of firing them."""
+    await cluster.start()
+    await cluster.append(b"x")
+    term = cluster.leader().standing.term
+    for _ in range(3):
+        time.sleep(0.5)  # the whole event loop stands still, as under a long garbage collection
+        await asyncio.sleep(0.1)
+    assert cluster.leader().standing.term == term
+    assert cluster.observers["n1"].named("loop_stalled")
+
+
+async def test_a_slow_disk_elects_nobody(cluster, monkeypatch):
+    """Commits of 50 ms on every member delay answers, not heartbeats."""
+    await cluster.start()
+    await cluster.append(b"x")
+    term = cluster.leader().standing.term
+    for storage in cluster.storages.values():
+        real = storage.commit
+
+        def slow(round_, real=real):
+            time.sleep(0.05)
+            real(round_)
+
+        monkeypatch.setattr(storage, "commit", slow)
+    until = time.monotonic() + 2.0
+    while time.monotonic() < until:
+        await asyncio.gather(*(cluster.append(b"y") for _ in range(20)))
+    assert cluster.leader().standing.term == term
+
+
+async def test_a_failed_commit_stops_the_node(cluster, monkeypatch):
+    """After an error from commit the member acknowledges nothing more; the others go on."""
+    await cluster.start()
+    await cluster.append(b"x")
+    leader = cluster.leader()
+
+    def broken(_round):
+        raise StorageError("no space left on device")
+
+    monkeypatch.setattr(leader._storage, "commit", broken)
+    answers = []
+    leader.submit(groups.pack([b"lost?"]), answers.append)
+    await asyncio.wait_for(asyncio.shield(leader.failed), 5)
+    assert not answers or not answers[0].definite or not isinstance(answers[0], RaftLogError)
+    cluster.nodes.pop(leader.identity.node_id)
+    cluster.hub.transports[leader.identity.node_id].closed = True
+    await cluster.append(b"y")
+    await leader.stop(hand_over=False)
+
+
+class Touchy(StateMachine):
+    """Appends commands to its map; `bomb` raises where `explosive` says so."""
+
+    name, version = "touchy", 1
+    tables = {}
+    explosive = False
+
+    def apply(self, command, context):
+        if command == b"reject":
+            context.state.put(b"trace", b"must vanish")
+            context.reject("as asked")
+        if command == b"bomb" and self.explosive:
+            raise ZeroDivisionError("boom")
+        context.state.put(b"%020d" % context.sequence, command)
+        return command.upper()
+
+    def query(self, request, state):
+        return b",".join(value for _, value in state.range())
+
+
+COMMAND = {"tags": groups.COMMAND_TAG}
+
+
+async def test_commands_are_applied_off_the_loop_with_results(tmp_path):
+    """A machine of one's own gets each command once, in order; a rejection leaves no trace."""
+    cluster = Cluster(tmp_path)
+    cluster.make_machine = Touchy
+    await cluster.start()
+    try:
+        receipt = await cluster.append(b"one", b"reject", b"two", **COMMAND)
+        assert [r.value for r in receipt.results] == [b"ONE", b"", b"TWO"]
+        assert receipt.results[1].rejected == "as asked"
+        opaque = await cluster.append(b"opaque")
+        assert opaque.results == ()
+        for node in cluster.nodes.values():
+            answer = await node.query(b"", Consistency.FOLLOWER, 5.0)
+            assert answer == b"one,two"
+        for node_id in list(cluster.nodes):
+            await cluster.kill(node_id)
+        await cluster.start()
+        leader = await cluster.wait_leader()
+        assert await leader.query(b"", Consistency.LINEARIZABLE, 5.0) == b"one,two"
+    finally:
+        await cluster.stop()
+
+
+async def test_a_machine_that_raises_halts_only_its_member(tmp_path):
+    """The member raises an alarm, keeps storing and voting, and nothing is skipped."""
+    cluster = Cluster(tmp_path)
+    cluster.make_machine = Touchy
+    await cluster.start()
+    try:
+        leader = await cluster.wait_leader()
+        victim = next(n for n in cluster.nodes.values() if n is not leader)
+        victim._machine.explosive = True
+        await cluster.append(b"fine", **COMMAND)
+        await cluster.append(b"bomb", **COMMAND)
+        await cluster.until(lambda: any("boom" in alarm for alarm in victim.alarms))
+        applied = victim.info().applied_index
+        await cluster.append(b"next", **COMMAND)
+        await cluster.until(lambda: victim.info().last_index == leader.info().last_index)
+        assert victim.info().applied_index == applied
+        with pytest.raises(MachineHalted):
+            await victim.query(b"", Consistency.FOLLOWER, 1.0)
+        assert await victim.query(b"", Consistency.STALE, 1.0) == b"fine"
+        other = next(n for n in cluster.nodes.values() if n not in (leader, victim))
+        await cluster.kill(leader.identity.node_id)
+        await cluster.append(b"last", node=await cluster.wait_leader(), **COMMAND)
+        assert cluster.leader() is other
+    finally:
+        await cluster.stop()
+
+
+async def test_a_rejected_execute_raises(tmp_path):
+    """What a machine does while leading goes through the log and raises like a client's call."""
+    cluster = Cluster(tmp_path)
+    cluster.make_machine = Touchy
+    await cluster.start()
+    try:
+        leader = await cluster.wait_leader()
+        assert await leader._execute(b"x") == b"X"
+        with pytest.raises(Rejected):
+            await leader._execute(b"reject")
+    finally:
+        await cluster.stop()
+
+
+async def test_another_machine_is_refused(cluster):
+    """The machine is pinned: a member started with another one says so and does not start."""
+    await cluster.start()
+    await cluster.append(b"x")
+    await cluster.stop()
+    cluster.make_machine = Touchy
+    with pytest.raises(StorageError, match="belongs to machine 'kv'"):
+        await cluster.start("n1")
+    cluster.storages["n1"].close()
+
+
+def small_snapshots() -> NodeSettings:
+    """Return settings that snapshot and purge after a few kilobytes."""
+    return NodeSettings(
+        core=FAST,
+        flush_seconds=0.02,
+        snapshot_threshold_bytes=20_000,
+        retention_bytes=10_000,
+    )
+
+
+async def test_a_member_too_far_behind_gets_a_snapshot(tmp_path):
+    """The log is purged behind snapshots; a member the log no longer reaches is installed."""
+    cluster = Cluster(tmp_path, settings=small_snapshots())
+    cluster.make_machine = Touchy
+    await cluster.start()
+    try:
+        leader = await cluster.wait_leader()
+        victim = next(n for n in cluster.nodes if n != leader.identity.node_id)
+        await cluster.kill(victim)
+        wanted = []
+        while leader.info().first_sequence < 50:
+            batch = [b"%06d" % (len(wanted) + i) + b"." * 200 for i in range(10)]
+            wanted += batch
+            await cluster.append(*batch, node=leader, **COMMAND)
+            await asyncio.sleep(0.02)
+            assert len(wanted) < 5000
+        with pytest.raises(Compacted):
+            await cluster.contents(leader)
+        await cluster.start(victim)
+        node = cluster.nodes[victim]
+        await cluster.until(lambda: cluster.observers[victim].named("snapshot_installed"))
+        await cluster.append(b"end", node=leader, **COMMAND)
+        answer = await node.query(b"", Consistency.FOLLOWER, 5.0)
+        assert answer == b",".join([*wanted, b"end"])
+        await cluster.kill(victim)
+        await cluster.start(victim)
+        node = cluster.nodes[victim]
+        assert await node.query(b"", Consistency.FOLLOWER, 5.0) == answer
+    finally:
+        await cluster.stop()
+
+
+async def test_a_transfer_moves_leadership_at_once(cluster):
+    """Leadership goes to the chosen member without waiting for any timeout."""
+    await cluster.start()
+    await cluster.append(b"x")
+    leader = cluster.leader()
+    target = next(n for n in cluster.ids if n != leader.identity.node_id)
+    began = time.monotonic()
+    assert await leader.transfer_leadership(target, 2.0) == target
+    assert time.monotonic() - began < 1.0
+    await cluster.append(b"y")
+    assert cluster.leader().identity.node_id == target
+
+
+async def test_a_graceful_stop_hands_over(cluster):
+    """SIGTERM's path: the leader is gone, another leads, and nobody waited for a timeout."""
+    await cluster.start()
+    await cluster.append(b"x")
+    leader = cluster.leader()
+    cluster.nodes.pop(leader.identity.node_id)
+    await leader.stop(hand_over=True)
+    successor = cluster.leader() or await cluster.wait_leader()
+    assert successor is not leader
+    await cluster.append(b"y")
+
+
+async def test_a_tail_follows_without_gap_or_repeat(cluster):
+    """A subscriber on a follower sees each committed transaction once, across a failover."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    follower = next(n for n in cluster.nodes.values() if n is not leader)
+    seen = []
+
+    async def read():
+        async for batch in follower.tail(
+            0, stream=None, commands=False, follow=True, bytes_max=1 << 20
+        ):
+            for entry in batch.entries:
+                seen.extend(groups.parse(entry.payload).payloads())
+            if seen[-1:] == [b"end"]:
+                return
+
+    reader = asyncio.create_task(read())
+    for i in range(30):
+        await cluster.append(b"%d" % i)
+    await cluster.kill(leader.identity.node_id)
+    await cluster.append(b"end")
+    await asyncio.wait_for(reader, 10)
+    assert seen == [b"%d" % i for i in range(30)] + [b"end"]
+
+
+async def test_a_tail_of_one_stream_reads_only_that_stream(cluster):
+    """The work for a stream's tail is proportional to the stream, not to the log."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    tag = (groups.TransactionKind.OPAQUE, "orders")
+    for i in range(100):
+        await cluster.append(b"noise%d" % i)
+        if i % 25 == 0:
+            await cluster.append(b"order%d" % i, tags=tag)
+    storage = leader._storage
+    reads = []
+    real = storage.entry
+    storage.entry = lambda index: reads.append(index) or real(index)
+    found = []
+    async for batch in leader.tail(
+        0, stream="orders", commands=False, follow=False, bytes_max=1 << 20
+    ):
+        for entry in batch.entries:
+            found += groups.parse(entry.payload).payloads()
+    assert found == [b"order0", b"order25", b"order50", b"order75"]
+    assert len(reads) <= 6
+
+
+async def test_reads_of_one_moment_share_a_round(cluster):
+    """A hundred linearizable reads at once cost about one heartbeat round."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    await cluster.append(b"x")
+    sent = cluster.hub.sent
+    await asyncio.gather(*(leader.wait_readable(Consistency.LINEARIZABLE, 5.0) for _ in range(100)))
+    assert cluster.hub.sent - sent < 30
+
+
+async def test_a_deposed_leader_serves_no_linearizable_read(cluster):
+    """A leader that is cut off cannot confirm a read, however sure it is of itself (S25)."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    await cluster.append(b"x")
+    name = leader.identity.node_id
+    cluster.hub.isolate(name, [n for n in cluster.ids if n != name])
+    with pytest.raises(RaftLogError):
+        await leader.wait_readable(Consistency.LINEARIZABLE, 0.5)
+    cluster.hub.heal()

@@ -1,0 +1,205 @@
+"""Sessions: the gate admits each number once, and the table answers repeats (decision 18)."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog import groups
+from raftlog.errors import (
+    InvalidInput,
+    InvariantBroken,
+    Overloaded,
+    ProposalDropped,
+    SessionExpired,
+    SessionMismatch,
+)
+from raftlog.interfaces import GroupReceipt, Result, Table
+from raftlog.node.sessions import (
+    APPEND,
+    Reply,
+    SessionChange,
+    SessionGate,
+    SessionTable,
+    decode_change,
+    digest_of,
+    encode_expire,
+    encode_open,
+)
+
+SESSION = 7
+
+
+def group(number: int, payload: bytes = b"x", lowest: int = 1):
+    """Return a one-transaction group of the session."""
+    return groups.parse(
+        groups.pack([payload], session=SESSION, number=number, lowest_unanswered=lowest)
+    )
+
+
+def receipt(number: int) -> GroupReceipt:
+    """Return an answer to that number."""
+    return GroupReceipt(
+        number=number,
+        first_sequence=100 + number,
+        count=1,
+        term=3,
+        index=10 + number,
+        results=(Result(value=b"r"), Result(rejected="no")),
+    )
+
+
+class Rig:
+    """A table with one open session, a gate, and a clock set by hand."""
+
+    def __init__(self, window: int = 4) -> None:
+        self.now = 0.0
+        self.table = SessionTable()
+        self.table.open(SESSION)
+        self.window = window
+        self.gate = self.new_gate()
+
+    def new_gate(self) -> SessionGate:
+        return SessionGate(self.table, window=self.window, now=lambda: self.now)
+
+    def apply(self, number: int, **kwargs) -> dict[bytes, bytes | None]:
+        applied = group(number, **kwargs)
+        writes = self.table.record(applied, receipt(number))
+        self.gate.applied(applied)
+        return writes
+
+
+class Tables:
+    """A TableReader over what a table wrote."""
+
+    def __init__(self, content: dict[bytes, bytes]) -> None:
+        self.content = content
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        return self.content.get(key)
+
+    def scan(self, table, start, end, *, count_max, reverse=False):
+        return sorted((k, v) for k, v in self.content.items() if k >= start)[:count_max]
+
+
+def test_numbers_are_taken_in_order():
+    """The next number is admitted; a gap is refused definitely; nothing is marked by a refusal."""
+    rig = Rig()
+    assert rig.gate.admit(group(1)) is APPEND
+    with pytest.raises(ProposalDropped) as refused:
+        rig.gate.admit(group(2))
+    assert refused.value.definite
+    rig.gate.appended(group(1), 11)
+    assert rig.gate.admit(group(2)) is APPEND
+
+
+def test_a_retry_joins_the_pending_entry():
+    """A byte-identical retry of an appended number is not appended again."""
+    rig = Rig()
+    assert rig.gate.admit(group(1)) is APPEND
+    rig.gate.appended(group(1), 11)
+    assert rig.gate.admit(group(1)).join_index == 11
+
+
+def test_a_retry_after_apply_gets_the_kept_answer():
+    """The answer is the first one, results and rejections included, also on a new leader's gate."""
+    rig = Rig()
+    rig.gate.admit(group(1))
+    rig.gate.appended(group(1), 11)
+    rig.apply(1)
+    assert rig.gate.admit(group(1)).receipt == receipt(1)
+    assert rig.new_gate().admit(group(1)).receipt == receipt(1)
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_changed_retry_is_refused(applied):
+    """Other bytes under a used number are an error, pending or applied."""
+    rig = Rig()
+    rig.gate.admit(group(1))
+    rig.gate.appended(group(1), 11)
+    if applied:
+        rig.apply(1)
+    with pytest.raises(SessionMismatch):
+        rig.gate.admit(group(1, b"y"))
+
+
+def test_a_reply_dropped_by_the_client_is_indefinite():
+    """A number below the client's own mark cannot be answered: nobody may call it failed."""
+    rig = Rig()
+    for number in (1, 2):
+        rig.gate.admit(group(number, lowest=number))
+        rig.gate.appended(group(number, lowest=number), 10 + number)
+        rig.apply(number, lowest=number)
+    with pytest.raises(SessionMismatch) as refused:
+        rig.gate.admit(group(1))
+    assert not refused.value.definite
+
+
+def test_the_window_is_bounded():
+    """A session with a full window of unanswered groups is told to wait."""
+    rig = Rig(window=2)
+    for number in (1, 2):
+        rig.gate.admit(group(number))
+        rig.gate.appended(group(number), number)
+    with pytest.raises(Overloaded):
+        rig.gate.admit(group(3))
+
+
+def test_an_unknown_session_is_expired():
+    """A session that no entry opened, or that one ended, is not served."""
+    rig = Rig()
+    rig.table.expire([SESSION])
+    with pytest.raises(SessionExpired):
+        rig.new_gate().admit(group(1))
+
+
+def test_a_duplicate_at_apply_is_an_invariant_failure():
+    """The gate is the only place where duplicates may be stopped; apply refuses to hide one."""
+    rig = Rig()
+    rig.apply(1)
+    with pytest.raises(InvariantBroken):
+        rig.table.record(group(1), receipt(1))
+
+
+def test_the_table_survives_a_restart():
+    """What the writes hold is the table, replies and numbers included."""
+    rig = Rig()
+    content: dict[bytes, bytes] = {}
+    for writes in (
+        SessionTable().open(SESSION),
+        rig.apply(1),
+        rig.apply(2),
+        rig.apply(3, lowest=3),
+    ):
+        for key, value in writes.items():
+            if value is None:
+                del content[key]
+            else:
+                content[key] = value
+    loaded = SessionTable()
+    loaded.load(Tables(content))
+    assert loaded.sessions.keys() == {SESSION}
+    assert loaded.sessions[SESSION].last_number == 3
+    assert loaded.sessions[SESSION].replies == {3: Reply(digest_of(group(3, lowest=3)), receipt(3))}
+    assert all(value is None for value in loaded.expire([SESSION]).values())
+
+
+def test_idle_sessions_are_those_the_leader_did_not_hear():
+    """Only silence under this leader counts; a pending group keeps the session alive."""
+    rig = Rig()
+    rig.now = 99.0
+    assert rig.gate.idle_sessions(100.0) == []
+    rig.now = 100.0
+    assert rig.gate.idle_sessions(100.0) == [SESSION]
+    rig.gate.admit(group(1))
+    rig.gate.appended(group(1), 11)
+    rig.now = 250.0
+    assert rig.gate.idle_sessions(100.0) == []
+
+
+def test_session_entries_round_trip_and_refuse_rubbish():
+    """What opens and ends sessions parses back; anything else is InvalidInput."""
+    assert decode_change(encode_open()) == (SessionChange.OPEN, [])
+    assert decode_change(encode_expire([3, 1])) == (SessionChange.EXPIRE, [1, 3])
+    for rubbish in (b"", b"\xc1", b"\x92", b"\x93\x01\x02\x03"):
+        with pytest.raises(InvalidInput):
+            decode_change(rubbish)
