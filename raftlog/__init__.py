@@ -11,6 +11,7 @@ Importing this package is cheap: what needs gRPC is loaded when it is first used
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from raftlog import errors, kv, types
@@ -42,6 +43,10 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.types import Consistency
+
+# gRPC's core writes lines of its own to standard error (each GOAWAY, each refused connection);
+# raftlog reports what matters of that itself. Read when gRPC is loaded; an operator's setting wins.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client, connect
