@@ -104,19 +104,22 @@ class Log:
         Raises:
             Compacted: transactions after `after` were purged.
         """
-        if after < 0:
-            raise InvalidInput(f"sequence {after} is below 0")
-        if stream is not None:
-            check_stream(stream)
-        return Tail(
-            self._context,
-            after=after,
-            stream=stream,
-            follow=follow,
-            commands=commands,
-            member=member,
-            timeout=timeout,
-        ).transactions()
+        request = _tail_request(after, stream, follow=follow, commands=commands)
+        return Tail(self._context, request, member=member, timeout=timeout).transactions()
+
+    def tail_batches(
+        self,
+        after: int = 0,
+        *,
+        stream: str | None = None,
+        follow: bool = True,
+        commands: bool = False,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[list[Transaction]]:
+        """Do what `tail` does, but yield transactions as they arrive together."""
+        request = _tail_request(after, stream, follow=follow, commands=commands)
+        return Tail(self._context, request, member=member, timeout=timeout).batches()
 
     async def get(
         self, sequence: int, *, member: str | None = None, timeout: float | None = None
@@ -277,6 +280,16 @@ def receipts_from(first: Receipt, count: int) -> list[Receipt]:
     """Return the receipts of a whole group from that of its first transaction."""
     sequence, term, index = first
     return [Receipt(sequence + offset, term, index) for offset in range(count)]
+
+
+def _tail_request(
+    after: int, stream: str | None, *, follow: bool, commands: bool
+) -> log_pb2.TailRequest:
+    if after < 0:
+        raise InvalidInput(f"sequence {after} is below 0")
+    if stream is not None:
+        check_stream(stream)
+    return log_pb2.TailRequest(after=after, stream=stream, follow=follow, commands=commands)
 
 
 async def _expand(

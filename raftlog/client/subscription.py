@@ -8,7 +8,7 @@ then the others are asked who leads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Generic, Protocol, TypeVar, cast
 
 import grpc
@@ -58,7 +58,7 @@ class Subscription(Generic[R]):
         self._contact_at = 0.0
         self._progress_at = 0.0
 
-    async def replies(self) -> AsyncIterator[R]:
+    async def replies(self) -> AsyncGenerator[R, None]:
         """Yield replies until the end, or for ever with `follow`.
 
         Raises:

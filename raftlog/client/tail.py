@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
 
 import grpc
 
@@ -12,8 +13,6 @@ from raftlog.client.subscription import Subscription
 from raftlog.client.values import Transaction
 from raftlog.groups import TransactionKind, parse
 from raftlog.wire.pb import log_pb2
-
-TailCall = "grpc.aio.UnaryStreamCall[object, log_pb2.TailReply]"
 
 
 def transactions_of(entry: log_pb2.TailEntry, served_by: str) -> Iterator[Transaction]:
@@ -43,47 +42,50 @@ class Tail:
     def __init__(
         self,
         context: Context,
+        request: log_pb2.TailRequest,
         *,
-        after: int,
-        stream: str | None,
-        follow: bool,
-        commands: bool,
-        member: str | None,
-        timeout: float | None,
+        member: str | None = None,
+        timeout: float | None = None,
     ) -> None:
-        self._position = after
-        self._stream = stream
-        self._follow = follow
-        self._commands = commands
+        self._request = request
+        self._stream = request.stream if request.HasField("stream") else None
+        self._position = request.after
         self._subscription: Subscription[log_pb2.TailReply] = Subscription(
-            context, self._open, member=member, follow=follow, timeout=timeout
+            context, self._open, member=member, follow=request.follow, timeout=timeout
         )
 
     def _open(self, peer: Peer) -> grpc.aio.UnaryStreamCall[object, log_pb2.TailReply]:
-        request = log_pb2.TailRequest(
-            after=self._position,
-            stream=self._stream,
-            follow=self._follow,
-            commands=self._commands,
-        )
+        request = log_pb2.TailRequest()
+        request.CopyFrom(self._request)
+        request.after = self._position
         call: grpc.aio.UnaryStreamCall[object, log_pb2.TailReply] = peer.log.Tail(request)
         return call
 
-    async def transactions(self) -> AsyncIterator[Transaction]:
+    async def batches(self) -> AsyncGenerator[list[Transaction], None]:
+        """Yield the matching transactions as they arrive together; no batch is empty."""
+        async with contextlib.aclosing(self._subscription.replies()) as replies:
+            async for reply in replies:
+                if reply.position > self._position or reply.entries:
+                    self._subscription.note_progress()
+                batch = [
+                    transaction
+                    for entry in reply.entries
+                    for transaction in transactions_of(entry, reply.served_by)
+                    if transaction.sequence > self._position and self._matches(transaction)
+                ]
+                if batch:
+                    yield batch
+                    self._position = batch[-1].sequence
+                self._position = max(self._position, reply.position)
+
+    async def transactions(self) -> AsyncGenerator[Transaction, None]:
         """Yield every matching transaction once, in order, across failovers."""
-        async for reply in self._subscription.replies():
-            if reply.entries or reply.position > self._position:
-                self._subscription.note_progress()
-            for entry in reply.entries:
-                for transaction in transactions_of(entry, reply.served_by):
-                    if transaction.sequence <= self._position:
-                        continue
-                    self._position = transaction.sequence
-                    if self._matches(transaction):
-                        yield transaction
-            self._position = max(self._position, reply.position)
+        async with contextlib.aclosing(self.batches()) as batches:
+            async for batch in batches:
+                for transaction in batch:
+                    yield transaction
 
     def _matches(self, transaction: Transaction) -> bool:
         if self._stream is not None and transaction.stream != self._stream:
             return False
-        return self._commands or transaction.kind is TransactionKind.OPAQUE
+        return self._request.commands or transaction.kind is TransactionKind.OPAQUE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -53,15 +54,15 @@ class Watch:
         if self._position is None:
             self._position = await self._newest()
         seen = self._position
-        async for reply in self._subscription.replies():
-            for event in reply.events:
-                if event.revision <= seen:
-                    continue
-                yield _change(event, reply.served_by)
-            newest = max([reply.position, *(event.revision for event in reply.events)])
-            if newest > seen:
-                seen = self._position = newest
-                self._subscription.note_progress()
+        async with contextlib.aclosing(self._subscription.replies()) as replies:
+            async for reply in replies:
+                for event in reply.events:
+                    if event.revision > seen:
+                        yield _change(event, reply.served_by)
+                newest = max([reply.position, *(event.revision for event in reply.events)])
+                if newest > seen:
+                    seen = self._position = newest
+                    self._subscription.note_progress()
 
     async def _newest(self) -> int:
         async def call(peer: Peer, seconds: float) -> log_pb2.InfoReply:

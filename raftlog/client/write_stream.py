@@ -3,8 +3,8 @@
 Theory of operation. `submit` puts a transaction at the end of the pending batches and returns a
 future; nothing else happens per transaction. One sender coroutine owns the stream's `write`: it
 wakes once per loop iteration, so all callers that were woken by one answer and call again are
-packed into one group. With few groups in flight, what arrives meanwhile gathers into the next group. One
-reader coroutine owns `read` and answers the callers. Deadlines are kept by a sweep every few
+packed into one group. With few groups in flight, what arrives meanwhile gathers into the next one.
+One reader coroutine owns `read` and answers the callers. Deadlines are kept by a sweep every few
 milliseconds, not by a timer per call.
 
 `session.Window` decides what every answer means; this module only does what it says. When the

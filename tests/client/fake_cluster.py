@@ -1,0 +1,454 @@
+"""A cluster of real gRPC servers over one in-memory log, with faults on demand.
+
+It implements what the proto says of sessions, leadership and results, in one process and on one loop,
+so that a test can say exactly where a stream breaks: before an append, or after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+
+from raftlog import groups
+from raftlog.errors import (
+    LeaderHint,
+    LeadershipLost,
+    NotFound,
+    NotLeader,
+    RaftLogError,
+    Rejected,
+    SessionExpired,
+    SessionMismatch,
+    Unavailable,
+)
+from raftlog.wire import status
+from raftlog.wire.pb import (
+    admin_pb2,
+    admin_pb2_grpc,
+    kv_pb2,
+    kv_pb2_grpc,
+    log_pb2,
+    log_pb2_grpc,
+    machine_pb2,
+    machine_pb2_grpc,
+    types_pb2,
+)
+from tests.client.fake_kv import FakeKv
+
+LIMIT = 32 * 1024 * 1024
+HEARTBEAT_SECONDS = 0.05
+
+
+@dataclasses.dataclass
+class Session:
+    """What the cluster remembers of a session."""
+
+    last_number: int = 0
+    digests: dict[int, bytes] = dataclasses.field(default_factory=dict)
+    replies: dict[int, log_pb2.GroupReply] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class StoredEntry:
+    """One committed group."""
+
+    term: int
+    index: int
+    first_sequence: int
+    timestamp: int
+    group: groups.Group
+
+
+Respond = Callable[[log_pb2.GroupReply], None]
+
+
+class CutStream(Exception):
+    """Tells a handler to end its stream as a crash would."""
+
+
+class FakeCluster:
+    """The log all fake nodes share, and the switches a test turns."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, FakeNode] = {}
+        self.leader: str | None = None
+        self.term = 1
+        self.ready = True
+        self.entries: list[StoredEntry] = []
+        self.index = 1
+        self.sequence = 0
+        self.sessions: dict[int, Session] = {}
+        self.opened_sessions = 0
+        self.kv = FakeKv()
+        self.hold = False
+        self.held: list[tuple[groups.Group, Respond]] = []
+        self.cut_before = 0
+        self.cut_after = 0
+        self.refusals: list[RaftLogError] = []
+        self.group_counts: list[int] = []
+        self.changed = asyncio.Condition()
+        self.mute: set[str] = set()
+
+    @classmethod
+    async def start(cls, count: int = 3) -> FakeCluster:
+        """Start nodes n1, n2, ...; n1 leads."""
+        cluster = cls()
+        for number in range(1, count + 1):
+            node = FakeNode(cluster, f"n{number}")
+            await node.start()
+            cluster.nodes[node.node_id] = node
+        cluster.leader = "n1"
+        return cluster
+
+    async def stop(self) -> None:
+        for node in self.nodes.values():
+            await node.stop()
+
+    @property
+    def endpoints(self) -> str:
+        return ",".join(node.address for node in self.nodes.values())
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """Every committed payload, in order."""
+        return [payload for entry in self.entries for payload in entry.group.payloads()]
+
+    def hint(self) -> LeaderHint | None:
+        if self.leader is None:
+            return None
+        return LeaderHint(self.leader, self.nodes[self.leader].address, self.term)
+
+    def elect(self, node_id: str | None, *, keep_held: bool = True) -> None:
+        """Make another node lead; held groups survive in the log or are truncated."""
+        self.leader = node_id
+        self.term += 1
+        held, self.held = self.held, []
+        for group, respond in held:
+            reply = log_pb2.GroupReply(session=group.session, number=group.number)
+            reply.error.CopyFrom(status.to_pb(LeadershipLost("stepped down")))
+            respond(reply)
+            if keep_held:
+                self.commit(group)
+            elif group.session in self.sessions:
+                session = self.sessions[group.session]
+                session.last_number = min(session.last_number, group.number - 1)
+
+    def release(self) -> None:
+        """Commit what is held."""
+        self.hold = False
+        held, self.held = self.held, []
+        for group, respond in held:
+            respond(self.commit(group))
+
+    def expire_sessions(self) -> None:
+        self.sessions.clear()
+
+    def submit(self, node_id: str, data: bytes, respond: Respond) -> None:
+        """What a node does with a group; answers like interfaces.NodePort.submit."""
+        if self.cut_before:
+            self.cut_before -= 1
+            raise CutStream
+        group = groups.parse(data)
+        try:
+            self._admit(node_id, group)
+        except RaftLogError as error:
+            reply = log_pb2.GroupReply(session=group.session, number=group.number)
+            reply.error.CopyFrom(status.to_pb(error))
+            respond(reply)
+            return
+        session = self.sessions[group.session]
+        if group.number in session.replies:
+            respond(session.replies[group.number])
+            return
+        session.last_number = max(session.last_number, group.number)
+        if self.hold:
+            self.held.append((group, respond))
+            return
+        reply = self.commit(group)
+        if self.cut_after:
+            self.cut_after -= 1
+            raise CutStream
+        respond(reply)
+
+    def _admit(self, node_id: str, group: groups.Group) -> None:
+        if self.leader != node_id or not self.ready:
+            raise NotLeader("not the leader", leader=self.hint())
+        if self.refusals:
+            raise self.refusals.pop(0)
+        session = self.sessions.get(group.session)
+        if session is None:
+            raise SessionExpired(f"no session {group.session}")
+        digest = hashlib.sha256(group.data).digest()
+        if group.number > session.last_number + 1:
+            raise SessionMismatch(f"gap: {group.number} after {session.last_number}")
+        if group.number <= session.last_number and session.digests[group.number] != digest:
+            raise SessionMismatch("other bytes under a known number", definite=True)
+        session.digests[group.number] = digest
+
+    def commit(self, group: groups.Group) -> log_pb2.GroupReply:
+        session = self.sessions.setdefault(group.session, Session())
+        assert group.number not in session.replies, "a duplicate was committed"
+        session.last_number = max(session.last_number, group.number)
+        self.index += 1
+        entry = StoredEntry(self.term, self.index, self.sequence + 1, 1_000 + self.index, group)
+        self.sequence += group.count
+        self.entries.append(entry)
+        self.group_counts.append(group.count)
+        reply = log_pb2.GroupReply(
+            session=group.session,
+            number=group.number,
+            first_sequence=entry.first_sequence,
+            count=group.count,
+            term=self.term,
+            index=self.index,
+        )
+        if group.has_commands:
+            for each in group.transactions():
+                result = b""
+                if each.kind is groups.TransactionKind.COMMAND:
+                    try:
+                        result = self.kv.apply(each.payload, entry.first_sequence + each.offset)
+                    except Rejected as error:
+                        reply.rejections.add(offset=each.offset, why=error.message)
+                reply.results.append(result)
+        session.replies[group.number] = reply
+        asyncio.ensure_future(self.announce())
+        return reply
+
+    async def announce(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
+
+
+class FakeNode(
+    log_pb2_grpc.LogServicer,
+    kv_pb2_grpc.KvServicer,
+    admin_pb2_grpc.AdminServicer,
+    machine_pb2_grpc.MachineServicer,
+):
+    """One gRPC server. Killed and restarted on the same port."""
+
+    def __init__(self, cluster: FakeCluster, node_id: str) -> None:
+        self.cluster = cluster
+        self.node_id = node_id
+        self.port = 0
+        self.server: grpc.aio.Server | None = None
+        self.write_streams = 0
+        self.tails_cut = 0
+        self.tail_calls = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        options = [
+            ("grpc.max_receive_message_length", LIMIT),
+            ("grpc.max_send_message_length", LIMIT),
+            ("grpc.so_reuseport", 0),
+        ]
+        server = grpc.aio.server(options=options)
+        log_pb2_grpc.add_LogServicer_to_server(self, server)
+        kv_pb2_grpc.add_KvServicer_to_server(self, server)
+        admin_pb2_grpc.add_AdminServicer_to_server(self, server)
+        machine_pb2_grpc.add_MachineServicer_to_server(self, server)
+        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await server.start()
+        self.server = server
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            server, self.server = self.server, None
+            await server.stop(None)
+
+    async def _abort(self, context, error: RaftLogError) -> None:
+        code, details, metadata = status.abort_details(error)
+        await context.abort(code, details, metadata)
+
+    async def _stand(self) -> None:
+        """Answer nothing while this node is mute, as a vanished host does."""
+        while self.node_id in self.cluster.mute:
+            await asyncio.sleep(0.01)
+
+    async def _must_lead(self, context) -> None:
+        await self._stand()
+        cluster = self.cluster
+        if cluster.leader != self.node_id or not cluster.ready:
+            await self._abort(context, NotLeader("not the leader", leader=cluster.hint()))
+
+    # ------------------------------------------------------------ Admin
+
+    async def Leader(self, request, context):
+        await self._stand()
+        cluster = self.cluster
+        hint = cluster.hint()
+        reply = admin_pb2.LeaderReply(
+            served_by=self.node_id, ready=cluster.leader == self.node_id and cluster.ready
+        )
+        if hint is not None:
+            reply.leader.CopyFrom(
+                types_pb2.LeaderHint(node_id=hint.node_id, address=hint.address, term=hint.term)
+            )
+        for node in cluster.nodes.values():
+            reply.members.add(node_id=node.node_id, address=node.address)
+        return reply
+
+    async def Status(self, request, context):
+        await self._stand()
+        cluster = self.cluster
+        reply = admin_pb2.StatusReply(
+            cluster_id="c",
+            served_by=self.node_id,
+            leader=cluster.leader or "",
+            term=cluster.term,
+            quorum=2,
+            has_quorum=cluster.leader == self.node_id,
+            commit_sequence=cluster.sequence,
+        )
+        for node in cluster.nodes.values():
+            reply.members.add(node_id=node.node_id, address=node.address, role="follower")
+        return reply
+
+    async def Transfer(self, request, context):
+        await self._must_lead(context)
+        source = self.cluster.leader
+        target = request.to or next(each for each in self.cluster.nodes if each != source)
+        self.cluster.elect(target)
+        return admin_pb2.TransferReply(**{"from": source, "to": target})
+
+    async def StepDown(self, request, context):
+        await self._must_lead(context)
+        self.cluster.elect(None)
+        return types_pb2.Empty()
+
+    # ------------------------------------------------------------ Log
+
+    async def OpenSession(self, request, context):
+        await self._must_lead(context)
+        cluster = self.cluster
+        cluster.index += 1
+        cluster.opened_sessions += 1
+        cluster.sessions[cluster.index] = Session()
+        return log_pb2.OpenSessionReply(session=cluster.index)
+
+    async def Write(self, request_iterator, context):
+        self.write_streams += 1
+        replies: list[log_pb2.GroupReply] = []
+        ready = asyncio.Event()
+
+        def respond(reply: log_pb2.GroupReply) -> None:
+            replies.append(reply)
+            ready.set()
+
+        async def answer() -> None:
+            while True:
+                await ready.wait()
+                ready.clear()
+                taken = replies[:]
+                replies.clear()
+                await self._stand()
+                await context.write(log_pb2.WriteReply(replies=taken))
+
+        answering = asyncio.ensure_future(answer())
+        try:
+            while (request := await context.read()) is not grpc.aio.EOF:
+                await self._stand()
+                self.cluster.submit(self.node_id, request.group, respond)
+        except CutStream:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+        finally:
+            answering.cancel()
+
+    async def Tail(self, request, context) -> AsyncIterator[log_pb2.TailReply]:
+        self.tail_calls += 1
+        cluster = self.cluster
+        position = request.after
+        at = 0
+        while True:
+            await self._stand()
+            batch = []
+            while at < len(cluster.entries) and len(batch) < 3:
+                entry = cluster.entries[at]
+                at += 1
+                if entry.first_sequence + entry.group.count - 1 > request.after:
+                    batch.append(self._tail_entry(entry))
+                position = max(position, entry.first_sequence + entry.group.count - 1)
+            yield log_pb2.TailReply(entries=batch, position=position, served_by=self.node_id)
+            if self.tails_cut and batch:
+                self.tails_cut -= 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            if at >= len(cluster.entries):
+                if not request.follow:
+                    return
+                async with cluster.changed:
+                    try:
+                        async with asyncio.timeout(HEARTBEAT_SECONDS):
+                            await cluster.changed.wait()
+                    except TimeoutError:
+                        pass
+
+    def _tail_entry(self, entry: StoredEntry) -> log_pb2.TailEntry:
+        return log_pb2.TailEntry(
+            term=entry.term,
+            index=entry.index,
+            first_sequence=entry.first_sequence,
+            timestamp=entry.timestamp,
+            group=entry.group.data,
+        )
+
+    async def Get(self, request, context):
+        await self._stand()
+        for entry in self.cluster.entries:
+            if 0 <= request.sequence - entry.first_sequence < entry.group.count:
+                return log_pb2.GetReply(entry=self._tail_entry(entry), served_by=self.node_id)
+        return await self._abort(context, NotFound(f"no transaction {request.sequence}"))
+
+    async def Info(self, request, context):
+        await self._stand()
+        return log_pb2.InfoReply(
+            served_by=self.node_id, first_sequence=1, last_sequence=self.cluster.sequence
+        )
+
+    # ------------------------------------------------------------ Kv and Machine
+
+    async def Query(self, request, context):
+        if isinstance(request, machine_pb2.QueryRequest):
+            await self._stand()
+            return machine_pb2.QueryReply(answer=b"echo " + request.request, served_by=self.node_id)
+        if request.consistency in {types_pb2.LINEARIZABLE, types_pb2.LEASE}:
+            await self._must_lead(context)
+        elif request.consistency == types_pb2.FOLLOWER and self.cluster.leader is None:
+            await self._abort(context, Unavailable("no leader"))
+        await self._stand()
+        return kv_pb2.KvQueryReply(
+            answer=self.cluster.kv.answer(request.query), served_by=self.node_id
+        )
+
+    async def Watch(self, request, context):
+        cluster = self.cluster
+        position = request.after_revision
+        while True:
+            await self._stand()
+            events = [
+                event
+                for event in cluster.kv.events
+                if event.revision > position
+                and event.key >= request.start
+                and (not request.end or event.key < request.end)
+            ][:2]
+            position = events[-1].revision if events else max(position, cluster.sequence)
+            yield kv_pb2.KvWatchReply(events=events, position=position, served_by=self.node_id)
+            if self.tails_cut and events:
+                self.tails_cut -= 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            if not events:
+                async with cluster.changed:
+                    try:
+                        async with asyncio.timeout(HEARTBEAT_SECONDS):
+                            await cluster.changed.wait()
+                    except TimeoutError:
+                        pass
