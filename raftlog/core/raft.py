@@ -1,7 +1,7 @@
 """Raft: one node's consensus, as a function of its inputs.
 
-This class is the door and nothing else. It owns the state, applies the common term rule (§3.3) once
-to every message, dispatches by table, and collects a `Ready`. What the protocol does is in the
+This class is the door and nothing else. It owns the state, has the common term rule (§3.3) applied
+once to every message, dispatches by table, and collects a `Ready`. What the protocol does is in the
 modules the table names. Nothing here blocks, reads a clock, rolls dice or logs.
 
 An exception other than a refusal named in a method's Raises (`InvariantBroken`, `StorageCorrupt`)
@@ -23,6 +23,7 @@ from raftlog.core import (
     replication,
     roles,
     snapshots,
+    terms,
     timers,
     transfer,
 )
@@ -47,7 +48,7 @@ from raftlog.core.messages import (
 from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Ready, Standing
 from raftlog.core.settings import CoreSettings
-from raftlog.core.start import begin_state
+from raftlog.core.start import Found, begin_state
 from raftlog.core.state import NEVER, RaftState, RandomSource
 from raftlog.types import Index, NodeId, Position, Role, Term
 
@@ -69,27 +70,7 @@ HANDLERS: dict[type[Message], Handler] = {
     InstallSnapshot: snapshots.handle_install_snapshot,
 }
 
-TERM_MAX = (1 << 63) - 1
 NO_INDEX = Index(0)
-
-
-def _refusal(message: Message, term: Term) -> Message | None:
-    """Return the answer that teaches the sender of an old-term request the newer term (§3.3)."""
-    match message:
-        case PreVoteRequest():
-            return PreVoteResponse(term=term, granted=False)
-        case VoteRequest():
-            return VoteResponse(term=term, granted=False)
-        case AppendRequest():
-            return AppendResponse(term=term, success=False, match_index=message.previous.index)
-        case InstallSnapshot():
-            return AppendResponse(term=term, success=False, match_index=NO_INDEX)
-        case HeartbeatRequest():
-            return HeartbeatResponse(term=term, context=0)
-        case ReadIndexRequest():
-            return ReadIndexResponse(term=term, context=message.context, index=None)
-        case _:
-            return None
 
 
 class Raft:
@@ -114,7 +95,7 @@ class Raft:
         commit or applied index its own disk vouches for has lost something, so the member counts as
         damaged even where no record failed verification (decision 8).
         """
-        self._state = begin_state(
+        found = Found(
             node_id=node_id,
             settings=settings,
             log=RaftLog(log, settings.cache_bytes_max),
@@ -124,10 +105,7 @@ class Raft:
             applied_index=applied_index,
             damaged=damaged,
         )
-        if settings.lease_seconds > 0:
-            # What this voter promised before it restarted is not known (decision 17).
-            self._state.lease_until = now + settings.lease_seconds
-        timers.arm_first_election(self._state, now)
+        self._state = begin_state(found, now)
         self._reported_standing: Standing | None = None
         self._reported_commit = NO_INDEX
 
@@ -137,33 +115,11 @@ class Raft:
         """Take one message from `source`. A malformed or stale one changes nothing."""
         state = self._state
         term = message.term
-        if source == state.node_id or not 0 < term <= TERM_MAX:
+        if source == state.node_id or not 0 < term <= terms.TERM_MAX:
             return
-        if term != state.term and not self._settle_term(source, message, now):
+        if term != state.term and not terms.settle_term(state, source, message, now):
             return
         HANDLERS[type(message)](state, source, message, now)
-
-    def _settle_term(self, source: NodeId, message: Message, now: float) -> bool:
-        """Apply the common term rule (§3.3); return whether the message is to be handled.
-
-        Newer term: step down to it, except for what only talks of a term that is not there yet (a
-        pre-vote), and for a candidate that disturbs a leader this voter hears (§4.2.3). Older term:
-        refuse, and teach.
-        """
-        state = self._state
-        if message.term < state.term:
-            refusal = _refusal(message, state.term)
-            if refusal is not None:
-                state.send(source, refusal)
-            return False
-        match message:
-            case PreVoteRequest() | PreVoteResponse(granted=True):
-                return True
-            case VoteRequest() if election.ignores_vote_request(state, message, now):
-                return False
-            case _:
-                roles.follow(state, message.term, None, now)
-                return True
 
     def tick(self, now: float) -> None:
         """Do what is due; call it at `deadline()` or later."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from raftlog.core import timers
 from raftlog.core.entries import EntryKind, HardState, Seal
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
@@ -16,35 +19,40 @@ FORWARDED_ID_SPACE = float(1 << 53)
 KNOWN_KINDS = frozenset(int(kind) for kind in EntryKind)
 
 
-def begin_state(
-    *,
-    node_id: NodeId,
-    settings: CoreSettings,
-    log: RaftLog,
-    hard_state: HardState,
-    seal: Seal,
-    random: RandomSource,
-    applied_index: Index,
-    damaged: bool,
-) -> RaftState:
-    """Return the state a node starts with.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a node starts from."""
+
+    node_id: NodeId
+    settings: CoreSettings
+    log: RaftLog
+    hard_state: HardState
+    seal: Seal
+    random: RandomSource
+    applied_index: Index
+    damaged: bool
+
+
+def begin_state(found: Found, now: float) -> RaftState:
+    """Return the state a node starts with, its election deadline armed.
 
     Raises:
         InvariantBroken: the log holds a term the hard state has not reached, so a vote was lost.
     """
+    log, hard_state, random = found.log, found.hard_state, found.random
     invariant(
         log.last_term <= hard_state.term,
         f"the log ends in term {log.last_term}, the hard state in {hard_state.term}",
     )
-    known_commit = max(hard_state.commit, applied_index, log.boundary.index)
+    known_commit = max(hard_state.commit, found.applied_index, log.boundary.index)
     commit_index = Index(min(known_commit, log.last_index))
     memberships = scan_memberships(log)
     index, membership = memberships[-1]
     state = RaftState(
-        node_id=node_id,
-        settings=settings,
+        node_id=found.node_id,
+        settings=found.settings,
         log=log,
-        seal=seal,
+        seal=found.seal,
         random=random,
         term=hard_state.term,
         vote=hard_state.vote,
@@ -56,13 +64,17 @@ def begin_state(
         membership=membership,
         membership_index=index,
         quorum=quorum_of(membership),
-        is_witness=node_id in membership.witnesses,
-        is_damaged=damaged or known_commit > log.last_index,
+        is_witness=found.node_id in membership.witnesses,
+        is_damaged=found.damaged or known_commit > log.last_index,
         # Read ids begin at random, so that an answer meant for an earlier life of this node finds
         # nothing (S26).
         last_forwarded=int(random.uniform(0, FORWARDED_ID_SPACE)),
     )
     forget_old_memberships(state)
+    if found.settings.lease_seconds > 0:
+        # What this voter promised before it restarted is not known (decision 17).
+        state.lease_until = now + found.settings.lease_seconds
+    timers.arm_first_election(state, now)
     return state
 
 

@@ -234,7 +234,7 @@ class Cluster:
         host = self.host(name)
         host.is_up = False
         host.rounds.clear()
-        self.network = [p for p in self.network if name not in p[:2]]
+        self.drop(lambda packet: name not in packet[:2])
 
     def restart(self, name: str) -> None:
         """Start a node over what its disk holds; its peers see new streams."""
@@ -317,9 +317,7 @@ class Cluster:
             self.delivered.append(packet)
             self.call(target, lambda raft: raft.step(source, message, self.now))
         if isinstance(message, InstallSnapshot) and self.hosts[source].is_up and not keep:
-            self.call(
-                source, lambda raft: raft.snapshot_finished(target, bool(reaches), self.now)
-            )
+            self._finish_snapshot(source, target, delivered=reaches)
 
     def settle(self, *, limit: int = 5000) -> None:
         """Deliver everything, in order, until nothing is on its way."""
@@ -376,16 +374,12 @@ class Cluster:
         """Propose on a node and return the entry."""
         found: list[Entry] = []
         count = 1 if kind is EntryKind.TRANSACTIONS else 0
-        self.call(
-            name, lambda raft: found.append(raft.propose(kind, payload, count, self.now, 1))
-        )
+        self.call(name, lambda raft: found.append(raft.propose(kind, payload, count, self.now, 1)))
         return found[0]
 
     def leader(self) -> Raft | None:
         """Return the live leader of the highest term, if any."""
-        leaders = [
-            h.raft for h in self.hosts.values() if h.is_up and h.raft.role is Role.LEADER
-        ]
+        leaders = [h.raft for h in self.hosts.values() if h.is_up and h.raft.role is Role.LEADER]
         return max(leaders, key=lambda raft: raft.term, default=None)
 
     def read(self, name: str, context: int = 1) -> None:
@@ -396,7 +390,15 @@ class Cluster:
         return [m for _, t, m in self.network if isinstance(m, kind) and target in {None, t}]
 
     def drop(self, keep: Callable[[Packet], bool] = lambda _: False) -> None:
+        """Lose what is on its way; a lost snapshot stream is seen by its sender."""
+        lost = [packet for packet in self.network if not keep(packet)]
         self.network = [packet for packet in self.network if keep(packet)]
+        for source, target, message in lost:
+            if isinstance(message, InstallSnapshot) and self.hosts[source].is_up:
+                self._finish_snapshot(source, target, delivered=False)
+
+    def _finish_snapshot(self, source: NodeId, target: NodeId, *, delivered: bool) -> None:
+        self.call(source, lambda raft: raft.snapshot_finished(target, delivered, self.now))
 
     # -------------------------------------------------------- checks
 

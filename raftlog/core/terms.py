@@ -1,0 +1,65 @@
+"""The common term rule (§3.3), applied once to every message before it is dispatched.
+
+Newer term: step down to it. Older term: refuse, and teach. Two exceptions, both of them requests
+that must not disturb: a pre-vote only talks of a term that is not there yet (§9.6), and a candidate
+that would depose a leader this voter hears is not listened to (§4.2.3).
+"""
+
+from __future__ import annotations
+
+from raftlog.core import election, roles
+from raftlog.core.messages import (
+    AppendRequest,
+    AppendResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    InstallSnapshot,
+    Message,
+    PreVoteRequest,
+    PreVoteResponse,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    VoteRequest,
+    VoteResponse,
+)
+from raftlog.core.state import RaftState
+from raftlog.types import Index, NodeId, Term
+
+TERM_MAX = (1 << 63) - 1
+"""The only bound on a term is the integer's (decision 3)."""
+
+
+def settle_term(state: RaftState, source: NodeId, message: Message, now: float) -> bool:
+    """Apply the rule to a message of another term; return whether it is to be handled."""
+    if message.term < state.term:
+        refusal = _refusal(message, state.term)
+        if refusal is not None:
+            state.send(source, refusal)
+        return False
+    match message:
+        case PreVoteRequest() | PreVoteResponse(granted=True):
+            return True
+        case VoteRequest() if election.ignores_vote_request(state, message, now):
+            return False
+        case _:
+            roles.follow(state, message.term, None, now)
+            return True
+
+
+def _refusal(message: Message, term: Term) -> Message | None:
+    """Return the answer that tells the sender of an old-term request the newer term."""
+    match message:
+        case PreVoteRequest():
+            return PreVoteResponse(term=term, granted=False)
+        case VoteRequest():
+            return VoteResponse(term=term, granted=False)
+        case AppendRequest():
+            return AppendResponse(term=term, success=False, match_index=message.previous.index)
+        case InstallSnapshot():
+            return AppendResponse(term=term, success=False, match_index=Index(0))
+        case HeartbeatRequest():
+            return HeartbeatResponse(term=term, context=0)
+        case ReadIndexRequest():
+            return ReadIndexResponse(term=term, context=message.context, index=None)
+        case _:
+            return None
