@@ -115,6 +115,7 @@ class Link:
         try:
             call: Call = channel.stream_stream(self.channel.method)()
             hello = await self._greet(call, handshake)
+            self._nudge.clear()  # What nudged us before we were up must not hurry a later retry.
             self.outbox = Outbox(
                 call.write,
                 count_max=self._settings.queue_count_max,

@@ -1,0 +1,143 @@
+"""The one table of errors and gRPC statuses, in both directions."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from raftlog import errors
+from raftlog.errors import ERROR_BY_CODE, LeaderHint, RaftLogError
+from raftlog.wire import status
+from raftlog.wire.pb import types_pb2
+
+HINT = LeaderHint("n2", "n2.example:7101", 9)
+CLASSES = sorted(ERROR_BY_CODE.values(), key=lambda kind: kind.code)
+
+
+def rpc_error(
+    code: grpc.StatusCode, details: str = "", trailing: tuple[tuple[str, bytes], ...] = ()
+) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details=details
+    )
+
+
+def facts(error: RaftLogError) -> tuple[object, ...]:
+    return type(error), error.message, error.definite, error.leader
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.code)
+@pytest.mark.parametrize("definite", [True, False])
+@pytest.mark.parametrize("leader", [None, HINT])
+def test_every_error_survives_the_wire(
+    kind: type[RaftLogError], definite: bool, leader: LeaderHint | None
+) -> None:
+    """Class, sentence, definiteness and leader hint come out as they went in."""
+    error = kind("why it ✗ failed", definite=definite, leader=leader)
+    sent = status.to_pb(error).SerializeToString()
+    assert facts(status.from_pb(types_pb2.Error.FromString(sent))) == facts(error)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.code)
+def test_every_error_survives_a_failed_call(kind: type[RaftLogError]) -> None:
+    """What a server aborts with is what the client raises, whatever the client believed sent."""
+    error = kind("sentence", leader=HINT)
+    code, details, metadata = status.abort_details(error)
+    assert code is status.STATUS_BY_ERROR[kind]
+    assert code is not grpc.StatusCode.OK
+    failed = rpc_error(code, details, metadata)
+    for sent in (True, False):
+        assert facts(status.from_rpc_error(failed, sent=sent)) == facts(error)
+
+
+def test_the_table_names_every_class() -> None:
+    """A new error class must be given a status."""
+    assert set(status.STATUS_BY_ERROR) == set(ERROR_BY_CODE.values())
+
+
+def test_subclass_without_status_takes_the_nearest() -> None:
+    """An error class made elsewhere is answered like the class it refines."""
+    kind = type("Refined", (errors.TooLarge,), {})
+    assert status.status_of(kind("x")) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_code_of_a_newer_version_keeps_definite() -> None:
+    """An unknown code is still an error with its sentence and the one fact."""
+    error = status.from_pb(types_pb2.Error(code="from_the_future", message="m", definite=False))
+    assert facts(error) == (RaftLogError, "m", False, None)
+
+
+def test_an_overlong_sentence_is_cut() -> None:
+    """Trailing metadata stays within what every end accepts."""
+    assert len(status.to_pb(errors.NotFound("x" * 100_000)).message) == 1024
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNKNOWN,
+    ],
+)
+def test_a_bare_status_is_definite_only_if_nothing_was_sent(code: grpc.StatusCode) -> None:
+    """Without raftlog's own metadata a sent request may have happened."""
+    sent = status.from_rpc_error(rpc_error(code, "Socket closed"), sent=True)
+    assert type(sent) is errors.Indeterminate
+    assert not sent.definite
+    unsent = status.from_rpc_error(rpc_error(code, "Socket closed"), sent=False)
+    assert type(unsent) is errors.Unavailable
+    assert unsent.definite
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "failed to connect to all addresses; last error: UNKNOWN: Connection refused",
+        "DNS resolution failed for nowhere:1",
+    ],
+)
+def test_a_call_no_connection_took_is_definite(details: str) -> None:
+    """A call that never got a connection cannot have happened, whatever the caller believed."""
+    failed = rpc_error(grpc.StatusCode.UNAVAILABLE, details)
+    error = status.from_rpc_error(failed, sent=True)
+    assert type(error) is errors.ConnectFailed
+    assert error.definite
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind", "definite_if_sent"),
+    [
+        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", errors.InvalidInput, True),
+        (grpc.StatusCode.PERMISSION_DENIED, "", errors.Unauthorized, True),
+        (grpc.StatusCode.UNAUTHENTICATED, "", errors.Unauthorized, True),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Sent message larger than max (9 vs. 8)",
+         errors.TooLarge, True),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 8)",
+         errors.TooLarge, False),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "", errors.Overloaded, False),
+    ],
+)
+def test_grpc_own_refusals(
+    code: grpc.StatusCode, details: str, kind: type[RaftLogError], definite_if_sent: bool
+) -> None:
+    """gRPC's own refusals become the error a caller can act on."""
+    error = status.from_rpc_error(rpc_error(code, details), sent=True)
+    assert (type(error), error.definite) == (kind, definite_if_sent)
+    assert status.from_rpc_error(rpc_error(code, details), sent=False).definite
+
+
+def test_metadata_that_does_not_parse_is_ignored() -> None:
+    """Garbage under raftlog's key must not hide that the outcome is unknown."""
+    garbage = ((status.METADATA_KEY, b"\xff\xff\xff"),)
+    error = status.from_rpc_error(rpc_error(grpc.StatusCode.UNKNOWN, "", garbage), sent=True)
+    assert type(error) is errors.Indeterminate
+
+
+def test_an_rpc_error_without_a_status() -> None:
+    """A bare RpcError, which has neither code nor metadata, is an unknown outcome if sent."""
+    error = status.from_rpc_error(grpc.RpcError("odd"), sent=True)
+    assert type(error) is errors.Indeterminate
+    assert "odd" in error.message
