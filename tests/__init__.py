@@ -1,0 +1,1 @@
+"""raftlog's tests; the tree mirrors raftlog/, real processes are in integration/."""

@@ -1,0 +1,1 @@
+"""Tests with real processes on loopback: `raftlog serve`, LMDB, gRPC, kill -9."""

@@ -1,0 +1,143 @@
+"""The README's examples run as written, but for the ports, which must be free ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import grpc
+import pytest
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+from raftlog.cli.cluster import LocalCluster, find_base_port
+from raftlog.client.client import connect
+from tests.test_docs import TOP, fences, shell_lines
+
+README = TOP / "README.md"
+DOCUMENTED_BASE_PORT = 7101
+
+
+def with_ports(text: str, base_port: int) -> str:
+    """Return the text with the documented ports replaced by a local cluster's."""
+    return re.sub(
+        r"127\.0\.0\.1:(71\d\d)",
+        lambda found: f"127.0.0.1:{int(found[1]) - DOCUMENTED_BASE_PORT + base_port}",
+        text,
+    )
+
+
+def base_port_of(cluster: LocalCluster) -> int:
+    """Return the port of a cluster's first node."""
+    return int(cluster.nodes[0].address.rpartition(":")[2])
+
+
+def tour() -> list[str]:
+    """Return the commands of the section "Five minutes"."""
+    wanted = ("raftlog", "export", "seq", "kill")
+    return [line for line in shell_lines(README) if line.startswith(wanted)]
+
+
+def test_five_minutes(tmp_path: pathlib.Path) -> None:
+    """The tour's commands run one after another in a shell, and none of them fails."""
+    base_port = find_base_port(3)
+    lines = tour()
+    assert len(lines) > 12
+    script = "set -e -o pipefail\n" + "\n".join(
+        f"echo {shlex.quote(f'$ {line}')}\n{line}" for line in lines
+    )
+    environment = os.environ | {
+        "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAFTLOG_LOCAL_START_BASE_PORT": str(base_port),
+    }
+    try:
+        done = subprocess.run(
+            ["bash", "-c", with_ports(script, base_port)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            timeout=100,
+            check=False,
+        )
+    finally:
+        if (tmp_path / "cluster").exists():
+            LocalCluster.open(tmp_path / "cluster").stop()
+    said = done.stdout.decode()
+    assert done.returncode == 0, said + done.stderr.decode()
+    kill = next(line for line in lines if line.startswith("kill"))
+    assert "\n2000\n" in said[said.index(kill) :], "the last line of both halves is there"
+
+
+def test_python_example(cluster: LocalCluster, tmp_path: pathlib.Path) -> None:
+    """The Python example runs as written and says that the swap was made."""
+    (example,) = fences(README, "python")
+    script = tmp_path / "example.py"
+    script.write_text(with_ports(example, base_port_of(cluster)))
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, timeout=60, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "transaction 1, GTID 0-1-1",
+        "1 orders b'order 17 paid'",
+        "swapped",
+    ]
+
+
+async def test_grpcurl_line(cluster: LocalCluster) -> None:
+    """What the grpcurl line sends is accepted: found by reflection, written as JSON, appended."""
+    (line,) = (line for line in shell_lines(README) if line.startswith("grpcurl"))
+    program, *words = shlex.split(line)
+    assert program == "grpcurl"
+    assert "-plaintext" in words
+    body, method = words[words.index("-d") + 1], words[-1]
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", words[-2])
+    leader = cluster.node(cluster.wait_leader())
+
+    service_name, _, method_name = method.partition("/")
+    with grpc.insecure_channel(leader.address) as channel:
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        descriptor = pool.FindServiceByName(service_name).FindMethodByName(method_name)
+        request = message_factory.GetMessageClass(descriptor.input_type)()
+        reply_class = message_factory.GetMessageClass(descriptor.output_type)
+        json_format.Parse(body, request)
+        call = channel.unary_unary(
+            f"/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=reply_class.FromString,
+        )
+        receipt = json.loads(json_format.MessageToJson(call(request, timeout=10)))
+    async with connect(cluster.endpoints) as client:
+        transaction = await client.log.get(int(receipt["sequence"]))
+    assert transaction.payload == b"hello"
+    assert transaction.stream == json.loads(body)["stream"]
+
+
+@pytest.mark.timeout(120)
+def test_demo_keeps_its_promise(tmp_path: pathlib.Path) -> None:
+    """`raftlog demo` kills leaders under load and finds nothing lost and nothing twice."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "raftlog.cli.main", "-o", "json", "demo"),
+            *("--seconds", "8", "--dir", str(tmp_path / "demo")),
+        ],
+        capture_output=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert (report["lost"], report["duplicated"]) == (0, 0)
+    assert report["acknowledged"] > 0
+    kinds = sorted(failover["kind"] for failover in report["failovers"])
+    assert kinds == ["kill -9", "kill -9", "transfer"]
