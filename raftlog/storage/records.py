@@ -153,7 +153,7 @@ def protect(key: bytes, value: bytes) -> bytes:
     return value + _CRC.pack(crc32c(value, crc32c(key)))
 
 
-def unprotect(key: bytes, stored: bytes, what: str) -> bytes:
+def unprotect(key: bytes, stored: bytes, what: str = "a value") -> bytes:
     """Return the value that `protect` wrote under `key`.
 
     Raises:

@@ -254,8 +254,8 @@ class SnapshotFileReader:
         if at < self._first_chunk:
             raise StorageCorrupt("the snapshot ends before its footer")
         self._file.seek(at)
-        offset, total, _zero, magic = _FOOTER.unpack(self._read(_FOOTER.size))
-        if magic != MAGIC_END or not self._first_chunk <= offset < at:
+        offset, total, zero, magic = _FOOTER.unpack(self._read(_FOOTER.size))
+        if magic != MAGIC_END or zero or not self._first_chunk <= offset < at:
             raise StorageCorrupt("the snapshot has no footer: it was not written to its end")
         head, section, payload = self._read_chunk(offset)
         if section != Section.TRAILER or offset + len(head) + len(payload) != at:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
+import subprocess
+import sys
 
 from raftlog import groups
 from raftlog.checksum import chain, crc32c
@@ -13,6 +16,7 @@ from raftlog.interfaces import Identity, Round
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings
 from raftlog.types import Index, NodeId, Term
 
+TOP = pathlib.Path(__file__).resolve().parents[2]
 IDENTITY = Identity(cluster_id="cluster", node_id=NodeId("n1"), instance_id="instance-1")
 MEMBERSHIP = Membership.of_voters(
     [Member(node_id=NodeId(f"n{i}"), address=f"127.0.0.1:{7100 + i}") for i in (1, 2, 3)]
@@ -105,3 +109,10 @@ def lmdb_at(path: pathlib.Path, settings: StorageSettings = SETTINGS) -> LmdbSto
 def round_of(*entries: Entry, **fields) -> Round:
     """Return a round that appends `entries`."""
     return Round(entries=entries, **fields)
+
+
+def child(code: str, *arguments: object, **options) -> subprocess.Popen:
+    """Start Python with `code` and arguments, its output piped."""
+    environment = {**os.environ, "PYTHONPATH": str(TOP)}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True, **options)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import pathlib
 import struct
 
+from raftlog.errors import StorageCorrupt
 from raftlog.interfaces import Table
 from raftlog.types import Index
 
@@ -55,7 +56,13 @@ encode_index = _INDEX.pack
 
 
 def decode_index(key: bytes | memoryview) -> Index:
-    """Return the index a key of the log or of the change records stands for."""
+    """Return the index a key of the log or of the change records stands for.
+
+    Raises:
+        StorageCorrupt: no key that was ever written has that length.
+    """
+    if len(key) != INDEX_BYTES:
+        raise StorageCorrupt(f"a key of {len(key)} bytes lies among the log's")
     return Index(_INDEX.unpack(key)[0])
 
 

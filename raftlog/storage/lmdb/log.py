@@ -229,7 +229,8 @@ class LmdbLog:
         records = [(encode_index(entry.index), encode_entry(entry)) for entry in entries]
         cursor = txn.cursor(self._databases.log)
         _, added = cursor.putmulti(records, append=True)
-        invariant(added == len(records), "the log holds records above its end")
+        if added != len(records):
+            raise StorageCorrupt("the log holds records above its end: its tree is damaged")
         streams = [
             (name, entry.index)
             for entry in entries

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import lmdb
 
-from raftlog.errors import invariant
+from raftlog.errors import StorageCorrupt, invariant
 from raftlog.interfaces import Table
 from raftlog.storage.lmdb.environment import Databases, map_error, size_bytes
 from raftlog.storage.lmdb.layout import encode_index
@@ -28,10 +28,19 @@ class LmdbTables:
         self._databases = databases.tables
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        """See `TableReader.get`. Raises `StorageCorrupt` for a value that fails its checksum."""
-        with self._reading() as txn:
-            stored = txn.get(key, db=self._databases[table])
-            return None if stored is None else _value(table, key, stored)
+        """See `TableReader.get`. Raises `StorageCorrupt` for a value that fails its checksum.
+
+        A state machine asks this once per command, so it spells out what `_reading` does.
+        """
+        try:
+            txn = self._environment.begin(buffers=True)
+            try:
+                stored = txn.get(key, db=self._databases[table])
+                return None if stored is None else _value(table, key, stored)
+            finally:
+                txn.abort()
+        except lmdb.Error as error:
+            raise map_error(error, "cannot read a table") from None
 
     def scan(
         self,
@@ -106,7 +115,11 @@ class LmdbTables:
 
 
 def _value(table: Table, key: bytes, stored: memoryview) -> bytes:
-    return unprotect(key, bytes(stored), f"the value of {key[:40]!r} in table {table.value}")
+    try:
+        return unprotect(key, bytes(stored))
+    except StorageCorrupt as error:
+        what = f"the value of {key[:40]!r} in table {table.value}"
+        raise StorageCorrupt(f"{what}: {error.message}") from None
 
 
 def _before(cursor: lmdb.Cursor[memoryview], end: bytes) -> bool:

@@ -1,0 +1,351 @@
+"""`LmdbStorage`: what the shared contract does not cover."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+
+import pytest
+
+from raftlog.errors import (
+    Compacted,
+    ConfigInvalid,
+    DiskFull,
+    IdentityMismatch,
+    SafetyRefused,
+    StorageCorrupt,
+    StorageError,
+)
+from raftlog.interfaces import Round, Table
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings, store
+from tests.storage.builders import (
+    FIRST,
+    IDENTITY,
+    SETTINGS,
+    Writer,
+    child,
+    lmdb_at,
+    round_of,
+    vote,
+)
+
+WRITE_FOREVER = """
+import pathlib, sys
+from tests.storage.builders import Writer, lmdb_at, round_of, vote
+storage = lmdb_at(pathlib.Path(sys.argv[1]))
+held = storage.entries(1, storage.last_index, 1 << 40) if storage.last_index else []
+writer = Writer(entries=tuple(held))
+while True:
+    entries = writer.many(1 + len(writer.entries) % 3, b"x" * 500)
+    storage.commit(round_of(*entries, hard_state=vote(1, commit=entries[0].index - 1)))
+    print(entries[-1].index, flush=True)
+"""
+
+
+def test_acknowledged_rounds_survive_kill(tmp_path) -> None:
+    """Whatever was acknowledged before kill -9 is there afterwards, in order, without a hole."""
+    path = tmp_path / "data"
+    for run in range(3):
+        process = child(WRITE_FOREVER, path)
+        acknowledged = 0
+        for line in process.stdout:
+            acknowledged = int(line)
+            if acknowledged >= 60 * (run + 1):
+                process.send_signal(signal.SIGKILL)
+                break
+        for line in process.stdout:
+            acknowledged = int(line) if line.endswith("\n") else acknowledged
+        process.wait()
+        process.stdout.close()
+        storage = lmdb_at(path)
+        assert not storage.recovered().damaged
+        assert storage.last_index >= acknowledged
+        last = storage.last_index
+        wanted = Writer().many(last, b"x" * 500)
+        assert storage.entries(1, last, 1 << 40) == list(wanted)
+        storage.close()
+
+
+def test_one_round_is_one_commit(lmdb_rig) -> None:
+    """Everything a round decided costs one transaction and one sync, a bare hint none."""
+    storage, writer = lmdb_rig.storage, Writer()
+    for count in range(1, 11):
+        storage.commit(
+            round_of(
+                *writer.many(5, stream="s"),
+                hard_state=vote(count, commit=5 * count - 5),
+                writes={Table.STATE: {b"%d" % i: b"v" for i in range(50)}},
+                applied=writer.boundary_at(5 * count - 5),
+            )
+        )
+        assert storage.statistics().commits == count
+    storage.commit(Round(hard_state=vote(10, commit=50), needs_sync=False))
+    statistics = storage.statistics()
+    assert (statistics.commits, statistics.deferred_rounds, statistics.entries) == (10, 1, 50)
+
+
+def test_commit_is_synced(lmdb_rig) -> None:
+    """The environment syncs data and meta page at every commit, and writes no map (S39)."""
+    flags = lmdb_rig.storage._environment.flags()
+    assert (flags["sync"], flags["metasync"], flags["writemap"]) == (True, True, False)
+
+
+def test_followers_and_tailers_read_from_memory(lmdb_rig) -> None:
+    """Reading what was just appended touches no disk; reading beyond the cache does."""
+    writer = Writer()
+    lmdb_rig.storage.commit(round_of(*writer.many(50, b"x" * 1000)))
+    for index in range(1, 51):
+        lmdb_rig.storage.entry(index)
+    lmdb_rig.storage.entries(1, 50, 1 << 20)
+    statistics = lmdb_rig.storage.statistics()
+    assert (statistics.cache_hits, statistics.cache_misses) == (100, 0)
+    storage = lmdb_rig.reopen()
+    storage.commit(round_of(*writer.many(10)))
+    assert storage.entries(1, 60, 1 << 20) == writer.entries
+    statistics = storage.statistics()
+    assert (statistics.cache_hits, statistics.cache_misses) == (10, 50)
+
+
+def test_cache_is_bounded(tmp_path) -> None:
+    """The cache never holds more than its bound, and what fell out is read from disk, equal."""
+    settings = dataclasses.replace(SETTINGS, cache_bytes_max=20_000)
+    storage = lmdb_at(tmp_path / "data", settings)
+    writer = Writer()
+    for _ in range(30):
+        storage.commit(round_of(writer.make(b"x" * 3000)))
+        assert storage.statistics().cache_bytes <= 20_000
+    assert storage.entries(1, 30, 1 << 20) == writer.entries
+    assert 0 < storage.statistics().cache_hits < 10
+    storage.close()
+
+
+def test_rot_in_a_table_is_found_when_it_is_read(lmdb_rig) -> None:
+    """A value whose bytes changed raises instead of being served."""
+    storage = lmdb_rig.storage
+    storage.commit(round_of(Writer().make(), writes={Table.STATE: {b"k": b"value"}}, applied=FIRST))
+    with storage._environment.begin(write=True) as txn:
+        database = storage._databases.tables[Table.STATE]
+        stored = txn.get(b"k", db=database)
+        txn.put(b"k", b"V" + stored[1:], db=database)
+    with pytest.raises(StorageCorrupt, match="b'k' in table state"):
+        storage.get(Table.STATE, b"k")
+    with pytest.raises(StorageCorrupt):
+        storage.scan(Table.STATE, b"", None, count_max=9)
+    with pytest.raises(StorageCorrupt):
+        storage.take_snapshot(None)
+    assert storage.snapshots() == []
+    assert list((lmdb_rig.path / "snapshots").iterdir()) == []
+
+
+def test_directory_in_use_names_the_process(lmdb_rig) -> None:
+    """A second opener is told which running process holds the directory."""
+    with pytest.raises(SafetyRefused, match=f"in use by the running process {os.getpid()}"):
+        LmdbStorage.open(lmdb_rig.path)
+    with pytest.raises(SafetyRefused, match="in use"):
+        LmdbStorage.open(lmdb_rig.path, read_only=True)
+    with pytest.raises(SafetyRefused, match="in use"):
+        LmdbStorage.create(lmdb_rig.path, identity=IDENTITY, boundary=FIRST)
+    lmdb_rig.reopen()
+
+
+def test_directory_is_never_created_twice(lmdb_rig) -> None:
+    """Creating over a data directory is refused and changes nothing."""
+    lmdb_rig.storage.commit(round_of(Writer().make()))
+    lmdb_rig.storage.close()
+    with pytest.raises(IdentityMismatch, match="already holds"):
+        LmdbStorage.create(lmdb_rig.path, identity=IDENTITY, boundary=FIRST)
+    lmdb_rig.storage = lmdb_at(lmdb_rig.path)
+    assert lmdb_rig.storage.last_index == 1
+
+
+def test_interrupted_creation_is_begun_anew(tmp_path, monkeypatch) -> None:
+    """A crash while a directory is created leaves none, and creating again succeeds."""
+    path = tmp_path / "data"
+
+    def crash(*_arguments) -> None:
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_write_first_records", crash)
+        with pytest.raises(StorageError, match="power cut"):
+            LmdbStorage.create(path, identity=IDENTITY, boundary=FIRST)
+    assert not LmdbStorage.exists(path)
+    with pytest.raises(ConfigInvalid, match="not a raftlog data directory"):
+        LmdbStorage.open(path)
+    LmdbStorage.create(path, identity=IDENTITY, boundary=FIRST)
+    storage = LmdbStorage.open(path, settings=SETTINGS)
+    assert storage.identity == IDENTITY
+    storage.close()
+
+
+def test_read_only_opening_reads_and_refuses_writes(lmdb_rig) -> None:
+    """Opened read-only, a directory is served as it is, and no write is taken."""
+    writer = Writer()
+    lmdb_rig.storage.commit(round_of(*writer.many(3)))
+    lmdb_rig.storage.close()
+    storage = LmdbStorage.open(lmdb_rig.path, read_only=True)
+    assert storage.entries(1, 3, 1 << 20) == writer.entries
+    for write in (
+        lambda: storage.commit(round_of(writer.make())),
+        lambda: storage.mark_damaged("no"),
+        lambda: storage.stage_snapshot("1-1-00000000", 1),
+        lambda: storage.take_snapshot(None),
+    ):
+        with pytest.raises((SafetyRefused, StorageError), match="read-only"):
+            write()
+    storage.close()
+
+
+def test_closed_storage_refuses_politely(lmdb_rig) -> None:
+    """After close every call raises a storage error, and closing again is harmless."""
+    storage = lmdb_rig.storage
+    storage.commit(round_of(Writer().make()))
+    storage.close()
+    storage.close()
+    for use in (
+        lambda: storage.commit(round_of()),
+        lambda: storage.get(Table.STATE, b"k"),
+        lambda: storage.take_snapshot(None),
+        storage.size_bytes,
+        lambda: storage.stream_indexes("s", 1, 1, 1),
+    ):
+        with pytest.raises(StorageError):
+            use()
+
+
+def test_snapshot_is_of_one_moment_while_commits_go_on(lmdb_rig, monkeypatch) -> None:
+    """Commits made while a snapshot is written are not in it, and are not held up by it."""
+    monkeypatch.setattr("raftlog.storage.snapshot_file.CHUNK_BYTES", 1000)
+    storage, writer = lmdb_rig.storage, Writer()
+    before = {b"key%03d" % i: b"old" * 10 for i in range(200)}
+    storage.commit(
+        round_of(writer.make(), writes={Table.STATE: before}, applied=writer.boundary_at(1))
+    )
+    commits = []
+
+    def overwrite(_written: int) -> None:
+        entry = writer.make()
+        writes = {Table.STATE: dict.fromkeys(before, b"new")}
+        storage.commit(round_of(entry, writes=writes, applied=writer.boundary_at(entry.index)))
+        commits.append(entry.index)
+
+    info = storage.take_snapshot(None, overwrite)
+    assert len(commits) > 5
+    assert info.boundary.index == 1
+    other = lmdb_at(lmdb_rig.path.parent / "other")
+    staged = other.stage_snapshot(info.snapshot_id, info.size_bytes)
+    staged.write(0, storage.read_snapshot(info.snapshot_id, 0, info.size_bytes))
+    staged.finish()
+    other.commit(Round(install_snapshot_id=info.snapshot_id))
+    assert dict(other.scan(Table.STATE, b"", None, count_max=999)) == before
+    other.close()
+
+
+def test_close_ends_a_snapshot_under_way(lmdb_rig) -> None:
+    """Closing does not wait for a long snapshot; nothing of it stays behind."""
+    writer = Writer()
+    lmdb_rig.storage.commit(round_of(writer.make(), applied=writer.boundary_at(1)))
+    started, closing = threading.Event(), threading.Event()
+    errors = []
+
+    def machine():
+        started.set()
+        assert closing.wait(10)
+        while True:
+            yield b"x" * 1000
+
+    def take() -> None:
+        try:
+            lmdb_rig.storage.take_snapshot(machine())
+        except StorageError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert started.wait(10)
+    closer = threading.Thread(target=lmdb_rig.storage.close)
+    closer.start()
+    closing.set()
+    thread.join(10)
+    closer.join(10)
+    assert "closed" in errors[0].message
+    assert list((lmdb_rig.path / "snapshots").iterdir()) == []
+
+
+def test_purge_under_a_readers_feet_is_not_damage(lmdb_rig, monkeypatch) -> None:
+    """A reader that loses its entry to a purge gets Compacted, never StorageCorrupt."""
+    storage, writer = lmdb_rig.storage, Writer()
+    storage.commit(
+        round_of(*writer.many(9), hard_state=vote(1, commit=9), applied=writer.boundary_at(9))
+    )
+    storage.take_snapshot(None)
+    storage = lmdb_rig.reopen()
+    read = storage._log._read_run
+
+    def purge_first(low, high, bytes_max):
+        if storage.boundary.index == 0:
+            storage.commit(Round(purge_to=writer.boundary_at(6)))
+        return read(low, high, bytes_max)
+
+    monkeypatch.setattr(storage._log, "_read_run", purge_first)
+    with pytest.raises(Compacted):
+        storage.entry(5)
+    assert storage.entry(7) == writer.entries[6]
+
+
+def test_purge_gives_pages_back_to_new_entries(lmdb_rig) -> None:
+    """Under steady append and purge the file stops growing: freed pages are used again (S42)."""
+    storage, writer = lmdb_rig.storage, Writer()
+    data = lmdb_rig.path / "data.mdb"
+    sizes = []
+    for _ in range(12):
+        entries = writer.many(20, b"x" * 20_000)
+        last = entries[-1].index
+        storage.commit(
+            round_of(*entries, hard_state=vote(1, commit=last), applied=writer.boundary_at(last))
+        )
+        storage.take_snapshot(None)
+        storage.commit(Round(purge_to=writer.boundary_at(last - 5)))
+        sizes.append(data.stat().st_size)
+    assert sizes[-1] <= sizes[4] * 1.3
+    assert storage.size_bytes() < sizes[-1]
+
+
+def test_refusal_guards_the_map_too(tmp_path) -> None:
+    """An append that would fill LMDB's map is refused before it begins."""
+    settings = dataclasses.replace(SETTINGS, map_bytes=1 << 20)
+    storage = lmdb_at(tmp_path / "data", settings)
+    assert storage.refusal(1000) is None
+    assert "filled its map" in storage.refusal(2 << 20)
+    storage.close()
+
+
+def test_nearly_full_disk_refuses_appends_and_snapshots(tmp_path) -> None:
+    """Below the free-space floor appends and snapshots are refused, while rounds are still taken."""
+    settings = StorageSettings(free_space_bytes_min=1 << 60, reserve_bytes=0)
+    storage = lmdb_at(tmp_path / "data", settings)
+    assert "disk nearly full" in storage.refusal(1)
+    with pytest.raises(DiskFull):
+        storage.take_snapshot(None)
+    with pytest.raises(DiskFull):
+        storage.stage_snapshot("1-1-00000000", 100)
+    storage.commit(Round(hard_state=vote(1)))
+    storage.close()
+
+
+def test_full_map_poisons_instead_of_lying(tmp_path) -> None:
+    """A commit that LMDB refuses is an indefinite error, and the storage takes no other."""
+    settings = dataclasses.replace(SETTINGS, map_bytes=1 << 20)
+    storage = lmdb_at(tmp_path / "data", settings)
+    writer = Writer()
+    with pytest.raises(StorageError) as failed:
+        storage.commit(round_of(*writer.many(40, b"x" * 50_000)))
+    assert not failed.value.definite
+    with pytest.raises(StorageError, match="earlier commit failed"):
+        storage.commit(Round(hard_state=vote(1)))
+    storage.close()
+    storage = lmdb_at(tmp_path / "data", settings)
+    assert storage.last_index == 0
+    storage.close()
