@@ -28,6 +28,7 @@ class Globals:
     member: str | None = None
     timeout: float = TIMEOUT_SECONDS_DEFAULT
     output: OutputFormat = OutputFormat.TABLE
+    output_given: bool = False
     yes: bool = False
     cacert: str | None = None
     cert: str | None = None
@@ -38,7 +39,10 @@ def _store(context: click.Context, parameter: click.Parameter, value: object) ->
     values = context.ensure_object(Globals)
     if value is None or context.resilient_parsing or parameter.name is None:
         return
-    setattr(values, parameter.name, OutputFormat(value) if parameter.name == "output" else value)
+    if parameter.name == "output":
+        values.output, values.output_given = OutputFormat(value), True
+    else:
+        setattr(values, parameter.name, value)
 
 
 def _shared_options(*, is_root: bool) -> list[click.Option]:

@@ -64,7 +64,7 @@ def load(
         layers.append(_file_layer(path))
     layers.append(_environment_layer(environment or {}))
     layers.append(
-        (f"--{key.replace('_', '-')}", key, raw)
+        (f"--{key.rpartition('.')[2].replace('_', '-')}", key, raw)
         for key, raw in (flags or {}).items()
         if raw is not None
     )

@@ -36,7 +36,6 @@ SIZE_UNITS = {
 }
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-LOOPBACK_HOSTS = ("localhost", "::1")
 
 
 def _quantity(value: object, units: Mapping[str, float], plain: str) -> float | None:
@@ -140,12 +139,6 @@ def parse_address(value: object) -> str:
         except InvalidInput as error:
             raise ValueError(error.message.partition(", got")[0]) from None
     return text
-
-
-def is_loopback(address: str) -> bool:
-    """Whether HOST:PORT can be reached from this machine only."""
-    host, _ = split_address(address)
-    return host in LOOPBACK_HOSTS or host.startswith("127.")
 
 
 def parse_node_id(value: object) -> str:

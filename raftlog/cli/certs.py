@@ -1,0 +1,49 @@
+"""`certs create`: a development authority and the certificates of a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from raftlog.cli.options import Globals, group
+from raftlog.cli.output import emit, table
+from raftlog.security.tls import create_certificates
+
+certs = group("certs", "Certificates for TLS.", ["raftlog certs create --dir certs n1 n2 n3"])
+
+
+@certs.command(
+    "create",
+    examples=[
+        "raftlog certs create --dir certs n1 n2 n3",
+        "raftlog certs create --dir certs n1 --host db1.example.org --host 10.0.0.5",
+        "raftlog serve --cacert certs/ca.crt --cert certs/n1.crt --key certs/n1.key ...",
+    ],
+)
+@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
+@click.option("--dir", "directory", default="certs", type=click.Path(), help="Where to.")
+@click.option("--host", "hosts", multiple=True, help="Another name or address of every node.")
+@click.option("--client", "clients", multiple=True, default=("client",), help="A client's name.")
+@click.pass_obj
+def create(
+    options: Globals,
+    nodes: tuple[str, ...],
+    directory: str,
+    hosts: tuple[str, ...],
+    clients: tuple[str, ...],
+) -> None:
+    """Make a development CA, and a certificate for each NODE and client.
+
+    For trying things out: the CA's key lies beside the certificates. An existing CA signs again.
+    """
+    made = create_certificates(Path(directory), nodes, hosts=hosts, clients=clients)
+    rows = [
+        {"name": name, "cacert": str(f.cacert), "cert": str(f.cert), "key": str(f.key)}
+        for name, f in made.items()
+    ]
+
+    def human() -> str:
+        return table(["name", "cert", "key"], [[r["name"], r["cert"], r["key"]] for r in rows])
+
+    emit(options.output, {"certificates": rows}, human)

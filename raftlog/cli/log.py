@@ -1,0 +1,281 @@
+"""`log`: append, tail, get, info, verify."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import click
+from rich.console import Console
+from rich.progress import Progress as Bar
+
+from raftlog.cli.append import Appender, Input, Report, size_of
+from raftlog.cli.journal import Journal
+from raftlog.cli.options import Globals, group
+from raftlog.cli.output import (
+    ExitCode,
+    OutputFormat,
+    emit,
+    error_document,
+    fields,
+    say,
+    text_of,
+    to_json,
+)
+from raftlog.cli.records import NEWLINE, NUL
+from raftlog.cli.session import ask
+from raftlog.client.client import Client
+from raftlog.client.values import Transaction
+from raftlog.errors import InvalidInput
+from raftlog.storage.lmdb import verify as verify_directory
+
+log = group(
+    "log",
+    "The replicated log.",
+    ["raftlog log append --lines access.log", "raftlog log tail --follow"],
+)
+FLUSH_SECONDS = 0.05
+
+
+# ---------------------------------------------------------------- append
+
+
+@log.command(
+    "append",
+    examples=[
+        "raftlog log append --lines access.log",
+        "journalctl -f | raftlog log append --lines -",
+        "raftlog log append --lines --session import-7 big.txt     rerun it until it is done",
+        "raftlog log append picture.png                            the whole file, one transaction",
+    ],
+)
+@click.argument("file", default="-", type=click.Path(allow_dash=True))
+@click.option("--lines", is_flag=True, help="A transaction per line, without its newline.")
+@click.option("--nul", is_flag=True, help="A transaction per NUL-ended record.")
+@click.option("--stream", default="", help="Name of the stream they belong to.")
+@click.option("--session", metavar="NAME", help="Resume after the last acknowledged record.")
+@click.pass_obj
+def append(
+    options: Globals,
+    *,
+    file: str,
+    lines: bool,
+    nul: bool,
+    stream: str,
+    session: str | None,
+) -> int:
+    """Append FILE (- is standard input): a transaction per line, per record, or as a whole.
+
+    Empty lines are transactions. On Ctrl-C or failure the last acknowledged line is printed; what
+    is in the log is then the input up to there and, at exit 7, perhaps the group that follows. With
+    --session a rerun with the same input goes on after it and repeats nothing; its state is kept in
+    $XDG_STATE_HOME/raftlog/sessions.
+    """
+    if lines and nul:
+        raise click.UsageError("--lines and --nul exclude each other")
+    separator = NEWLINE if lines else NUL if nul else b""
+    journal = Journal(session) if session is not None else None
+    with _open(file) as descriptor, _exclusive(journal):
+        source = Input(
+            descriptor=descriptor,
+            separator=separator,
+            stream=stream,
+            size_bytes=size_of(descriptor),
+        )
+
+        async def work(client: Client) -> Report:
+            return await Appender(client, source, journal).run()
+
+        report = ask(options, work)
+    _show_report(options, report, session)
+    if report.error is not None:
+        raise report.error
+    return ExitCode.INTERRUPTED if report.interrupted else ExitCode.OK
+
+
+def _show_report(options: Globals, report: Report, session: str | None) -> None:
+    document: dict[str, object] = {
+        "appended": report.appended,
+        "first_sequence": report.first_sequence,
+        "last_sequence": report.last_sequence,
+    }
+    if report.skipped:
+        document["skipped"] = report.skipped
+    if report.error is not None or report.interrupted:
+        document["last_acknowledged_line"] = report.last_acknowledged
+        say(
+            f"last acknowledged line: {report.last_acknowledged} "
+            f"(sequence {report.last_sequence or 'none'})"
+        )
+        if session is not None:
+            say(f"  run it again with --session {session} to go on from there")
+    if report.error is not None:
+        document["error"] = error_document(report.error)
+    emit(options.output, document)
+
+
+@contextlib.contextmanager
+def _open(file: str) -> Iterator[int]:
+    if file == "-":
+        yield sys.stdin.fileno()
+        return
+    try:
+        opened = open(file, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed below
+    except OSError as error:
+        raise InvalidInput(f"{file}: {error.strerror}") from None
+    with opened:
+        yield opened.fileno()
+
+
+def _exclusive(journal: Journal | None) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if journal is None else journal.exclusive()
+
+
+# ---------------------------------------------------------------- reading
+
+
+def describe(transaction: Transaction) -> dict[str, object]:
+    """Return a transaction as JSON has it."""
+    return {
+        "sequence": transaction.sequence,
+        "index": transaction.index,
+        "term": transaction.term,
+        "timestamp": transaction.timestamp,
+        "stream": transaction.stream,
+        "gtid": transaction.gtid,
+        "payload": text_of(transaction.payload),
+        "served_by": transaction.served_by,
+    }
+
+
+@log.command(
+    "tail",
+    examples=[
+        "raftlog log tail --follow",
+        "raftlog log tail --raw > copy.txt",
+        "raftlog log tail --raw --member n2        from that member alone, also when it is cut off",
+        "raftlog log tail --after 1000 --stream orders | jq .payload",
+    ],
+)
+@click.option("--after", default=0, type=click.IntRange(min=0), help="After this sequence.")
+@click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
+@click.option("--stream", help="This stream only.")
+@click.option("--commands", is_flag=True, help="Also transactions meant for the state machine.")
+@click.option("--raw", is_flag=True, help="Payloads only, each followed by a newline.")
+@click.option("--nul", is_flag=True, help="Payloads only, each followed by a NUL.")
+@click.pass_obj
+def tail(
+    options: Globals,
+    *,
+    after: int,
+    follow: bool,
+    stream: str | None,
+    commands: bool,
+    raw: bool,
+    nul: bool,
+) -> None:
+    """Print committed transactions, as the member asked knows them: JSON lines by default.
+
+    -o table prints sequence and payload. With --member only that member is asked, and it answers
+    without the others too.
+    """
+    if raw and nul:
+        raise click.UsageError("--raw and --nul exclude each other")
+    plain = options.output_given and options.output is OutputFormat.TABLE
+    separator = NEWLINE if raw else NUL if nul else b""
+
+    def line(transaction: Transaction) -> bytes:
+        if separator:
+            return transaction.payload + separator
+        if plain:
+            payload = transaction.payload.decode(errors="backslashreplace")
+            return f"{transaction.sequence}\t{transaction.stream}\t{payload}\n".encode()
+        return to_json(describe(transaction)).encode() + NEWLINE
+
+    async def work(client: Client) -> None:
+        found = client.log.tail(
+            after, stream=stream, follow=follow, commands=commands, member=options.member
+        )
+        await _write(line(transaction) async for transaction in found)
+
+    ask(options, work)
+
+
+async def _write(lines: AsyncIterator[bytes]) -> None:
+    """Write lines as they come; what has come is out a moment later, also when no more comes."""
+    out = sys.stdout.buffer
+
+    async def flush() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            out.flush()
+
+    async with asyncio.TaskGroup() as tasks:
+        flusher = tasks.create_task(flush())
+        async for line in lines:
+            out.write(line)
+        flusher.cancel()
+    out.flush()
+
+
+@log.command("get", examples=["raftlog log get 17", "raftlog log get 17 --raw > payload"])
+@click.argument("sequence", type=click.IntRange(min=1))
+@click.option("--raw", is_flag=True, help="The payload alone, byte for byte.")
+@click.pass_obj
+def get(options: Globals, *, sequence: int, raw: bool) -> None:
+    """Print the committed transaction of that SEQUENCE."""
+
+    async def work(client: Client) -> Transaction:
+        return await client.log.get(sequence, member=options.member)
+
+    transaction = ask(options, work)
+    if raw:
+        sys.stdout.buffer.write(transaction.payload)
+        sys.stdout.buffer.flush()
+        return
+    document = describe(transaction)
+    emit(options.output, document, lambda: fields({**document, "payload": transaction.payload}))
+
+
+@log.command("info", examples=["raftlog log info", "raftlog log info --member n2 -o json"])
+@click.pass_obj
+def info(options: Globals) -> None:
+    """Print from where to where the log reaches on the member that answers."""
+
+    async def work(client: Client) -> dict[str, object]:
+        found = await client.log.info(member=options.member)
+        return dict(found._asdict())
+
+    emit(options.output, ask(options, work))
+
+
+# ---------------------------------------------------------------- verify
+
+
+@log.command(
+    "verify",
+    examples=["raftlog log verify --data-dir ./cluster/n1/data", "raftlog log verify -o json ..."],
+)
+@click.option("--data-dir", required=True, type=click.Path(), help="Of a node that is stopped.")
+@click.pass_obj
+def verify(options: Globals, data_dir: str) -> int:
+    """Check a stopped node's directory: every checksum and the chain, LMDB, the hard state.
+
+    Exits 6 if anything is damaged.
+    """
+    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("verifying", total=None)
+        report = verify_directory(
+            data_dir, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    document = dataclasses.asdict(report)
+
+    def human() -> str:
+        rest = {name: value for name, value in document.items() if name != "problems"}
+        return "\n".join([fields(rest), *(f"damaged: {problem}" for problem in report.problems)])
+
+    emit(options.output, document, human)
+    return ExitCode.OK if report.ok else ExitCode.IO_OR_CORRUPTION

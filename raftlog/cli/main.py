@@ -1,0 +1,101 @@
+"""`raftlog`: the root command, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from raftlog.cli import bench, certs, demo, kv, leader, local, log, node, settings, shell, status
+from raftlog.cli.options import ENVIRONMENT_PREFIX, Group
+from raftlog.cli.output import (
+    ExitCode,
+    exit_code,
+    first_error,
+    say,
+    show_error,
+    silence_stdout,
+)
+from raftlog.errors import RaftLogError
+
+PROGRAM = "raftlog"
+
+root = Group(
+    name=PROGRAM,
+    is_root=True,
+    help=(
+        "A replicated log: transactions ordered by Raft, on the disks of a quorum before they are "
+        "acknowledged.\n\nExit codes: 0 ok, 1 failed, 2 cannot connect, 3 invalid input, 4 refused "
+        "by a safety check, 5 no quorum or unhealthy and it certainly did not happen, 6 I/O or "
+        "corruption, 7 outcome unknown (it may have happened), 128 wrong usage, 130 interrupted."
+    ),
+    examples=(
+        "raftlog demo                                  see it survive kill -9",
+        "raftlog local start --dir ./cluster           three nodes on this machine",
+        "seq 1000 | raftlog log append --lines -       a transaction per line",
+        "raftlog log tail --follow                     what is committed, as it is",
+        "raftlog status -o json                        who leads, who lags",
+    ),
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": ENVIRONMENT_PREFIX,
+        "max_content_width": 100,
+        "show_default": True,
+    },
+)
+for command in (
+    demo.demo,
+    local.local,
+    node.serve,
+    status.status,
+    log.log,
+    kv.kv,
+    leader.leader,
+    bench.bench,
+    settings.config,
+    certs.certs,
+    shell.version,
+    shell.completion,
+):
+    root.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; never raises, but for SystemExit."""
+    try:
+        answer = root.main(
+            args=None if arguments is None else list(arguments),
+            prog_name=PROGRAM,
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except BaseException as raised:  # noqa: BLE001 - every error becomes an exit code here
+        return _fail(first_error(raised))
+    return answer if isinstance(answer, int) else ExitCode.OK
+
+
+def _fail(error: BaseException) -> int:
+    code = exit_code(error)
+    if isinstance(error, SystemExit):
+        raise error
+    if isinstance(error, click.UsageError):
+        error.show()
+    elif isinstance(error, click.ClickException):
+        say(f"error: {error.format_message()}", bold=True)
+    elif code is ExitCode.BROKEN_PIPE:
+        silence_stdout()
+    elif code is not ExitCode.INTERRUPTED:
+        show_error(error)
+        if not isinstance(error, RaftLogError | OSError):
+            sys.excepthook(type(error), error, error.__traceback__)
+    return code
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""From global options to a client: how a command reaches the cluster, and on which loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
+
+from raftlog.cli.options import Globals
+from raftlog.client.client import Client, connect
+
+T = TypeVar("T")
+
+
+def run_async(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine to its end, on uvloop where it is installed."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def client_of(options: Globals) -> Client:
+    """Return a client as the global options say, not open yet."""
+    return connect(
+        options.endpoints,
+        timeout=options.timeout,
+        cacert=options.cacert,
+        cert=options.cert,
+        key=options.key,
+    )
+
+
+def ask(options: Globals, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Open a client, let `work` use it, and return what it returns."""
+
+    async def run() -> T:
+        async with client_of(options) as client:
+            return await work(client)
+
+    return run_async(run())

@@ -1,0 +1,1 @@
+"""The process around a node: composition, the event loop, signals."""

@@ -1,0 +1,346 @@
+"""The composition root: the only place that picks adapters and joins them to a node.
+
+What a data directory is, is decided here as well, once, before anything listens:
+
+- it is there: it must be of this node id and, where a token is given, of the token's cluster;
+  ``initial_cluster`` is not looked at, because the log knows the members better;
+- it is not there: ``bootstrap_token`` and ``initial_cluster`` found the cluster. The cluster id
+  comes from the token alone, the instance id is drawn at random, and the boundary's checksum covers
+  both id and membership, so that members founded differently disagree at the first message.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import hashlib
+import random
+import secrets
+import sys
+
+from raftlog.checksum import crc32c
+from raftlog.config.schema import Settings
+from raftlog.config.values import split_address
+from raftlog.core.entries import Boundary
+from raftlog.core.membership import Member, Membership
+from raftlog.core.settings import CoreSettings
+from raftlog.errors import (
+    ConfigInvalid,
+    IdentityMismatch,
+    RaftLogError,
+    SafetyRefused,
+)
+from raftlog.interfaces import Identity
+from raftlog.machines.registry import load as load_machine
+from raftlog.node.node import Node
+from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
+from raftlog.rpc.peer import GrpcTransport
+from raftlog.rpc.server import GrpcServer
+from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.security.policy import CertificateNames, check_listen
+from raftlog.security.tls import load_tls
+from raftlog.server.clock import SystemClock
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings
+from raftlog.telemetry.http import HttpServer
+from raftlog.telemetry.logs import lead_standard_logging, make_logger
+from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
+from raftlog.types import Index, NodeId, Term
+from raftlog.wire.channel import TlsMaterial, message_limit
+
+CLUSTER_ID_BYTES = 16
+GC_THRESHOLDS = (50_000, 20, 50)
+SWITCH_INTERVAL_SECONDS = 0.001
+
+
+class RunningNode:
+    """A node and what surrounds it. `stop` ends all of it, in the reverse order."""
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        server: GrpcServer,
+        http: HttpServer | None,
+        observer: PrometheusObserver,
+    ) -> None:
+        self.node = node
+        self.server = server
+        self.http = http
+        self.observer = observer
+
+    async def stop(self, *, hand_over: bool) -> None:
+        """Hand leadership over if asked to, answer what is under way, and close everything."""
+        if self.http is not None:
+            await self.http.stop()
+        await self.node.stop(hand_over=hand_over)
+        await self.server.stop()
+
+
+def cluster_id_of(token: str) -> str:
+    """Return the cluster id that a bootstrap token stands for; the token cannot be read from it."""
+    digest = hashlib.blake2b(
+        token.encode(), digest_size=CLUSTER_ID_BYTES, person=b"raftlog-cluster"
+    )
+    return digest.hexdigest()
+
+
+async def compose(settings: Settings) -> RunningNode:
+    """Start a node as the settings say, on the running loop.
+
+    Raises:
+        ConfigInvalid: a setting is missing or wrong.
+        SafetyRefused: an address must not be opened, or the directory is not this node's.
+        StorageError: the directory cannot be used, or is damaged beyond use.
+    """
+    _check_required(settings)
+    check_exposure(settings)
+    machine = load_machine(settings.machine)
+    tls = _read_tls(settings)
+    observer = PrometheusObserver(settings.node_id)
+    logger = make_logger(
+        observer.context, level=settings.logging.level, format_=settings.logging.format
+    )
+    observer.log_to(logger)
+    lead_standard_logging(logger, settings.logging.level)
+    storage = open_storage(settings)
+    try:
+        transport = GrpcTransport(
+            store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
+        )
+        node = Node(
+            storage=storage,
+            transport=transport,
+            machine=machine,
+            clock=SystemClock(),
+            observer=observer,
+            random=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads timeouts
+            settings=node_settings(settings),
+        )
+    except BaseException:
+        storage.close()
+        raise
+    observer.registry.register(StatusCollector(node.status, node.info))
+    server = GrpcServer(
+        node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
+    )
+    running = RunningNode(
+        node=node, server=server, http=_http_server(settings, node, observer), observer=observer
+    )
+    try:
+        await _bind(running, settings)
+    except BaseException:
+        await server.stop()
+        storage.close()
+        raise
+    await node.start()
+    observer.event(
+        "started",
+        cluster_id=storage.identity.cluster_id,
+        instance_id=storage.identity.instance_id,
+        listen=settings.listen,
+        http=settings.http,
+        machine=settings.machine,
+    )
+    if settings.mysql:
+        observer.event("mysql_not_served", address=settings.mysql, why="not in this version")
+    return running
+
+
+async def _bind(running: RunningNode, settings: Settings) -> None:
+    """Take the addresses before the node takes part, so that a taken one is said at once."""
+    await running.server.start()
+    if running.http is not None:
+        host, port = split_address(settings.http)
+        try:
+            await running.http.start(host, port)
+        except OSError as error:
+            raise ConfigInvalid(
+                f"cannot listen on {settings.http}: {error.strerror or error}"
+            ) from None
+
+
+def tune_interpreter() -> None:
+    """Spare the node pauses: few collections, and none of what start-up made.
+
+    A thread that computes holds the interpreter for a switch interval at a time; the default of
+    5 ms would show in every commit while a machine applies.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _check_required(settings: Settings) -> None:
+    for key in ("node_id", "data_dir", "listen"):
+        if not getattr(settings, key):
+            flag = "--" + key.replace("_", "-")
+            raise ConfigInvalid(f"{key} is needed: {flag}, RAFTLOG_{key.upper()} or in the TOML")
+    if settings.join:
+        raise ConfigInvalid("joining a running cluster is not in this version")
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to open a port to the network without TLS, unless told to.
+
+    Raises:
+        SafetyRefused: an address is not loopback, and neither TLS nor `insecure` is set.
+    """
+    for flag, address in (("--listen", settings.listen), ("--http", settings.http)):
+        try:
+            if address:
+                check_listen(
+                    address,
+                    secured=settings.tls.is_configured,
+                    insecure_allowed=settings.insecure,
+                )
+        except ConfigInvalid as error:
+            raise SafetyRefused(f"{flag}: {error.message}") from None
+
+
+def _read_tls(settings: Settings) -> TlsMaterial | None:
+    tls = settings.tls
+    return load_tls(tls.cacert, tls.cert, tls.key) if tls.is_configured else None
+
+
+# ---------------------------------------------------------------- the data directory
+
+
+def open_storage(settings: Settings) -> LmdbStorage:
+    """Open this node's data directory, founding it if it is not there yet.
+
+    Raises:
+        IdentityMismatch: it is of another node or another cluster.
+        ConfigInvalid: there is none, and nothing says which cluster to found.
+    """
+    if not LmdbStorage.exists(settings.data_dir):
+        LmdbStorage.create(
+            settings.data_dir, identity=_new_identity(settings), boundary=first_boundary(settings)
+        )
+    storage = LmdbStorage.open(settings.data_dir, settings=storage_settings(settings))
+    try:
+        _check_identity(settings, storage.identity)
+    except RaftLogError:
+        storage.close()
+        raise
+    return storage
+
+
+def _check_identity(settings: Settings, found: Identity) -> None:
+    if found.node_id != settings.node_id:
+        raise IdentityMismatch(
+            f"{settings.data_dir} is the data directory of another node: "
+            f"of {found.node_id}, not of {settings.node_id}"
+        )
+    token = settings.bootstrap_token
+    if token and cluster_id_of(token) != found.cluster_id:
+        raise IdentityMismatch(
+            f"{settings.data_dir} is the data directory of another cluster: of {found.cluster_id}, "
+            f"and the bootstrap token is that of {cluster_id_of(token)}"
+        )
+
+
+def _new_identity(settings: Settings) -> Identity:
+    return Identity(
+        cluster_id=cluster_id_of(settings.bootstrap_token),
+        node_id=NodeId(settings.node_id),
+        instance_id=secrets.token_hex(8),
+    )
+
+
+def first_boundary(settings: Settings) -> Boundary:
+    """Return what lies below the first entry of a cluster founded by these settings.
+
+    Raises:
+        ConfigInvalid: the settings do not say which cluster to found, or leave this node out.
+    """
+    members = dict(settings.initial_cluster)
+    if not settings.bootstrap_token or not members:
+        raise ConfigInvalid(
+            f"{settings.data_dir} holds no node yet: --bootstrap-token and --initial-cluster say "
+            "which cluster to found (the same on every first member)"
+        )
+    if settings.node_id not in members:
+        raise ConfigInvalid(
+            f"node_id {settings.node_id!r} is not in initial_cluster ({', '.join(members)})"
+        )
+    membership = Membership.of_voters(
+        Member(node_id=NodeId(name), address=address) for name, address in members.items()
+    )
+    cluster_id = cluster_id_of(settings.bootstrap_token)
+    return Boundary(
+        index=Index(0),
+        term=Term(0),
+        checksum=crc32c(cluster_id.encode() + membership.encode()),
+        next_sequence=1,
+        timestamp=0,
+        membership=membership,
+        feature_level=FEATURE_LEVEL_MAX,
+    )
+
+
+# ---------------------------------------------------------------- settings of the parts
+
+
+def storage_settings(settings: Settings) -> StorageSettings:
+    """Return the storage's part of the settings."""
+    return StorageSettings(
+        cache_bytes_max=settings.retention.cache_bytes_max,
+        free_space_ratio_min=settings.disk.free_fraction_min,
+        free_space_bytes_min=settings.disk.free_bytes_min,
+    )
+
+
+def node_settings(settings: Settings) -> NodeSettings:
+    """Return the node's part of the settings."""
+    raft = {
+        field.name: getattr(settings.raft, field.name)
+        for field in dataclasses.fields(settings.raft)
+    }
+    limits, retention = settings.limits, settings.retention
+    return NodeSettings(
+        core=CoreSettings(**raft),
+        transaction_bytes_max=limits.transaction_bytes_max,
+        group_bytes_max=limits.group_bytes_max,
+        proposals_max=limits.inbox_groups_max,
+        session_expiry_seconds=limits.session_expiry_seconds,
+        session_window=limits.session_groups_max,
+        snapshot_threshold_bytes=retention.snapshot_log_bytes,
+        retention_bytes=retention.log_bytes_max,
+        retention_seconds=retention.log_seconds_max,
+    )
+
+
+def _server_settings(settings: Settings) -> ServerSettings:
+    limits = settings.limits
+    return ServerSettings(
+        transaction_bytes_max=limits.transaction_bytes_max,
+        group_bytes_max=limits.group_bytes_max,
+        connections_max=limits.connections_max,
+        groups_per_stream_max=limits.session_groups_max,
+        reply_buffer_bytes_max=limits.subscriber_bytes_max,
+    )
+
+
+def _transport_settings(
+    settings: Settings, storage: LmdbStorage, tls: TlsMaterial | None
+) -> TransportSettings:
+    limits = settings.limits
+    myself = storage.recovered().boundary.membership.member(NodeId(settings.node_id))
+    known = myself.address if myself is not None else settings.listen
+    return TransportSettings(
+        address=settings.advertise or known,
+        tls=tls,
+        authenticator=CertificateNames() if tls is not None else None,
+        feature_level_max=FEATURE_LEVEL_MAX,
+        message_bytes_max=message_limit(limits.transaction_bytes_max, limits.group_bytes_max),
+    )
+
+
+def _http_server(settings: Settings, node: Node, observer: PrometheusObserver) -> HttpServer | None:
+    if not settings.http:
+        return None
+    return HttpServer(node, metrics=observer.exposition, failed=node.failed.done)

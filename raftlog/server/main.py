@@ -1,0 +1,79 @@
+"""One node in the foreground: compose it, wait for a signal or a failure, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import signal
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from raftlog.config.schema import Settings
+from raftlog.errors import RaftLogError, StorageError
+from raftlog.server.compose import RunningNode, compose, tune_interpreter
+from raftlog.server.signals import StopSignals
+
+T = TypeVar("T")
+
+STOP_SECONDS = 15.0
+"""A clean stop that takes longer than this is given up; nothing acknowledged can be lost by it."""
+
+
+def run(settings: Settings) -> None:
+    """Run a node until a signal stops it.
+
+    Raises:
+        RaftLogError: it could not start, or stopped itself; the error says why.
+    """
+    faulthandler.enable()
+    run_on_loop(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Run a node on the running loop until a signal comes or the node stops itself."""
+    loop = asyncio.get_running_loop()
+    signals = StopSignals(loop)
+    try:
+        running = await compose(settings)
+        loop.set_exception_handler(lambda _, context: _report(running, context))
+        tune_interpreter()
+        await _until_stopped(running, signals)
+    finally:
+        signals.restore()
+
+
+async def _until_stopped(running: RunningNode, signals: StopSignals) -> None:
+    asked = asyncio.ensure_future(signals.wait())
+    failed = running.node.failed
+    both: set[asyncio.Future[signal.Signals] | asyncio.Future[BaseException]] = {asked, failed}
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    error = failed.result() if failed.done() else None
+    if error is None:
+        running.observer.event("stopping", signal=asked.result().name)
+    asked.cancel()
+    try:
+        await asyncio.wait_for(running.stop(hand_over=error is None), STOP_SECONDS)
+    except TimeoutError:
+        running.observer.event("stop_given_up", seconds=STOP_SECONDS)
+    else:
+        running.observer.event("stopped")
+    if isinstance(error, RaftLogError):
+        raise error
+    if error is not None:
+        raise StorageError(f"the node stopped itself: {error!r}") from error
+
+
+def _report(running: RunningNode, context: dict[str, object]) -> None:
+    """Write what nobody awaited as a log line rather than to standard error."""
+    message, error = context.get("message"), context.get("exception")
+    running.observer.event("unhandled", message=str(message), error=repr(error))
+
+
+def run_on_loop(work: Coroutine[object, object, T]) -> T:
+    """Run a coroutine on uvloop where it is installed, else on asyncio's own loop."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
