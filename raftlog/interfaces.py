@@ -48,6 +48,8 @@ class Table(enum.Enum):
     SESSION = "session"
     CHANGE = "change"
 
+    __hash__ = object.__hash__  # members are keys on every read; Enum's own hash is slow
+
 
 WriteSet = Mapping[Table, Mapping[bytes, bytes | None]]
 

@@ -41,7 +41,6 @@ from raftlog.node.sessions import SessionChange, SessionTable, decode_change
 from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
 from raftlog.types import Index, Term
 
-_ABSENT: Mapping[bytes, bytes | None] = {}
 _DONE = Result()
 STATE_KEY_BYTES_MAX = 480
 
@@ -54,20 +53,21 @@ class CommittedLog(Protocol):
         ...
 
 
-class MachineFault(Exception):
-    """The machine raised something other than a rejection."""
-
-
 class ApplyState:
-    """`interfaces.State` and `ApplyContext` for one batch; a rejected command leaves no trace."""
+    """`interfaces.State` and `ApplyContext` for one batch.
+
+    Writes pass through three layers: the command's, dropped if it is rejected; the entry's, dropped
+    if a later command of it makes the machine fail; and the batch's, which the overlay takes over.
+    """
 
     def __init__(self, overlay: Overlay, machine: StateMachine) -> None:
         self._overlay = overlay
-        self._columns = {table: tuple(columns) for table, columns in type(machine).tables.items()}
-        self._batch: dict[bytes, bytes | None] = {}
         self._command: dict[bytes, bytes | None] = {}
-        self._changes: list[tuple[int, str, list[object] | None, list[object] | None]] = []
-        self._change_mark = 0
+        self._entry: dict[bytes, bytes | None] = {}
+        self._batch: dict[bytes, bytes | None] = {}
+        self.rows = RowRecorder(
+            self, {table: tuple(columns) for table, columns in type(machine).tables.items()}
+        )
         self.sequence = 0
         self.timestamp = 0
 
@@ -76,20 +76,15 @@ class ApplyState:
         """The machine's map; this object is both."""
         return self
 
-    @property
-    def rows(self) -> RowRecorder:
-        """The recorder of row changes."""
-        return RowRecorder(self._columns, self._changes, self.sequence)
-
     def reject(self, why: str) -> NoReturn:
         """Refuse the command."""
         raise Rejected(why)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under `key` as this command sees it."""
-        command = self._command
-        if key in command:
-            return command[key]
+        for layer in (self._command, self._entry):
+            if key in layer:
+                return layer[key]
         return self._overlay.get(Table.STATE, key, self._batch)
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -116,29 +111,34 @@ class ApplyState:
             (start, end),
             limit=limit,
             reverse=reverse,
-            tops=(self._batch, self._command),
+            tops=(self._batch, self._entry, self._command),
         )
 
     def accept(self) -> None:
         """Keep the command's effects."""
         if self._command:
-            self._batch.update(self._command)
+            self._entry.update(self._command)
             self._command.clear()
-        self._change_mark = len(self._changes)
+        self.rows.mark = len(self.rows.changes)
 
     def discard(self) -> None:
         """Drop the command's effects."""
         self._command.clear()
-        del self._changes[self._change_mark :]
+        del self.rows.changes[self.rows.mark :]
 
-    def take_changes(self) -> bytes | None:
-        """Return the CHANGE record of the entry just applied, or None if it changed no row."""
-        if not self._changes:
-            return None
-        record = bytes(msgpack.packb(self._changes))
-        self._changes.clear()
-        self._change_mark = 0
+    def finish_entry(self) -> bytes | None:
+        """Keep the entry's effects, and return its CHANGE record if it changed any row."""
+        record = bytes(msgpack.packb(self.rows.changes)) if self.rows.changes else None
+        self._batch.update(self._entry)
+        self.discard_entry()
         return record
+
+    def discard_entry(self) -> None:
+        """Drop the entry's effects."""
+        self._command.clear()
+        self._entry.clear()
+        self.rows.changes.clear()
+        self.rows.mark = 0
 
     def take_writes(self) -> dict[bytes, bytes | None]:
         """Return the batch's effects on the map."""
@@ -147,33 +147,29 @@ class ApplyState:
 
 
 class RowRecorder:
-    """`interfaces.Rows` for one command."""
+    """`interfaces.Rows` for the entry being applied."""
 
-    __slots__ = ("_changes", "_columns", "_sequence")
+    __slots__ = ("_columns", "_context", "changes", "mark")
 
-    def __init__(
-        self,
-        columns: Mapping[str, tuple[str, ...]],
-        changes: list[tuple[int, str, list[object] | None, list[object] | None]],
-        sequence: int,
-    ) -> None:
+    def __init__(self, context: ApplyState, columns: Mapping[str, tuple[str, ...]]) -> None:
+        self._context = context
         self._columns = columns
-        self._changes = changes
-        self._sequence = sequence
+        self.changes: list[tuple[int, str, list[object] | None, list[object] | None]] = []
+        self.mark = 0
+        """How many of the changes belong to commands that were accepted."""
 
     def insert(self, table: str, row: Row) -> None:
         """Record a new row."""
-        self._changes.append((self._sequence, table, None, self._image(table, row)))
+        self.changes.append((self._context.sequence, table, None, self._image(table, row)))
 
     def update(self, table: str, before: Row, after: Row) -> None:
         """Record a changed row, with both images."""
-        self._changes.append(
-            (self._sequence, table, self._image(table, before), self._image(table, after))
-        )
+        image = self._image(table, after)
+        self.changes.append((self._context.sequence, table, self._image(table, before), image))
 
     def delete(self, table: str, row: Row) -> None:
         """Record a removed row."""
-        self._changes.append((self._sequence, table, self._image(table, row), None))
+        self.changes.append((self._context.sequence, table, self._image(table, row), None))
 
     def _image(self, table: str, row: Row) -> list[object]:
         columns = self._columns[table]
@@ -196,8 +192,8 @@ class _Batch:
     """The machine's half of a batch, computed on whichever thread applies."""
 
     results: dict[int, tuple[Group, tuple[Result, ...]]]
-    writes: dict[bytes, bytes | None]
     changes: dict[bytes, bytes | None]
+    writes: dict[bytes, bytes | None] = dataclasses.field(default_factory=dict)
     fault: BaseException | None = None
     fault_index: int = 0
 
@@ -296,59 +292,58 @@ class Applier:
 
     def _run_machine(self, batch: list[Entry], parsed: dict[Index, Group]) -> _Batch:
         """Hand the batch's commands to the machine; touches nothing but the context."""
-        results: dict[int, tuple[Group, tuple[Result, ...]]] = {}
-        changes: dict[bytes, bytes | None] = {}
-        outcome = _Batch(results=results, writes={}, changes=changes)
+        context = self._context
+        outcome = _Batch(results={}, changes={})
         for entry in batch:
             group = parsed.get(entry.index)
             if group is None:
                 continue
             if not group.has_commands:
-                results[entry.index] = (group, ())
+                outcome.results[entry.index] = (group, ())
                 continue
             try:
-                results[entry.index] = (group, self._apply_commands(entry, group))
-            except MachineFault as fault:
-                outcome.fault, outcome.fault_index = fault.__cause__, entry.index
-                self._context.discard()
-                self._context.take_changes()
+                results = self._apply_commands(entry, group)
+                record = context.finish_entry()
+            except Exception as fault:  # noqa: BLE001, whatever the machine does wrong halts it
+                context.discard_entry()
+                outcome.fault, outcome.fault_index = fault, entry.index
                 break
-            record = self._context.take_changes()
+            outcome.results[entry.index] = (group, results)
             if record is not None:
-                changes[entry.index.to_bytes(8, "big")] = record
-        if outcome.fault is None:
-            outcome.writes = self._context.take_writes()
+                outcome.changes[entry.index.to_bytes(8, "big")] = record
+        outcome.writes = context.take_writes()
         return outcome
 
     def _apply_commands(self, entry: Entry, group: Group) -> tuple[Result, ...]:
-        context, machine = self._context, self._machine
-        apply = machine.apply
+        context, apply = self._context, self._machine.apply
         context.timestamp = entry.timestamp
-        first_sequence = entry.first_sequence
+        table, tags = group.tag_table, group.tags
         results: list[Result] = []
-        for transaction in group.transactions():
-            if transaction.kind is TransactionKind.OPAQUE:
-                results.append(_DONE)
-                continue
-            context.sequence = first_sequence + transaction.offset
-            if context.sequence <= self._skip_sequence:
-                results.append(_DONE)  # state kept elsewhere already holds it
+        last = _DONE
+        for offset, command in enumerate(group.payloads()):
+            context.sequence = entry.first_sequence + offset
+            is_command = table[tags[offset] if tags else 0][0] is TransactionKind.COMMAND
+            if not is_command or context.sequence <= self._skip_sequence:
+                results.append(_DONE)  # opaque, or state kept elsewhere already holds it
                 continue
             try:
-                results.append(Result(value=apply(transaction.payload, context)))
-                context.accept()
+                value = apply(command, context)
             except Rejected as rejection:
                 context.discard()
                 results.append(Result(rejected=rejection.message))
-            except Exception as error:
-                raise MachineFault from error
+                continue
+            if not isinstance(value, bytes):
+                raise TypeError(f"apply must return bytes, not {type(value).__name__}")
+            context.accept()
+            if value != last.value:
+                last = Result(value=value)
+            results.append(last)
         return tuple(results)
 
     def _finish(self, batch: list[Entry], outcome: _Batch) -> None:
         if outcome.fault is not None:
             self._halt(outcome)
             batch = [entry for entry in batch if entry.index < outcome.fault_index]
-            outcome = self._run_machine(batch, _parse(batch))
         if batch:
             self._absorb(batch, outcome)
         if self._idle_then is not None:
@@ -359,7 +354,6 @@ class Applier:
             self._loop.call_soon(self._continue)
 
     def _absorb(self, batch: list[Entry], outcome: _Batch) -> None:
-        invariant(outcome.fault is None, "commands that were applied once raise the second time")
         session_writes: dict[bytes, bytes | None] = {}
         applied = [self._apply_entry(entry, outcome, session_writes) for entry in batch]
         self.overlay.absorb(
@@ -431,7 +425,6 @@ class Applier:
 
     def _halt(self, outcome: _Batch) -> None:
         fault = outcome.fault
-        self._context.take_writes()
         self.halted = (
             f"machine {self._machine.name!r} raised {type(fault).__name__} at index "
             f"{outcome.fault_index}: {fault}"

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from raftlog.core.raft import Raft
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
+from raftlog.core.raft import Raft
 from raftlog.interfaces import Identity, Observer
 from raftlog.types import NodeId
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from raftlog.core.raft import Raft
 from raftlog.core.entries import EntryKind
+from raftlog.core.raft import Raft
 from raftlog.errors import RaftLogError, StorageCorrupt
 from raftlog.interfaces import Clock, Observer, Storage
 from raftlog.node.enrolment import Enrolment

@@ -15,10 +15,10 @@ from random import Random
 
 from raftlog import groups
 from raftlog.checksum import chain
-from raftlog.core.raft import Raft
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import Message
+from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
 from raftlog.errors import (
     Indeterminate,

@@ -112,8 +112,11 @@ class Overlay:
         if len(stored) == wanted:
             # The storage has more beyond its last key: changes there belong to a later page.
             horizon = stored[-1][0]
-            beyond = (lambda key: key < horizon) if reverse else (lambda key: key > horizon)
-            changes = {key: value for key, value in changes.items() if not beyond(key)}
+            changes = {
+                key: value
+                for key, value in changes.items()
+                if (key >= horizon if reverse else key <= horizon)
+            }
         merged.update(changes)
         return [
             (key, value)

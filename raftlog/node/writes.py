@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 
 from raftlog import groups
-from raftlog.core.raft import Raft
 from raftlog.core.entries import EntryKind
+from raftlog.core.raft import Raft
 from raftlog.errors import (
     DiskFull,
     InvalidInput,

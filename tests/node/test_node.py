@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from raftlog import groups
 from raftlog.errors import (
     Compacted,
     InvalidGroup,
@@ -21,7 +22,6 @@ from raftlog.errors import (
     TooLarge,
     Unavailable,
 )
-from raftlog import groups
 from raftlog.interfaces import StateMachine
 from raftlog.node import NodeSettings
 from raftlog.types import Consistency
@@ -200,6 +200,7 @@ async def test_two_emptied_directories_do_not_form_a_cluster(cluster):
     await cluster.append(b"precious")
     await cluster.until(lambda: all(m.instance_id for m in cluster.leader().membership.members))
     await same_logs(cluster, [b"precious"])
+    await asyncio.gather(*(node._settle() for node in cluster.nodes.values()))
     for node_id in list(cluster.nodes):
         await cluster.kill(node_id)
     for node_id in ("n1", "n2"):
@@ -427,6 +428,7 @@ async def test_a_member_too_far_behind_gets_a_snapshot(tmp_path):
         await cluster.kill(victim)
         await cluster.start(victim)
         node = cluster.nodes[victim]
+        await cluster.until(lambda: node.standing.leader)
         assert await node.query(b"", Consistency.FOLLOWER, 5.0) == answer
     finally:
         await cluster.stop()
