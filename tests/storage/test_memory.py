@@ -296,7 +296,7 @@ def applied_log(rig, count: int) -> Writer:
 
 
 def test_purge_drops_what_a_snapshot_covers(rig) -> None:
-    """Purge moves the boundary, drops entries and row changes at and below it, and nothing above."""
+    """Purge moves the boundary, drops entries and row changes up to it, nothing above."""
     writer = applied_log(rig, 10)
     rig.storage.take_snapshot(None)
     for index in (3, 7):

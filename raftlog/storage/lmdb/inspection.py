@@ -28,7 +28,7 @@ from raftlog.storage.lmdb.environment import (
 from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.lmdb.log import check_link
 from raftlog.storage.lmdb.snapshots import SnapshotStore
-from raftlog.storage.records import decode_entry, decode_header, unprotect
+from raftlog.storage.records import Header, decode_entry, decode_header, unprotect
 from raftlog.storage.streams import stream_names
 from raftlog.types import Index
 
@@ -104,6 +104,7 @@ class _Inspection:
         self._progress = progress
         self._problems: list[str] = []
         self._report = VerifyReport(path=str(path), ok=True)
+        self._unread: set[Index] = set()
         self._done = self._total = 0
 
     def problem(self, text: str) -> None:
@@ -182,7 +183,10 @@ class _Inspection:
             expected = index + 1
             entry = self._entry(index, record, checksum)
             if entry is None:
-                checksum = _header_checksum(index, record)
+                self._unread.add(index)
+                header = _header(index, record)
+                checksum = header.checksum if header else None
+                sequence = header.next_sequence if header else sequence
                 continue
             if checksum is not None and entry.first_sequence != sequence:
                 self.problem(f"record {index} begins at sequence {entry.first_sequence}")
@@ -223,7 +227,8 @@ class _Inspection:
         found = set()
         first = self._report.first_index
         for key in txn.cursor(databases.stream).iternext(keys=True, values=False):
-            if layout.decode_index(key[-layout.INDEX_BYTES :]) >= first:
+            index = layout.decode_index(key[-layout.INDEX_BYTES :])
+            if index >= first and index not in self._unread:
                 found.add(bytes(key))
             self._step()
         for wrong in sorted(found ^ expected)[:PROBLEMS_MAX]:
@@ -269,9 +274,9 @@ class _Inspection:
             self._progress(self._done, self._total)
 
 
-def _header_checksum(index: Index, record: memoryview) -> int | None:
-    """Return the chained checksum a damaged record still shows, to check its successor by."""
+def _header(index: Index, record: memoryview) -> Header | None:
+    """Return the header a damaged record may still show, to check its successor by."""
     try:
-        return decode_header(index, record).checksum
+        return decode_header(index, record)
     except StorageError:
         return None
