@@ -22,6 +22,7 @@ from raftlog.wire.channel import TlsMaterial, server_credentials, server_options
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+PORT_MAX = 65_535
 _STREAMS_OF_PEERS = 1024
 """Room beyond the clients' limit, so that clients cannot keep peers out."""
 
@@ -118,8 +119,9 @@ class GrpcServer:
         }
 
     def _bind(self, server: grpc.aio.Server) -> str:
-        host, _, _ = self._listen.rpartition(":")
-        if not host:
+        host, _, number = self._listen.rpartition(":")
+        # gRPC takes a port over 65535 modulo 65536.
+        if not host or not number.isdecimal() or int(number) > PORT_MAX:
             raise ConfigInvalid(f"{self._listen!r} is not HOST:PORT, so it cannot be bound")
         try:
             if self._tls is None:

@@ -119,11 +119,7 @@ class _Authority:
         """Return the authority in `directory`, made now if there is none."""
         files = _files(directory, CA_NAME)
         if files.cert.exists() and files.key.exists():
-            cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
-            key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
-            if not isinstance(key, ec.EllipticCurvePrivateKey):
-                raise ConfigInvalid(f"{files.key} was not made by raftlog certs create")
-            return cls(directory, cert, key)
+            return cls._load(directory, files)
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name("raftlog development CA")
         usage = x509.KeyUsage(
@@ -144,6 +140,18 @@ class _Authority:
             .sign(key, hashes.SHA256())
         )
         _write(files, cert, key)
+        return cls(directory, cert, key)
+
+    @classmethod
+    def _load(cls, directory: pathlib.Path, files: CertificateFiles) -> _Authority:
+        foreign = f"the authority in {directory} was not made by raftlog certs create"
+        try:
+            cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
+            key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)
+        except (ValueError, TypeError) as error:
+            raise ConfigInvalid(f"{foreign}: {error}") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise ConfigInvalid(foreign)
         return cls(directory, cert, key)
 
     def issue(self, name: str, names: Iterable[x509.GeneralName]) -> CertificateFiles:

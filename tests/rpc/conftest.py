@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.rpc.doubles import Cluster
+from tests.rpc.doubles import Cluster, FakeNode, Serving
 
 
 @pytest_asyncio.fixture
@@ -15,3 +15,11 @@ async def cluster() -> AsyncIterator[Cluster]:
     made = Cluster()
     yield made
     await made.stop()
+
+
+@pytest_asyncio.fixture
+async def serving(cluster: Cluster) -> AsyncIterator[Serving]:
+    """One server over a small node, and a channel to it."""
+    made = Serving(await cluster.start("n1", node=FakeNode()))
+    yield made
+    await made.close()

@@ -6,7 +6,9 @@ import asyncio
 import dataclasses
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+import grpc
 
 from raftlog import groups
 from raftlog.checksum import crc32c
@@ -38,7 +40,9 @@ from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.types import Consistency, Index, NodeId, Role, Term
-from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.channel import TlsMaterial, channel_options, message_limit
+from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc
+from raftlog.wire.status import from_rpc_error
 
 DEADLINE_SECONDS = 10.0
 
@@ -456,3 +460,42 @@ class Cluster:
     async def stop(self, names: Iterable[str] | None = None) -> None:
         for name in list(names or self.peers):
             await self.peers.pop(name).stop()
+
+
+class Serving:
+    """A server over a FakeNode, and a client's channel to it."""
+
+    def __init__(self, peer: Peer, channel: grpc.aio.Channel | None = None) -> None:
+        self.peer = peer
+        self.node = peer.node
+        self.channel = channel or grpc.aio.insecure_channel(
+            peer.address, options=list(channel_options(message_limit(16 << 20, 4 << 20)))
+        )
+
+    @property
+    def log(self) -> log_pb2_grpc.LogStub:
+        return log_pb2_grpc.LogStub(self.channel)
+
+    @property
+    def kv(self) -> kv_pb2_grpc.KvStub:
+        return kv_pb2_grpc.KvStub(self.channel)
+
+    @property
+    def machine(self) -> machine_pb2_grpc.MachineStub:
+        return machine_pb2_grpc.MachineStub(self.channel)
+
+    @property
+    def admin(self) -> admin_pb2_grpc.AdminStub:
+        return admin_pb2_grpc.AdminStub(self.channel)
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+
+async def failure(call: Awaitable[object], *, sent: bool = True) -> RaftLogError:
+    """Return the error that a call fails with, as a client reads it."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        return from_rpc_error(error, sent=sent)
+    raise AssertionError("the call did not fail")

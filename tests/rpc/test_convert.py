@@ -55,19 +55,24 @@ any_message: st.SearchStrategy[Message] = st.one_of(
     st.builds(messages.VoteResponse, term=terms, granted=st.booleans()),
     appends(),
     st.builds(
-        messages.AppendResponse, term=terms, success=st.booleans(), match_index=indexes,
+        messages.AppendResponse,
+        term=terms,
+        success=st.booleans(),
+        match_index=indexes,
         hint=st.none() | positions,
     ),
     st.builds(
-        messages.HeartbeatRequest, term=terms, commit_index=indexes, context=u64,
-        last_index=indexes, lease_seconds=st.floats(0, 1e9),
+        messages.HeartbeatRequest,
+        term=terms,
+        commit_index=indexes,
+        context=u64,
+        last_index=indexes,
+        lease_seconds=st.floats(0, 1e9),
     ),
     st.builds(messages.HeartbeatResponse, term=terms, context=u64),
     st.builds(messages.TimeoutNow, term=terms),
     st.builds(messages.ReadIndexRequest, term=terms, context=u64),
-    st.builds(
-        messages.ReadIndexResponse, term=terms, context=u64, index=st.none() | indexes
-    ),
+    st.builds(messages.ReadIndexResponse, term=terms, context=u64, index=st.none() | indexes),
 )
 
 

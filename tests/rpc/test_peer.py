@@ -34,11 +34,20 @@ T = Term(3)
 
 def append_request(index: int = 1, payload: bytes = b"x" * 10) -> messages.AppendRequest:
     entry = Entry(
-        term=T, index=Index(index), kind=EntryKind.TRANSACTIONS, first_sequence=index, count=1,
-        timestamp=5, payload=payload, checksum=9,
+        term=T,
+        index=Index(index),
+        kind=EntryKind.TRANSACTIONS,
+        first_sequence=index,
+        count=1,
+        timestamp=5,
+        payload=payload,
+        checksum=9,
     )
     return messages.AppendRequest(
-        term=T, previous=Position(T, Index(index - 1)), previous_checksum=4, entries=(entry,),
+        term=T,
+        previous=Position(T, Index(index - 1)),
+        previous_checksum=4,
+        entries=(entry,),
         commit_index=Index(0),
     )
 
@@ -57,7 +66,10 @@ async def raw_stream(peer: Peer, channel: Channel) -> AsyncIterator[Call]:
 
 def hello_bytes(to: Peer, **changes: str | int) -> bytes:
     fields = {
-        "protocol": 1, "cluster_id": "c", "node_id": "n2", "instance_id": "i-n2",
+        "protocol": 1,
+        "cluster_id": "c",
+        "node_id": "n2",
+        "instance_id": "i-n2",
         "target_node_id": to.node_id,
     }
     return pb.PeerMessage(hello=pb.Hello(**{**fields, **changes})).SerializeToString()
@@ -111,7 +123,9 @@ async def connected(cluster: Cluster, *names: str) -> None:
     cluster.connect(*names)
     peers = [cluster.peers[name] for name in names]
     await until(
-        lambda: all(a.transport.is_connected(b.node_id) for a in peers for b in peers if a is not b),
+        lambda: all(
+            a.transport.is_connected(b.node_id) for a in peers for b in peers if a is not b
+        ),
         "all connected",
     )
 

@@ -330,9 +330,7 @@ class LyingReceiver:
 async def test_acks_that_make_no_sense_end_the_transfer(offsets: tuple[int, ...]) -> None:
     """A receiver cannot make the sender read beyond its file or go backwards."""
     store = MemorySnapshots()
-    outgoing = snapshots.Outgoing(
-        hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA)
-    )
+    outgoing = snapshots.Outgoing(hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA))
     acks = [pb.SnapshotAck(next_offset=offset) for offset in offsets]
     sending = snapshots._Sending(outgoing, store, SMALL, LyingReceiver(*acks))
     with pytest.raises(Exception, match="asks for byte"):
@@ -342,9 +340,7 @@ async def test_acks_that_make_no_sense_end_the_transfer(offsets: tuple[int, ...]
 async def test_an_end_without_the_last_ack_is_no_delivery() -> None:
     """A receiver that closes its side has not installed anything."""
     store = MemorySnapshots()
-    outgoing = snapshots.Outgoing(
-        hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA)
-    )
+    outgoing = snapshots.Outgoing(hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA))
     receiver = LyingReceiver(pb.SnapshotAck(next_offset=len(DATA)))
     with pytest.raises(Unavailable, match="before its last ack"):
         await snapshots._Sending(outgoing, store, SMALL, receiver).run()

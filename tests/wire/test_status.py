@@ -113,10 +113,18 @@ def test_a_call_no_connection_took_is_definite(details: str) -> None:
         (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", errors.InvalidInput, True),
         (grpc.StatusCode.PERMISSION_DENIED, "", errors.Unauthorized, True),
         (grpc.StatusCode.UNAUTHENTICATED, "", errors.Unauthorized, True),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Sent message larger than max (9 vs. 8)",
-         errors.TooLarge, True),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 8)",
-         errors.TooLarge, False),
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "Sent message larger than max (9 vs. 8)",
+            errors.TooLarge,
+            True,
+        ),
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "Received message larger than max (9 vs. 8)",
+            errors.TooLarge,
+            False,
+        ),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "", errors.Overloaded, False),
     ],
 )

@@ -1,0 +1,91 @@
+"""The Admin service."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog.errors import IdentityMismatch, InvalidInput, NotFound
+from raftlog.types import NodeId
+from raftlog.wire.pb import admin_pb2 as pb
+from raftlog.wire.pb import types_pb2
+from tests.rpc.doubles import Serving, failure
+
+EMPTY = types_pb2.Empty()
+
+
+async def test_status_carries_every_field(serving: Serving) -> None:
+    """What the node knows reaches the caller; what it does not know stays unset."""
+    reply = await serving.admin.Status(EMPTY)
+    [member] = reply.members
+    assert reply.version
+    reply.ClearField("version")
+    assert not member.HasField("applied_index")
+    assert reply == pb.StatusReply(
+        cluster_id="c",
+        served_by="n1",
+        term=4,
+        commit_index=5,
+        commit_sequence=6,
+        applied_index=5,
+        first_sequence=1,
+        quorum=2,
+        has_quorum=True,
+        fault_tolerance=1,
+        feature_level=1,
+        machine="kv",
+        alarms=["disk"],
+        members=[
+            pb.MemberStatus(
+                node_id="n1",
+                address="n1:7101",
+                role="leader",
+                kind="voter",
+                has_machine=True,
+                region="west",
+                instance_id="i",
+                match_index=5,
+                lag_transactions=0,
+                last_contact_ms=1.5,
+                reachable=True,
+                healthy=True,
+            )
+        ],
+    )
+
+
+async def test_refused_peers_are_alarms(serving: Serving) -> None:
+    """An operator sees in the status why a peer does not come in."""
+    error = IdentityMismatch("node n9 belongs to cluster 'red'")
+    serving.peer.transport.refuse(NodeId("n9"), error)
+    alarms = (await serving.admin.Status(EMPTY)).alarms
+    assert list(alarms) == ["disk", "peer n9 refused: node n9 belongs to cluster 'red'"]
+
+
+async def test_leader_known_and_unknown(serving: Serving) -> None:
+    """Who leads and where the members are; ready only on a leader that takes writes."""
+    reply = await serving.admin.Leader(EMPTY)
+    assert (reply.leader.node_id, reply.leader.address, reply.leader.term) == ("n1", "n1:7101", 4)
+    assert reply.ready
+    assert [one.address for one in reply.members] == ["n1:7101", "n2:7101", "n3:7101"]
+    serving.node.leader = "n2"
+    assert not (await serving.admin.Leader(EMPTY)).ready
+    serving.node.leader = None
+    assert not (await serving.admin.Leader(EMPTY)).HasField("leader")
+
+
+async def test_transfer_and_step_down(serving: Serving) -> None:
+    """Leadership moves to the member named, or to whichever the node picks."""
+    for to in ("n2", ""):
+        reply = await serving.admin.Transfer(pb.TransferRequest(to=to, timeout_seconds=1))
+        assert (getattr(reply, "from"), reply.to) == ("n1", "n2")
+    unknown = await failure(serving.admin.Transfer(pb.TransferRequest(to="ghost")))
+    assert isinstance(unknown, NotFound)
+    await serving.admin.StepDown(EMPTY)
+    assert serving.node.stepped_down
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+async def test_a_timeout_that_is_no_duration_is_refused(serving: Serving, seconds: float) -> None:
+    """Hostile floats do not reach the node's timers."""
+    request = pb.TransferRequest(timeout_seconds=seconds)
+    assert isinstance(await failure(serving.admin.Transfer(request)), InvalidInput)

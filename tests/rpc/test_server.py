@@ -1,0 +1,245 @@
+"""The server as a whole: binding, health, reflection, limits, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import socket
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from raftlog.core import messages
+from raftlog.errors import ConfigInvalid, InvariantBroken, Overloaded
+from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.security.policy import CertificateNames
+from raftlog.security.tls import create_certificates, load_tls
+from raftlog.types import NodeId, Term
+from raftlog.wire.channel import TlsMaterial, channel_options, open_channel
+from raftlog.wire.pb import log_pb2, types_pb2
+from tests.rpc.doubles import Cluster, FakeNode, Serving, failure, until
+
+EMPTY = types_pb2.Empty()
+SERVICES = ["Raft", "Log", "Kv", "Machine", "Admin"]
+HealthStatus = health_pb2.HealthCheckResponse
+
+
+async def health_of(serving: Serving, service: str) -> int:
+    stub = health_pb2_grpc.HealthStub(serving.channel)
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
+
+
+async def test_a_taken_port_is_a_clear_error(cluster: Cluster) -> None:
+    """A second server on one port names the address instead of sharing it."""
+    first = await cluster.start("n1")
+    with pytest.raises(ConfigInvalid, match=first.address):
+        await cluster.start("n2", listen=first.address)
+
+
+@pytest.mark.parametrize("listen", ["7101", "nowhere.invalid:7101", "127.0.0.1:99999", ""])
+async def test_an_impossible_address_is_a_clear_error(cluster: Cluster, listen: str) -> None:
+    """What cannot be bound is a configuration error."""
+    with pytest.raises(ConfigInvalid):
+        await cluster.start("n1", listen=listen)
+
+
+async def test_start_twice_is_a_mistake(serving: Serving) -> None:
+    """A running server is not started over."""
+    with pytest.raises(InvariantBroken):
+        await serving.peer.server.start()
+
+
+@pytest.mark.parametrize("service", ["", *(f"raftlog.v1.{name}" for name in SERVICES)])
+async def test_every_service_is_healthy(serving: Serving, service: str) -> None:
+    """The standard health check knows the server and each of its services."""
+    assert await health_of(serving, service) == HealthStatus.SERVING
+
+
+async def test_log_health_follows_the_leader(cluster: Cluster) -> None:
+    """raftlog.v1.Log is SERVING only while a leader is known; the server itself stays healthy."""
+    made = Cluster(server=ServerSettings(health_seconds=0.01))
+    serving = Serving(await made.start("n1", node=FakeNode(leader=None)))
+    try:
+        assert await health_of(serving, "raftlog.v1.Log") == HealthStatus.NOT_SERVING
+        assert await health_of(serving, "") == HealthStatus.SERVING
+        serving.node.leader = "n2"
+        async with asyncio.timeout(10):
+            while await health_of(serving, "raftlog.v1.Log") != HealthStatus.SERVING:
+                pass
+    finally:
+        await serving.close()
+        await made.stop()
+
+
+async def test_reflection_lists_the_services(serving: Serving) -> None:
+    """A tool like grpcurl finds the services without the .proto files."""
+    stub = reflection_pb2_grpc.ServerReflectionStub(serving.channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    call = stub.ServerReflectionInfo(iter([request]))
+    names = {one.name for one in (await call.read()).list_services_response.service}
+    assert {f"raftlog.v1.{name}" for name in SERVICES} <= names
+    symbol = reflection_pb2.ServerReflectionRequest(file_containing_symbol="raftlog.v1.Log")
+    call = stub.ServerReflectionInfo(iter([symbol]))
+    assert (await call.read()).file_descriptor_response.file_descriptor_proto
+
+
+async def test_an_unknown_method_is_unimplemented(serving: Serving) -> None:
+    """A method of a later version is refused definitely."""
+    error = await failure(serving.channel.unary_unary("/raftlog.v1.Log/Nope")(b""))
+    assert error.definite
+
+
+async def test_clients_are_bounded_and_peers_are_not_counted() -> None:
+    """Beyond the limit clients hear that the node is full, while a peer still gets in."""
+    made = Cluster(server=ServerSettings(connections_max=2))
+    serving = Serving(await made.start("n1", node=FakeNode()))
+    try:
+        open_calls = [serving.log.Tail(log_pb2.TailRequest(follow=True)) for _ in range(2)]
+        for call in open_calls:
+            await call.read()
+        assert serving.peer.server.call_count == 2
+        error = await failure(serving.admin.Status(EMPTY))
+        assert isinstance(error, Overloaded)
+        assert error.definite
+        n2 = await made.start("n2")
+        made.connect()
+        await until(lambda: n2.transport.is_connected(NodeId("n1")))
+        open_calls[0].cancel()
+        await until(lambda: serving.peer.server.call_count == 1)
+        assert (await serving.admin.Status(EMPTY)).served_by == "n1"
+        open_calls[1].cancel()
+    finally:
+        await serving.close()
+        await made.stop()
+
+
+async def test_stop_ends_open_streams(serving: Serving) -> None:
+    """A tail that would follow for ever does not hold up a stop."""
+    call = serving.log.Tail(log_pb2.TailRequest(follow=True))
+    await call.read()
+    async with asyncio.timeout(5):
+        await serving.peer.server.stop(0.05)
+    with pytest.raises(grpc.aio.AioRpcError):
+        while await call.read() is not grpc.aio.EOF:
+            pass
+    await until(lambda: serving.node.tails_open == 0)
+
+
+async def test_a_handlers_bug_is_no_crash(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unexpected exception in one call is that call's unknown outcome; the next is served."""
+
+    def explode() -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(serving.node, "info", explode)
+        error = await failure(serving.log.Info(EMPTY))
+        assert not error.definite
+    assert (await serving.log.Info(EMPTY)).served_by == "n1"
+
+
+# ---------------------------------------------------------------- TLS
+
+
+def material(directory: pathlib.Path, name: str) -> TlsMaterial:
+    ca, cert, key = (str(directory / f) for f in ("ca.crt", f"{name}.crt", f"{name}.key"))
+    return load_tls(ca, cert, key)
+
+
+SECURED = TransportSettings(authenticator=CertificateNames(), refused_retry_seconds=0.05)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A development authority with two nodes and a client."""
+    directory = tmp_path_factory.mktemp("certificates")
+    create_certificates(directory, ["n1", "n2"])
+    return directory
+
+
+async def test_peers_and_clients_over_tls(cluster: Cluster, certificates: pathlib.Path) -> None:
+    """With certificates of one authority, members connect, messages pass, and a client is served."""
+    n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
+    n2 = await cluster.start("n2", tls=material(certificates, "n2"), transport=SECURED)
+    cluster.connect()
+    await until(lambda: n1.transport.is_connected(n2.node_id))
+    await until(lambda: n2.transport.is_connected(n1.node_id))
+    n1.transport.send(n2.node_id, messages.TimeoutNow(term=Term(1)))
+    await until(lambda: n2.events.received)
+    info = n1.store.add(b"snapshot" * 1000)
+    n1.transport.send_snapshot(n2.node_id, 1, info)
+    await until(lambda: n1.events.snapshots)
+    assert n1.events.snapshots == [(n2.node_id, True)]
+    channel = open_channel(n1.address, material(certificates, "client"), channel_options(1 << 20))
+    serving = Serving(n1, channel)
+    assert (await serving.admin.Status(EMPTY)).cluster_id == "c"
+    await serving.close()
+
+
+async def test_a_clients_certificate_does_not_speak_as_a_member(
+    cluster: Cluster, certificates: pathlib.Path
+) -> None:
+    """A certificate good for clients, or another member's, is refused on peer streams by name."""
+    n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
+    liar = await cluster.start("n2", tls=material(certificates, "client"), transport=SECURED)
+    n3 = await cluster.start("n3", tls=material(certificates, "n2"), transport=SECURED)
+    for peer in (liar, n3):
+        peer.transport.set_peers({n1.node_id: n1.address})
+    await until(lambda: len(n1.transport.refusals) == 2)
+    for peer in (liar, n3):
+        await until(lambda peer=peer: n1.node_id in peer.transport.refusals)
+        assert f"may not speak as node {peer.node_id}" in n1.transport.refusals[peer.node_id]
+    assert n1.events.identified == []
+
+
+async def test_strangers_are_kept_out(
+    cluster: Cluster, certificates: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """No certificate, another authority's, or no TLS at all: no call gets through."""
+    create_certificates(tmp_path, ["n2"])
+    n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
+    bare = load_tls(str(certificates / "ca.crt"))
+    foreign = TlsMaterial(
+        ca=(certificates / "ca.crt").read_bytes(),
+        cert=(tmp_path / "n2.crt").read_bytes(),
+        key=(tmp_path / "n2.key").read_bytes(),
+    )
+    for tls in (None, bare, foreign):
+        channel = open_channel(n1.address, tls, channel_options(1 << 20))
+        serving = Serving(n1, channel)
+        error = await failure(serving.admin.Status(EMPTY, timeout=5), sent=False)
+        assert error.definite
+        await serving.close()
+
+
+async def test_a_stranger_peer_is_an_alarm_at_the_one_who_calls(
+    cluster: Cluster, certificates: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """A member with another authority's certificates says that TLS failed."""
+    create_certificates(tmp_path, ["n2"])
+    n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
+    n2 = await cluster.start("n2", tls=material(tmp_path, "n2"), transport=SECURED)
+    n2.transport.set_peers({n1.node_id: n1.address})
+    await until(lambda: "TLS" in n2.transport.refusals.get(n1.node_id, ""))
+
+
+async def test_tls_needs_the_servers_own_certificate(
+    cluster: Cluster, certificates: pathlib.Path
+) -> None:
+    """Trusting an authority is not enough to serve."""
+    bare = load_tls(str(certificates / "ca.crt"))
+    with pytest.raises(ConfigInvalid, match="certificate"):
+        await cluster.start("n1", tls=bare)
+
+
+async def test_ports_are_released_at_stop(cluster: Cluster) -> None:
+    """After a stop the address can be bound again at once."""
+    n1 = await cluster.start("n1")
+    host, _, port = n1.address.rpartition(":")
+    await cluster.stop()
+    with socket.create_server((host, int(port))):
+        pass
