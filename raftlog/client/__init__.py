@@ -11,3 +11,11 @@ Theory of operation. Every call goes through one of two paths:
 
 `tail` and `watch` are streams that reconnect from the last position delivered.
 """
+
+from __future__ import annotations
+
+import os
+
+# gRPC's own fork handlers crash the child while other threads are inside gRPC. Without them a child
+# lives, and `sync.py` tells it what it cannot do. Read when grpc is first loaded.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

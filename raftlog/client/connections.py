@@ -102,6 +102,7 @@ class Connections:
         """Return the peer at `address`; its channel connects at the first call."""
         found = self._peers.get(address)
         if found is None:
+            self._check_open()
             found = self._peers[address] = Peer(address, self._tls)
         return found
 
@@ -183,10 +184,24 @@ class Connections:
     async def close(self) -> None:
         """Close every channel; searches end."""
         self._closed = True
+        self._leader = self._reachable = None
         for search in self._searches.values():
             search.task.cancel()
         peers, self._peers = self._peers, {}
         await asyncio.gather(*(peer.channel.close() for peer in peers.values()))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the client is closed")
+
+    def explain_cancelled(self) -> None:
+        """Raise `Unavailable` if a call was cancelled because its channel was closed.
+
+        gRPC then raises CancelledError, as if somebody had cancelled the caller.
+        """
+        task = asyncio.current_task()
+        if self._closed and not (task is not None and task.cancelling()):
+            raise Unavailable("the client was closed meanwhile")
 
     async def _ask(
         self,
@@ -210,6 +225,9 @@ class Connections:
                 return await call(peer, min(remaining, attempt_seconds))
             except grpc.aio.AioRpcError as error:
                 refusal = status.from_rpc_error(error, sent=False)
+            except asyncio.CancelledError:
+                self.explain_cancelled()
+                raise
             if judge(refusal) is Verdict.FINAL:
                 raise refusal
             attempt_seconds *= 2
@@ -218,8 +236,7 @@ class Connections:
             await asyncio.sleep(min(backoff.pause(), max(deadline - now(), 0)))
 
     async def _find(self, accept: Accept, deadline: float) -> Leader:
-        if self._closed:
-            raise Unavailable("the client is closed")
+        self._check_open()
         search = self._searches.get(accept)
         if search is None:
             task = asyncio.create_task(self._search(accept))

@@ -85,6 +85,9 @@ class Subscription(Generic[R]):
                 if not self._follow:
                     return
                 error = Unavailable("the member ended the stream")
+            except asyncio.CancelledError:
+                self._context.connections.explain_cancelled()
+                raise
             except TimeoutError:
                 error = Unavailable("the member fell silent")
             except grpc.aio.AioRpcError as failure:

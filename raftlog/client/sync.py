@@ -1,8 +1,11 @@
 """The same client without await: the async one on a loop of its own, in a thread of its own.
 
-All threads of a process may share one client; their calls join the same groups. A process that
-forks must open a new client in the child: sockets and threads do not survive a fork, so a call in
-the child raises instead of hanging. An interrupted call (Ctrl-C) is cancelled on the loop as well.
+All threads of a process may share one client; their calls join the same groups. An interrupted
+call (Ctrl-C) is cancelled on the loop as well.
+
+Threads and sockets do not survive a fork, and gRPC cannot start again in the child of a process in
+which it ran. So a call in such a child raises instead of hanging, and so does opening a client
+there; a server that forks its workers opens clients in the workers only.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import ParamSpec, Self, TypeVar
+from typing import ClassVar, ParamSpec, Self, TypeVar
 
 from raftlog import kv as words
 from raftlog.client.client import TIMEOUT_SECONDS, Client, Pem, tls_material
@@ -49,6 +52,9 @@ ACLOSE_ATTEMPTS = 100
 class LoopThread:
     """A running event loop in a thread of its own, and calls into it from others."""
 
+    _home: ClassVar[int | None] = None
+    """The process in which gRPC was first used; not so in children forked before that."""
+
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -61,6 +67,13 @@ class LoopThread:
 
     def start(self) -> None:
         """Start the thread; returns when the loop runs."""
+        home = LoopThread._home
+        if home is not None and home != os.getpid():
+            raise InvalidInput(
+                f"process {os.getpid()} was forked from {home} after that had opened a client; "
+                "open clients after the fork only, or start a new process"
+            )
+        LoopThread._home = os.getpid()
         loop = _new_loop()
         running = threading.Event()
         loop.call_soon(running.set)
@@ -82,7 +95,7 @@ class LoopThread:
         if self.is_foreign:
             raise InvalidInput(
                 f"this client belongs to process {self._pid}, of which process {os.getpid()} is a "
-                "fork; open a new one here"
+                "fork; open clients after the fork only"
             )
         if self._loop is None:
             raise Unavailable("the client is not open; use it as a context manager")
@@ -548,8 +561,8 @@ class SyncClient:
     def open(self) -> Self:
         """Start the loop's thread; `with` does it. Connects at the first call."""
         if not self._is_open:
-            self._is_open = True
             self._loop.start()
+            self._is_open = True
             self._loop.call(self._client.open)
         return self
 

@@ -1,0 +1,187 @@
+"""The client as a whole: the public names, its life, machine and cluster calls."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+import raftlog
+from raftlog.client.client import Client, tls_material
+from raftlog.client.cluster import Cluster
+from raftlog.client.connections import Connections
+from raftlog.client.context import Context, check_payload, parse_consistency
+from raftlog.client.machine import Machine
+from raftlog.client.subscription import Subscription
+from raftlog.errors import ConfigInvalid, ConnectFailed, InvalidInput, NotFound, Unavailable
+from raftlog.wire.pb import types_pb2
+from tests.client.conftest import until
+from tests.client.fake_cluster import FakeCluster
+
+
+def test_public_names_exist() -> None:
+    """Every name in `__all__` can be imported, and an unknown one is an AttributeError."""
+    for name in raftlog.__all__:
+        assert getattr(raftlog, name) is not None
+        assert name in dir(raftlog)
+    with pytest.raises(AttributeError):
+        raftlog.nothing  # noqa: B018
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """`import raftlog` loads neither gRPC nor anything of the server."""
+    code = (
+        "import sys, raftlog; "
+        "print([m for m in ('grpc', 'lmdb', 'raftlog.core', 'raftlog.node') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_client_does_not_load_the_server() -> None:
+    """Using the client imports no node, storage, rpc or core."""
+    code = (
+        "import sys, raftlog; raftlog.connect; raftlog.connect_sync; "
+        "print([m for m in sys.modules if m.startswith(('raftlog.core', 'raftlog.node', "
+        "'raftlog.rpc', 'raftlog.storage', 'raftlog.server', 'raftlog.machines', 'lmdb'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+async def test_closed_client_says_so(cluster: FakeCluster) -> None:
+    """Calls before `open` and after `close` fail definitely; closing twice is harmless."""
+    client = raftlog.connect(cluster.endpoints)
+    with pytest.raises(Unavailable, match="not open"):
+        await client.log.append(b"x")
+    async with client:
+        await client.log.append(b"x")
+        assert client.endpoints == tuple(cluster.endpoints.split(","))
+    await client.close()
+    for call in (client.log.append(b"x"), client.kv.get(b"k"), client.cluster.leader()):
+        with pytest.raises(Unavailable):
+            await call
+
+
+def test_credentials_come_in_pairs(tmp_path) -> None:
+    """PEM bytes or paths are taken; half a pair or an unreadable file is a clear error."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(b"CA")
+    material = tls_material(path, b"C", b"K")
+    assert material is not None
+    assert (material.ca, material.cert, material.key) == (b"CA", b"C", b"K")
+    assert tls_material(None, None, None) is None
+    for wrong in (
+        (None, b"C", b"K"),
+        (path, b"C", None),
+        (tmp_path / "missing.pem", None, None),
+    ):
+        with pytest.raises(ConfigInvalid):
+            tls_material(*wrong)
+
+
+async def test_machine_calls(cluster: FakeCluster, client: Client) -> None:
+    """Commands go through the log, queries beside it."""
+    command = raftlog.client.kv.kv_pb2.KvCommand(
+        put=raftlog.client.kv.kv_pb2.Put(key=b"k", value=b"v")
+    ).SerializeToString()
+    applied = await client.machine.submit(command)
+    assert applied.sequence == applied.receipt.sequence == 1
+    assert applied.gtid == "0-1-1"
+    assert await client.machine.execute(command) == applied.result
+    assert await client.machine.query(b"?") == b"echo ?"
+    assert await client.machine.query(b"?", member="n2", consistency="stale") == b"echo ?"
+    assert isinstance(client.machine, Machine)
+
+
+async def test_status_prefers_the_leader_and_needs_no_quorum(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """Any one live node answers; with a leader it is the leader."""
+    cluster.elect("n2")
+    status = await client.cluster.status()
+    assert (status.served_by, status.leader, status.term) == ("n2", "n2", 2)
+    assert [member.node_id for member in status.members] == ["n1", "n2", "n3"]
+    cluster.elect(None)
+    await cluster.nodes["n1"].stop()
+    await cluster.nodes["n2"].stop()
+    assert (await client.cluster.status(timeout=2)).served_by == "n3"
+    assert (await client.cluster.status(member="n3")).leader is None
+
+
+async def test_status_of_nobody_is_connect_failed() -> None:
+    """If no node can be reached, status says that it cannot connect."""
+    async with Client("127.0.0.1:1") as client:
+        with pytest.raises(ConnectFailed):
+            await client.cluster.status(timeout=0.2)
+        with pytest.raises(ConnectFailed):
+            await client.cluster.status(timeout=0.2, member="n1")
+
+
+async def test_operators_verbs(cluster: FakeCluster, client: Client) -> None:
+    """Leader, transfer and step-down reach the leader and report."""
+    assert (await client.cluster.leader()).node_id == "n1"
+    moved = await client.cluster.transfer("n3")
+    assert (moved.source, moved.target) == ("n1", "n3")
+    assert (await client.cluster.leader()).node_id == "n3"
+    await client.cluster.step_down()
+    assert cluster.leader is None
+    with pytest.raises(Unavailable):
+        await client.cluster.leader(timeout=0.2)
+    assert isinstance(client.cluster, Cluster)
+
+
+async def test_members_are_learned_from_one_endpoint(cluster: FakeCluster) -> None:
+    """One endpoint is enough: the others are found, by name too."""
+    async with Client(cluster.nodes["n2"].address, timeout=2) as client:
+        await client.log.append(b"x")
+        assert (await client.log.info(member="n3")).served_by == "n3"
+        with pytest.raises(NotFound):
+            await client.log.info(member="n7")
+
+
+async def test_searchers_share_one_search(cluster: FakeCluster) -> None:
+    """Any number of callers without a leader cost no more probes than one."""
+    connections = Connections(tuple(cluster.endpoints.split(",")))
+    cluster.elect(None)
+    context = Context(("h:1",), tls=None, timeout_seconds=1)
+    assert context.endpoints == ("h:1",)
+    with pytest.raises(Unavailable):
+        await connections.leader(context_time() + 0.05)
+    assert not connections._searches
+    await connections.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await connections.leader(context_time() + 1)
+
+
+async def test_closing_ends_reads_with_an_error(cluster: FakeCluster) -> None:
+    """A read or tail in flight when the client is closed raises `Unavailable`, not a cancel."""
+    client = await Client(cluster.endpoints).open()
+    await client.log.append(b"x")
+    tail = client.log.tail(after=1)
+    tailing = asyncio.ensure_future(anext(tail))
+    await until(lambda: cluster.nodes["n1"].tail_calls == 1)
+    cluster.mute.add("n1")
+    reading = asyncio.ensure_future(client.kv.get(b"k"))
+    await asyncio.sleep(0)
+    await client.close()
+    cluster.mute.clear()
+    for call in (reading, tailing):
+        with pytest.raises(Unavailable):
+            await call
+
+
+def context_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_arguments_are_checked() -> None:
+    """Consistencies and payloads are refused with a sentence that names what is legal."""
+    assert parse_consistency(None) == types_pb2.LINEARIZABLE
+    assert parse_consistency(None, "n1") == types_pb2.FOLLOWER
+    assert parse_consistency(raftlog.Consistency.STALE, "n1") == types_pb2.STALE
+    with pytest.raises(InvalidInput):
+        check_payload(3)
+    assert Subscription.__doc__

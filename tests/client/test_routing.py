@@ -1,0 +1,108 @@
+"""What may follow a failure, and where a call may go."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog import errors
+from raftlog.client.routing import (
+    AddressBook,
+    Answer,
+    Backoff,
+    Verdict,
+    judge,
+    newest_leader,
+    parse_endpoints,
+    timed_out,
+)
+from raftlog.errors import InvalidInput, LeaderHint, NotLeader, Overloaded, Unavailable
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (errors.NotLeader(""), Verdict.ELSEWHERE),
+        (errors.LeadershipLost(""), Verdict.ELSEWHERE),
+        (errors.Unavailable(""), Verdict.ELSEWHERE),
+        (errors.ConnectFailed(""), Verdict.ELSEWHERE),
+        (errors.StorageError(""), Verdict.ELSEWHERE),
+        (errors.Overloaded(""), Verdict.LATER),
+        (errors.DiskFull(""), Verdict.LATER),
+        (errors.ProposalDropped(""), Verdict.LATER),
+        (errors.SessionExpired(""), Verdict.EXPIRED),
+        (errors.SessionMismatch(""), Verdict.MISMATCH),
+        (errors.InvalidGroup(""), Verdict.FINAL),
+        (errors.TooLarge(""), Verdict.FINAL),
+        (errors.Unauthorized(""), Verdict.FINAL),
+        (errors.Compacted(""), Verdict.FINAL),
+        (errors.NotFound(""), Verdict.FINAL),
+        (errors.RaftLogError("of a newer server"), Verdict.FINAL),
+        (errors.RaftLogError("of a newer server", definite=False), Verdict.ELSEWHERE),
+    ],
+)
+def test_every_error_has_its_verdict(error: errors.RaftLogError, verdict: Verdict) -> None:
+    """What may be retried comes from the error's class and its one fact."""
+    assert judge(error) is verdict
+
+
+def test_every_error_class_has_a_verdict() -> None:
+    """No error of the tree is left without a decision."""
+    for kind in errors.ERROR_BY_CODE.values():
+        assert judge(kind("x")) in Verdict
+
+
+def test_timeout_names_the_last_refusal() -> None:
+    """A caller that gave up learns why, as a definite error with the leader's hint."""
+    hint = LeaderHint("n2", "h:1", 3)
+    error = timed_out(NotLeader("try n2", leader=hint))
+    assert type(error) is Unavailable
+    assert "try n2" in error.message
+    assert error.leader == hint
+    assert type(timed_out(Overloaded("full", definite=False))) is Overloaded
+    assert timed_out(Overloaded("full", definite=False)).definite
+
+
+def test_endpoints_are_parsed_in_order_without_repeats() -> None:
+    """A list may be a string or an iterable, with blanks and repeats; IPv6 keeps its brackets."""
+    assert parse_endpoints("b:2, a:1,,b:2") == ("b:2", "a:1")
+    assert parse_endpoints(["[::1]:7101"]) == ("[::1]:7101",)
+
+
+@pytest.mark.parametrize("wrong", ["", " , ", "host", "host:", ":1", "host:x", "host:0", "h:70000"])
+def test_wrong_endpoints_are_refused(wrong: str) -> None:
+    """What is not HOST:PORT is named in the error."""
+    with pytest.raises(InvalidInput):
+        parse_endpoints(wrong)
+
+
+def test_address_book_keeps_endpoints_and_follows_the_membership() -> None:
+    """Members come and go; the endpoints given stay, and hints last until a membership is seen."""
+    book = AddressBook(["a:1"])
+    book.learn_hint("c:3")
+    book.learn_hint("a:1")
+    assert book.addresses() == ("a:1", "c:3")
+    book.learn({"n1": "a:1", "n2": "b:2"})
+    assert book.addresses() == ("a:1", "b:2")
+    assert book.address_of("n2") == "b:2"
+    book.learn({})
+    assert book.member_ids == ("n1", "n2")
+    book.learn({"n3": "d:4"})
+    assert book.addresses() == ("a:1", "d:4")
+    assert book.address_of("n2") is None
+
+
+def test_newest_leader_wins() -> None:
+    """Of two nodes that both believe that they lead, the higher term is right."""
+    old = Answer(address="a", served_by="n1", ready=True, term=3)
+    new = Answer(address="b", served_by="n2", ready=True, term=4)
+    unready = Answer(address="c", served_by="n3", ready=False, term=9)
+    assert newest_leader([old, new, unready]) is new
+    assert newest_leader([unready]) is None
+
+
+def test_backoff_grows_to_its_limit_and_starts_again() -> None:
+    """Pauses double up to the limit; a success resets them."""
+    backoff = Backoff(1.0, 2.0, 3.0)
+    assert [backoff.pause() for _ in range(3)] == [1.0, 2.0, 3.0]
+    backoff.reset()
+    assert backoff.pause() == 1.0

@@ -1,0 +1,201 @@
+"""The client without await: threads, iterators, forks and interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import raftlog
+from raftlog import kv
+from raftlog.client.sync import LoopThread, SyncClient
+from raftlog.errors import Indeterminate, InvalidInput, Unavailable
+from tests.client.fake_cluster import FakeCluster
+
+
+class Background:
+    """A fake cluster on a loop of its own, so that tests here can block."""
+
+    def __init__(self) -> None:
+        self.loop = LoopThread()
+        self.loop.start()
+        self.cluster = self.loop.call(FakeCluster.start)
+
+    def stop(self) -> None:
+        self.loop.call(self.cluster.stop)
+        self.loop.stop()
+
+
+@pytest.fixture
+def background() -> Iterator[Background]:
+    background = Background()
+    yield background
+    background.stop()
+
+
+@pytest.fixture
+def client(background: Background) -> Iterator[SyncClient]:
+    with raftlog.connect_sync(background.cluster.endpoints, timeout=5) as client:
+        yield client
+
+
+def test_same_names_without_await(background: Background, client: SyncClient) -> None:
+    """Every call of surface.md works without await."""
+    receipt = client.log.append(b"1")
+    assert client.log.append_many([b"2", b"3"])[1].sequence == 3
+    assert client.log.get(receipt.sequence).payload == b"1"
+    assert client.log.info().last_sequence == 3
+    put = client.kv.put(b"k", b"v")
+    assert client.kv.get(b"k").revision == put.revision
+    assert client.kv.compare_and_swap(b"k", b"w", revision=put.revision)
+    assert client.kv.transaction(when=[kv.Exists(b"k")], then=[kv.Get(b"k")])
+    assert [entry.key for entry in client.kv.range(prefix=b"k")] == [b"k"]
+    assert client.kv.count() == 1
+    assert client.kv.delete(b"k").deleted == 1
+    assert client.cluster.leader().node_id == "n1"
+    assert client.cluster.transfer("n2").target == "n2"
+    assert client.cluster.status().leader == "n2"
+    assert client.machine.query(b"?") == b"echo ?"
+    with client.log.open_session() as session:
+        assert len(session.append([b"x"])) == 1
+        assert client.log.resume_session(session.state).state == session.state
+    client.cluster.step_down()
+
+
+def test_tail_and_watch_are_iterators(background: Background, client: SyncClient) -> None:
+    """Iterators deliver in order, end when they should, and can be left at any point."""
+    client.log.append_many([b"1", b"2", b"3"])
+    assert [each.payload for each in client.log.tail(follow=False)] == [b"1", b"2", b"3"]
+    tail = client.log.tail(after=1)
+    assert next(tail).payload == b"2"
+    tail.close()
+    client.kv.put(b"k", b"v")
+    for change in client.kv.watch(prefix=b"k", after_revision=0):
+        assert change.value == b"v"
+        break
+
+
+def test_lease_without_await(background: Background, client: SyncClient) -> None:
+    """A lease is kept in the background of a with block."""
+    with client.kv.lease(ttl_seconds=0.2) as lease:
+        client.kv.put(b"k", b"v", lease=lease)
+        lease.refresh()
+        assert client.kv.lease_status(lease).keys == (b"k",)
+    assert lease.is_lost
+    assert client.kv.get(b"k") is None
+    other = client.kv.attach_lease(client.kv.lease(ttl_seconds=1).token, ttl_seconds=1)
+    other.revoke()
+
+
+def test_threads_share_groups(background: Background, client: SyncClient) -> None:
+    """Calls of many threads join the same groups, and each gets its own answer."""
+    client.log.append(b"first")
+    background.cluster.hold = True
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        calls = [pool.submit(client.log.append, b"%d" % n) for n in range(16)]
+        while not background.cluster.held:
+            threading.Event().wait(0.005)
+        background.loop.call(_release, background.cluster)
+        sequences = sorted(call.result().sequence for call in calls)
+    assert sequences == list(range(2, 18))
+
+
+async def _release(cluster: FakeCluster) -> None:
+    cluster.release()
+
+
+def test_errors_are_those_of_the_async_client(background: Background, client: SyncClient) -> None:
+    """An error crosses the threads unchanged."""
+    background.cluster.hold = True
+    with pytest.raises(Indeterminate):
+        client.log.append(b"x", timeout=0.2)
+    background.loop.call(_release, background.cluster)
+
+
+def test_closed_client_says_so(background: Background) -> None:
+    """Calls before `open` and after `close` fail definitely."""
+    client = raftlog.connect_sync(background.cluster.endpoints)
+    with pytest.raises(Unavailable):
+        client.log.append(b"x")
+    with client:
+        client.log.append(b"x")
+        tail = client.log.tail()
+        next(tail)
+    with pytest.raises(Unavailable):
+        client.log.append(b"x")
+    client.close()
+    tail.close()
+
+
+FORKING = """
+import os, sys, raftlog
+with raftlog.connect_sync(sys.argv[1]) as client:
+    client.log.append(b"x")
+    child = os.fork()
+    if not child:
+        sentences = []
+        for call in (lambda: client.log.append(b"y"), raftlog.connect_sync(sys.argv[1]).open):
+            try:
+                call()
+            except raftlog.InvalidInput as error:
+                sentences.append(error.message)
+        client.close()
+        print(*sentences, sep="\\n", flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client.log.append(b"z").sequence == 2
+"""
+
+
+def test_fork_is_detected(background: Background) -> None:
+    """In a forked child a call and a new client raise instead of hanging; the parent goes on."""
+    command = [sys.executable, "-c", FORKING, background.cluster.endpoints]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    first, second = done.stdout.splitlines()
+    assert "fork" in first
+    assert "after the fork" in second
+
+
+def test_blocking_call_on_its_own_loop_is_refused(
+    background: Background, client: SyncClient
+) -> None:
+    """A call from the client's own loop would wait for itself; it raises."""
+
+    async def call_back() -> None:
+        client.log.append(b"x")
+
+    with pytest.raises(InvalidInput, match="loop"):
+        client._loop.call(call_back)
+
+
+def test_interrupted_call_is_cancelled(background: Background, client: SyncClient) -> None:
+    """Ctrl-C ends a blocking call at once; the client stays usable."""
+    client.log.append(b"0")
+    background.cluster.hold = True
+
+    def interrupt() -> None:
+        with contextlib.suppress(TimeoutError):
+            background.loop.call(_until_held, background.cluster)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        client.log.append(b"1")
+    thread.join()
+    background.loop.call(_release, background.cluster)
+    assert client.log.append(b"2").sequence == 3
+
+
+async def _until_held(cluster: FakeCluster) -> None:
+    async with asyncio.timeout(5):
+        while not cluster.held:
+            await asyncio.sleep(0.005)
