@@ -226,14 +226,14 @@ def ensure_base_image(tag: str, scratch: pathlib.Path) -> None:
     make_base_image(tag, scratch)
 
 
-def collect_wheels(target: pathlib.Path, base: str) -> None:
-    """Put raftlog's wheel and those of its dependencies, for the image's Python, into `target`."""
+def collect_wheels(source: pathlib.Path, target: pathlib.Path, base: str) -> None:
+    """Put `source`'s wheel and those of its dependencies, for the image's Python, into `target`."""
     asked = run(
         ["docker", "run", "--rm", base, "python3", "-c", "import sys; print(sys.version_info[:2])"]
     )
     major, minor = re.findall(rb"\d+", asked.stdout)[:2]
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    run([*pip, "wheel", "--no-deps", "--wheel-dir", target, TOP])
+    run([*pip, "wheel", "--no-deps", "--wheel-dir", target, source])
     platforms = [f"manylinux_2_{number}_{platform.machine()}" for number in range(36, 4, -1)]
     platforms += [f"manylinux2014_{platform.machine()}", f"manylinux2010_{platform.machine()}"]
     run(
@@ -257,7 +257,7 @@ def stage(context: pathlib.Path, base: str) -> pathlib.Path:
         TOP / "deploy", context / "deploy", ignore=shutil.ignore_patterns("__pycache__", "wheels")
     )
     say("fetching wheels on the host")
-    collect_wheels(context / "deploy" / "wheels", base)
+    collect_wheels(context, context / "deploy" / "wheels", base)
     return context / "deploy" / "docker-compose.yml"
 
 
