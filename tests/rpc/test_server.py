@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from raftlog.core import messages
 from raftlog.errors import ConfigInvalid, InvariantBroken, Overloaded
+from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateNames
 from raftlog.security.tls import create_certificates, load_tls
@@ -22,7 +23,7 @@ from raftlog.wire.pb import log_pb2, types_pb2
 from tests.rpc.doubles import Cluster, FakeNode, Serving, failure, until
 
 EMPTY = types_pb2.Empty()
-SERVICES = ["Raft", "Log", "Kv", "Machine", "Admin"]
+SERVICES = [module.SERVICE for module in (raft, log, kv, machine, admin)]
 HealthStatus = health_pb2.HealthCheckResponse
 
 
@@ -51,7 +52,7 @@ async def test_start_twice_is_a_mistake(serving: Serving) -> None:
         await serving.peer.server.start()
 
 
-@pytest.mark.parametrize("service", ["", *(f"raftlog.v1.{name}" for name in SERVICES)])
+@pytest.mark.parametrize("service", ["", *SERVICES])
 async def test_every_service_is_healthy(serving: Serving, service: str) -> None:
     """The standard health check knows the server and each of its services."""
     assert await health_of(serving, service) == HealthStatus.SERVING
@@ -62,11 +63,11 @@ async def test_log_health_follows_the_leader(cluster: Cluster) -> None:
     made = Cluster(server=ServerSettings(health_seconds=0.01))
     serving = Serving(await made.start("n1", node=FakeNode(leader=None)))
     try:
-        assert await health_of(serving, "raftlog.v1.Log") == HealthStatus.NOT_SERVING
+        assert await health_of(serving, log.SERVICE) == HealthStatus.NOT_SERVING
         assert await health_of(serving, "") == HealthStatus.SERVING
         serving.node.leader = "n2"
         async with asyncio.timeout(10):
-            while await health_of(serving, "raftlog.v1.Log") != HealthStatus.SERVING:
+            while await health_of(serving, log.SERVICE) != HealthStatus.SERVING:
                 pass
     finally:
         await serving.close()
@@ -79,8 +80,8 @@ async def test_reflection_lists_the_services(serving: Serving) -> None:
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     call = stub.ServerReflectionInfo(iter([request]))
     names = {one.name for one in (await call.read()).list_services_response.service}
-    assert {f"raftlog.v1.{name}" for name in SERVICES} <= names
-    symbol = reflection_pb2.ServerReflectionRequest(file_containing_symbol="raftlog.v1.Log")
+    assert set(SERVICES) <= names
+    symbol = reflection_pb2.ServerReflectionRequest(file_containing_symbol=log.SERVICE)
     call = stub.ServerReflectionInfo(iter([symbol]))
     assert (await call.read()).file_descriptor_response.file_descriptor_proto
 
@@ -162,7 +163,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 async def test_peers_and_clients_over_tls(cluster: Cluster, certificates: pathlib.Path) -> None:
-    """With certificates of one authority, members connect, messages pass, and a client is served."""
+    """With one authority's certificates, members connect, messages pass, a client is served."""
     n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
     n2 = await cluster.start("n2", tls=material(certificates, "n2"), transport=SECURED)
     cluster.connect()

@@ -50,7 +50,7 @@ def seen(wanted: Filter, entry: Entry) -> list[tuple[int, bytes, Tag]]:
 
 
 def test_against_a_naive_filter(seed: int) -> None:
-    """For random groups and filters, what is shown is what a transaction-by-transaction loop keeps."""
+    """For random groups and filters, what is shown is what a loop over transactions keeps."""
     rng = random.Random(seed)
     for _ in range(500):
         tags = rng.choices(TAGS[: rng.randint(1, 5)], k=rng.randint(1, 6))

@@ -20,6 +20,7 @@ from raftlog.errors import (
 )
 from raftlog.groups import COMMAND_TAG
 from raftlog.interfaces import GroupReceipt, Result
+from raftlog.rpc.services import write
 from raftlog.rpc.settings import ServerSettings
 from raftlog.wire.pb import log_pb2 as pb
 from raftlog.wire.pb import types_pb2
@@ -301,3 +302,15 @@ async def test_a_slow_reader_gets_everything(cluster: Cluster) -> None:
         await flooding
         assert [reply.number for reply in replies] == list(range(1, 301))
         assert await drain(call) is None
+
+
+def test_the_size_of_an_answer_is_not_underestimated() -> None:
+    """The bound on unread answers counts at least the bytes that travel."""
+    big = 1 << 60
+    results = tuple(Result(value=b"v" * n, rejected="why" * n) for n in range(100))
+    receipt = GroupReceipt(
+        number=big, first_sequence=big, count=100, term=big, index=big, results=results
+    )
+    for outcome in (receipt, NotLeader("moved" * 50, definite=False)):
+        reply, size = write._reply(big, big, outcome)
+        assert reply.ByteSize() <= size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import pathlib
 import stat
 
@@ -147,6 +146,6 @@ def test_load_refuses_what_does_not_fit(tmp_path: pathlib.Path) -> None:
 def test_an_unreadable_key_is_named(tmp_path: pathlib.Path) -> None:
     """A directory in place of a file is an error of configuration."""
     files = create_certificates(tmp_path, ["n1"])["n1"]
-    os.mkdir(tmp_path / "n9.key")
+    (tmp_path / "n9.key").mkdir()
     with pytest.raises(ConfigInvalid, match=r"n9\.key"):
         load_tls(str(files.cacert), str(files.cert), str(tmp_path / "n9.key"))
