@@ -22,6 +22,8 @@ URGENT_BYTES = 4 << 20
 """What a round of term and vote may need: the pages of a few tree paths, and slack."""
 _GROWTH = 2
 """Bytes of file taken per byte appended, at worst: page rounding and copied tree pages."""
+_RETRY_SECONDS = 60.0
+"""How long after a failed try the reserve is not tried again."""
 
 
 class DiskGuard:
@@ -42,6 +44,7 @@ class DiskGuard:
         self._free = 0
         self._total = 1
         self._has_reserve = self._reserve.exists()
+        self._retry_at = float("-inf")
 
     @property
     def has_reserve(self) -> bool:
@@ -82,7 +85,9 @@ class DiskGuard:
     def make_reserve(self) -> None:
         """Put the reserve in place if it is missing and there is room for it. Never raises."""
         size = self._settings.reserve_bytes
-        if self._has_reserve or not size or self.refusal(size) is not None:
+        if self._has_reserve or not size or self._monotonic() < self._retry_at:
+            return
+        if self.refusal(size) is not None:
             return
         try:
             descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -92,6 +97,7 @@ class DiskGuard:
             finally:
                 os.close(descriptor)
         except OSError:
+            self._retry_at = self._monotonic() + _RETRY_SECONDS
             with contextlib.suppress(OSError):
                 self._reserve.unlink()
             return

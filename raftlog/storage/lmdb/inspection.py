@@ -125,8 +125,8 @@ class _Inspection:
             self._total = sum(txn.stat(database)["entries"] for database in every)
             boundary = self._read_meta(txn, databases)
             if boundary is not None:
-                streams = self._read_log(txn, databases, boundary)
-                self._read_streams(txn, databases, streams)
+                stream_keys = self._read_log(txn, databases, boundary)
+                self._read_streams(txn, databases, stream_keys)
             for table, database in databases.tables.items():
                 self._read_table(txn, database, table.value)
         self._read_snapshots()
@@ -168,9 +168,9 @@ class _Inspection:
 
     def _read_log(
         self, txn: lmdb.Transaction[memoryview], databases: Databases, boundary: Boundary
-    ) -> set[bytes]:
-        """Verify every record and the chain; return the keys the stream index must have."""
-        streams: set[bytes] = set()
+    ) -> int:
+        """Verify every record and the chain; return how many keys the stream index must have."""
+        stream_keys = 0
         checksum: int | None = boundary.checksum
         sequence = boundary.next_sequence
         expected = boundary.index + 1
@@ -193,8 +193,13 @@ class _Inspection:
             checksum, sequence = entry.checksum, entry.next_sequence
             entries += 1
             payload_bytes += len(entry.payload)
-            names = stream_names(entry.kind, entry.codec, entry.payload)
-            streams.update(layout.stream_key(name, index) for name in names)
+            for name in stream_names(entry.kind, entry.codec, entry.payload):
+                if txn.get(layout.stream_key(name, index), db=databases.stream) is None:
+                    self.problem(
+                        f"the index of stream {name.decode(errors='replace')!r} misses entry {index}"
+                    )
+                else:
+                    stream_keys += 1
             self._step()
         last = expected - 1
         self._report = dataclasses.replace(
@@ -209,7 +214,7 @@ class _Inspection:
         known = max(self._report.commit_index, self._report.applied_index)
         if known > last:
             self.problem(f"the log ends at {last}, but entry {known} was committed")
-        return streams
+        return stream_keys
 
     def _entry(self, index: Index, record: memoryview, previous: int | None) -> Entry | None:
         try:
@@ -222,20 +227,27 @@ class _Inspection:
         return entry
 
     def _read_streams(
-        self, txn: lmdb.Transaction[memoryview], databases: Databases, expected: set[bytes]
+        self, txn: lmdb.Transaction[memoryview], databases: Databases, expected: int
     ) -> None:
-        found = set()
+        """Count the stream index; look each key up in the log only if there are too many."""
         first = self._report.first_index
+        found = 0
         for key in txn.cursor(databases.stream).iternext(keys=True, values=False):
             index = layout.decode_index(key[-layout.INDEX_BYTES :])
-            if index >= first and index not in self._unread:
-                found.add(bytes(key))
+            found += index >= first and index not in self._unread
             self._step()
-        for wrong in sorted(found ^ expected)[:PROBLEMS_MAX]:
-            what = "misses" if wrong in expected else "wrongly has"
-            name = wrong[1 : -layout.INDEX_BYTES].decode(errors="replace")
-            index = layout.decode_index(wrong[-layout.INDEX_BYTES :])
-            self.problem(f"the index of stream {name!r} {what} entry {index}")
+        if found == expected:
+            return
+        for key in txn.cursor(databases.stream).iternext(keys=True, values=False):
+            index = layout.decode_index(key[-layout.INDEX_BYTES :])
+            if index < first or index in self._unread:
+                continue
+            name = bytes(key[1 : -layout.INDEX_BYTES])
+            record = txn.get(layout.encode_index(index), db=databases.log)
+            entry = None if record is None else decode_entry(index, record)
+            if entry is None or name not in stream_names(entry.kind, entry.codec, entry.payload):
+                text = name.decode(errors="replace")
+                self.problem(f"the index of stream {text!r} wrongly has entry {index}")
 
     def _read_table(self, txn: lmdb.Transaction[memoryview], database: Database, name: str) -> None:
         previous: bytes | None = None

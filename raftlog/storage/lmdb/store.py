@@ -377,6 +377,7 @@ class LmdbStorage:
             self._path, self._identity.cluster_id, read_only=self._read_only
         )
         if not self._read_only:
+            shutil.rmtree(self._path / layout.CREATING_DIRECTORY, ignore_errors=True)
             if recovery.is_new_damage:
                 self._write_damage(recovery.recovered.damage)
             self._disk.make_reserve()

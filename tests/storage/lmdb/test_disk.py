@@ -100,16 +100,25 @@ def test_reserve_is_given_back_only_when_it_is_needed(disk) -> None:
 
 
 def test_reserve_that_does_not_fit_is_left_out(disk, monkeypatch) -> None:
-    """A disk that refuses the reserve does not stop the node, and no half of it stays."""
+    """A disk that refuses the reserve does not stop the node, and is tried again only later."""
+
+    tries = []
 
     def refuse(*_arguments) -> None:
+        tries.append(disk.now)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
-    guard = disk.guard()
-    guard.make_reserve()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", refuse, raising=False)
+        guard = disk.guard()
+        for _ in range(10):
+            guard.make_reserve()
+    assert tries == [0.0]
     assert not guard.has_reserve
     assert not (disk.path / "RESERVE").exists()
+    disk.now += 61
+    guard.make_reserve()
+    assert guard.has_reserve
 
 
 def test_no_reserve_where_none_is_wanted(disk) -> None:
