@@ -211,8 +211,8 @@ class LocalCluster:
         """Return the node's process id while it runs."""
         node = self.node(node_id)
         child = self._children.get(node_id)
-        if child is not None and child.poll() is not None:
-            return None
+        if child is not None and child.poll() is None:
+            return child.pid
         try:
             pid = int(node.pid_file.read_text())
         except (FileNotFoundError, ValueError):
@@ -249,11 +249,12 @@ class LocalCluster:
         """Return what the node says of itself, or None if it does not answer."""
         url = f"http://{self.node(node_id).http}/readyz"
         try:
-            with _opener.open(url, timeout=PROBE_SECONDS) as reply:
+            try:
+                reply = _opener.open(url, timeout=PROBE_SECONDS)
+            except urllib.error.HTTPError as refusal:
+                reply = refusal
+            with reply:
                 body = json.loads(reply.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                body = json.loads(error.read())
         except (OSError, ValueError):
             return None
         return Readiness(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from raftlog.cli.kv import kv
 from raftlog.cli.options import Globals, Group
 from raftlog.cli.output import emit, say, text_of
 from raftlog.cli.session import ask
@@ -19,7 +18,6 @@ lease = Group(
         "raftlog kv lease keep 1234",
     ],
 )
-kv.add_command(lease)
 _TTL = click.FloatRange(min=0, min_open=True)
 
 

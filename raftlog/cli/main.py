@@ -7,7 +7,20 @@ from collections.abc import Sequence
 
 import click
 
-from raftlog.cli import bench, certs, demo, kv, leader, local, log, node, settings, shell, status
+from raftlog.cli import (
+    bench,
+    certs,
+    demo,
+    kv,
+    leader,
+    lease,
+    local,
+    log,
+    node,
+    settings,
+    shell,
+    status,
+)
 from raftlog.cli.options import ENVIRONMENT_PREFIX, Group
 from raftlog.cli.output import (
     ExitCode,
@@ -59,6 +72,7 @@ for command in (
     shell.completion,
 ):
     root.add_command(command)
+kv.kv.add_command(lease.lease)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from raftlog.cli.output import OutputFormat
 ENDPOINTS_DEFAULT = "127.0.0.1:7101"
 TIMEOUT_SECONDS_DEFAULT = 10.0
 ENVIRONMENT_PREFIX = "RAFTLOG"
+_PREFIX = "global_"  # keeps their parameters' names apart from a command's own
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -39,17 +40,19 @@ def _store(context: click.Context, parameter: click.Parameter, value: object) ->
     values = context.ensure_object(Globals)
     if value is None or context.resilient_parsing or parameter.name is None:
         return
-    if parameter.name == "output":
+    name = parameter.name.removeprefix(_PREFIX)
+    if name == "output":
         values.output, values.output_given = OutputFormat(value), True
     else:
-        setattr(values, parameter.name, value)
+        setattr(values, name, value)
 
 
 def _shared_options(*, is_root: bool) -> list[click.Option]:
     def option(*names: str, **settings: Any) -> click.Option:
-        variable = f"{ENVIRONMENT_PREFIX}_{names[-1].lstrip('-').upper()}"
+        name = names[-1].lstrip("-")
+        variable = f"{ENVIRONMENT_PREFIX}_{name.upper()}"
         return click.Option(
-            names,
+            [*names, _PREFIX + name],
             expose_value=False,
             callback=_store,
             default=None,

@@ -160,5 +160,6 @@ class Reporter:
         if match_index == self._storage.boundary.index:
             matched = self._storage.boundary.next_sequence
         else:
-            matched = self._storage.entry(match_index).next_sequence
+            # Through the core's log: a follower may hold what this disk does not hold yet.
+            matched = self._raft.log.entry(match_index).next_sequence
         return self._raft.next_sequence - matched

@@ -12,14 +12,23 @@ import dataclasses
 import enum
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from structlog.typing import FilteringBoundLogger
 
 from raftlog.interfaces import ClusterStatus, LogInfo
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 PREFIX = "raftlog_"
 SECONDS_BUCKETS = (
@@ -53,9 +62,6 @@ METRICS: dict[str, MetricSpec] = {
     "commit_index": MetricSpec(Kind.GAUGE, "commit_index", "Last index known committed"),
     "applied_index": MetricSpec(Kind.GAUGE, "applied_index", "Last index applied"),
     "leader_changes": MetricSpec(Kind.COUNTER, "leader_changes_total", "Leaders seen coming"),
-    "proposals_committed": MetricSpec(
-        Kind.COUNTER, "proposals_committed_total", "Transactions committed"
-    ),
     "proposals_applied": MetricSpec(
         Kind.COUNTER, "proposals_applied_total", "Groups answered after apply"
     ),
@@ -76,7 +82,6 @@ METRICS: dict[str, MetricSpec] = {
         Kind.HISTOGRAM, "event_loop_lag_seconds", "How late the event loop runs what is due"
     ),
     "log_bytes": MetricSpec(Kind.GAUGE, "log_bytes", "Payload bytes of the entries kept"),
-    "disk_bytes": MetricSpec(Kind.GAUGE, "disk_bytes", "Bytes the live log and tables take"),
 }
 
 EVENT_COUNTERS = {
@@ -230,6 +235,11 @@ class StatusCollector(Collector):
             ("alarms", "Alarms raised on this node", len(status.alarms)),
         ):
             yield GaugeMetricFamily(PREFIX + name, help_, value=float(value))
+        yield CounterMetricFamily(
+            PREFIX + "proposals_committed_total",
+            "Transactions committed in the cluster's life",
+            value=float(status.commit_sequence),
+        )
         yield from self._peers(status)
 
     def _peers(self, status: ClusterStatus) -> Iterator[Metric]:
