@@ -51,20 +51,18 @@ def _check_agrees(state: RaftState, message: InstallSnapshot) -> None:
 
 
 def finished(state: RaftState, peer: NodeId, now: float, *, delivered: bool) -> None:
-    """Probe a peer whose snapshot stream ended.
+    """Go on with a peer whose snapshot stream ended, at its own next word.
 
-    Delivered: from behind this log's boundary; if the boundary moved on meanwhile, the peer's
-    rejection starts a newer snapshot (users' complaint 25). Otherwise: after a sign of life.
+    Delivered: its ack says where to go on; should that get lost, it is probed from behind this
+    log's boundary once it answers a heartbeat. A probe at once could be taken for the answer to an
+    earlier one, and a snapshot be sent twice. If the boundary moved on meanwhile, a newer snapshot
+    follows (users' complaint 25). Not delivered: the same after a sign of life.
     """
     leadership = state.leadership
     progress = leadership.progress.get(peer) if leadership is not None else None
     if progress is None or progress.state is not ProgressState.SNAPSHOT:
         return
-    if delivered:
-        after = Index(state.log.boundary.index + 1)
-        progress.become_probe(Index(max(progress.next_index, after)))
-        state.is_replication_wanted = True
-        return
-    progress.become_probe(progress.next_index)
+    after = Index(state.log.boundary.index + 1) if delivered else progress.next_index
+    progress.become_probe(Index(max(progress.next_index, after)))
     progress.is_paused = True
     progress.probed_at = now

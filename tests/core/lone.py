@@ -48,7 +48,8 @@ class Lone:
         damaged: bool = False,
     ) -> None:
         self.disk = Disk(bootstrap(membership or voters("a", "b", "c")))
-        self.disk.log = make_entries(self.disk.boundary, terms)
+        self.origin = self.disk.boundary
+        self.disk.log = make_entries(self.origin, terms)
         last = self.disk.log[-1].term if self.disk.log else 0
         self.disk.hard_state = HardState(
             term=Term(last if term is None else term), vote=vote, commit=Index(commit)
@@ -182,7 +183,7 @@ class Lone:
         previous: Entry | None = None,
     ) -> None:
         """Let a leader send entries that follow `previous` (None: the boundary)."""
-        boundary = self.disk.boundary
+        boundary = self.origin
         self.step(
             source,
             AppendRequest(
