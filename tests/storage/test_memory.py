@@ -407,6 +407,31 @@ def test_damage_mark_survives_until_it_is_cleared(rig) -> None:
     assert not rig.crash().recovered().damaged
 
 
+def test_failed_damage_mark_poisons_too(rig, monkeypatch) -> None:
+    """A mark that cannot be made durable ends the storage's use like any failed commit."""
+    if rig.name == "memory":
+        rig.storage.close()
+    else:
+
+        def fail(*_arguments):
+            raise OSError(5, "injected")
+
+        monkeypatch.setattr(rig.storage._meta, "write_damage", fail)
+    with pytest.raises(StorageError):
+        rig.storage.mark_damaged("record 1 failed")
+    with pytest.raises(StorageError):
+        rig.storage.commit(Round(hard_state=vote(1)))
+
+
+def test_size_counts_log_and_tables(rig) -> None:
+    """The size covers at least the payloads and values that are stored."""
+    writer = Writer()
+    entry = writer.make(b"x" * 5000)
+    state = {Table.STATE: {b"k": b"v" * 5000}}
+    rig.storage.commit(round_of(entry, writes=state, applied=writer.boundary_at(1)))
+    assert rig.storage.size_bytes() > 10_000
+
+
 def test_scrub_walks_the_log_and_finds_rot(rig) -> None:
     """Scrubbing verifies slice by slice, says where to go on, and raises at a bad record."""
     rig.storage.commit(round_of(*Writer().many(10)))

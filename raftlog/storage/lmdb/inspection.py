@@ -195,9 +195,8 @@ class _Inspection:
             payload_bytes += len(entry.payload)
             for name in stream_names(entry.kind, entry.codec, entry.payload):
                 if txn.get(layout.stream_key(name, index), db=databases.stream) is None:
-                    self.problem(
-                        f"the index of stream {name.decode(errors='replace')!r} misses entry {index}"
-                    )
+                    text = name.decode(errors="replace")
+                    self.problem(f"the index of stream {text!r} misses entry {index}")
                 else:
                     stream_keys += 1
             self._step()
