@@ -104,6 +104,11 @@ class Link:
                     wait = self._settings.refused_retry_seconds
             except TimeoutError:
                 self._observer.count("peer_handshake_timeouts")
+            except Exception as error:  # noqa: BLE001  whatever it was, the peer is still needed
+                self._observer.event(
+                    "peer_link_failed", peer=self.peer, why=f"{type(error).__name__}: {error}"
+                )
+                wait = self._settings.refused_retry_seconds
             if loop.time() - started >= STABLE_SECONDS:
                 attempt, wait = 1, min(wait, RETRY_SECONDS[0])
             await self._pause(wait)
