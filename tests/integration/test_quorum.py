@@ -69,6 +69,7 @@ async def test_lost_quorum_says_what_happened(make_cluster: MakeCluster) -> None
     await asyncio.to_thread(cluster.restart, others[0])
     async with connect(cluster.endpoints) as client:
         await client.log.append(b"again", timeout=20)
+    await wait_for_payload(cluster, b"again", member=others[0])
     payloads = [payload for _, payload in await log_of(cluster, others[0])]
     assert payloads.count(b"again") == 1
     assert payloads.count(b"in doubt") <= 1
@@ -82,10 +83,12 @@ def not_leading(cluster: LocalCluster, node_id: str) -> bool:
     return said is not None and said.leader is None and said.role != "leader"
 
 
-async def wait_for_payload(cluster: LocalCluster, payload: bytes) -> None:
-    """Wait until a payload is committed."""
+async def wait_for_payload(
+    cluster: LocalCluster, payload: bytes, *, member: str | None = None
+) -> None:
+    """Wait until a payload is committed, as that member knows it."""
     async with connect(cluster.endpoints) as client, asyncio.timeout(20):
-        async for transaction in client.log.tail(follow=True):
+        async for transaction in client.log.tail(follow=True, member=member):
             if transaction.payload == payload:
                 return
 

@@ -117,7 +117,7 @@ async def test_grpcurl_line(cluster: LocalCluster) -> None:
         )
         receipt = json.loads(json_format.MessageToJson(call(request, timeout=10)))
     async with connect(cluster.endpoints) as client:
-        transaction = await client.log.get(int(receipt["sequence"]))
+        transaction = await client.log.get(int(receipt["sequence"]), member=leader.id)
     assert transaction.payload == b"hello"
     assert transaction.stream == json.loads(body)["stream"]
 
