@@ -8,6 +8,7 @@ no engine can start; its reason is printed at the end of the run.
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Generator
 
 import pytest
@@ -21,7 +22,8 @@ _allowed_skips: list[str] = []
 def seed(request: pytest.FixtureRequest, record_property: object) -> int:
     """Return this run's seed: RAFTLOG_SEED if set, else pytest-randomly's; printed on failure."""
     chosen = os.environ.get("RAFTLOG_SEED")
-    value = int(chosen) if chosen else int(request.config.getoption("randomly_seed"))
+    order = request.config.getoption("randomly_seed", None)
+    value = int(chosen) if chosen else int(order or random.SystemRandom().randrange(1 << 32))
     record_property(SEED_PROPERTY, value)  # type: ignore[operator]
     return value
 
