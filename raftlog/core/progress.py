@@ -136,11 +136,21 @@ class Progress:
         """Wait for a snapshot stream to end."""
         self._become(ProgressState.SNAPSHOT)
 
-    def forget_match(self, next_index: Index) -> None:
+    def look_again(self) -> None:
+        """Probe anew from where this peer was sent to last, or where it is known to agree.
+
+        A probe whose answer is not in yet keeps its place: beginning at the match of a peer never
+        heard in this term would mean beginning at the start of the log.
+        """
+        if self.state is ProgressState.REPLICATE:
+            self.become_probe(Index(self.match_index + 1))
+        elif self.state is ProgressState.PROBE:
+            self.become_probe(self.next_index)
+
+    def forget_match(self) -> None:
         """Probe anew a peer that may have lost what it had acked (decision 8)."""
+        self.look_again()
         self.match_index = Index(0)
-        if self.state is not ProgressState.SNAPSHOT:
-            self.become_probe(next_index)
 
     def acked(self, match_index: Index, now: float) -> bool:
         """Take a successful ack; return whether it tells more than was known."""

@@ -87,7 +87,7 @@ class Raft:
         random: RandomSource,
         now: float,
         damaged: bool = False,
-        applied_index: Index = NO_INDEX,
+        applied: Boundary | None = None,
     ) -> None:
         """Start as a follower over what the disk holds.
 
@@ -102,7 +102,7 @@ class Raft:
             hard_state=hard_state,
             seal=seal,
             random=random,
-            applied_index=applied_index,
+            applied=applied,
             damaged=damaged,
         )
         self._state = begin_state(found, now)

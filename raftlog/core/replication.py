@@ -157,7 +157,7 @@ def check_stuck(state: RaftState, leadership: LeaderState, now: float) -> None:
             and progress.inflights
             and now - progress.last_progress > state.settings.election_timeout_seconds
         ):
-            progress.become_probe(Index(progress.match_index + 1))
+            progress.look_again()
             state.is_replication_wanted = True
 
 
@@ -181,7 +181,7 @@ def peer_connected(state: RaftState, peer: NodeId) -> None:
     progress = state.leadership.progress.get(peer) if state.leadership is not None else None
     if progress is None:
         return
-    progress.forget_match(Index(progress.match_index + 1))
+    progress.forget_match()
     progress.read_round = 0
     state.is_replication_wanted = True
 
@@ -191,6 +191,6 @@ def peer_lost(state: RaftState, peer: NodeId, now: float) -> None:
     progress = state.leadership.progress.get(peer) if state.leadership is not None else None
     if progress is None or progress.state is ProgressState.SNAPSHOT:
         return
-    progress.become_probe(Index(progress.match_index + 1))
+    progress.look_again()
     progress.is_paused = True
     progress.probed_at = now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from raftlog.core import timers
-from raftlog.core.entries import EntryKind, HardState, Seal
+from raftlog.core.entries import Boundary, EntryKind, HardState, Seal
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
 from raftlog.core.quorum import quorum_of
@@ -29,7 +29,8 @@ class Found:
     hard_state: HardState
     seal: Seal
     random: RandomSource
-    applied_index: Index
+    applied: Boundary | None
+    """Where the durable applied state stands: committed, so its membership needs no looking for."""
     damaged: bool
 
 
@@ -44,9 +45,10 @@ def begin_state(found: Found, now: float) -> RaftState:
         log.last_term <= hard_state.term,
         f"the log ends in term {log.last_term}, the hard state in {hard_state.term}",
     )
-    known_commit = max(hard_state.commit, found.applied_index, log.boundary.index)
+    applied_index = found.applied.index if found.applied is not None else Index(0)
+    known_commit = max(hard_state.commit, applied_index, log.boundary.index)
     commit_index = Index(min(known_commit, log.last_index))
-    memberships = scan_memberships(log)
+    memberships = scan_memberships(log, found.applied)
     index, membership = memberships[-1]
     state = RaftState(
         node_id=found.node_id,
@@ -78,10 +80,18 @@ def begin_state(found: Found, now: float) -> RaftState:
     return state
 
 
-def scan_memberships(log: RaftLog) -> list[tuple[Index, Membership]]:
-    """Return the boundary's membership and every later one, oldest first (S31)."""
-    found = [(log.boundary.index, log.boundary.membership)]
-    low = log.first_index
+def scan_memberships(
+    log: RaftLog, applied: Boundary | None = None
+) -> list[tuple[Index, Membership]]:
+    """Return the last membership known applied and every later one, oldest first (S31).
+
+    The scan begins where the applied state stands, so that a start costs the tail, not the log.
+    """
+    known = log.boundary
+    if applied is not None and known.index < applied.index <= log.last_index:
+        known = applied
+    found = [(known.index, known.membership)]
+    low = Index(known.index + 1)
     while low <= log.last_index:
         for entry in log.entries(low, log.last_index, SCAN_BYTES):
             if entry.kind == EntryKind.MEMBERSHIP:

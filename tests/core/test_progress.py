@@ -84,10 +84,10 @@ def test_s23_next_stays_above_match() -> None:
 def test_forgotten_match_probes_again_but_not_during_a_snapshot() -> None:
     """A reconnected peer is probed from where it was; a snapshot under way is left alone."""
     progress = in_state(ProgressState.REPLICATE)
-    progress.forget_match(Index(5))
+    progress.forget_match()
     assert (progress.state, progress.match_index, progress.next_index) == (
         ProgressState.PROBE, 0, 5,
     )  # fmt: skip
     sending = in_state(ProgressState.SNAPSHOT)
-    sending.forget_match(Index(5))
+    sending.forget_match()
     assert sending.state is ProgressState.SNAPSHOT

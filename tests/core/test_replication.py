@@ -293,6 +293,18 @@ def test_a_lost_peer_frees_its_window_and_waits_for_a_sign() -> None:
     assert indexes(node.of(AppendRequest, B)) == [[2, 3, 4]]
 
 
+def test_a_peer_not_heard_yet_keeps_its_probe_when_it_reconnects() -> None:
+    """A new leader does not begin at the start of the log, or with a snapshot, for want of an ack."""
+    node = Lone([1] * 6, commit=6)
+    node.call(lambda raft: raft.compacted(node.disk.purge(Index(4))))
+    node.lead()
+    node.call(lambda raft: raft.peer_lost(B, node.now))
+    node.call(lambda raft: raft.peer_connected(B, node.now))
+    node.call(lambda raft: raft.peer_connected(B, node.now))
+    assert [m.previous for m in node.of(AppendRequest, B)] == [at(1, 6)] * 2
+    assert node.snapshots == []
+
+
 def test_a_probe_without_answer_is_repeated_when_the_peer_shows_life() -> None:
     """A heartbeat's answer wakes a probe that was lost, after two heartbeats' patience."""
     node = Lone([1])
