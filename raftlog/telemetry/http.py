@@ -28,6 +28,7 @@ REQUESTS_MAX = 32
 REQUEST_BODY_BYTES_MAX = 1024
 LAG_ENTRIES_MAX = 1000
 KEEPALIVE_SECONDS = 15.0
+SHUTDOWN_SECONDS = 0.5
 FAILURE_CODES = range(400, 600)
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -115,11 +116,14 @@ class HttpServer:
     async def start(self, host: str, port: int) -> None:
         """Bind and serve; raises `OSError` if the address is taken."""
         runner = web.AppRunner(
-            self.application(), access_log=None, keepalive_timeout=KEEPALIVE_SECONDS
+            self.application(),
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=SHUTDOWN_SECONDS,
         )
         await runner.setup()
         try:
-            site = web.TCPSite(runner, host, port, shutdown_timeout=0.5)
+            site = web.TCPSite(runner, host, port)
             await site.start()
         except OSError:
             await runner.cleanup()

@@ -1,0 +1,124 @@
+"""Metrics carry the names operators know."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog.telemetry.metrics import METRICS, PrometheusObserver, StatusCollector
+
+
+@pytest.fixture
+def observer():
+    """Return an observer of a node called n1."""
+    return PrometheusObserver("n1")
+
+
+def value(observer, name, labels=None):
+    """Return a sample's value."""
+    return observer.registry.get_sample_value(name, labels or {})
+
+
+class Lines:
+    """Keeps what is logged."""
+
+    def __init__(self):
+        self.kept = []
+
+    def __getattr__(self, level):
+        return lambda event, **fields: self.kept.append((level, event, fields))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "raftlog_has_leader", "raftlog_leader_changes_total", "raftlog_proposals_applied_total",
+        "raftlog_proposals_failed_total", "raftlog_proposals_pending", "raftlog_term",
+        "raftlog_disk_commit_seconds_count", "raftlog_event_loop_lag_seconds_count",
+    ],
+)  # fmt: skip
+def test_well_known_names_are_there_from_the_start(observer, name):
+    """A metric that operators know can be scraped before anything has happened."""
+    assert value(observer, name) == 0
+
+
+def test_what_the_node_says_arrives_under_the_name_outside(observer):
+    """Counters count, gauges are set, histograms take observations."""
+    observer.count("proposals_failed")
+    observer.count("proposals_failed", 4)
+    observer.gauge("proposals_pending", 12)
+    observer.measure("commit_seconds", 0.0002)
+    assert value(observer, "raftlog_proposals_failed_total") == 5
+    assert value(observer, "raftlog_proposals_pending") == 12
+    assert value(observer, "raftlog_disk_commit_seconds_count") == 1
+    assert value(observer, "raftlog_disk_commit_seconds_bucket", {"le": "0.0001"}) == 0
+    assert value(observer, "raftlog_disk_commit_seconds_bucket", {"le": "0.00025"}) == 1
+
+
+def test_unknown_names_get_the_prefix(observer):
+    """A name without a line in the table is still measured."""
+    observer.count("dropped", 2)
+    observer.gauge("lease_remaining_seconds", 0.25)
+    observer.measure("snapshot_bytes", 2048)
+    observer.measure("group_size", 3)
+    assert value(observer, "raftlog_dropped_total") == 2
+    assert value(observer, "raftlog_lease_remaining_seconds") == 0.25
+    assert value(observer, "raftlog_snapshot_bytes_bucket", {"le": "4096.0"}) == 1
+    assert value(observer, "raftlog_group_size_bucket", {"le": "4.0"}) == 1
+
+
+def test_a_leader_change_is_counted_once(observer):
+    """Losing sight of a leader and seeing it again is no change of leader."""
+    for leader in ("n1", None, "n1", "n2", "n2"):
+        observer.event("standing", role="follower", term=1, leader=leader)
+    assert value(observer, "raftlog_leader_changes_total") == 2
+    assert value(observer, "raftlog_has_leader") == 1
+    observer.event("standing", role="follower", term=2, leader=None)
+    assert value(observer, "raftlog_has_leader") == 0
+
+
+def test_lines_carry_node_term_and_role(observer):
+    """The context of log lines follows the node's standing."""
+    assert observer.context() == {"node": "n1", "term": 0, "role": "starting"}
+    observer.event("standing", role="leader", term=4, leader="n1")
+    assert observer.context() == {"node": "n1", "term": 4, "role": "leader"}
+    assert value(observer, "raftlog_is_leader") == 1
+    assert value(observer, "raftlog_term") == 4
+
+
+def test_events_become_lines_of_the_right_severity(observer):
+    """What stops the node is an error, what threatens it a warning, the rest is said quietly."""
+    lines = Lines()
+    observer.log_to(lines)
+    observer.event("node_failed", error="x")
+    observer.event("disk_full", why="y")
+    observer.event("peer_lost", peer="n2", announced=False)
+    assert lines.kept == [
+        ("error", "node_failed", {"error": "x"}),
+        ("warning", "disk_full", {"why": "y"}),
+        ("info", "peer_lost", {"peer": "n2", "announced": False}),
+    ]
+    assert value(observer, "raftlog_peer_lost_total") == 1
+
+
+def test_the_status_is_read_when_it_is_scraped(observer, node):
+    """Members appear under the label peer, without what the node cannot know."""
+    observer.registry.register(StatusCollector(node.status, node.info))
+    assert value(observer, "raftlog_proposals_committed_total") == 77
+    assert value(observer, "raftlog_lmdb_bytes") == 4096
+    assert value(observer, "raftlog_peer_reachable", {"peer": "n2"}) == 1
+    assert value(observer, "raftlog_peer_reachable", {"peer": "n3"}) == 0
+    assert value(observer, "raftlog_peer_match_index", {"peer": "n2"}) == 90
+    assert value(observer, "raftlog_peer_match_index", {"peer": "n3"}) is None
+    assert value(observer, "raftlog_peer_last_contact_seconds", {"peer": "n2"}) == 0.0125
+    assert value(observer, "raftlog_peer_reachable", {"peer": "n1"}) is None
+    node.change(commit_sequence=78)
+    assert value(observer, "raftlog_proposals_committed_total") == 78
+
+
+def test_the_exposition_is_prometheus_text(observer):
+    """Everything is exposed with its help, the process's own numbers included."""
+    text = observer.exposition().decode()
+    for spec in METRICS.values():
+        assert f"# HELP raftlog_{spec.name} {spec.help}" in text
+    assert "process_resident_memory_bytes" in text
+    assert "_created" not in text
