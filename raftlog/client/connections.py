@@ -34,6 +34,9 @@ GROUP_BYTES_MAX = 4 * 1024 * 1024
 TRANSACTION_BYTES_MAX = 16 * 1024 * 1024
 
 PROBE_SECONDS = 0.25
+ANSWERED_SECONDS = 1.0
+"""A cluster of which no node answered for so long counts as out of reach."""
+
 PROBE_PAUSE_SECONDS = 0.01
 PROBE_PAUSE_MAX_SECONDS = 0.1
 PROBE_PAUSE_FACTOR = 1.02
@@ -82,7 +85,6 @@ class Search:
     def __init__(self, task: asyncio.Task[Leader]) -> None:
         self.task = task
         self.waiting = 0
-        self.was_answered = False
 
 
 class Connections:
@@ -95,7 +97,7 @@ class Connections:
         self._leader: Leader | None = None
         self._reachable: Leader | None = None
         self._searches: dict[Accept, Search] = {}
-        self._was_answered = False
+        self._answered_at = float("-inf")
         self._closed = False
 
     def peer(self, address: str) -> Peer:
@@ -159,7 +161,8 @@ class Connections:
 
     def no_answer(self) -> RaftLogError:
         """Return why there is no leader, as known now; nothing was sent."""
-        if self._was_answered:
+        silence = asyncio.get_running_loop().time() - self._answered_at
+        if silence < ANSWERED_SECONDS:
             return Unavailable("no leader answered in time")
         return ConnectFailed(f"cannot connect to any of {', '.join(self.book.addresses())}")
 
@@ -259,7 +262,6 @@ class Connections:
 
     async def _search(self, accept: Accept) -> Leader:
         loop = asyncio.get_running_loop()
-        self._was_answered = False
         running: dict[asyncio.Task[Answer | None], str] = {}
         due: dict[str, float] = {}
         pause = Backoff(PROBE_PAUSE_SECONDS, PROBE_PAUSE_FACTOR, PROBE_PAUSE_MAX_SECONDS)
@@ -296,7 +298,7 @@ class Connections:
             reply = await self.peer(address).admin.Leader(types_pb2.Empty(), timeout=PROBE_SECONDS)
         except grpc.aio.AioRpcError:
             return None
-        self._was_answered = True
+        self._answered_at = asyncio.get_running_loop().time()
         self.book.learn({member.node_id: member.address for member in reply.members})
         self.book.learn_hint(reply.leader.address)
         return Answer(

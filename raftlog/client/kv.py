@@ -313,7 +313,7 @@ def bounds(prefix: bytes | None, start: bytes, end: bytes | None) -> tuple[bytes
 
 
 def _key(key: bytes) -> bytes:
-    if not isinstance(key, bytes):
+    if type(key) is not bytes:
         raise InvalidInput(f"key is {type(key).__name__}, expected bytes")
     if not 0 < len(key) <= KEY_BYTES_MAX:
         raise InvalidInput(f"key of {len(key)} bytes; 1 to {KEY_BYTES_MAX} are legal")
@@ -321,7 +321,7 @@ def _key(key: bytes) -> bytes:
 
 
 def _value(value: bytes) -> bytes:
-    if not isinstance(value, bytes):
+    if type(value) is not bytes:
         raise InvalidInput(f"value is {type(value).__name__}, expected bytes")
     return value
 

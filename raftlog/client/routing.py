@@ -86,7 +86,11 @@ def timed_out(refusal: RaftLogError | None) -> RaftLogError:
         return Unavailable("no leader answered in time")
     keep = judge(refusal) is Verdict.LATER or isinstance(refusal, ConnectFailed)
     kind = type(refusal) if keep else Unavailable
-    return kind(f"gave up in time: {refusal.message}", definite=True, leader=refusal.leader)
+    return kind(
+        f"not done in time; the last refusal: {refusal.message}",
+        definite=True,
+        leader=refusal.leader,
+    )
 
 
 def parse_endpoints(endpoints: str | Iterable[str]) -> tuple[str, ...]:

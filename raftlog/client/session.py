@@ -210,15 +210,16 @@ class Batch:
         rejections: Mapping[int, str],
     ) -> None:
         """Answer every waiter with its own result; `rejections` by place in the group."""
-        first, term, index = receipt
+        new = tuple.__new__
+        sequence, term, index = receipt
         for at, waiter in enumerate(self.waiters):
-            if waiter.done():
-                continue
-            if at in rejections:
-                waiter.set_exception(Rejected(rejections[at]))
-            else:
-                result = results[at] if results else b""
-                waiter.set_result(Applied(first + at, term, index, result))
+            if not waiter.done():
+                if rejections and at in rejections:
+                    waiter.set_exception(Rejected(rejections[at]))
+                else:
+                    result = results[at] if results else b""
+                    waiter.set_result(new(Applied, (sequence, term, index, result)))
+            sequence += 1
 
 
 class SentGroup:

@@ -7,6 +7,10 @@ packed into one group. With few groups in flight, what arrives meanwhile gathers
 One reader coroutine owns `read` and answers the callers. Deadlines are kept by a sweep every few
 milliseconds, not by a timer per call.
 
+Callers that wait in step end up in one group per round trip. Splitting them over several groups in
+flight was measured, and is slower wherever processors are what is short: a group costs its messages
+on four processes, whatever its size.
+
 `session.Window` decides what every answer means; this module only does what it says. When the
 stream ends or the leader refuses, the loop in `_run` finds the leader, opens a stream there and
 sends every unanswered group again, byte for byte.
@@ -171,7 +175,7 @@ class Writer:
             await asyncio.wait({self._runner})
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
-        self._fail_all()
+        self._fail_all("the client was closed before the answer came")
 
     # ---------------------------------------------------------------- pending
 
@@ -272,20 +276,30 @@ class Writer:
             while not self._has_work():
                 await self._sleep_until_woken()
             try:
-                leader = await self._connections.leader(self._loop.time() + SEARCH_SECONDS)
-            except RaftLogError:
-                continue
-            try:
-                await self._open_session(leader)
-                verdict = await self._serve(leader)
-            except RaftLogError as error:
-                verdict = self._note_refusal(error)
-            except grpc.aio.AioRpcError as error:
-                verdict = self._note_refusal(status.from_rpc_error(error, sent=False))
-            if verdict is not None:
-                self._connections.forget(leader.peer.address)
-            if verdict is Verdict.LATER:
+                await self._run_once()
+            except Exception as error:  # noqa: BLE001 - whatever it is, no caller may hang on it
+                self._fail_all(f"the client failed: {error!r}")
+                if not self._is_pinned:
+                    self._window = None
                 await asyncio.sleep(self._backoff.pause())
+
+    async def _run_once(self) -> None:
+        """Find the leader and use one stream there."""
+        try:
+            leader = await self._connections.leader(self._loop.time() + SEARCH_SECONDS)
+        except Unavailable:
+            return
+        try:
+            await self._open_session(leader)
+            verdict = await self._serve(leader)
+        except RaftLogError as error:
+            verdict = self._note_refusal(error)
+        except grpc.aio.AioRpcError as error:
+            verdict = self._note_refusal(status.from_rpc_error(error, sent=False))
+        if verdict is not None:
+            self._connections.forget(leader.peer.address)
+        if verdict is Verdict.LATER:
+            await asyncio.sleep(self._backoff.pause())
 
     def _note_refusal(self, error: RaftLogError) -> Verdict:
         self._refusal = error
@@ -469,23 +483,25 @@ class Writer:
             self._start()
 
     def _pending_error(self) -> RaftLogError:
-        if self._refusal is not None:
-            return timed_out(self._refusal)
+        refusal = self._refusal
+        if refusal is not None and judge(refusal) in {Verdict.LATER, Verdict.FINAL}:
+            return timed_out(refusal)
         return self._connections.no_answer()
 
     def _note_drained(self) -> None:
         if self._drained is not None and not self._drained.done() and not self._has_callers():
             self._drained.set_result(None)
 
-    def _fail_all(self) -> None:
-        error = Unavailable("the client was closed before it was sent")
+    def _fail_all(self, why: str) -> None:
+        """Answer every caller: what was never sent, definitely."""
+        never, maybe = Unavailable(f"{why}; it was not sent"), Indeterminate(why)
         for batch in self._pending:
-            batch.fail(error)
-        self._pending.clear()
+            batch.fail(never)
+        self._compact()
         for future, _ in self._room:
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(Unavailable(never.message))
         if self._window is not None:
             for group in self._window.groups.values():
-                sent = Indeterminate("the client was closed before the answer came")
-                group.batch.fail(error if group.is_refused else sent)
+                group.batch.fail(never if group.is_refused else maybe)
+            self._window.groups.clear()

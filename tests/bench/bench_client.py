@@ -1,7 +1,7 @@
-"""How much one call costs in the SDK: calls per second and CPU microseconds of the client's process.
+"""How much one call costs in the SDK: calls per second and CPU microseconds of its process.
 
-``python -m tests.bench.bench_client [--endpoints H:P,...] [--seconds 3]`` runs against a fake server
-in a process of its own, or against a running cluster.
+``python -m tests.bench.bench_client [--endpoints H:P,...] [--seconds 3]`` runs against a fake
+server in a process of its own, or against a running cluster.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import uvloop
 
 from raftlog.client.client import Client
 from raftlog.client.write_stream import WriterSettings
+from tests.client.fake_cluster import FakeCluster
 
 PAYLOAD = b"x" * 256
 
 
 async def serve() -> None:
     """Run a fake node until the parent closes our stdin."""
-    from tests.client.fake_cluster import FakeCluster
-
     cluster = await FakeCluster.start(1)
     print(cluster.endpoints, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -1,7 +1,7 @@
 """A cluster of real gRPC servers over one in-memory log, with faults on demand.
 
-It implements what the proto says of sessions, leadership and results, in one process and on one loop,
-so that a test can say exactly where a stream breaks: before an append, or after it.
+It implements what the proto says of sessions, leadership and results, in one process and on one
+loop, so that a test can say exactly where a stream breaks: before an append, or after it.
 """
 
 from __future__ import annotations

@@ -340,6 +340,33 @@ async def test_zero_bytes_are_a_legal_payload(cluster: FakeCluster, client: Clie
     assert cluster.payloads == [b"", b"view"]
 
 
+async def test_fault_of_the_client_itself_leaves_nobody_hanging(
+    cluster: FakeCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong inside, every caller gets an answer, and later calls go on."""
+    await client.log.append(b"0")
+    writer = client._context.writer
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_take", lambda reply, window: 1 / 0)
+        with pytest.raises(Indeterminate, match="ZeroDivisionError"):
+            await client.log.append(b"1")
+    await client.log.append(b"2")
+    assert cluster.payloads == [b"0", b"1", b"2"]
+
+
+async def test_cluster_that_vanished_is_out_of_reach(cluster: FakeCluster) -> None:
+    """While nodes answer, a missing leader is `Unavailable`; once none does, `ConnectFailed`."""
+    cluster.elect(None)
+    async with Client(cluster.endpoints) as client:
+        calls = [client.log.append(b"%d" % n, timeout=0.9 + 0.02 * n) for n in range(15)]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(error) for error in errors} == {Unavailable}
+        for node in cluster.nodes.values():
+            await node.stop()
+        with pytest.raises(ConnectFailed):
+            await client.log.append(b"x", timeout=1.5)
+
+
 async def test_random_faults_lose_and_repeat_nothing(cluster: FakeCluster, seed: int) -> None:
     """Under a storm of cuts, refusals and elections every call ends truthfully."""
     chance = random.Random(seed)
