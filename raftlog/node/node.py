@@ -112,7 +112,7 @@ class Node:
             random=random,
             now=clock.monotonic(),
             damaged=recovered.damaged,
-            applied_index=recovered.applied.index,
+            applied=recovered.applied,
         )
         self._applier = Applier(
             storage=storage,

@@ -35,7 +35,7 @@ class NodeSettings:
     retention_bytes: int = 10 * GIB
     retention_seconds: float = 7 * 86_400.0
     hand_over_seconds: float = 2.0
-    inline_commit_seconds_max: float = 0.005
+    inline_commit_seconds_max: float = 0.01
     """A commit slower than this moves later ones to the writer thread for a while."""
     stall_seconds: float = 0.2
     """A standstill of the event loop longer than this restarts the core's timers."""

@@ -1,0 +1,78 @@
+"""The ports: everything the node needs from outside, as Protocols and plain values.
+
+Adapters implement these and know nothing of each other; `server/compose.py` picks them. They are
+few, small and complete, because the simulator implements every one of them again.
+"""
+
+from __future__ import annotations
+
+from raftlog.interfaces.environment import Authenticator, Clock, Observer
+from raftlog.interfaces.machine import (
+    ApplyContext,
+    ReadState,
+    RoleContext,
+    Row,
+    Rows,
+    State,
+    StateMachine,
+)
+from raftlog.interfaces.node import (
+    ChangeBatch,
+    ClusterStatus,
+    GroupReceipt,
+    LogInfo,
+    MemberStatus,
+    NodePort,
+    Respond,
+    Result,
+    RowChange,
+    TailBatch,
+)
+from raftlog.interfaces.storage import (
+    Identity,
+    LogReader,
+    Recovered,
+    Round,
+    SnapshotInfo,
+    SnapshotWriter,
+    Storage,
+    Table,
+    TableReader,
+    WriteSet,
+)
+from raftlog.interfaces.transport import PeerEvents, Transport
+
+__all__ = [
+    "ApplyContext",
+    "Authenticator",
+    "ChangeBatch",
+    "Clock",
+    "ClusterStatus",
+    "GroupReceipt",
+    "Identity",
+    "LogInfo",
+    "LogReader",
+    "MemberStatus",
+    "NodePort",
+    "Observer",
+    "PeerEvents",
+    "ReadState",
+    "Recovered",
+    "Respond",
+    "Result",
+    "RoleContext",
+    "Round",
+    "Row",
+    "RowChange",
+    "Rows",
+    "SnapshotInfo",
+    "SnapshotWriter",
+    "State",
+    "StateMachine",
+    "Storage",
+    "Table",
+    "TableReader",
+    "TailBatch",
+    "Transport",
+    "WriteSet",
+]

@@ -1,0 +1,48 @@
+"""Ports to the surroundings: time, observation, credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from raftlog.types import NodeId
+
+
+class Clock(Protocol):
+    """Time as the node sees it."""
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never jumps and counts suspend (CLOCK_BOOTTIME)."""
+        ...
+
+    def wall_microseconds(self) -> int:
+        """Return microseconds since 1970; may jump; for display only."""
+        ...
+
+
+class Observer(Protocol):
+    """Takes what the node measures; an adapter turns it into metrics and log lines."""
+
+    def event(self, name: str, **fields: str | float | bool | None) -> None:
+        """Take one rare, typed event (role change, alarm, snapshot, refused peer)."""
+        ...
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a counter."""
+        ...
+
+    def measure(self, name: str, value: float) -> None:
+        """Record one observation of a histogram (seconds or bytes, by its name)."""
+        ...
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        ...
+
+
+class Authenticator(Protocol):
+    """Decides what a connection may do from what TLS proved about it."""
+
+    def is_peer(self, identity_names: Iterable[bytes], node_id: NodeId) -> bool:
+        """Whether a certificate with these names may speak as the member `node_id`."""
+        ...

@@ -1,0 +1,154 @@
+"""The state machine's contract (surface.md), and what a machine may use."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NoReturn, Protocol
+
+from raftlog.interfaces.environment import Clock
+from raftlog.types import ColumnType
+
+
+class ReadState(Protocol):
+    """The machine's ordered map, read-only."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`, or None."""
+        ...
+
+    def range(
+        self,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield pairs with start <= key < end in key order (`reverse`: from the high end down)."""
+        ...
+
+
+class State(ReadState, Protocol):
+    """The machine's ordered map. Keys are 1 to 480 bytes; values up to the transaction limit."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set `key` to `value`."""
+        ...
+
+    def delete(self, key: bytes) -> None:
+        """Remove `key` if it is there."""
+        ...
+
+
+Row = Mapping[str, bytes | str | float | bool | None]
+
+
+class Rows(Protocol):
+    """Records row changes for the change feed; they are part of the result and survive with it."""
+
+    def insert(self, table: str, row: Row) -> None:
+        """Record a new row."""
+        ...
+
+    def update(self, table: str, before: Row, after: Row) -> None:
+        """Record a changed row, with both images."""
+        ...
+
+    def delete(self, table: str, row: Row) -> None:
+        """Record a removed row."""
+        ...
+
+
+class ApplyContext(Protocol):
+    """What `StateMachine.apply` may use, besides the command: nothing else is deterministic."""
+
+    @property
+    def state(self) -> State:
+        """Return the machine's map; saved in one transaction with the applied index."""
+        ...
+
+    @property
+    def rows(self) -> Rows:
+        """Return the recorder of row changes."""
+        ...
+
+    @property
+    def sequence(self) -> int:
+        """Return this transaction's cluster-wide number."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """Return the leader's time for it, microseconds since 1970, never going back."""
+        ...
+
+    def reject(self, why: str) -> NoReturn:
+        """Refuse the command: the caller gets `Rejected(why)`, and state is as it was before it."""
+        ...
+
+
+class RoleContext(Protocol):
+    """What a machine may use while its member leads."""
+
+    @property
+    def term(self) -> int:
+        """Return the term it leads in."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Return the node's clock."""
+        ...
+
+    @property
+    def state(self) -> ReadState:
+        """Return the machine's map as applied now; read it without awaiting in between."""
+        ...
+
+    async def execute(self, command: bytes) -> bytes:
+        """Replicate and apply a command; raises like a client's call."""
+        ...
+
+
+class StateMachine:
+    """A deterministic applier of commands. Subclass it; surface.md has an example.
+
+    `name` and `version` are pinned in the log; a mismatch refuses to start. `tables` says how the
+    state looks as MySQL rows. `inline` machines promise work bounded to microseconds per command
+    and are applied on the event loop; all others run on a thread of their own.
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    tables: ClassVar[Mapping[str, Mapping[str, ColumnType]]] = {}
+    inline: ClassVar[bool] = False
+    external: ClassVar[bool] = False
+    """State is kept elsewhere: `snapshot`, `restore` and `applied_sequence` are implemented."""
+
+    @abc.abstractmethod
+    def apply(self, command: bytes, context: ApplyContext) -> bytes:
+        """Apply one command in log order and return its result. Deterministic and synchronous."""
+
+    @abc.abstractmethod
+    def query(self, request: bytes, state: ReadState) -> bytes:
+        """Answer a read from `state`. Changes nothing."""
+
+    def snapshot(self) -> Iterator[bytes]:
+        """Yield the state kept elsewhere, as of the last applied command."""
+        return iter(())
+
+    def restore(self, chunks: Iterator[bytes]) -> None:
+        """Replace the state kept elsewhere."""
+        for _ in chunks:
+            pass
+
+    def applied_sequence(self) -> int:
+        """Return the last sequence whose effects the state kept elsewhere holds durably."""
+        return 0
+
+    async def on_promote(self, context: RoleContext) -> None:
+        """Start what only the leader's machine does; writes open when this returns."""
+
+    async def on_demote(self, context: RoleContext) -> None:
+        """Stop it; the node follows when this returns."""

@@ -1,0 +1,205 @@
+"""The node, as services, endpoints and in-process users see it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from raftlog.core.entries import Entry
+from raftlog.core.membership import Membership
+from raftlog.core.ready import Standing
+from raftlog.errors import LeaderHint, RaftLogError
+from raftlog.interfaces.storage import Identity
+from raftlog.types import Consistency, Index, NodeId
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one transaction: `rejected` is the machine's reason, or None."""
+
+    value: bytes = b""
+    rejected: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GroupReceipt:
+    """The answer to a committed and applied group. `results` is empty when it held no command."""
+
+    number: int
+    first_sequence: int
+    count: int
+    term: int
+    index: int
+    results: tuple[Result, ...] = ()
+
+
+Respond = Callable[[GroupReceipt | RaftLogError], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """One line of `raftlog status`; None where this node cannot know (only the leader can)."""
+
+    node_id: NodeId
+    address: str
+    role: str
+    kind: str
+    has_machine: bool
+    region: str
+    instance_id: str
+    match_index: int | None
+    applied_index: int | None
+    lag_transactions: int | None
+    last_contact_ms: float | None
+    reachable: bool
+    healthy: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """The answer to `raftlog status`, from any one live node, without a quorum too."""
+
+    cluster_id: str
+    served_by: NodeId
+    leader: NodeId | None
+    leader_address: str | None
+    term: int
+    commit_index: int
+    commit_sequence: int
+    applied_index: int
+    first_sequence: int
+    quorum: int
+    has_quorum: bool
+    fault_tolerance: int
+    feature_level: int
+    machine: str
+    members: tuple[MemberStatus, ...]
+    alarms: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RowChange:
+    """One row change of one transaction. `before` is None for an insert, `after` for a delete."""
+
+    sequence: int
+    table: str
+    before: tuple[bytes | str | float | bool | None, ...] | None
+    after: tuple[bytes | str | float | bool | None, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TailBatch:
+    """Committed entries for a subscriber, and the position it has thereby seen.
+
+    `position` is the last sequence covered: every matching transaction at or below it was
+    delivered.
+    """
+
+    entries: tuple[Entry, ...]
+    position: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeBatch:
+    """Row changes of applied transactions, and the sequence they reach."""
+
+    changes: tuple[RowChange, ...]
+    position: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LogInfo:
+    """Where this member's log stands. `writes_open`: it leads and takes writes."""
+
+    first_sequence: int
+    last_sequence: int
+    first_index: Index
+    commit_index: Index
+    applied_index: Index
+    last_index: Index
+    snapshot_index: Index
+    log_bytes: int
+    disk_bytes: int
+    writes_open: bool
+
+
+class NodePort(Protocol):
+    """The node as the gRPC services, the HTTP endpoints and in-process users see it. Loop-bound."""
+
+    @property
+    def identity(self) -> Identity:
+        """Return who this is."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """Return role, term and leader."""
+        ...
+
+    @property
+    def membership(self) -> Membership:
+        """Return the membership in force."""
+        ...
+
+    def leader_hint(self) -> LeaderHint | None:
+        """Return who leads, if known."""
+        ...
+
+    def submit(self, group: bytes, respond: Respond) -> None:
+        """Propose a group; `respond` is called once, on the loop, maybe before this returns.
+
+        Every way out is covered: a receipt once applied, a definite error, or an indefinite one.
+        """
+        ...
+
+    async def open_session(self, timeout_seconds: float) -> int:
+        """Open an exactly-once session by a replicated entry and return its id."""
+        ...
+
+    async def wait_readable(self, consistency: Consistency, timeout_seconds: float) -> Index:
+        """Wait until reads at that consistency are safe on this node; return the index applied."""
+        ...
+
+    async def query(
+        self, request: bytes, consistency: Consistency, timeout_seconds: float
+    ) -> bytes:
+        """Ask the state machine."""
+        ...
+
+    def tail(
+        self, after: int, *, stream: str | None, commands: bool, follow: bool, bytes_max: int
+    ) -> AsyncIterator[TailBatch]:
+        """Yield committed entries after sequence `after`; with `stream`, only those touching it.
+
+        Without `follow` it ends at what this member knows committed. With `follow` an empty batch
+        comes about every second while nothing happens, as a heartbeat. Raises `Compacted`.
+        """
+        ...
+
+    def changes(self, after: int, *, follow: bool, bytes_max: int) -> AsyncIterator[ChangeBatch]:
+        """Yield row changes after sequence `after`; the same manners as `tail`."""
+        ...
+
+    def status(self) -> ClusterStatus:
+        """Return what this node knows of the cluster, without asking anyone."""
+        ...
+
+    def info(self) -> LogInfo:
+        """Return where this member's log stands; cheap, asks no one."""
+        ...
+
+    async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
+        """Hand leadership to `target` and return the new leader.
+
+        None: to the most caught-up promotable member.
+        """
+        ...
+
+    async def step_down(self) -> None:
+        """Stop leading without choosing a successor."""
+        ...
+
+    async def stop(self, *, hand_over: bool) -> None:
+        """Stop cleanly; `hand_over` first transfers leadership, within a deadline."""
+        ...

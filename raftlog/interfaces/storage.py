@@ -1,0 +1,259 @@
+"""The storage port: log, hard state, tables and snapshots of one data directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from raftlog.core.entries import Boundary, Entry, HardState
+from raftlog.types import Index, NodeId
+
+
+class Table(enum.Enum):
+    """The ordered maps beside the log. Values are bytes; None in a write set deletes the key.
+
+    STATE: the machine's map. SESSION: the session table and its replies. CHANGE: row changes, one
+    record per entry under its index (8 bytes, big-endian).
+    """
+
+    STATE = "state"
+    SESSION = "session"
+    CHANGE = "change"
+
+    __hash__ = object.__hash__  # members are keys on every read; Enum's own hash is slow
+
+
+WriteSet = Mapping[Table, Mapping[bytes, bytes | None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which cluster, member and data directory this is (decision 4)."""
+
+    cluster_id: str
+    node_id: NodeId
+    instance_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered:
+    """What a data directory held when it was opened.
+
+    `damaged`: a record failed verification now or the mark of an earlier failure is still set; the
+    log then ends before the first bad record, and the member must not vote (decision 8).
+    `applied` is where the durable STATE, SESSION and CHANGE tables stand (before any: the
+    directory's first boundary); it may be above the
+    verified log of a damaged member.
+    """
+
+    hard_state: HardState
+    boundary: Boundary
+    applied: Boundary
+    damaged: bool = False
+    damage: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotInfo:
+    """A durable, complete snapshot file. `snapshot_id` names it: ``<index>-<term>-<checksum>``."""
+
+    snapshot_id: str
+    boundary: Boundary
+    size_bytes: int
+    created_microseconds: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One write transaction and one fsync.
+
+    Order inside: truncate, install, append, tables, purge.
+
+    `applied` accompanies `writes`: the index their effects reach; writes of entry i are never in a
+    round before entry i's own. `purge_to`: move the boundary up to it and drop entries at and below
+    (never above the newest durable snapshot). `urgent`: term-and-vote rounds may use the disk
+    reserve.
+    """
+
+    hard_state: HardState | None = None
+    truncate_from: Index | None = None
+    install_snapshot_id: str | None = None
+    entries: tuple[Entry, ...] = ()
+    writes: WriteSet = dataclasses.field(default_factory=dict)
+    applied: Boundary | None = None
+    purge_to: Boundary | None = None
+    clear_damage: bool = False
+    needs_sync: bool = True
+
+    @property
+    def urgent(self) -> bool:
+        """Whether only hard state is written, which may use the reserve."""
+        return not self.entries and not self.writes and self.install_snapshot_id is None
+
+
+class LogReader(Protocol):
+    """The durable log, verified on every read. Calls are synchronous and bounded.
+
+    Indexes are legal from `boundary.index` (position and checksum only) to `last_index`.
+    """
+
+    @property
+    def boundary(self) -> Boundary:
+        """Return what lies below the first entry kept."""
+        ...
+
+    @property
+    def last_index(self) -> Index:
+        """Return the last durable index, or the boundary's when the log is empty."""
+        ...
+
+    def entry(self, index: Index) -> Entry:
+        """Return one entry.
+
+        Raises:
+            Compacted: it is at or below the boundary.
+            StorageCorrupt: it fails verification.
+        """
+        ...
+
+    def entries(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
+        """Return entries low..high, at least one, cut before the sizes pass `bytes_max`."""
+        ...
+
+    def term(self, index: Index) -> int:
+        """Return the term at `index`, boundary included."""
+        ...
+
+    def checksum(self, index: Index) -> int:
+        """Return the chained checksum at `index`, boundary included."""
+        ...
+
+    def find_sequence(self, sequence: int) -> Index:
+        """Return the first index whose entry ends at or after `sequence` (last_index + 1 if none).
+
+        Raises:
+            Compacted: `sequence` lies below the first entry kept.
+        """
+        ...
+
+    def stream_indexes(self, stream: str, low: Index, high: Index, count_max: int) -> list[Index]:
+        """Return up to `count_max` indexes in low..high that touch the stream, ascending."""
+        ...
+
+
+class TableReader(Protocol):
+    """Point and range reads of one consistent durable state."""
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        """Return the value under `key`."""
+        ...
+
+    def scan(
+        self,
+        table: Table,
+        start: bytes,
+        end: bytes | None,
+        *,
+        count_max: int,
+        reverse: bool = False,
+    ) -> list[tuple[bytes, bytes]]:
+        """Return up to `count_max` pairs with start <= key < end (None.
+
+        To the last), in key order.
+        """
+        ...
+
+
+class SnapshotWriter(Protocol):
+    """Stages an incoming snapshot; nothing is visible until `finish`."""
+
+    @property
+    def offset(self) -> int:
+        """Return how many bytes are already staged, where a broken transfer resumes."""
+        ...
+
+    def write(self, offset: int, chunk: bytes) -> None:
+        """Append `chunk` at `offset`; raises `InvalidInput` on a gap (S41)."""
+        ...
+
+    def finish(self) -> SnapshotInfo:
+        """Verify every checksum, fsync file and directory. Raises `StorageCorrupt`."""
+        ...
+
+    def abort(self) -> None:
+        """Drop what was staged."""
+        ...
+
+
+class Storage(LogReader, TableReader, Protocol):
+    """One data directory: log, hard state, tables and snapshots."""
+
+    @property
+    def identity(self) -> Identity:
+        """Return whose directory this is."""
+        ...
+
+    def recovered(self) -> Recovered:
+        """Return what was found at open."""
+        ...
+
+    def commit(self, round_: Round) -> None:
+        """Make a round durable: one transaction, one fsync. May block; one caller at a time.
+
+        After ANY exception the outcome is unknown and the caller must stop the node (decision 12).
+        """
+        ...
+
+    def refusal(self, bytes_wanted: int) -> str | None:
+        """Return why the disk must refuse an append of that many bytes, or None."""
+        ...
+
+    def mark_damaged(self, why: str) -> None:
+        """Durably remember that a record failed verification; blocks."""
+        ...
+
+    def take_snapshot(
+        self, machine_bytes: Iterator[bytes] | None, progress: Callable[[int], None] | None = None
+    ) -> SnapshotInfo:
+        """Write a snapshot of the newest durable applied state to a file, without stopping commits.
+
+        Blocks; for a thread of its own. `machine_bytes`: the state of a machine kept elsewhere.
+        """
+        ...
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        """Return complete snapshots, oldest first."""
+        ...
+
+    def read_snapshot(self, snapshot_id: str, offset: int, length: int) -> bytes:
+        """Return raw bytes of a snapshot file; b"" at its end."""
+        ...
+
+    def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
+        """Yield the section written from `machine_bytes`, or None if there is none."""
+        ...
+
+    def stage_snapshot(self, snapshot_id: str, size_bytes: int) -> SnapshotWriter:
+        """Begin or resume staging a snapshot from the leader."""
+        ...
+
+    def scrub(self, low: Index, count_max: int) -> Index:
+        """Verify up to `count_max` entries from `low`; return the next index to scrub.
+
+        Raises `StorageCorrupt`.
+        """
+        ...
+
+    def size_bytes(self) -> int:
+        """Return the bytes the live log and tables take."""
+        ...
+
+    def log_bytes(self) -> int:
+        """Return the payload bytes of the entries kept."""
+        ...
+
+    def close(self) -> None:
+        """Release the directory; durable state stays."""
+        ...

@@ -1,0 +1,78 @@
+"""The transport port: messages to peers, and what it tells the node about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from raftlog.core.messages import Message
+from raftlog.interfaces.storage import Identity, SnapshotInfo
+from raftlog.types import NodeId
+
+
+class PeerEvents(Protocol):
+    """What a transport tells the node; all calls on the node's loop, none of them blocks."""
+
+    def receive(self, source: NodeId, message: Message) -> None:
+        """Take one message from a peer whose identity was checked."""
+        ...
+
+    def peer_connected(self, peer: NodeId) -> None:
+        """Both streams to `peer` passed the handshake."""
+        ...
+
+    def peer_lost(self, peer: NodeId, *, announced: bool) -> None:
+        """Both streams FROM `peer` ended. `announced`.
+
+        By a close that it announced, not by a crash.
+        """
+        ...
+
+    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
+        """A handshake showed the peer's instance id and whether its log is still empty."""
+        ...
+
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
+        """An outgoing snapshot stream ended."""
+        ...
+
+    def check_peer(self, peer: NodeId, instance_id: str) -> str | None:
+        """Return why a handshake of that instance must be refused, or None."""
+        ...
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether this node has never held an entry nor heard a leader."""
+        ...
+
+
+class Transport(Protocol):
+    """Carries messages to peers: ordered per channel, bounded, lossy when a peer is away."""
+
+    def start(self, events: PeerEvents, identity: Identity) -> None:
+        """Begin to accept and to deliver."""
+        ...
+
+    def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
+        """Connect to these and drop all others."""
+        ...
+
+    def send(self, peer: NodeId, message: Message) -> None:
+        """Queue one message, or drop it if the peer is away or its queue is full. Never blocks."""
+        ...
+
+    def send_snapshot(self, peer: NodeId, term: int, info: SnapshotInfo) -> None:
+        """Stream a snapshot in the background; `PeerEvents.snapshot_finished` tells the end."""
+        ...
+
+    def is_connected(self, peer: NodeId) -> bool:
+        """Whether streams to `peer` are up."""
+        ...
+
+    async def announce_close(self) -> None:
+        """Tell peers that this node leaves on purpose, so that they do not take it for a crash."""
+        ...
+
+    async def close(self) -> None:
+        """End all streams."""
+        ...
