@@ -1,8 +1,8 @@
 """Who was promised what: writers that note every outcome, and the check against what is there.
 
-Each payload is unique, so a log can be held against the notes: what was acknowledged is there, once,
-under the sequence that was promised; what certainly did not happen is not there; what may have
-happened is there at most once.
+Each payload is unique, so a log can be held against the notes: what was acknowledged is there,
+once, under the sequence that was promised; what certainly did not happen is not there; what may
+have happened is there at most once.
 """
 
 from __future__ import annotations
