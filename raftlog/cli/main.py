@@ -85,8 +85,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except BaseException as raised:  # noqa: BLE001 - every error becomes an exit code here
-        return _fail(first_error(raised))
+        return _fail(_cause(first_error(raised)))
     return answer if isinstance(answer, int) else ExitCode.OK
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what happened; click turns a broken pipe into an exit of its own."""
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+        return error.__context__
+    return error
 
 
 def _fail(error: BaseException) -> int:

@@ -1,0 +1,82 @@
+"""The command line as a function, and one cluster of real processes for all who need one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from raftlog.cli import main
+from raftlog.cli.cluster import LocalCluster
+
+
+@dataclasses.dataclass
+class Result:
+    """What a command did."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def json(self):
+        """Return standard output as the one JSON document that it is."""
+        return json.loads(self.out)
+
+    @property
+    def text(self):
+        """Return standard output as text."""
+        return self.out.decode()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    """Keep the caller's RAFTLOG_* variables and state directory out of the tests."""
+    for name in [name for name in os.environ if name.startswith("RAFTLOG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def raftlog(capfdbinary):
+    """Return a function that runs one command line in this process."""
+
+    def run(*arguments):
+        capfdbinary.readouterr()
+        code = main.run([str(argument) for argument in arguments])
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return Result(int(code), out, err.decode())
+
+    return run
+
+
+def spawn(*arguments, **settings):
+    """Start one command line as a process of its own, with pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "raftlog.cli.main", *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """Return a cluster of three processes that no test harms."""
+    made = LocalCluster.create(tmp_path_factory.mktemp("cluster") / "shared", base_port=0)
+    made.start(timeout=60)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def ask(raftlog, cluster):
+    """Return a function that runs one command against the shared cluster."""
+
+    def run(*arguments):
+        return raftlog("--endpoints", cluster.endpoints, "--timeout", "20", *arguments)
+
+    return run

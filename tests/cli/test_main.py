@@ -1,0 +1,95 @@
+"""The root command: what is there, and how it ends."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from raftlog.cli import main
+from raftlog.errors import Indeterminate
+
+from .conftest import spawn
+
+VERBS = {
+    "bench": {"kv", "read", "tail", "write"},
+    "certs": {"create"},
+    "config": {"check"},
+    "kv": {"cas", "delete", "get", "lease", "put", "range", "txn", "watch"},
+    "leader": {"show", "step-down", "transfer"},
+    "local": {"start", "status", "stop"},
+    "log": {"append", "get", "info", "tail", "verify"},
+}
+ALONE = {"completion", "demo", "serve", "status", "version"}
+
+
+def test_the_verbs_of_this_version_are_there_and_no_others():
+    """What is listed works; what is yet to come is not there to disappoint."""
+    assert set(main.root.commands) == set(VERBS) | ALONE
+    for noun, verbs in VERBS.items():
+        assert set(main.root.commands[noun].commands) == verbs, noun
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("nope",), ("--nope",), ("log", "nope"), ("log", "get"), ("log", "get", "x"),
+        ("log", "append", "--lines", "--nul"), ("log", "tail", "--raw", "--nul"),
+        ("local", "start"), ("kv", "delete"), ("kv", "watch", "k", "--prefix", "p"),
+        ("bench", "write", "--clients", "1,x"), ("demo", "--nodes", "0"), ("completion", "csh"), (),
+    ],
+)  # fmt: skip
+def test_wrong_usage_exits_128(raftlog, line):
+    """Wrong usage is said on standard error, with nothing on standard output."""
+    result = raftlog(*line)
+    assert result.code == 128
+    assert result.out == b""
+    assert "Usage:" in result.err
+
+
+def test_nobody_there_exits_2(raftlog):
+    """A cluster that cannot be reached exits 2 and says where to look."""
+    for line in (["status"], ["log", "info"], ["kv", "put", "k", "v"], ["log", "tail"]):
+        result = raftlog("--endpoints", "127.0.0.1:1", "--timeout", "0.3", *line)
+        assert result.code == 2, line
+        assert "127.0.0.1:1" in result.err
+        assert "raftlog local start" in result.err
+
+
+@pytest.mark.parametrize("endpoints", ["nowhere", "", "a:b"])
+def test_a_wrong_endpoint_exits_3(raftlog, endpoints):
+    """An endpoint that cannot be one is invalid input, not an attempt."""
+    assert raftlog("--endpoints", endpoints, "status").code == 3
+
+
+def test_an_error_of_ours_becomes_its_code(raftlog, monkeypatch):
+    """Whatever a command raises, in a group or not, decides the exit code."""
+
+    @click.command()
+    def failing():
+        raise ExceptionGroup("tasks", [Indeterminate("who knows")])
+
+    monkeypatch.setitem(main.root.commands, "failing", failing)
+    result = raftlog("failing")
+    assert result.code == 7
+    assert "who knows" in result.err
+
+
+def test_a_bug_exits_1_with_its_traceback(raftlog, monkeypatch):
+    """What nobody foresaw is not hidden."""
+
+    @click.command()
+    def failing():
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setitem(main.root.commands, "failing", failing)
+    result = raftlog("failing")
+    assert result.code == 1
+    assert "Traceback" in result.err
+
+
+def test_a_closed_pipe_is_silent():
+    """A reader that goes away ends the command without a word."""
+    with spawn("completion", "bash") as child:
+        child.stdout.close()
+        assert child.wait(20) == 141
+        assert child.stderr.read() == b""

@@ -1,0 +1,240 @@
+"""The composition root: what a directory is, what may be opened, and that a node comes up."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import socket
+import sys
+
+import aiohttp
+import pytest
+
+import raftlog
+from raftlog.config.load import load
+from raftlog.config.schema import Settings
+from raftlog.errors import ConfigInvalid, IdentityMismatch, SafetyRefused
+from raftlog.security.tls import create_certificates
+from raftlog.server import compose as module
+from raftlog.server.compose import (
+    check_exposure,
+    cluster_id_of,
+    compose,
+    first_boundary,
+    node_settings,
+    open_storage,
+    storage_settings,
+    tune_interpreter,
+)
+from raftlog.storage.lmdb import LmdbStorage
+
+
+def free_port():
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return the settings of the only member of a new cluster."""
+    address = f"127.0.0.1:{free_port()}"
+    return Settings(
+        node_id="n1",
+        data_dir=str(tmp_path / "data"),
+        listen=address,
+        http=f"127.0.0.1:{free_port()}",
+        bootstrap_token="token",
+        initial_cluster=(("n1", address),),
+    )
+
+
+def test_the_cluster_id_comes_from_the_token_alone(settings):
+    """The same token is the same cluster, whatever the addresses; another token is another."""
+    assert cluster_id_of("token") == cluster_id_of("token")
+    assert cluster_id_of("token") != cluster_id_of("token2")
+    assert "token" not in cluster_id_of("token")
+    moved = dataclasses.replace(settings, initial_cluster=(("n1", "127.0.0.1:1"),))
+    assert cluster_id_of(settings.bootstrap_token) == cluster_id_of(moved.bootstrap_token)
+
+
+def test_members_founded_differently_disagree_at_once(settings):
+    """The first boundary's checksum covers the cluster and its members, in any order."""
+    members = (("n1", "a:1"), ("n2", "b:2"))
+    one = first_boundary(dataclasses.replace(settings, initial_cluster=members))
+    same = first_boundary(dataclasses.replace(settings, initial_cluster=members[::-1]))
+    other = first_boundary(dataclasses.replace(settings, initial_cluster=members[:1]))
+    elsewhere = first_boundary(
+        dataclasses.replace(settings, initial_cluster=members, bootstrap_token="t2")
+    )
+    assert one == same
+    assert len({one.checksum, other.checksum, elsewhere.checksum}) == 3
+    assert (one.index, one.next_sequence) == (0, 1)
+
+
+def test_a_directory_is_founded_once_and_keeps_its_identity(settings):
+    """Opening again gives the same instance, and initial_cluster is not looked at any more."""
+    storage = open_storage(settings)
+    first = storage.identity
+    storage.close()
+    again = open_storage(dataclasses.replace(settings, initial_cluster=(), bootstrap_token=""))
+    assert again.identity == first
+    assert again.recovered().boundary.membership.node_ids == ("n1",)
+    again.close()
+    assert (first.node_id, first.cluster_id) == ("n1", cluster_id_of("token"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "why"),
+    [
+        ({"node_id": "n2"}, IdentityMismatch, "directory of another node: of n1, not of n2"),
+        ({"bootstrap_token": "t2"}, IdentityMismatch, "data directory of another cluster"),
+    ],
+)
+def test_a_directory_of_something_else_is_refused(settings, change, error, why):
+    """A directory of another node or cluster is refused in a sentence, and stays usable."""
+    open_storage(settings).close()
+    with pytest.raises(error, match=why):
+        open_storage(dataclasses.replace(settings, **change))
+    open_storage(settings).close()
+
+
+@pytest.mark.parametrize("missing", [{"bootstrap_token": ""}, {"initial_cluster": ()}])
+def test_nothing_is_founded_by_accident(settings, missing):
+    """An empty directory and no word on the cluster is an error, and leaves nothing behind."""
+    with pytest.raises(ConfigInvalid, match="holds no node yet: --bootstrap-token"):
+        open_storage(dataclasses.replace(settings, **missing))
+    assert not LmdbStorage.exists(settings.data_dir)
+
+
+def test_a_directory_in_use_is_refused(settings):
+    """Two processes cannot open one directory."""
+    storage = open_storage(settings)
+    with pytest.raises(SafetyRefused):
+        open_storage(settings)
+    storage.close()
+
+
+@pytest.mark.parametrize("flag", ["listen", "http"])
+@pytest.mark.parametrize("address", ["0.0.0.0:7101", "[::]:7101", "db1.example.org:7101"])
+def test_an_open_port_needs_tls_or_a_word(settings, flag, address):
+    """A non-loopback address is refused without TLS, and allowed with --insecure or TLS."""
+    opened = dataclasses.replace(settings, **{flag: address})
+    with pytest.raises(SafetyRefused, match=f"--{flag}: .*--insecure"):
+        check_exposure(opened)
+    check_exposure(dataclasses.replace(opened, insecure=True))
+    tls = dataclasses.replace(settings.tls, cacert="a", cert="b", key="c")
+    check_exposure(dataclasses.replace(opened, tls=tls))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:7101", "localhost:7101", "[::1]:7101"])
+def test_loopback_is_open_to_this_machine_only(settings, address):
+    """Loopback needs neither."""
+    check_exposure(dataclasses.replace(settings, listen=address))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"node_id": ""}, "node_id is needed: --node-id, RAFTLOG_NODE_ID"),
+        ({"data_dir": ""}, "data_dir is needed"),
+        ({"listen": ""}, "listen is needed"),
+        ({"join": "127.0.0.1:1"}, "joining a running cluster is not in this version"),
+        ({"machine": "kw"}, "no machine is called 'kw'"),
+    ],
+)
+async def test_what_is_missing_or_wrong_is_said(settings, change, why):
+    """A node that cannot start says why, before it makes a directory."""
+    with pytest.raises(ConfigInvalid, match=why):
+        await compose(dataclasses.replace(settings, **change))
+    assert not LmdbStorage.exists(settings.data_dir)
+
+
+@pytest.mark.parametrize("flag", ["listen", "http"])
+async def test_a_taken_address_is_said_and_frees_the_directory(settings, flag):
+    """A port that is in use is an error, after which the node can be started elsewhere."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = f"127.0.0.1:{holder.getsockname()[1]}"
+        with pytest.raises(ConfigInvalid, match=f"cannot listen on {taken}"):
+            await compose(dataclasses.replace(settings, **{flag: taken}))
+    running = await compose(settings)
+    await running.stop(hand_over=False)
+
+
+async def test_a_node_comes_up_serves_and_stops(settings):
+    """One composed node takes writes over gRPC, answers over HTTP, and stops cleanly."""
+    running = await compose(settings)
+    try:
+        async with raftlog.connect(settings.listen, timeout=20) as client:
+            receipt = await client.log.append(b"payload")
+            assert (await client.log.get(receipt.sequence)).payload == b"payload"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{settings.http}/leader-check") as reply:
+                assert reply.status == 200
+            async with session.get(f"http://{settings.http}/metrics") as reply:
+                text = await reply.text()
+        assert "raftlog_is_leader 1.0" in text
+        assert "raftlog_proposals_committed_total 1.0" in text
+    finally:
+        await running.stop(hand_over=True)
+    open_storage(settings).close()
+
+
+async def test_a_node_with_certificates(settings, tmp_path):
+    """With TLS a client needs a certificate of the same authority."""
+    files = create_certificates(tmp_path / "certs", ["n1"])
+    own, client_files = files["n1"], files["client"]
+    tls = dataclasses.replace(
+        settings.tls, cacert=str(own.cacert), cert=str(own.cert), key=str(own.key)
+    )
+    running = await compose(dataclasses.replace(settings, tls=tls))
+    try:
+        credentials = {
+            "cacert": client_files.cacert, "cert": client_files.cert, "key": client_files.key,
+        }  # fmt: skip
+        async with raftlog.connect(settings.listen, timeout=20, **credentials) as client:
+            assert (await client.log.append(b"secret")).sequence == 1
+        async with raftlog.connect(settings.listen, timeout=1) as client:
+            with pytest.raises(raftlog.RaftLogError):
+                await client.log.append(b"plain")
+    finally:
+        await running.stop(hand_over=False)
+
+
+def test_every_setting_reaches_its_part():
+    """What is set in the sections is what the node and the storage are given."""
+    settings = load(
+        assignments=[
+            "raft.heartbeat_seconds=0.05", "raft.election_timeout_seconds=0.3",
+            "raft.inflight_count_max=7", "limits.session_groups_max=5",
+            "limits.inbox_groups_max=50", "limits.transaction_bytes_max=1 MiB",
+            "retention.snapshot_log_bytes=2 MiB", "retention.log_bytes_max=3 MiB",
+            "retention.log_seconds_max=1 h", "retention.cache_bytes_max=4 MiB",
+            "disk.free_fraction_min=0.01", "disk.free_bytes_min=5 MiB",
+        ]
+    ).settings  # fmt: skip
+    node, storage = node_settings(settings), storage_settings(settings)
+    assert (node.core.heartbeat_seconds, node.core.election_timeout_seconds) == (0.05, 0.3)
+    assert node.core.inflight_count_max == 7
+    assert (node.session_window, node.proposals_max, node.transaction_bytes_max) == (5, 50, 1 << 20)
+    assert (node.snapshot_threshold_bytes, node.retention_bytes) == (2 << 20, 3 << 20)
+    assert node.retention_seconds == 3600
+    assert storage.cache_bytes_max == 4 << 20
+    assert (storage.free_space_ratio_min, storage.free_space_bytes_min) == (0.01, 5 << 20)
+
+
+def test_the_interpreter_is_tuned():
+    """Collections become rare and threads give way soon."""
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
+    try:
+        tune_interpreter()
+        assert gc.get_threshold() == module.GC_THRESHOLDS
+        assert sys.getswitchinterval() == pytest.approx(module.SWITCH_INTERVAL_SECONDS)
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+        sys.setswitchinterval(interval)
