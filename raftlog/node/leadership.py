@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from raftlog.core.ready import Standing
-from raftlog.errors import RaftLogError, Unavailable
-from raftlog.interfaces import Clock, GroupReceipt, Observer, ReadState, StateMachine
+from raftlog.interfaces import Clock, Observer, ReadState, StateMachine
 from raftlog.types import Role, Term
 
 Execute = Callable[[bytes], Awaitable[bytes]]
@@ -124,12 +123,3 @@ class Leadership:
             term=context.term,
             on_demote_ms=round((self._clock.monotonic() - began) * 1e3, 1),
         )
-
-
-def result_of(outcome: GroupReceipt | RaftLogError) -> bytes:
-    """Return the single result of a one-command group, or raise its error."""
-    if isinstance(outcome, RaftLogError):
-        raise outcome
-    if not outcome.results:
-        raise Unavailable("the command has no result")
-    return outcome.results[0].value

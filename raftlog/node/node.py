@@ -52,18 +52,16 @@ from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
-from raftlog.node.leadership import Leadership, result_of
+from raftlog.node.leadership import Leadership
 from raftlog.node.reads import ReadQueue
 from raftlog.node.settings import NodeSettings
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
+from raftlog.node.transfers import Transfers
 from raftlog.node.watchdog import Watchdog
 from raftlog.node.writes import Writes
 from raftlog.types import Consistency, Index, NodeId, Role, Term
-
-TRANSFER_POLL_SECONDS = 0.05
-"""A transfer that is given up changes no standing, so it is looked for this often."""
 
 
 class Node:
@@ -99,7 +97,6 @@ class Node:
         self.failed: asyncio.Future[BaseException] = self._loop.create_future()
         self._alarms: dict[str, str] = {}
         self._stopping = False
-        self._transfer_waiters: list[asyncio.Future[None]] = []
         recovered = storage.recovered()
         if recovered.damaged:
             self._alarms["damaged"] = recovered.damage
@@ -174,6 +171,13 @@ class Node:
             leadership=self._leadership,
             leader_hint=self.leader_hint,
             halted=lambda: self._applier.halted,
+            poke=self._drive.poke,
+        )
+        self._transfers = Transfers(
+            raft=self._raft,
+            node_id=self._identity.node_id,
+            clock=clock,
+            leader_hint=self.leader_hint,
             poke=self._drive.poke,
         )
         self._reads = ReadQueue(
@@ -315,10 +319,7 @@ class Node:
         self._observer.event(
             "standing", role=standing.role.value, term=int(standing.term), leader=standing.leader
         )
-        waiters, self._transfer_waiters = self._transfer_waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._transfers.standing_changed()
         self._enrolment.update()
         self._leadership.standing_changed(standing)
         if standing.role is not Role.LEADER:
@@ -430,7 +431,6 @@ class Node:
         """A handshake showed the peer's instance id."""
         self._enrolment.identified(peer, instance_id, fresh=fresh)
         self._housekeeping.bind_instances()
-        self._drive.poke()
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         """An outgoing snapshot stream ended."""
@@ -539,10 +539,10 @@ class Node:
     async def _execute(self, command: bytes) -> bytes:
         frame = groups.pack([command], groups.COMMAND_TAG)
         receipt = await self._answered(lambda respond: self.submit(frame, respond), 10.0)
-        rejected = receipt.results[0].rejected if receipt.results else None
-        if rejected is not None:
-            raise Rejected(rejected)
-        return result_of(receipt)
+        result = receipt.results[0]
+        if result.rejected is not None:
+            raise Rejected(result.rejected)
+        return result.value
 
     async def wait_readable(self, consistency: Consistency, timeout_seconds: float) -> Index:
         """Wait until reads at that consistency are safe on this node."""
@@ -592,21 +592,7 @@ class Node:
 
     async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
         """Hand leadership to `target` and return the new leader."""
-        if self._raft.role is not Role.LEADER:
-            raise NotLeader("only the leader can hand over", leader=self.leader_hint())
-        self._raft.transfer(target, self._clock.monotonic())
-        self._drive.poke()
-        deadline = self._loop.time() + timeout_seconds
-        while (left := deadline - self._loop.time()) > 0:
-            leader = self._raft.leader
-            if leader is not None and leader != self._identity.node_id:
-                return leader
-            if self._raft.role is Role.LEADER and self._raft.transferee is None:
-                raise Unavailable("the transfer was given up; this node goes on leading")
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._transfer_waiters.append(waiter)
-            await asyncio.wait([waiter], timeout=min(left, TRANSFER_POLL_SECONDS))
-        raise Unavailable("no new leader in time", definite=False)
+        return await self._transfers.transfer(target, timeout_seconds)
 
     async def step_down(self) -> None:
         """Stop leading without choosing a successor."""

@@ -16,7 +16,9 @@ from raftlog.errors import invariant
 from raftlog.interfaces import Table, TableReader
 
 Layer = dict[Table, dict[bytes, bytes | None]]
-_PAGE = 256
+PAGE_MAX = 256
+PAGE_BYTES = 256 << 10
+"""A page grows while it stays below this, so that large values come few at a time."""
 
 
 def new_layer() -> Layer:
@@ -158,14 +160,17 @@ def paged_range(
     """Yield pairs within `bounds`, a page of the overlay at a time, so no read stays open."""
     start, end = bounds
     left = limit
+    size = 8
     while left is None or left > 0:
-        count = _PAGE if left is None else min(_PAGE, left)
+        count = size if left is None else min(size, left)
         page = overlay.scan(Table.STATE, start, end, count_max=count, reverse=reverse, tops=tops)
         yield from page
         if len(page) < count:
             return
         if left is not None:
             left -= len(page)
+        if sum(len(value) for _, value in page) < PAGE_BYTES:
+            size = min(2 * size, PAGE_MAX)
         if reverse:
             end = page[-1][0]
         else:

@@ -1,7 +1,7 @@
 """Whole nodes in one event loop: real core, real LMDB files, messages handed over in memory.
 
-What the network does is under the test's hand: cut a link, stop a node as if killed, start it again from
-its files.
+What the network does is under the test's hand: cut a link, stop a node as if killed, start it again
+from its files.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ from raftlog.storage.lmdb import LmdbStorage, StorageSettings
 from raftlog.types import NodeId
 
 FAST = CoreSettings(heartbeat_seconds=0.02, election_timeout_seconds=0.15)
+
+
+async def pass_time(seconds: float) -> None:
+    """Let real time pass, for tests of what must NOT happen meanwhile."""
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=seconds)
 
 
 class RealClock:
@@ -244,7 +249,7 @@ class Cluster:
             for node in self.nodes.values():
                 if node.failed.done():
                     raise node.failed.result()
-            await asyncio.sleep(0.002)
+            await pass_time(0.002)
         return found
 
     def leader(self) -> Node | None:

@@ -25,7 +25,7 @@ from raftlog.errors import (
 from raftlog.interfaces import StateMachine
 from raftlog.node import NodeSettings
 from raftlog.types import Consistency
-from tests.node.harness import FAST, Cluster
+from tests.node.harness import FAST, Cluster, pass_time
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def same_logs(cluster: Cluster, wanted: list[bytes]) -> None:
             found = await cluster.contents(node)
             if found == wanted:
                 break
-            await asyncio.sleep(0.01)
+            await pass_time(0.01)
         assert found == wanted
 
 
@@ -125,7 +125,7 @@ async def test_idle_sessions_expire_by_an_entry(tmp_path):
         session = await open_session(cluster)
         leader = cluster.leader()
         leader._writes.expire_sessions()  # the leader begins to count its own time
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
         leader._writes.expire_sessions()
         await cluster.until(
             lambda: all(
@@ -187,7 +187,7 @@ async def test_bad_groups_never_become_entries(tmp_path):
 async def test_bootstrap_needs_every_initial_member_once(cluster):
     """Two fresh members of three do not elect anyone; with the third they do, at once."""
     await cluster.start("n1", "n2")
-    await asyncio.sleep(4 * FAST.election_timeout_seconds)
+    await pass_time(4 * FAST.election_timeout_seconds)
     assert all(node.standing.leader is None for node in cluster.nodes.values())
     assert all("n3" in " ".join(node.alarms) for node in cluster.nodes.values())
     await cluster.start("n3")
@@ -206,7 +206,7 @@ async def test_two_emptied_directories_do_not_form_a_cluster(cluster):
     for node_id in ("n1", "n2"):
         shutil.rmtree(cluster.path / node_id)
     await cluster.start()
-    await asyncio.sleep(6 * FAST.election_timeout_seconds)
+    await pass_time(6 * FAST.election_timeout_seconds)
     assert cluster.leader() is None
     assert await cluster.contents(cluster.nodes["n3"]) == [b"precious"]
     assert await cluster.contents(cluster.nodes["n1"]) == []
@@ -233,7 +233,7 @@ async def test_many_groups_share_few_syncs(cluster):
     """Speed, by counting: groups submitted together cost each member a handful of commits."""
     await cluster.start()
     leader = await cluster.wait_leader()
-    await asyncio.sleep(0.1)
+    await pass_time(0.1)
     before = {n: o.counts.get("commit_seconds", 0) for n, o in cluster.observers.items()}
     sent = cluster.hub.sent
     await asyncio.gather(*(cluster.append(b"%d" % i, node=leader) for i in range(200)))
@@ -249,7 +249,7 @@ async def test_a_loop_that_stands_still_elects_nobody(cluster):
     term = cluster.leader().standing.term
     for _ in range(3):
         time.sleep(0.5)  # the whole event loop stands still, as under a long garbage collection
-        await asyncio.sleep(0.1)
+        await pass_time(0.1)
     assert cluster.leader().standing.term == term
     assert cluster.observers["n1"].named("loop_stalled")
 
@@ -415,7 +415,7 @@ async def test_a_member_too_far_behind_gets_a_snapshot(tmp_path):
             batch = [b"%06d" % (len(wanted) + i) + b"." * 200 for i in range(10)]
             wanted += batch
             await cluster.append(*batch, node=leader, **COMMAND)
-            await asyncio.sleep(0.02)
+            await pass_time(0.02)
             assert len(wanted) < 5000
         with pytest.raises(Compacted):
             await cluster.contents(leader)
