@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -33,6 +34,7 @@ from raftlog.cli.output import (
 from raftlog.errors import RaftLogError
 
 PROGRAM = "raftlog"
+COMPLETION_VARIABLE = "_RAFTLOG_COMPLETE"
 
 root = Group(
     name=PROGRAM,
@@ -76,24 +78,22 @@ kv.kv.add_command(lease.lease)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; never raises, but for SystemExit."""
+    """Run one command line and return its exit code; never raises, but for SystemExit.
+
+    Not through click's own `main`, which has exit codes of its own for what goes wrong.
+    """
+    if COMPLETION_VARIABLE in os.environ:
+        root.main(prog_name=PROGRAM)
     try:
-        answer = root.main(
-            args=None if arguments is None else list(arguments),
-            prog_name=PROGRAM,
-            standalone_mode=False,
-        )
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with root.make_context(PROGRAM, given) as context:
+            answer = root.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except BaseException as raised:  # noqa: BLE001 - every error becomes an exit code here
-        return _fail(_cause(first_error(raised)))
+        return _fail(first_error(raised))
     return answer if isinstance(answer, int) else ExitCode.OK
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return what happened; click turns a broken pipe into an exit of its own."""
-    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
-        return error.__context__
-    return error
 
 
 def _fail(error: BaseException) -> int:
