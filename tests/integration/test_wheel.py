@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -30,7 +31,12 @@ def run(*arguments: object, timeout: float = 600) -> subprocess.CompletedProcess
 @pytest.mark.timeout(900)
 def test_installed_wheel_runs_the_demo(tmp_path: pathlib.Path) -> None:
     """The built wheel brings all that `raftlog demo` needs, licence and types included."""
-    built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, TOP)
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(TOP / name, source)
+    shutil.copytree(TOP / "raftlog", source / "raftlog")
+    built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, source)
     assert built.returncode == 0, built.stderr
     wheel = next(tmp_path.glob("raftlog-*.whl"))
     run(sys.executable, "-m", "venv", tmp_path / "bare")
