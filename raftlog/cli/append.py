@@ -137,7 +137,7 @@ class Appender:
         stopping = asyncio.ensure_future(self._interrupt.wait())
         try:
             await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return taking.result() if taking.done() else []
+            return [] if self._interrupt.is_set() else taking.result()
         finally:
             stopping.cancel()
             taking.cancel()
@@ -163,11 +163,13 @@ class Appender:
         self._check_same(found, status.cluster_id)
         self._progress = found
         self.report.skipped = found.records
-        self._session = self._client.log.resume_session(
-            SessionState(session=found.session, number=found.number)
-        )
         if found.pending:
+            state = SessionState(session=found.session, number=found.number)
+            self._session = self._client.log.resume_session(state)
             await self._resend(found.pending)
+        else:
+            # Nothing is owed in the old session, so it need not still be there.
+            await self._renew()
 
     def _check_same(self, found: Progress, cluster_id: str) -> None:
         name = self._journal.name if self._journal is not None else ""

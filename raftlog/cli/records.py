@@ -93,6 +93,7 @@ class Source:
         self._room = threading.Semaphore(GROUPS_AHEAD_MAX)
         self._next: tuple[list[bytes], int] | None = None
         self._ended = False
+        self._unreported = 0
         self.bytes_read = 0
         threading.Thread(target=self._read, name="reader", daemon=True).start()
 
@@ -144,6 +145,7 @@ class Source:
         self._put(end)
 
     def _hand_over(self, records: list[bytes], read_bytes: int) -> None:
+        self._unreported += read_bytes
         start = 0
         while start < len(records):
             stop, size = start, 0
@@ -152,7 +154,8 @@ class Source:
                 if size > GROUP_BYTES_MAX and stop > start:
                     break
                 stop += 1
-            self._put((records[start:stop], read_bytes if start == 0 else 0))
+            self._put((records[start:stop], self._unreported))
+            self._unreported = 0
             start = stop
 
     def _put(self, part: tuple[list[bytes], int] | BaseException | None) -> None:
