@@ -57,7 +57,8 @@ class WriterSettings:
     """Bounds and pace of a writer.
 
     `in_flight_max`: groups unanswered at once (the server's own limit is 64); few make them large.
-    `silence_seconds`: a leader silent for longer on an open group is looked for again.
+    `silence_seconds`: after so long without an answer to an open group, it is asked who leads.
+    `answer_seconds`: after so long the group is sent again on a new stream, whoever leads.
     """
 
     in_flight_max: int = 4
@@ -65,6 +66,7 @@ class WriterSettings:
     pending_count_max: int = 100_000
     sweep_seconds: float = 0.02
     silence_seconds: float = 0.5
+    answer_seconds: float = 5.0
 
 
 class Writer:
@@ -444,16 +446,19 @@ class Writer:
             self._stop_stream()
 
     async def _watch_silence(self, leader: Leader, window: Window) -> None:
-        """Leave a stream whose leader is silent, if another node leads by now.
+        """Leave a stream whose leader is silent, if another node leads by now or for long.
 
         A host that vanished resets nothing; its stream would stay open for a long time.
         """
+        settings = self._settings
         while True:
             await asyncio.sleep(LIVENESS_SECONDS)
-            if self._loop.time() - window.oldest_open_at < self._settings.silence_seconds:
+            silence = self._loop.time() - window.oldest_open_at
+            if silence < settings.silence_seconds:
                 continue
             answer = await self._connections.newest_leader()
-            if answer is not None and answer.served_by != leader.node_id:
+            is_deposed = answer is not None and answer.served_by != leader.node_id
+            if is_deposed or silence >= settings.answer_seconds:
                 self._rewind = Verdict.ELSEWHERE
                 self._stop_stream()
                 return

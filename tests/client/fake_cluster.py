@@ -85,9 +85,10 @@ class FakeCluster:
         self.opened_sessions = 0
         self.kv = FakeKv()
         self.hold = False
-        self.held: list[tuple[groups.Group, Respond]] = []
+        self.held: list[tuple[groups.Group, list[Respond]]] = []
         self.cut_before = 0
         self.cut_after = 0
+        self.unanswered = 0
         self.refusals: list[RaftLogError] = []
         self.group_counts: list[int] = []
         self.changed = asyncio.Condition()
@@ -127,10 +128,11 @@ class FakeCluster:
         self.leader = node_id
         self.term += 1
         held, self.held = self.held, []
-        for group, respond in held:
+        for group, waiting in held:
             reply = log_pb2.GroupReply(session=group.session, number=group.number)
             reply.error.CopyFrom(status.to_pb(LeadershipLost("stepped down")))
-            respond(reply)
+            for respond in waiting:
+                respond(reply)
             if keep_held:
                 self.commit(group)
             elif group.session in self.sessions:
@@ -141,8 +143,10 @@ class FakeCluster:
         """Commit what is held."""
         self.hold = False
         held, self.held = self.held, []
-        for group, respond in held:
-            respond(self.commit(group))
+        for group, waiting in held:
+            reply = self.commit(group)
+            for respond in waiting:
+                respond(reply)
 
     def expire_sessions(self) -> None:
         self.sessions.clear()
@@ -164,14 +168,21 @@ class FakeCluster:
         if group.number in session.replies:
             respond(session.replies[group.number])
             return
+        for pending, waiting in self.held:
+            if (pending.session, pending.number) == (group.session, group.number):
+                waiting.append(respond)
+                return
         session.last_number = max(session.last_number, group.number)
-        if self.hold:
-            self.held.append((group, respond))
+        if self.hold or self.held:
+            self.held.append((group, [respond]))
             return
         reply = self.commit(group)
         if self.cut_after:
             self.cut_after -= 1
             raise CutStream
+        if self.unanswered:
+            self.unanswered -= 1
+            return
         respond(reply)
 
     def _admit(self, node_id: str, group: groups.Group) -> None:

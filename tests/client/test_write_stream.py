@@ -110,6 +110,20 @@ async def test_silent_leader_is_left(cluster: FakeCluster, client: Client) -> No
     assert cluster.payloads == [b"0", b"1"]
 
 
+async def test_leader_that_owes_an_answer_is_asked_again(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the leader still leads but an answer never comes, the group is sent on a new stream."""
+    monkeypatch.setattr("raftlog.client.write_stream.LIVENESS_SECONDS", 0.02)
+    settings = WriterSettings(silence_seconds=0.1, answer_seconds=0.3)
+    async with Client(cluster.endpoints, writer_settings=settings) as client:
+        await client.log.append(b"0")
+        cluster.unanswered = 1
+        assert (await client.log.append(b"1", timeout=5)).sequence == 2
+    assert cluster.payloads == [b"0", b"1"]
+    assert cluster.nodes["n1"].write_streams == 2
+
+
 async def test_dead_endpoint_delays_nobody(cluster: FakeCluster) -> None:
     """An address where nobody listens, and one that never answers, do not slow down a call."""
     cluster.mute.add("n2")
@@ -403,6 +417,7 @@ async def test_random_faults_lose_and_repeat_nothing(cluster: FakeCluster, seed:
     async with Client(cluster.endpoints) as client:
         weather = asyncio.ensure_future(storm())
         await asyncio.gather(*(caller(client, name) for name in range(20)))
+        assert not weather.done(), weather.exception()
         weather.cancel()
         cluster.cut_before = cluster.cut_after = 0
         cluster.refusals = []
