@@ -1,0 +1,52 @@
+"""`kv lease`."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from raftlog.cli.lease import lease
+
+from .conftest import spawn
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_leases_life(ask, request):
+    """Granted, used, shown, refreshed and revoked; its keys go with it."""
+    assert lease.name == "lease"
+    granted = ask("kv", "lease", "grant", "60", "-o", "json").json
+    key = request.node.name
+    assert granted["token"] == granted["lease"]
+    assert ask("kv", "put", key, "v", "--lease", granted["lease"]).code == 0
+    shown = ask("kv", "lease", "show", granted["lease"], "-o", "json").json
+    assert shown["keys"] == [key]
+    assert 0 < shown["ttl_seconds"] <= 60
+    assert ask("kv", "lease", "refresh", granted["lease"]).code == 0
+    assert ask("kv", "lease", "revoke", granted["lease"], "-o", "json").json["revoked"] is True
+    assert ask("kv", "get", key).code == 1
+    for verb in ("refresh", "revoke", "show", "keep"):
+        assert ask("kv", "lease", verb, granted["lease"]).code == 1, verb
+
+
+def test_tokens_grow(ask):
+    """A later lease has a larger token, so that resources can refuse older holders."""
+    first, second = (ask("kv", "lease", "grant", "5", "-o", "json").json["token"] for _ in "12")
+    assert second > first
+
+
+def test_a_lease_is_kept_until_interrupted(cluster, ask):
+    """keep refreshes in the background, and Ctrl-C leaves the lease to its time."""
+    granted = ask("kv", "lease", "grant", "30", "-o", "json").json["lease"]
+    with spawn("--endpoints", cluster.endpoints, "kv", "lease", "keep", granted) as child:
+        assert f"keeping lease {granted}".encode() in child.stderr.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == 130
+    assert ask("kv", "lease", "show", granted).code == 0
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "x"])
+def test_a_wrong_time_is_wrong_usage(raftlog, seconds):
+    """A lease lives longer than nothing."""
+    assert raftlog("kv", "lease", "grant", "--", seconds).code == 128

@@ -1,0 +1,54 @@
+"""`status`: one look at the cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog.cli.status import MEMBER_FIELDS, describe
+from raftlog.client.values import ClusterStatus
+
+pytestmark = pytest.mark.integration
+PROMISED = {
+    "cluster_id", "served_by", "leader", "term", "commit_sequence", "quorum", "fault_tolerance",
+    "feature_level", "members",
+}  # fmt: skip
+PROMISED_OF_MEMBERS = {
+    "id", "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
+    "lag_transactions", "last_contact_ms", "reachable", "healthy",
+}  # fmt: skip
+
+
+def test_the_whole_cluster(ask, cluster):
+    """A healthy cluster shows its leader, its quorum and every member."""
+    result = ask("status", "-o", "json")
+    assert result.code == 0
+    found = result.json
+    assert set(found) >= PROMISED
+    assert (found["quorum"], found["fault_tolerance"]) == (2, 1)
+    assert [member["id"] for member in found["members"]] == ["n1", "n2", "n3"]
+    assert all(set(member) == PROMISED_OF_MEMBERS for member in found["members"])
+    assert {member["kind"] for member in found["members"]} == {"voter"}
+    leaders = [member["id"] for member in found["members"] if member["role"] == "leader"]
+    assert leaders == [found["leader"]]
+    text = ask("status").text
+    assert all(node.address in text for node in cluster.nodes)
+
+
+def test_one_member(ask):
+    """With --member that member answers."""
+    assert ask("--member", "n2", "status", "-o", "json").json["served_by"] == "n2"
+
+
+def test_a_status_without_a_leader():
+    """What is not known is null, and nothing is left out."""
+    found = describe(
+        ClusterStatus(
+            cluster_id="c", served_by="n1", leader=None, leader_address=None, term=3,
+            commit_index=1, commit_sequence=0, applied_index=1, first_sequence=1, quorum=2,
+            has_quorum=False, fault_tolerance=0, feature_level=1, machine="kv 1", members=(),
+            alarms=("disk_full",), version="0",
+        )
+    )  # fmt: skip
+    assert set(found) >= PROMISED
+    assert found["leader"] is None
+    assert set(MEMBER_FIELDS) | {"id"} == PROMISED_OF_MEMBERS
