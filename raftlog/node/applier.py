@@ -222,7 +222,7 @@ class Applier:
         on_applied: Callable[[list[Applied]], None],
         on_halt: Callable[[str], None],
         on_failure: Callable[[BaseException], None],
-        on_dirty: Callable[[], None],
+        on_dirty: Callable[[], float],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._storage = storage
@@ -246,7 +246,7 @@ class Applier:
         self._scheduled = False
         self._paused = False
         self._idle_then: Callable[[], None] | None = None
-        self._dirty_since: float | None = None
+        self._flush_due: float | None = None
         self._skip_sequence = 0
         self.halted: str | None = None
         self.sessions.load(storage)
@@ -265,7 +265,7 @@ class Applier:
             return
         if self.applied.index >= self._commit_index:
             return
-        if self.overlay.dirty_bytes > 16 * self._settings.flush_bytes:
+        if self.overlay.dirty_bytes > 4 * self._settings.flush_bytes:
             return  # the disk is far behind; `flushed` goes on from here
         try:
             batch = self._log.entries(
@@ -363,9 +363,8 @@ class Applier:
                 Table.SESSION: session_writes,
             }
         )
-        if self._dirty_since is None:
-            self._dirty_since = self._clock.monotonic()
-            self._on_dirty()
+        if self._flush_due is None:
+            self._flush_due = self._clock.monotonic() + self._on_dirty()
         self._on_applied(applied)
 
     def _continue(self) -> None:
@@ -453,13 +452,14 @@ class Applier:
 
     def take_flush(self, durable_index: Index, *, force: bool) -> Flush | None:
         """Hand out state to make durable, if due and if no effect is above `durable_index`."""
-        if self._dirty_since is None or self.applied.index > durable_index:
+        if self._flush_due is None or self.applied.index > durable_index:
             return None
-        due = self._clock.monotonic() - self._dirty_since >= self._settings.flush_seconds
-        if not (force or due or self.overlay.dirty_bytes >= self._settings.flush_bytes):
+        size = self.overlay.dirty_bytes
+        due = self._clock.monotonic() >= self._flush_due
+        if not (force or due or size >= self._settings.flush_bytes):
             return None
-        self._dirty_since = None
-        return Flush(self.overlay.take(), self.applied)
+        self._flush_due = None
+        return Flush(self.overlay.take(), self.applied, size)
 
     def flushed(self, _flush: Flush) -> None:
         """The round with that state is durable."""
@@ -481,7 +481,7 @@ class Applier:
         """Start over from the snapshot that replaced the durable state."""
         self.overlay.clear()
         self._context = ApplyState(self.overlay, self._machine)
-        self._dirty_since = None
+        self._flush_due = None
         self.applied = install.boundary
         self.sessions.load(self._storage)
         if type(self._machine).external:

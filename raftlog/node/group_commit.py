@@ -26,7 +26,9 @@ from raftlog.errors import invariant
 from raftlog.interfaces import Clock, Observer, Round, Storage, WriteSet
 from raftlog.types import Index
 
-INLINE_BYTES_MAX = 4 << 20
+INLINE_BYTES_MAX = 1 << 20
+INLINE_FLUSH_BYTES_MAX = 64 << 10
+"""State is scattered over many pages, so a flush costs more than as many bytes of log."""
 FAST_COMMITS_WANTED = 8
 """So many fast commits in a row on the thread bring the inline path back."""
 
@@ -37,6 +39,7 @@ class Flush:
 
     writes: WriteSet
     applied: Boundary
+    size: int
 
 
 class StateSource(Protocol):
@@ -209,9 +212,8 @@ class GroupCommit:
         )
         self._busy = True
         done = _Commit(persists, merged, round_, flush)
-        size = sum(entry.size for entry in merged.entries)
         self.commit_started = self._clock.monotonic()
-        if merged.install is None and size <= INLINE_BYTES_MAX and self._is_fast():
+        if done.is_small and self._is_fast():
             self._commit_inline(done)
         else:
             future = self._loop.run_in_executor(self._writer, self._storage.commit, round_)
@@ -240,7 +242,9 @@ class GroupCommit:
             self._on_failure(error)
             return
         self._observer.measure("commit_seconds", seconds)
-        if seconds > self._slow_seconds:
+        if not done.is_small:
+            pass  # takes long on any disk, and says nothing of this one
+        elif seconds > self._slow_seconds:
             self._fast_in_a_row = 0
         else:
             self._fast_in_a_row += 1
@@ -268,3 +272,14 @@ class _Commit:
     merged: Persist
     round_: Round
     flush: Flush | None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the round is quick on a fast disk."""
+        size = sum(entry.size for entry in self.merged.entries)
+        flush_size = self.flush.size if self.flush is not None else 0
+        return (
+            self.merged.install is None
+            and size <= INLINE_BYTES_MAX
+            and flush_size <= INLINE_FLUSH_BYTES_MAX
+        )

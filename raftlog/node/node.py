@@ -90,6 +90,7 @@ class Node:
         self._clock = clock
         self._observer = observer
         self._settings = settings
+        self._random = random
         make = executor or (lambda name: ThreadPoolExecutor(1, thread_name_prefix=name))
         self._executors = {name: make(name) for name in ("writer", "apply", "snapshot")}
         self._identity = storage.identity
@@ -190,6 +191,7 @@ class Node:
             storage=storage,
             overlay=self._applier.overlay,
             committed=lambda: self._raft.commit_index,
+            stable=lambda: self._raft.log.stable_index,
             applied=lambda: self._applier.applied_index,
             heartbeat_seconds=settings.subscriber_heartbeat_seconds,
         )
@@ -202,7 +204,8 @@ class Node:
             executor=self._executors["snapshot"],
             settings=settings,
             machine_bytes=self._machine_bytes,
-            hold=self._purge_hold,
+            raft=self._raft,
+            applied=lambda: self._applier.applied_index,
             on_failure=self._fail,
         )
         self._watchdog = Watchdog(
@@ -377,8 +380,10 @@ class Node:
         self._reads.applied()
         self._subscriptions.wake()
 
-    def _on_dirty(self) -> None:
-        self._loop.call_later(self._settings.flush_seconds, self._group_commit.flush_soon)
+    def _on_dirty(self) -> float:
+        delay = self._settings.flush_seconds * self._random.uniform(0.75, 1.25)
+        self._loop.call_later(delay, self._group_commit.flush_soon)
+        return delay
 
     def _on_halt(self, why: str) -> None:
         self._alarms["machine_halted"] = why
@@ -457,16 +462,6 @@ class Node:
 
     def _machine_bytes(self) -> Iterator[bytes] | None:
         return self._machine.snapshot() if type(self._machine).external else None
-
-    def _purge_hold(self) -> Index:
-        """Return the highest index that may be purged for the members' sake."""
-        hold = min(self._raft.commit_index, self._applier.applied_index)
-        if self._raft.role is Role.LEADER:
-            for node_id in self._raft.membership.node_ids:
-                progress = self._raft.progress_of(node_id)
-                if progress is not None and self._transport.is_connected(node_id):
-                    hold = min(hold, progress.match_index)
-        return Index(hold)
 
     # ------------------------------------------------------------ NodePort
 

@@ -26,9 +26,13 @@ class NodeSettings:
     session_window: int = 64
     """Most groups of one session in flight, and replies kept for it."""
     sessions_max: int = 10_000
-    flush_seconds: float = 0.1
-    """How long applied state may wait for a round to ride on before it gets one of its own."""
-    flush_bytes: int = 4 * MIB
+    flush_seconds: float = 0.5
+    """How long applied state may wait before it goes to disk; what a restart has to replay.
+
+    Each wait is drawn from 0.75x to 1.25x, so that members do not flush all at once: while one
+    does, the others are a quorum.
+    """
+    flush_bytes: int = 16 * MIB
     apply_bytes_max: int = 1 * MIB
     """Most payload bytes applied in one slice before the event loop gets its turn."""
     snapshot_threshold_bytes: int = 1 * GIB

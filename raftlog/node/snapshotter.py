@@ -15,12 +15,13 @@ from concurrent.futures import Executor
 
 from raftlog.core.entries import Boundary, EntryKind
 from raftlog.core.membership import Membership
+from raftlog.core.raft import Raft
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import StorageCorrupt
 from raftlog.interfaces import Clock, Observer, SnapshotInfo, Storage, Transport
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.settings import NodeSettings
-from raftlog.types import Index
+from raftlog.types import Index, Role
 
 PURGE_ENTRIES_MAX = 512
 PURGE_BYTES_MAX = 8 << 20
@@ -40,7 +41,8 @@ class Snapshotter:
         executor: Executor,
         settings: NodeSettings,
         machine_bytes: Callable[[], Iterator[bytes] | None],
-        hold: Callable[[], Index],
+        raft: Raft,
+        applied: Callable[[], Index],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -52,7 +54,8 @@ class Snapshotter:
         self._executor = executor
         self._settings = settings
         self._machine_bytes = machine_bytes
-        self._hold = hold
+        self._raft = raft
+        self._applied = applied
         self._on_failure = on_failure
         self._taking: asyncio.Future[SnapshotInfo] | None = None
         self._sending: set[str] = set()
@@ -138,11 +141,21 @@ class Snapshotter:
 
     # ------------------------------------------------------------ purging
 
+    def _purge_hold(self) -> Index:
+        """Return the highest index that may be purged for the members' sake."""
+        hold = min(self._raft.commit_index, self._applied())
+        if self._raft.role is Role.LEADER:
+            for node_id in self._raft.membership.node_ids:
+                progress = self._raft.progress_of(node_id)
+                if progress is not None and self._transport.is_connected(node_id):
+                    hold = min(hold, progress.match_index)
+        return Index(hold)
+
     def _consider_purge(self) -> None:
         if self._purging or self._newest is None or self._sending:
             return
         boundary = self._storage.boundary
-        limit = Index(min(self._newest.boundary.index, self._hold()))
+        limit = Index(min(self._newest.boundary.index, self._purge_hold()))
         if limit <= boundary.index:
             return
         excess = self._storage.log_bytes() - self._settings.retention_bytes

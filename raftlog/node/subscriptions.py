@@ -2,7 +2,8 @@
 
 A subscriber pulls: each batch is read from the log (its cache, or the disk) when the one before is
 gone, so a slow reader costs nothing but its own delay. Only committed, locally durable entries are
-ever read.
+ever read: the storage may still hold, below the commit index, what a truncation that is on its way
+to the disk removes, so the core's stable index is the limit and never the storage's last one.
 """
 
 from __future__ import annotations
@@ -31,15 +32,17 @@ class Subscriptions:
         storage: Storage,
         overlay: Overlay,
         committed: Callable[[], Index],
+        stable: Callable[[], Index],
         applied: Callable[[], Index],
         heartbeat_seconds: float,
     ) -> None:
         self._storage = storage
         self._overlay = overlay
         self._committed = committed
+        self._stable = stable
         self._applied = applied
         self._heartbeat_seconds = heartbeat_seconds
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[bool]] = []
         self._closed = False
 
     def wake(self) -> None:
@@ -48,7 +51,7 @@ class Subscriptions:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_result(None)
+                    waiter.set_result(True)
 
     def close(self) -> None:
         """End every subscription."""
@@ -56,14 +59,19 @@ class Subscriptions:
         self.wake()
 
     def _readable(self) -> Index:
-        return Index(min(self._committed(), self._storage.last_index))
+        return Index(min(self._committed(), self._stable()))
 
-    async def _wait_more(self) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _applied_readable(self) -> Index:
+        return Index(min(self._applied(), self._stable()))
+
+    async def _wait_more(self) -> bool:
+        """Wait for a wake; False if a heartbeat is due before one comes."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
         self._waiters.append(waiter)
-        handle = asyncio.get_running_loop().call_later(self._heartbeat_seconds, _expire, waiter)
+        handle = loop.call_later(self._heartbeat_seconds, _expire, waiter)
         try:
-            await waiter
+            return await waiter
         finally:
             handle.cancel()
             if waiter in self._waiters:
@@ -75,7 +83,9 @@ class Subscriptions:
             raise Compacted(
                 f"sequence {after + 1} was purged; the oldest kept is {boundary.next_sequence}"
             )
-        return max(Index(boundary.index + 1), self._storage.find_sequence(after + 1))
+        # What is not committed yet may still be replaced, so its sequences lead nowhere.
+        found = min(self._storage.find_sequence(after + 1), self._readable() + 1)
+        return max(Index(boundary.index + 1), Index(found))
 
     async def tail(
         self, after: int, *, stream: str | None, follow: bool, bytes_max: int
@@ -83,22 +93,24 @@ class Subscriptions:
         """Yield committed transaction entries that reach above sequence `after`."""
         position = after
         index = self._start(after)
+        until = self._committed()
         while not self._closed:
             high = self._readable()
             if index > high:
-                if not follow:
+                if not follow and index > until:
                     return
-                await self._wait_more()
-                if index > self._readable():
+                if not await self._wait_more():
                     yield TailBatch(entries=(), position=position)
                 continue
             if index <= self._storage.boundary.index:
                 index = self._start(position)  # purged under the reader: raises Compacted
-            found, reached = self._read(index, high, stream, bytes_max)
+                continue
+            batch, reached = self._read(index, high, stream, bytes_max)
+            found = tuple(entry for entry in batch if entry.next_sequence > position + 1)
             index = Index(reached.index + 1)
             position = max(position, reached.next_sequence - 1)
             if found:
-                yield TailBatch(entries=tuple(found), position=position)
+                yield TailBatch(entries=found, position=position)
             else:
                 await asyncio.sleep(0)
 
@@ -128,17 +140,18 @@ class Subscriptions:
         """Yield row changes of applied transactions above sequence `after`."""
         position = after
         index = self._start(after)
+        until = self._applied()
         while not self._closed:
-            high = Index(min(self._applied(), self._storage.last_index))
+            high = self._applied_readable()
             if index > high:
-                if not follow:
+                if not follow and index > until:
                     return
-                await self._wait_more()
-                if index > min(self._applied(), self._storage.last_index):
+                if not await self._wait_more():
                     yield ChangeBatch(changes=(), position=position)
                 continue
             if index <= self._storage.boundary.index:
                 index = self._start(position)
+                continue
             found, reached = self._read_changes(index, high, position, bytes_max)
             index = Index(reached + 1)
             position = max(position, self._storage.entry(reached).next_sequence - 1)
@@ -173,6 +186,6 @@ class Subscriptions:
         return found, high
 
 
-def _expire(waiter: asyncio.Future[None]) -> None:
+def _expire(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(False)

@@ -26,7 +26,7 @@ from raftlog.node import Node, NodeSettings
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings
 from raftlog.types import NodeId
 
-FAST = CoreSettings(heartbeat_seconds=0.02, election_timeout_seconds=0.15)
+FAST = CoreSettings(heartbeat_seconds=0.04, election_timeout_seconds=0.3)
 
 
 async def pass_time(seconds: float) -> None:

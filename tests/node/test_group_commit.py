@@ -264,6 +264,7 @@ async def test_state_rides_only_behind_its_entries(rig):
             membership=MEMBERSHIP,
             feature_level=1,
         ),
+        size=2,
     )
     rig.state.flush = flush
     rig.submit(1)
