@@ -25,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -113,7 +114,8 @@ class LocalCluster:
         self.nodes = tuple(nodes)
         self.token = token
         self.assignments: tuple[str, ...] = ()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, int] = {}
+        self._children_lock = threading.Lock()
 
     # ------------------------------------------------------------ making and finding
 
@@ -210,9 +212,9 @@ class LocalCluster:
     def pid(self, node_id: str) -> int | None:
         """Return the node's process id while it runs."""
         node = self.node(node_id)
-        child = self._children.get(node_id)
-        if child is not None and child.poll() is None:
-            return child.pid
+        child = self._living_child(node_id)
+        if child is not None:
+            return child
         try:
             pid = int(node.pid_file.read_text())
         except (FileNotFoundError, ValueError):
@@ -372,7 +374,6 @@ class LocalCluster:
         for node_id in node_ids:
             if not self.is_running(node_id):
                 self.node(node_id).pid_file.unlink(missing_ok=True)
-                self._children.pop(node_id, None)
         return bool(gone)
 
     def _spawn(self, node: LocalNode) -> None:
@@ -383,17 +384,37 @@ class LocalCluster:
             for name, value in os.environ.items()
             if name not in {prefix + suffix for suffix in _NOT_INHERITED}
         }
-        with node.log_file.open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
+        # Not subprocess: the node outlives this object, and this process, on purpose.
+        with node.log_file.open("ab") as log, open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            pid = os.posix_spawn(
+                sys.executable,
                 self._command(node),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+                ],
+                setsid=True,
             )
-        node.pid_file.write_text(f"{child.pid}\n")
-        self._children[node.id] = child
+        node.pid_file.write_text(f"{pid}\n")
+        with self._children_lock:
+            self._children[node.id] = pid
+
+    def _living_child(self, node_id: str) -> int | None:
+        """Return the pid of a node that this process started and that still lives."""
+        with self._children_lock:
+            pid = self._children.get(node_id)
+            if pid is None:
+                return None
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                del self._children[node_id]
+                return None
+            return pid
 
     def _command(self, node: LocalNode) -> list[str]:
         initial = ",".join(f"{n.id}={n.address}" for n in self.nodes)
