@@ -1,4 +1,4 @@
-"""`leader`, and what a cluster without a quorum answers: with faults, so on a cluster of its own."""
+"""`leader`, and what a cluster without a quorum answers: on a cluster of its own, with faults."""
 
 from __future__ import annotations
 

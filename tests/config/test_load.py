@@ -56,7 +56,7 @@ WRONG_FILES = {
         '[raft]\nheartbeat_seconds = "fast"',
         "raft.heartbeat_seconds: expected a duration.*got 'fast'"),
     "out of range": (
-        "[limits]\nsession_groups_max = 0", "limits.session_groups_max: expected at least 1, got 0"),
+        "[limits]\nsession_groups_max = 0", "session_groups_max: expected at least 1, got 0"),
     "wrong choice": (
         '[logging]\nlevel = "loud"', "logging.level: expected one of debug, info.*got 'loud'"),
     "wrong address": ('listen = "7101"', "listen: expected HOST:PORT.*got '7101'"),
