@@ -14,7 +14,6 @@ from __future__ import annotations
 from raftlog.core.messages import ReadIndexRequest, ReadIndexResponse
 from raftlog.core.ready import ReadOutcome
 from raftlog.core.state import ForwardedRead, LeaderState, PendingRead, RaftState
-from raftlog.errors import invariant
 from raftlog.types import Index, NodeId, Role
 
 
@@ -123,13 +122,10 @@ def _respond(state: RaftState, read: PendingRead, index: Index | None) -> None:
         state.send(read.source, answer)
 
 
-def abandon(state: RaftState) -> None:
+def abandon(state: RaftState, leadership: LeaderState) -> None:
     """Answer every read of an ending leadership with no index."""
-    leadership = state.leadership
-    invariant(leadership is not None, "only a leader has reads to abandon")
-    if leadership is not None:
-        for read in (*leadership.reads, *leadership.parked_reads):
-            _respond(state, read, None)
+    for read in (*leadership.reads, *leadership.parked_reads):
+        _respond(state, read, None)
 
 
 def abandon_forwarded(state: RaftState) -> None:

@@ -132,7 +132,7 @@ def _take_rejection(state: RaftState, progress: Progress, message: AppendRespons
     elif rejected != progress.next_index - 1 or rejected == 0:
         return
     if rejected <= progress.match_index:
-        progress.match_index = Index(0)
+        progress.forget_match()
     hint = message.hint
     ceiling = Index(max(rejected - 1, 0))
     if hint is None:

@@ -26,8 +26,8 @@ def become(state: RaftState, role: Role) -> None:
         role in ROLE_TRANSITIONS[state.role],
         f"role cannot go from {state.role.value} to {role.value}",
     )
-    if state.role is Role.LEADER:
-        reads.abandon(state)
+    if state.leadership is not None:
+        reads.abandon(state, state.leadership)
     state.role = role
     state.candidacy = None
     state.leadership = None

@@ -14,6 +14,7 @@ from raftlog.core.messages import (
     AppendResponse,
     HeartbeatRequest,
     HeartbeatResponse,
+    InstallSnapshot,
     PreVoteRequest,
     PreVoteResponse,
     VoteResponse,
@@ -256,6 +257,16 @@ def test_what_lies_below_the_boundary_is_taken_as_known() -> None:
     assert node.of(AppendResponse)[0].match_index == 1
 
 
+def test_a_purge_the_core_has_not_heard_of_is_no_conflict() -> None:
+    """What the storage has dropped meanwhile was committed, so it matches."""
+    node = Lone([1, 1, 1], commit=3)
+    log = list(node.disk.log)
+    node.disk.purge(Index(3))
+    node.append(log[1:], term=1, previous=log[0])
+    assert node.of(AppendResponse)[0].match_index == 3
+    assert node.raft.last_index == 3
+
+
 # ---------------------------------------------------------------- terms and leaders
 
 
@@ -264,7 +275,9 @@ def test_requests_of_an_older_term_are_refused_and_taught() -> None:
     node = Lone([1], term=5)
     node.append([], term=4, previous=node.disk.log[0])
     node.heartbeat(term=4)
-    assert [m.term for _, m in node.sent] == [5, 5]
+    boundary = dataclasses.replace(node.origin, index=Index(9))
+    node.step(B, InstallSnapshot(term=Term(4), boundary=boundary, snapshot_id="s"))
+    assert [m.term for _, m in node.sent] == [5, 5, 5]
     assert node.raft.leader is None
 
 

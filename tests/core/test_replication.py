@@ -205,9 +205,38 @@ def test_s21_a_read_error_is_not_sent_as_a_shorter_request() -> None:
     def broken(low: Index, high: Index, bytes_max: int) -> list[Entry]:
         raise StorageCorrupt(f"record {low}")
 
+    log = list(node.disk.log)
+    node.disk.term = lambda index: log[index - 1].term
+    node.disk.checksum = lambda index: log[index - 1].checksum
     node.disk.entries = broken
     with pytest.raises(StorageCorrupt):
         node.raft.take_ready(node.now)
+
+
+def test_a_purge_the_core_has_not_heard_of_leads_to_a_snapshot() -> None:
+    """Entries the storage has dropped meanwhile are compacted, not an error."""
+    node = Lone([1] * 6, commit=6)
+    node.lead()
+    node.disk.purge(Index(4))
+    node.step(B, AppendResponse(term=Term(2), success=False, match_index=Index(6), hint=at(1, 2)))
+    node.step(C, AppendResponse(term=Term(2), success=False, match_index=Index(6), hint=at(1, 4)))
+    assert [s.peer for s in node.snapshots] == [B]
+    assert indexes(node.of(AppendRequest, C)) == [[5, 6, 7]]
+
+
+def test_s40_a_probe_refused_below_the_match_lowers_it() -> None:
+    """A peer that lost what it had acked says so, and is brought up from where it really is."""
+    node = Lone()
+    node.lead_settled()
+    propose(node, 3)
+    node.ack(B, 4)
+    node.call(lambda raft: raft.peer_lost(B, node.now))
+    node.now += 0.3
+    node.step(B, HeartbeatResponse(term=Term(1), context=1))
+    node.sent.clear()
+    node.step(B, AppendResponse(term=Term(1), success=False, match_index=Index(4), hint=at(1, 2)))
+    assert indexes(node.of(AppendRequest, B)) == [[3, 4]]
+    assert node.raft.progress_of(B).match_index == 0
 
 
 def test_s18_stale_answers_move_nothing() -> None:
@@ -455,8 +484,10 @@ def test_a_leader_that_hears_no_quorum_steps_down() -> None:
     node.lead_settled()
     start = node.now
     assert node.raft.quorum_active(node.now)
-    while node.raft.role is Role.LEADER:
-        node.expire()
+    for _ in range(20):
+        if node.raft.role is Role.LEADER:
+            node.expire()
+    assert node.raft.role is Role.FOLLOWER
     assert 0.5 < node.now - start <= 0.7
     assert not node.raft.quorum_active(node.now)
 

@@ -27,9 +27,9 @@ from raftlog.core import (
 from raftlog.core.election import pre_campaign
 from raftlog.core.entries import EntryKind, HardState
 from raftlog.core.follower import KNOWN_KINDS
-from raftlog.core.messages import Message, VoteResponse
+from raftlog.core.messages import InstallSnapshot, Message, ReadIndexRequest, VoteResponse
 from raftlog.core.raft import HANDLERS
-from raftlog.core.ready import Ready
+from raftlog.core.ready import Install, Persist, Ready
 from raftlog.errors import InvariantBroken, MembershipRejected, NotLeader
 from raftlog.types import Index, NodeId, Role, Term
 
@@ -77,6 +77,18 @@ def test_every_message_has_a_handler_and_a_rendering() -> None:
         line = trace.render_outgoing(source, (target, message))
         assert line.startswith(f"{source}>{target} {type(message).__name__} term={message.term}")
     assert trace.render_ready(A, Ready()) == []
+    for message in (
+        ReadIndexRequest(term=Term(1), context=2),
+        InstallSnapshot(term=Term(1), boundary=cluster.host("a").disk.boundary, snapshot_id="s"),
+    ):
+        assert " term=1 " in trace.render_message(message)
+    lazily = Persist(
+        token=1,
+        install=Install(boundary=cluster.host("a").disk.boundary, snapshot_id="s"),
+        repaired=True,
+        needs_sync=False,
+    )
+    assert trace.render_persist(lazily) == "persist install=0/0 repaired lazily"
 
 
 def test_terms_never_fall_and_votes_go_with_them() -> None:
