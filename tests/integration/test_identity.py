@@ -57,6 +57,9 @@ async def test_emptied_majority_forms_no_cluster(cluster: LocalCluster) -> None:
     """Two emptied members of three elect nobody while the third, which holds all, is away."""
     async with connect(cluster.endpoints) as client:
         sequence = (await client.log.append(b"precious")).sequence
+        async with asyncio.timeout(20):
+            # n3 must know it committed, or it would be right not to show it later.
+            await anext(aiter(client.log.tail(member="n3", follow=True)))
     await asyncio.to_thread(cluster.stop)
     for wiped in ("n1", "n2"):
         shutil.rmtree(cluster.node(wiped).data_dir)
