@@ -302,7 +302,7 @@ def node_settings(settings: Settings) -> NodeSettings:
     }
     limits, retention = settings.limits, settings.retention
     return NodeSettings(
-        core=CoreSettings(**raft),
+        core=CoreSettings(**raft, cache_bytes_max=settings.retention.cache_bytes_max),
         transaction_bytes_max=limits.transaction_bytes_max,
         group_bytes_max=limits.group_bytes_max,
         proposals_max=limits.inbox_groups_max,

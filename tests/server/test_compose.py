@@ -222,7 +222,7 @@ def test_every_setting_reaches_its_part():
     assert (node.session_window, node.proposals_max, node.transaction_bytes_max) == (5, 50, 1 << 20)
     assert (node.snapshot_threshold_bytes, node.retention_bytes) == (2 << 20, 3 << 20)
     assert node.retention_seconds == 3600
-    assert storage.cache_bytes_max == 4 << 20
+    assert storage.cache_bytes_max == node.core.cache_bytes_max == 4 << 20
     assert (storage.free_space_ratio_min, storage.free_space_bytes_min) == (0.01, 5 << 20)
 
 
