@@ -56,7 +56,7 @@ def test_s1_a_vote_in_the_term_already_entered_is_durable_too() -> None:
 
 
 def test_s2_rounds_with_term_or_vote_ask_for_a_sync() -> None:
-    """Every round that carries a term or a vote must be synced; only a bare commit hint need not."""
+    """A round with a term or a vote must be synced; only a bare commit hint need not be."""
     node = Lone([1])
     node.step(B, ask(2, at(1, 1)))
     node.persist()
@@ -77,7 +77,7 @@ def test_s3_a_new_term_clears_the_vote() -> None:
 
 
 def test_one_vote_for_each_term_first_come_first_served() -> None:
-    """ "Each server will vote for at most one candidate in a given term" (§3.4); a repeat is granted."""
+    """At most one candidate gets a vote in a given term (§3.4); a repeat is granted."""
     node = Lone([1])
     node.step(B, ask(2, at(1, 1)))
     node.step(C, ask(2, at(1, 1)))
@@ -94,7 +94,7 @@ def test_one_vote_for_each_term_first_come_first_served() -> None:
     ],
 )  # fmt: skip
 def test_s6_up_to_date_compares_the_term_before_the_index(last, granted) -> None:
-    """ "If the logs have last entries with different terms, the later term is more up-to-date" (§3.6.1)."""
+    """The log with the later last term is more up-to-date, whatever its length (§3.6.1)."""
     node = Lone([1, 1, 2])
     node.step(B, ask(5, last))
     node.persist()
@@ -135,7 +135,7 @@ def test_s7_a_pre_vote_answer_is_no_vote() -> None:
 
 
 def test_s8_a_refused_pre_vote_teaches_the_newer_term() -> None:
-    """A node left behind in term learns it from the refusal, so the next pre-vote can be granted."""
+    """A node left behind learns the term from the refusal, so its next pre-vote can win."""
     node = Lone([1], term=7)
     node.step(B, PreVoteRequest(term=Term(2), last=at(1, 1)))
     assert node.of(PreVoteResponse) == [PreVoteResponse(term=Term(7), granted=False)]
@@ -147,7 +147,7 @@ def test_s8_a_refused_pre_vote_teaches_the_newer_term() -> None:
 
 
 def test_s8_two_live_nodes_of_three_converge() -> None:
-    """A longer log with an old term and a shorter one with a new term still elect (complaint 29)."""
+    """A longer log of an old term and a shorter one of a new term elect (complaint 29)."""
     for seed in range(30):
         cluster = Cluster("a", "b", "c", seed=seed)
         cluster.crash("c")
@@ -178,7 +178,7 @@ def test_s9_a_pre_candidate_follows_nobody() -> None:
 
 
 def test_s10_a_pre_vote_does_not_pass_for_leader_contact() -> None:
-    """Being asked does not postpone a node's own election, and does not make it withhold its vote."""
+    """Being asked neither postpones an own election nor makes a node withhold its vote."""
     node = Lone([1])
     deadline = node.raft.deadline()
     for _ in range(5):
@@ -357,7 +357,7 @@ def test_s12_a_learner_never_campaigns_even_when_told_to() -> None:
 
 
 def test_s13_a_bridge_to_a_cut_off_leader_does_not_block_the_majority() -> None:
-    """A leader that reaches only one bridge node steps down, and the others elect (complaint 31)."""
+    """A leader that reaches only a bridge steps down, and the others elect (complaint 31)."""
     for seed in range(10):
         cluster = Cluster("a", "b", "c", "d", "e", seed=seed)
         cluster.elect("a")

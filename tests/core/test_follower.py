@@ -93,7 +93,7 @@ def test_s16_the_ack_names_what_was_verified_not_the_own_end() -> None:
 
 
 def test_s17_a_delayed_request_truncates_nothing() -> None:
-    """ "If an existing entry conflicts … delete it": without a conflict nothing goes (§3.5)."""
+    """“If an existing entry conflicts … delete it”: without a conflict nothing goes (§3.5)."""
     node = Lone(term=1)
     entries = make_entries(node.disk.boundary, [1, 1, 1])
     node.append(entries, term=1)
@@ -127,7 +127,7 @@ def test_a_shorter_conflict_truncates_the_longer_suffix() -> None:
 
 
 def test_the_log_matching_check_refuses_a_gap() -> None:
-    """ "If the follower does not find an entry … it refuses", naming where its log ends (§3.5)."""
+    """“If the follower does not find an entry … it refuses”, naming where its log ends (§3.5)."""
     node = Lone([1, 1])
     longer = make_entries(node.disk.boundary, [1, 1, 1, 1])
     node.append(longer[3:], term=1, previous=longer[2])
@@ -271,7 +271,7 @@ def test_a_purge_the_core_has_not_heard_of_is_no_conflict() -> None:
 
 
 def test_requests_of_an_older_term_are_refused_and_taught() -> None:
-    """ "If term < currentTerm, reply false", with the newer term (§3.3)."""
+    """“If term < currentTerm, reply false”, with the newer term (§3.3)."""
     node = Lone([1], term=5)
     node.append([], term=4, previous=node.disk.log[0])
     node.heartbeat(term=4)
@@ -361,7 +361,7 @@ def test_s22_a_write_completed_late_vouches_for_nothing_truncated_since() -> Non
 
 
 def test_s32_a_membership_is_in_force_from_append_until_truncated() -> None:
-    """ "A server always uses the latest configuration in its log" (§4.1), committed or not."""
+    """“A server always uses the latest configuration in its log” (§4.1), committed or not."""
     node = Lone(term=1)
     entry = make_entries(node.disk.boundary, [1])[0]
     after = voters("a", "b", "c", "d")

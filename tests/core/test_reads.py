@@ -48,7 +48,7 @@ def test_a_read_is_answered_once_a_quorum_confirms_its_round() -> None:
 
 
 def test_s25_reads_wait_for_the_first_commit_of_the_term() -> None:
-    """A new leader does not know what is committed, so it answers with the index of its own no-op."""
+    """A new leader does not know what is committed; it answers once its own no-op is."""
     node = Lone([1, 1])
     node.lead()
     ask(node, 1)

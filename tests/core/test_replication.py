@@ -323,7 +323,7 @@ def test_a_lost_peer_frees_its_window_and_waits_for_a_sign() -> None:
 
 
 def test_a_peer_not_heard_yet_keeps_its_probe_when_it_reconnects() -> None:
-    """A new leader does not begin at the start of the log, or with a snapshot, for want of an ack."""
+    """For want of an ack no new leader starts at the log's beginning, or with a snapshot."""
     node = Lone([1] * 6, commit=6)
     node.call(lambda raft: raft.compacted(node.disk.purge(Index(4))))
     node.lead()
@@ -434,7 +434,7 @@ def test_entries_are_handed_out_once() -> None:
 
 
 def test_a_commit_is_told_soon_when_nothing_else_is_sent() -> None:
-    """An idle leader tells followers of a commit without waiting for the heartbeat (complaint 41)."""
+    """An idle leader tells of a commit without waiting for the heartbeat (complaint 41)."""
     cluster = Cluster("a", "b", "c")
     cluster.elect("a")
     cluster.run(1)
@@ -479,7 +479,7 @@ def test_the_commit_hint_reaches_the_disk_in_the_end() -> None:
 
 
 def test_a_leader_that_hears_no_quorum_steps_down() -> None:
-    """ "A leader steps down if an election timeout elapses without a successful round" (§6.2)."""
+    """“A leader steps down if an election timeout elapses without a successful round” (§6.2)."""
     node = Lone()
     node.lead_settled()
     start = node.now

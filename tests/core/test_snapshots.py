@@ -204,7 +204,7 @@ def test_refusals_during_a_snapshot_change_nothing() -> None:
 
 
 def test_a_purge_during_a_snapshot_does_not_loop() -> None:
-    """When the boundary moves past the snapshot meanwhile, a newer one brings the peer up (complaint 25)."""
+    """If the boundary moves past the snapshot, a newer one follows, once (complaint 25)."""
     cluster = Cluster("a", "b", "c")
     cluster.crash("c")
     cluster.elect("a")
