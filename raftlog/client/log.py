@@ -126,6 +126,9 @@ class Log:
     ) -> Transaction:
         """Return one committed transaction.
 
+        Any member answers; what the first one does not know yet is asked of the leader, which knows
+        everything acknowledged. With `member`, only what that member knows counts.
+
         Raises:
             NotFound: there is none of that number yet.
             Compacted: it was purged.
@@ -139,10 +142,13 @@ class Log:
 
         deadline = self._context.deadline(timeout)
         connections = self._context.connections
-        if member is None:
-            reply = await connections.ask_anyone(call, deadline)
-        else:
+        if member is not None:
             reply = await connections.ask_member(member, call, deadline)
+        else:
+            try:
+                reply = await connections.ask_anyone(call, deadline)
+            except NotFound:
+                reply = await connections.ask_leader(call, deadline)
         for transaction in transactions_of(reply.entry, reply.served_by):
             if transaction.sequence == sequence:
                 return transaction

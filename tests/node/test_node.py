@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import time
 
 import pytest
@@ -263,7 +264,7 @@ async def test_a_slow_disk_elects_nobody(cluster, monkeypatch):
         real = storage.commit
 
         def slow(round_, real=real):
-            time.sleep(0.05)
+            threading.Event().wait(0.05)  # the disk takes this long
             real(round_)
 
         monkeypatch.setattr(storage, "commit", slow)
