@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 from raftlog.cli.cluster import LocalCluster
 from raftlog.cli.options import Command, Globals, group
 from raftlog.cli.output import emit, say, table
-from raftlog.cli.session import run_async
+from raftlog.cli.session import run_async, terminable
 from raftlog.cli.workload import Row, Work, WorkKind, measure, prepare
 
 CLIENTS_DEFAULT = "1,16,64,256,1024"
@@ -170,8 +170,9 @@ def _cluster(options: Globals, local: int | None) -> Iterator[Globals]:
     cluster = LocalCluster.create(place, nodes=local, base_port=0)
     try:
         say(f"starting {local} nodes in {place}")
-        cluster.start()
-        yield dataclasses.replace(options, endpoints=cluster.endpoints)
+        with terminable():
+            cluster.start()
+            yield dataclasses.replace(options, endpoints=cluster.endpoints)
     finally:
         cluster.stop()
         shutil.rmtree(place, ignore_errors=True)

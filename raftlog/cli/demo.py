@@ -21,7 +21,7 @@ from raftlog.cli.cluster import BASE_PORT_DEFAULT, LocalCluster, ports_are_free
 from raftlog.cli.drill import Drill, Verdict
 from raftlog.cli.options import Command, Globals
 from raftlog.cli.output import ExitCode, emit, say, table
-from raftlog.cli.session import run_async
+from raftlog.cli.session import run_async, terminable
 from raftlog.errors import InvalidInput
 
 PER_SECOND_DEFAULT = 2000
@@ -67,7 +67,7 @@ def demo(
     cluster = LocalCluster.create(place, nodes=nodes, base_port=base)
     finished = False
     try:
-        with timeline(cluster, seconds) as shown:
+        with terminable(), timeline(cluster, seconds) as shown:
             shown.event(f"starting {nodes} nodes in {place}")
             cluster.start()
             drill = Drill(cluster, shown, f"demo-{secrets.token_hex(4)}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import TypeVar
 
 from raftlog.cli.options import Globals
@@ -20,6 +22,16 @@ def run_async(work: Coroutine[object, object, T]) -> T:
         return asyncio.run(work)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Make SIGTERM end the work as Ctrl-C does, so that what was started is stopped again."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def client_of(options: Globals) -> Client:

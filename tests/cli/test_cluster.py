@@ -176,6 +176,7 @@ def test_what_the_caller_has_set_does_not_reach_the_nodes(tmp_path, monkeypatch)
     """A settings file or address of the caller's environment is not the nodes' own."""
     monkeypatch.setenv("RAFTLOG_CONFIG", "/no/such/file")
     monkeypatch.setenv("RAFTLOG_ADVERTISE", "elsewhere:1")
+    monkeypatch.setenv("RAFTLOG_CACERT", "/no/such/file")
     made = LocalCluster.create(tmp_path / "c", nodes=1, base_port=0)
     try:
         made.start(timeout=60)

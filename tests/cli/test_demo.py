@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from raftlog.cli import demo
 from raftlog.cli.cluster import LocalCluster
+
+from .conftest import spawn
 
 FIELDS = {
     "nodes", "acknowledged", "recovered", "lost", "duplicated", "per_second", "failovers", "ok",
@@ -46,3 +50,19 @@ def test_a_demo_cleans_up(raftlog, tmp_path, monkeypatch):
     assert result.code == 0, result.err
     assert "everything acknowledged is on every node, once" in result.text
     assert list(tmp_path.glob("raftlog-demo-*")) == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_stops_its_nodes(tmp_path, number):
+    """Neither Ctrl-C nor SIGTERM leaves a process behind."""
+    where = tmp_path / "demo"
+    with spawn("demo", "--seconds", 60, "--rate", 100, "--dir", where) as child:
+        for line in child.stderr:
+            if b"load begins" in line:
+                break
+        cluster = LocalCluster.open(where)
+        assert cluster.running() == ["n1", "n2", "n3"]
+        child.send_signal(number)
+        assert child.wait(40) == 130
+    assert cluster.running() == []
