@@ -234,8 +234,14 @@ class RaftState:
 
     @property
     def can_campaign(self) -> bool:
-        """Whether this node may stand for election."""
-        return self.may_campaign and not self.is_damaged and self.membership.is_voter(self.node_id)
+        """Whether this node may stand for election.
+
+        A voter that an entry not known committed removes still may: it can be the only one whose
+        log is up to date enough to get that entry committed (§4.2.2, figure 4.6).
+        """
+        if not self.may_campaign or self.is_damaged:
+            return False
+        return any(membership.is_voter(self.node_id) for _, membership in self.memberships)
 
     def send(self, peer: NodeId, message: Message) -> None:
         """Send a message that promises nothing that is not durable."""

@@ -54,7 +54,7 @@ def lose_leader(state: RaftState, leader: NodeId, now: float) -> None:
     state.leader_contact = LONG_AGO
     if not state.can_campaign:
         return
-    rank = sorted(state.membership.all_voters - {leader}).index(state.node_id)
+    rank = sorted((state.membership.all_voters | {state.node_id}) - {leader}).index(state.node_id)
     delay = state.settings.lost_leader_delay_seconds * (1 + rank)
     state.lost_leader = LostLeader(leader, state.settings.lost_leader_retries, delay)
     arm_lost_leader_retry(state, now)

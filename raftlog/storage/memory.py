@@ -403,7 +403,8 @@ class MemoryStorage:
             rules.check_truncate(round_.truncate_from, shape, commit_index)
             shape = self._truncated(shape, round_.truncate_from)
         if reader is not None:
-            rules.check_install(reader.boundary, applied_index, commit_index)
+            if not self._disk.damage:
+                rules.check_install(reader.boundary, applied_index, commit_index)
             shape = LogShape.empty(reader.boundary)
             applied_index = reader.boundary.index
         if round_.entries:

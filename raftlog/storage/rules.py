@@ -128,7 +128,11 @@ def check_applied(applied: Boundary, before: Index, last_index: Index) -> None:
 
 
 def check_install(boundary: Boundary, applied_index: Index, commit_index: Index) -> None:
-    """Check that a snapshot takes the member forward, never back (S41)."""
+    """Check that a snapshot takes the member forward, never back (S41).
+
+    Not asked of a damaged member: its log may end below what it had applied, and the snapshot that
+    repairs it then replaces state and log alike, whatever they held (decision 8).
+    """
     floor = max(applied_index, commit_index)
     invariant(
         boundary.index >= floor,

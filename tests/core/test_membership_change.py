@@ -307,6 +307,24 @@ def test_users_35_removing_the_leader_leaves_a_leader() -> None:
     assert cluster.leader().leader in {B, C}
 
 
+def test_a_voter_removed_by_an_entry_not_committed_may_still_have_to_lead() -> None:
+    """Only its log is up to date enough to get the entry committed (§4.2.2, figure 4.6)."""
+    membership = voters("a", "b")
+    cluster = Cluster("a", "b", membership=membership)
+    cluster.elect("a")
+    cluster.run(1)
+    cluster.partition("a", "b")
+    after = simple(membership, Change(kind=ChangeKind.REMOVE, node_id=A))
+    cluster.propose("a", after.encode(), EntryKind.MEMBERSHIP)
+    cluster.crash("a")
+    cluster.heal()
+    cluster.restart("a")
+    assert cluster.run(10, until=lambda: cluster["b"].membership == after)
+    assert cluster.run(10, until=lambda: cluster["b"].role is Role.LEADER)
+    cluster["a"].peer_lost(B, cluster.now)
+    assert cluster.run(5, until=lambda: cluster["a"].membership_index <= cluster["a"].commit_index)
+
+
 def test_s35_a_learner_stays_one_across_restarts() -> None:
     """It counts for nothing until the membership says so."""
     cluster = Cluster("a", "b", "c", "d", membership=ABC)

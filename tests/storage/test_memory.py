@@ -531,6 +531,22 @@ def test_older_snapshot_is_not_installed(rig) -> None:
         rig.storage.commit(Round(install_snapshot_id=info.snapshot_id))
 
 
+def test_damaged_member_may_install_an_older_snapshot(rig) -> None:
+    """It replaces log and state alike, and may lie below what was applied before (decision 8)."""
+    writer = applied_log(rig, 5)
+    info = rig.storage.take_snapshot(None)
+    sixth = writer.make()
+    applied = {"writes": {Table.STATE: {b"k": b"v"}}, "applied": writer.boundary_at(6)}
+    rig.storage.commit(round_of(sixth, hard_state=vote(1, commit=6), **applied))
+    rig.rot(3)
+    install = Round(install_snapshot_id=info.snapshot_id, entries=(sixth,), clear_damage=True)
+    rig.crash().commit(install)
+    storage = rig.crash()
+    assert not storage.recovered().damaged
+    assert (storage.boundary.index, storage.last_index) == (5, 6)
+    assert storage.recovered().applied.index == 5
+
+
 def test_only_the_newest_snapshots_are_kept(rig) -> None:
     """The third snapshot replaces the first; a purge may go up to the newest."""
     writer = applied_log(rig, 3)

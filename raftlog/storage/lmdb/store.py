@@ -477,7 +477,8 @@ class LmdbStorage:
         """Replace the tables by a snapshot's; return its boundary, which becomes the log's."""
         with self._snapshots.reader(snapshot_id) as reader:
             boundary = reader.boundary
-            rules.check_install(boundary, self._applied_index, commit_index)
+            if not self._is_damaged:
+                rules.check_install(boundary, self._applied_index, commit_index)
             self._tables.install(txn, reader)
         self._meta.write_applied(txn, boundary)
         return boundary
