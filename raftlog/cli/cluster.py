@@ -318,6 +318,8 @@ class LocalCluster:
     def start(self, *, timeout: float = START_SECONDS) -> list[str]:
         """Start every node that does not run, wait for a leader, return the ids started.
 
+        What it started is stopped again if it fails.
+
         Raises:
             NodeFailed: a process ended at once; the message has its last words.
             Unavailable: no leader in time.
@@ -327,9 +329,13 @@ class LocalCluster:
             for node_id in missing:
                 self._spawn(self.node(node_id))
         deadline = time.monotonic() + timeout
-        for node_id in missing:
-            self._wait_answering(node_id, deadline - time.monotonic())
-        self.wait_ready(max(1.0, deadline - time.monotonic()))
+        try:
+            for node_id in missing:
+                self._wait_answering(node_id, deadline - time.monotonic())
+            self.wait_ready(max(1.0, deadline - time.monotonic()))
+        except BaseException:
+            self.stop(missing)
+            raise
         return missing
 
     def restart(self, node_id: str, *, timeout: float = START_SECONDS) -> None:
