@@ -107,10 +107,13 @@ class Reporter:
         observer.gauge("log_bytes", float(self._storage.log_bytes()))
 
     def _commit_sequence(self) -> int:
-        index = Index(min(self._raft.commit_index, self._storage.last_index))
-        if index <= max(self._applier.applied_index, self._storage.boundary.index):
+        log, index = self._raft.log, self._raft.commit_index
+        if index <= log.boundary.index:
+            return log.boundary.next_sequence - 1
+        if index == self._applier.applied_index:
             return self._applier.applied.next_sequence - 1
-        return self._storage.entry(index).next_sequence - 1
+        # Not from the storage: it may still hold what a truncation under way replaces.
+        return log.entry(index).next_sequence - 1
 
     def _member(self, node_id: NodeId, now: float, *, healthy_here: bool) -> MemberStatus:
         raft = self._raft

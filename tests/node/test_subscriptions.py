@@ -1,0 +1,183 @@
+"""Subscribers: only what is committed and stable, each transaction once, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgpack
+import pytest
+
+from raftlog import groups
+from raftlog.errors import Compacted
+from raftlog.interfaces import Table
+from raftlog.node.overlay import Overlay
+from raftlog.node.subscriptions import Subscriptions
+from tests.node.parts import Log
+
+PATIENCE = 5.0
+
+
+class Rig:
+    """Subscriptions over a log of one's own making."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.storage = self.log.storage
+        self.overlay = Overlay(self.storage)
+        self.committed = self.stable = self.applied = 0
+        self.subscriptions = Subscriptions(
+            storage=self.storage,
+            overlay=self.overlay,
+            committed=lambda: self.committed,
+            stable=lambda: self.stable,
+            applied=lambda: self.applied,
+            heartbeat_seconds=0.05,
+        )
+
+    def append(self, *payloads: bytes, term: int = 1, at: int | None = None) -> int:
+        return self.log.append(payloads, term=term, at=at)
+
+    def commit(self, index: int) -> None:
+        self.committed = self.stable = self.applied = index
+        self.subscriptions.wake()
+
+    async def read(self, after: int = 0, **options) -> list[bytes]:
+        """Return what a tail that does not follow gives."""
+        found = []
+        settings = {"stream": None, "follow": False, "bytes_max": 1 << 20, **options}
+        async for batch in self.subscriptions.tail(after, **settings):
+            for entry in batch.entries:
+                found += groups.parse(entry.payload).payloads()
+        return found
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+async def test_what_a_truncation_under_way_removes_is_never_shown(rig):
+    """The commit index may stand above durable entries of a lost term that are being replaced."""
+    rig.append(b"kept")
+    rig.append(b"never committed")
+    rig.committed, rig.stable = 2, 1  # index 2 is another entry in the core, not durable here yet
+    reader = asyncio.ensure_future(rig.read())
+    await asyncio.sleep(0)
+    rig.append(b"committed", term=2, at=2)
+    rig.commit(2)
+    assert await asyncio.wait_for(reader, PATIENCE) == [b"kept", b"committed"]
+
+
+async def test_a_start_beyond_the_commit_leaves_no_gap(rig):
+    """Sequences of an uncommitted entry say nothing of where the committed ones will stand."""
+    rig.append(b"a")
+    rig.commit(1)
+    rig.append(b"lost")  # sequence 2, never committed
+    tail = rig.subscriptions.tail(2, stream=None, follow=True, bytes_max=1 << 20)
+    first = asyncio.ensure_future(anext(tail))
+    await asyncio.sleep(0)
+    rig.append(b"2", b"3", b"4", term=2, at=2)
+    rig.commit(2)
+    batch = await asyncio.wait_for(first, PATIENCE)
+    while not batch.entries:
+        batch = await asyncio.wait_for(anext(tail), PATIENCE)
+    assert [(e.index, e.next_sequence) for e in batch.entries] == [(2, 5)]
+    await tail.aclose()
+
+
+async def test_a_start_far_ahead_gets_nothing_below_it(rig):
+    """What comes at or below the position asked for is skipped, not repeated."""
+    rig.append(b"a")
+    rig.commit(1)
+    tail = rig.subscriptions.tail(3, stream=None, follow=True, bytes_max=1 << 20)
+    first = asyncio.ensure_future(anext(tail))
+    await asyncio.sleep(0)
+    rig.append(b"2")
+    rig.append(b"3")
+    rig.append(b"4")
+    rig.commit(4)
+    batch = await asyncio.wait_for(first, PATIENCE)
+    assert [e.first_sequence for e in batch.entries] == [4]
+    await tail.aclose()
+
+
+async def test_a_wake_without_news_is_no_heartbeat(rig):
+    """Empty batches come when the time is due, not whenever something happens elsewhere."""
+    rig.append(b"a")
+    rig.commit(1)
+    tail = rig.subscriptions.tail(1, stream=None, follow=True, bytes_max=1 << 20)
+    first = asyncio.ensure_future(anext(tail))
+    for _ in range(20):
+        rig.subscriptions.wake()
+        await asyncio.sleep(0)
+    assert not first.done()
+    assert (await asyncio.wait_for(first, PATIENCE)).entries == ()
+    await tail.aclose()
+
+
+async def test_a_tail_that_does_not_follow_ends_at_what_was_committed(rig):
+    """What others made durable first is waited for here, so an acknowledged write is not missed."""
+    rig.append(b"a")
+    rig.committed = 1
+    reader = asyncio.ensure_future(rig.read())
+    await asyncio.sleep(0)
+    assert not reader.done()
+    rig.commit(1)
+    assert await asyncio.wait_for(reader, PATIENCE) == [b"a"]
+
+
+async def test_a_purge_under_the_reader_is_told(rig):
+    """A reader that the purge overtakes gets Compacted instead of a gap."""
+    for payload in (b"a", b"b", b"c"):
+        rig.append(payload)
+    rig.commit(3)
+    tail = rig.subscriptions.tail(0, stream=None, follow=True, bytes_max=1)
+    assert len((await anext(tail)).entries) == 1
+    rig.log.purge(3)
+    with pytest.raises(Compacted):
+        await anext(tail)
+    with pytest.raises(Compacted):
+        await rig.read()
+
+
+async def test_changes_are_fed_once_and_only_when_applied(rig):
+    """A feed resumes inside an entry and ends where apply stands."""
+    rig.append(b"a", b"b")
+    rig.append(b"c")
+    record = groups_of_changes(1, 2)
+    rig.overlay.absorb({Table.CHANGE: {(1).to_bytes(8, "big"): record}})
+    rig.committed = rig.stable = 2
+    rig.applied = 1
+    feed = rig.subscriptions.changes(1, follow=False, bytes_max=1 << 20)
+    batches = [batch async for batch in feed]
+    assert [c.sequence for b in batches for c in b.changes] == [2]
+    assert batches[-1].position == 2
+
+
+async def test_waiters_do_not_pile_up(rig):
+    """A subscriber that goes away leaves nothing behind."""
+    rig.commit(0)
+    for _ in range(5):
+        tail = rig.subscriptions.tail(0, stream=None, follow=True, bytes_max=1)
+        waiting = asyncio.ensure_future(anext(tail))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+        await tail.aclose()
+    assert rig.subscriptions._waiters == []
+
+
+async def test_close_ends_every_tail(rig):
+    """A node that stops leaves no subscriber waiting."""
+    rig.commit(0)
+    reader = asyncio.ensure_future(rig.read(follow=True))
+    await asyncio.sleep(0)
+    rig.subscriptions.close()
+    assert await asyncio.wait_for(reader, PATIENCE) == []
+
+
+def groups_of_changes(*sequences: int) -> bytes:
+    """Return a CHANGE record with one insert for each sequence."""
+    return msgpack.packb([(sequence, "t", None, [b"x"]) for sequence in sequences])
