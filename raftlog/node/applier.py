@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from typing import NoReturn, Protocol
 
@@ -23,7 +24,7 @@ from raftlog import groups
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.ready import Install
-from raftlog.errors import Rejected, StorageCorrupt, invariant
+from raftlog.errors import Compacted, Rejected, StorageCorrupt, invariant
 from raftlog.groups import Group, TransactionKind
 from raftlog.interfaces import (
     Clock,
@@ -245,7 +246,10 @@ class Applier:
         self._busy = False
         self._scheduled = False
         self._paused = False
+        self._failed = False
         self._idle_then: Callable[[], None] | None = None
+        self._queries: list[tuple[bytes, asyncio.Future[bytes]]] = []
+        self._querying = 0
         self._flush_due: float | None = None
         self._skip_sequence = 0
         self.halted: str | None = None
@@ -261,22 +265,24 @@ class Applier:
             self._step()
 
     def _step(self) -> None:
-        if self._busy or self._scheduled or self._paused or self.halted:
+        if self._busy or self._scheduled or self._paused or self._failed or self.halted:
             return
         if self.applied.index >= self._commit_index:
             return
         if self.overlay.dirty_bytes > 4 * self._settings.flush_bytes:
             return  # the disk is far behind; `flushed` goes on from here
+        low = Index(self.applied.index + 1)
         try:
-            batch = self._log.entries(
-                Index(self.applied.index + 1), self._commit_index, self._settings.apply_bytes_max
-            )
+            try:
+                batch = self._log.entries(low, self._commit_index, self._settings.apply_bytes_max)
+            except Compacted:
+                return  # a snapshot is taking the log's place; `installed` goes on from there
             parsed = _parse(batch)
-        except Exception as error:  # noqa: BLE001, an unreadable log stops the node
-            self._on_failure(error)
-            return
-        if not any(group.has_commands for group in parsed.values()) or type(self._machine).inline:
-            self._finish(batch, self._run_machine(batch, parsed))
+            if type(self._machine).inline or not any(g.has_commands for g in parsed.values()):
+                self._finish(batch, self._run_machine(batch, parsed))
+                return
+        except Exception as error:  # noqa: BLE001, an unreadable log or a broken rule: stop
+            self._fail(error)
             return
         self._busy = True
         future = self._loop.run_in_executor(self._executor, self._run_machine, batch, parsed)
@@ -284,11 +290,17 @@ class Applier:
 
     def _finish_on_loop(self, batch: list[Entry], done: asyncio.Future[_Batch]) -> None:
         self._busy = False
-        error = done.exception()
-        if error is not None:
-            self._on_failure(error)
-            return
-        self._finish(batch, done.result())
+        if done.cancelled():
+            return  # the node stops
+        try:
+            self._finish(batch, done.result())
+        except BaseException as error:  # noqa: BLE001, a broken rule stops the node
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Apply nothing more, and hand out nothing: what was absorbed may be half a batch."""
+        self._failed = True
+        self._on_failure(error)
 
     def _run_machine(self, batch: list[Entry], parsed: dict[Index, Group]) -> _Batch:
         """Hand the batch's commands to the machine; touches nothing but the context."""
@@ -342,16 +354,55 @@ class Applier:
 
     def _finish(self, batch: list[Entry], outcome: _Batch) -> None:
         if outcome.fault is not None:
-            self._halt(outcome)
             batch = [entry for entry in batch if entry.index < outcome.fault_index]
         if batch:
             self._absorb(batch, outcome)
+        if outcome.fault is not None:
+            self._halt(outcome)
+        self._begin_queries()
         if self._idle_then is not None:
-            then, self._idle_then = self._idle_then, None
-            then()
+            self._tell_idle()
         elif self.applied.index < self._commit_index and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._continue)
+
+    def _tell_idle(self) -> None:
+        if self._idle_then is not None and not (self._busy or self._querying):
+            then, self._idle_then = self._idle_then, None
+            then()
+
+    def query(self, request: bytes) -> Awaitable[bytes]:
+        """Ask the machine between two batches, so that it sees each of them whole or not at all.
+
+        On the apply thread a query may begin only once the batch before it is in the overlay; the
+        batch after it waits its turn on that thread.
+        """
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        self._queries.append((request, answer))
+        if not self._busy:
+            self._begin_queries()
+        return answer
+
+    def _begin_queries(self) -> None:
+        queries, self._queries = self._queries, []
+        for request, answer in queries:
+            if answer.done():
+                continue  # nobody waits any more
+            self._querying += 1
+            ask = functools.partial(self._machine.query, request, self.view)
+            running = self._loop.run_in_executor(self._executor, ask)
+            running.add_done_callback(functools.partial(self._end_query, answer))
+
+    def _end_query(self, answer: asyncio.Future[bytes], done: asyncio.Future[bytes]) -> None:
+        self._querying -= 1
+        if done.cancelled():
+            answer.cancel()
+        elif (error := done.exception()) is None:
+            if not answer.done():
+                answer.set_result(done.result())
+        elif not answer.done():
+            answer.set_exception(error)
+        self._tell_idle()
 
     def _absorb(self, batch: list[Entry], outcome: _Batch) -> None:
         session_writes: dict[bytes, bytes | None] = {}
@@ -452,7 +503,7 @@ class Applier:
 
     def take_flush(self, durable_index: Index, *, force: bool) -> Flush | None:
         """Hand out state to make durable, if due and if no effect is above `durable_index`."""
-        if self._flush_due is None or self.applied.index > durable_index:
+        if self._failed or self._flush_due is None or self.applied.index > durable_index:
             return None
         size = self.overlay.dirty_bytes
         due = self._clock.monotonic() >= self._flush_due
@@ -471,11 +522,9 @@ class Applier:
         self._paused = True
 
     def when_idle(self, then: Callable[[], None]) -> None:
-        """Call `then` once nothing is being applied."""
-        if self._busy:
-            self._idle_then = then
-        else:
-            then()
+        """Call `then` once nothing is being applied or asked."""
+        self._idle_then = then
+        self._tell_idle()
 
     def installed(self, install: Install) -> None:
         """Start over from the snapshot that replaced the durable state."""

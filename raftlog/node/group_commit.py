@@ -182,7 +182,8 @@ class GroupCommit:
 
     def _start_install(self) -> None:
         self._busy = False
-        self._begin()
+        if not self._stopped:
+            self._begin()
 
     def _begin(self) -> None:
         persists = list(self._queue)
@@ -217,7 +218,7 @@ class GroupCommit:
             self._commit_inline(done)
         else:
             future = self._loop.run_in_executor(self._writer, self._storage.commit, round_)
-            future.add_done_callback(lambda finished: self._finish(done, finished.exception()))
+            future.add_done_callback(lambda finished: self._finish_on_loop(done, finished))
 
     def _is_fast(self) -> bool:
         return self._fast_in_a_row >= FAST_COMMITS_WANTED
@@ -230,6 +231,11 @@ class GroupCommit:
             error = raised
         self._finish(done, error)
 
+    def _finish_on_loop(self, done: _Commit, finished: asyncio.Future[None]) -> None:
+        if finished.cancelled():
+            return  # it never began: the node stops
+        self._finish(done, finished.exception())
+
     def _finish(self, done: _Commit, error: BaseException | None) -> None:
         started = self.commit_started
         invariant(started is not None, "a commit ended that had not begun")
@@ -237,9 +243,7 @@ class GroupCommit:
         self.commit_started = None
         self._busy = False
         if error is not None:
-            self._stopped = True
-            self._wake_idle()
-            self._on_failure(error)
+            self._fail(error)
             return
         self._observer.measure("commit_seconds", seconds)
         if not done.is_small:
@@ -248,16 +252,28 @@ class GroupCommit:
             self._fast_in_a_row = 0
         else:
             self._fast_in_a_row += 1
+        try:
+            self._tell(done)
+        except Exception as raised:  # noqa: BLE001, half told is not told: the node stops
+            self._fail(raised)
+            return
+        if self._queue or self._force_flush or self._purge_to is not None:
+            self._schedule()
+        elif self.is_idle:
+            self._wake_idle()
+
+    def _tell(self, done: _Commit) -> None:
         self._durable_index = self._storage.last_index
         if done.flush is not None:
             self._state.flushed(done.flush)
         if done.merged.install is not None:
             self._state.installed(done.merged.install)
         self._on_durable(done.persists, done.round_)
-        if self._queue or self._force_flush or self._purge_to is not None:
-            self._schedule()
-        elif self.is_idle:
-            self._wake_idle()
+
+    def _fail(self, error: BaseException) -> None:
+        self._stopped = True
+        self._wake_idle()
+        self._on_failure(error)
 
     def _wake_idle(self) -> None:
         waiters, self._idle_waiters = self._idle_waiters, []

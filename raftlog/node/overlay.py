@@ -103,7 +103,7 @@ class Overlay:
             if layer:
                 changes.update(
                     (key, value)
-                    for key, value in layer.items()
+                    for key, value in dict(layer).items()  # the loop may write meanwhile
                     if key >= start and (end is None or key < end)
                 )
         wanted = count_max + len(changes)

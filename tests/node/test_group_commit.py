@@ -12,11 +12,21 @@ from hypothesis import strategies as st
 
 from raftlog.core.entries import Boundary, Entry, EntryKind, HardState
 from raftlog.core.membership import Member, Membership
-from raftlog.core.ready import Persist
+from raftlog.core.ready import Install, Persist
+from raftlog.errors import StorageCorrupt
 from raftlog.interfaces import Round, Table
 from raftlog.node.group_commit import Flush, GroupCommit, merge
 
 MEMBERSHIP = Membership.of_voters([Member(node_id="n1", address="h:1")])
+BOUNDARY = Boundary(
+    index=9,
+    term=1,
+    checksum=0,
+    next_sequence=1,
+    timestamp=0,
+    membership=MEMBERSHIP,
+    feature_level=1,
+)
 
 
 def entry(index: int, term: int = 1) -> Entry:
@@ -272,3 +282,32 @@ async def test_state_rides_only_behind_its_entries(rig):
     assert rig.state.asked == [1]
     assert rig.disk.rounds[0].applied == flush.applied
     assert rig.state.flushed_count == 1
+
+
+async def test_what_breaks_after_a_commit_stops_the_node(rig):
+    """A restore or a table that cannot be read back must not leave the node waiting for ever."""
+
+    def broken(_install):
+        raise StorageCorrupt("the snapshot's tables do not read back")
+
+    rig.state.installed = broken
+    install = Install(boundary=BOUNDARY, snapshot_id="9-1-0")
+    rig.commits.submit(Persist(token=1, install=install))
+    await asyncio.wait_for(rig.commits.wait_idle(), 5)
+    assert [type(error) for error in rig.failures] == [StorageCorrupt]
+    assert rig.tokens == []
+    rig.submit(2)
+    await asyncio.sleep(0)
+    assert len(rig.disk.rounds) == 1
+
+
+async def test_an_install_that_waited_does_not_begin_after_the_stop(rig):
+    """The applier may fall idle after the storage is closed."""
+    waiting = []
+    rig.state.when_idle = waiting.append
+    install = Install(boundary=BOUNDARY, snapshot_id="9-1-0")
+    rig.commits.submit(Persist(token=1, install=install))
+    await asyncio.sleep(0)
+    rig.commits.stop()
+    waiting[0]()
+    assert rig.disk.rounds == []
