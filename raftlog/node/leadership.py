@@ -14,6 +14,8 @@ from raftlog.core.ready import Standing
 from raftlog.interfaces import Clock, Observer, ReadState, StateMachine
 from raftlog.types import Role, Term
 
+STOP_SECONDS = 5.0
+
 Execute = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -55,6 +57,8 @@ class Leadership:
         self._promoted: Leading | None = None
         self._noop_applied: asyncio.Event = asyncio.Event()
         self._switch: asyncio.Task[None] | None = None
+        self._promotion: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
         self.is_open = False
         """Whether this node takes writes: it leads, and its no-op and `on_promote` are done."""
 
@@ -66,11 +70,10 @@ class Leadership:
         self._leading, self._term = leads, standing.term
         self.is_open = False
         self._noop_applied = asyncio.Event()
-        previous = self._switch
-        if previous is not None:
-            previous.cancel()
+        if self._promotion is not None:
+            self._promotion.cancel()
         self._switch = asyncio.create_task(
-            self._run(previous, leads=leads, term=standing.term), name="role-switch"
+            self._run(leads=leads, term=standing.term), name="role-switch"
         )
 
     def noop_applied(self, term: int) -> None:
@@ -78,19 +81,32 @@ class Leadership:
         if self._leading and term == self._term:
             self._noop_applied.set()
 
+    @property
+    def is_promoting(self) -> bool:
+        """Whether the machine may execute: this node leads and its no-op is applied."""
+        return self._leading and self._noop_applied.is_set()
+
     async def stop(self) -> None:
         """End what leads, and wait for it."""
         self.standing_changed(Standing(role=Role.FOLLOWER, term=self._term, leader=None))
         if self._switch is not None:
-            await asyncio.wait([self._switch], timeout=5.0)
+            await asyncio.wait([self._switch], timeout=STOP_SECONDS)
+            self._switch.cancel()
 
-    async def _run(self, previous: asyncio.Task[None] | None, *, leads: bool, term: Term) -> None:
-        if previous is not None:
-            await asyncio.wait([previous])
-        if self._promoted is not None:
-            await self._demote(self._promoted)
-        if leads:
-            await self._promote(term)
+    def _is_current(self, term: Term) -> bool:
+        return self._leading and self._term == term
+
+    async def _run(self, *, leads: bool, term: Term) -> None:
+        """Do one switch. Only a promotion is ever cut short; a demotion ends what it began."""
+        async with self._one_at_a_time:
+            if self._promoted is not None:
+                await self._demote(self._promoted)
+            if leads and self._is_current(term):
+                self._promotion = asyncio.current_task()
+                try:
+                    await self._promote(term)
+                finally:
+                    self._promotion = None
 
     async def _promote(self, term: Term) -> None:
         began = self._clock.monotonic()
@@ -102,6 +118,8 @@ class Leadership:
             await self._machine.on_promote(context)
         except Exception as error:  # noqa: BLE001, user code; the node leads without it
             self._observer.event("on_promote_failed", error=repr(error), term=int(term))
+        if not self._is_current(term):
+            return  # it swallowed the cancellation
         self.is_open = True
         self._on_open(term)
         self._observer.event(
