@@ -34,6 +34,7 @@ class Enrolment:
         self._instances: dict[NodeId, str] = {identity.node_id: identity.instance_id}
         self._fresh = boundary.index == 0 and raft.last_index == 0
         self._stranger = False
+        self._withheld: set[str] = set()
         self.update()
 
     @property
@@ -76,7 +77,19 @@ class Enrolment:
         if stranger and not self._stranger:
             self._observer.event("not_the_known_instance", instance_id=self._identity.instance_id)
         self._stranger = stranger
-        self._raft.may_campaign = not stranger and not (self._fresh and self._missing())
+        self._raft.may_campaign = not (
+            stranger or self._withheld or (self._fresh and self._missing())
+        )
+
+    def withhold(self, why: str) -> None:
+        """Keep this node from campaigning, whatever else is decided, until `release(why)`."""
+        self._withheld.add(why)
+        self.update()
+
+    def release(self, why: str) -> None:
+        """Take that reason back."""
+        self._withheld.discard(why)
+        self.update()
 
     def check(self, peer: NodeId, instance_id: str) -> str | None:
         """Return why a peer that shows `instance_id` must be refused, or None."""

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from random import Random
 
-from raftlog import groups
 from raftlog.checksum import chain
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Membership
@@ -27,7 +26,6 @@ from raftlog.errors import (
     MachineHalted,
     NotLeader,
     RaftLogError,
-    Rejected,
     StorageCorrupt,
     StorageError,
     Unavailable,
@@ -36,7 +34,6 @@ from raftlog.interfaces import (
     ChangeBatch,
     Clock,
     ClusterStatus,
-    GroupReceipt,
     Identity,
     LogInfo,
     Observer,
@@ -260,7 +257,7 @@ class Node:
             return
         self._stopping = True
         self._housekeeping.stop()
-        self._raft.may_campaign = False
+        self._enrolment.withhold("stopping")
         if hand_over and self._raft.role is Role.LEADER and not self.failed.done():
             await self._hand_over()
         self._writes.close()
@@ -328,7 +325,7 @@ class Node:
         if standing.role is not Role.LEADER:
             self._writes.fail_all(
                 LeadershipLost(
-                    "leadership ended before the entry was committed", leader=self.leader_hint()
+                    "leadership ended before the outcome was known", leader=self.leader_hint()
                 )
             )
 
@@ -360,6 +357,9 @@ class Node:
                 boundary.index, Indeterminate("a snapshot from the leader covers the entry")
             )
             self._membership_applied()
+            if not self._applier.halted:  # the snapshot holds what the machine could not apply
+                self._alarms.pop("machine_halted", None)
+                self._enrolment.release("machine_halted")
         if round_.clear_damage:
             self._alarms.pop("damaged", None)
             self._observer.event("repaired")
@@ -389,7 +389,7 @@ class Node:
         self._alarms["machine_halted"] = why
         self._writes.fail_all(MachineHalted(why))
         self._reads.fail_all(MachineHalted(why, definite=True))
-        self._raft.may_campaign = False
+        self._enrolment.withhold("machine_halted")
         if self._raft.role is Role.LEADER:
             self._raft.step_down(self._clock.monotonic())
             self._drive.poke()
@@ -411,6 +411,8 @@ class Node:
 
     def receive(self, source: NodeId, message: Message) -> None:
         """Take one message from a peer whose identity was checked."""
+        if self.failed.done():
+            return
         try:
             self._raft.step(source, message, self._clock.monotonic())
         except Exception as error:  # noqa: BLE001, a broken invariant stops the node
@@ -510,34 +512,10 @@ class Node:
 
     async def open_session(self, timeout_seconds: float) -> int:
         """Open an exactly-once session by a replicated entry and return its id."""
-        receipt = await self._answered(self._writes.propose_session, timeout_seconds)
-        return receipt.index
-
-    async def _answered(
-        self, propose: Callable[[Respond], None], timeout_seconds: float
-    ) -> GroupReceipt:
-        future: asyncio.Future[GroupReceipt | RaftLogError] = self._loop.create_future()
-
-        def respond(outcome: GroupReceipt | RaftLogError) -> None:
-            if not future.done():
-                future.set_result(outcome)
-
-        propose(respond)
-        try:
-            outcome = await asyncio.wait_for(future, timeout_seconds)
-        except TimeoutError:
-            raise Indeterminate("no outcome in time; it may still happen") from None
-        if isinstance(outcome, RaftLogError):
-            raise outcome
-        return outcome
+        return await self._writes.open_session(timeout_seconds)
 
     async def _execute(self, command: bytes) -> bytes:
-        frame = groups.pack([command], groups.COMMAND_TAG)
-        receipt = await self._answered(lambda respond: self.submit(frame, respond), 10.0)
-        result = receipt.results[0]
-        if result.rejected is not None:
-            raise Rejected(result.rejected)
-        return result.value
+        return await self._writes.execute(command)
 
     async def wait_readable(self, consistency: Consistency, timeout_seconds: float) -> Index:
         """Wait until reads at that consistency are safe on this node."""
@@ -560,9 +538,7 @@ class Node:
         await self.wait_readable(consistency, timeout_seconds)
         if type(self._machine).inline:
             return self._machine.query(request, self._applier.view)
-        return await self._loop.run_in_executor(
-            self._executors["apply"], self._machine.query, request, self._applier.view
-        )
+        return await self._applier.query(request)
 
     def tail(
         self, after: int, *, stream: str | None, commands: bool, follow: bool, bytes_max: int

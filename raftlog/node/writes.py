@@ -14,12 +14,14 @@ from raftlog.core.entries import EntryKind
 from raftlog.core.raft import Raft
 from raftlog.errors import (
     DiskFull,
+    Indeterminate,
     InvalidInput,
     LeaderHint,
     MachineHalted,
     NotLeader,
     Overloaded,
     RaftLogError,
+    Rejected,
     Unavailable,
 )
 from raftlog.groups import Group
@@ -32,6 +34,7 @@ from raftlog.node.settings import NodeSettings
 from raftlog.types import NodeId, Role
 
 EXPIRED_PER_ENTRY_MAX = 1000
+EXECUTE_SECONDS = 10.0
 
 
 class Writes:
@@ -73,8 +76,11 @@ class Writes:
 
     # ------------------------------------------------------------ in
 
-    def submit(self, data: bytes, respond: Respond) -> None:
-        """Propose a group; `respond` is called exactly once."""
+    def submit(self, data: bytes, respond: Respond, *, own: bool = False) -> None:
+        """Propose a group; `respond` is called exactly once.
+
+        `own`: it comes from this member's machine, which may write before clients may.
+        """
         try:
             if len(data) > self._settings.frame_bytes_max:
                 raise InvalidInput(
@@ -82,7 +88,7 @@ class Writes:
                     f"{self._settings.frame_bytes_max} bytes"
                 )
             group = groups.parse(data, transaction_bytes_max=self._settings.transaction_bytes_max)
-            receipt = self._propose_group(group, respond)
+            receipt = self._propose_group(group, respond, own=own)
         except RaftLogError as error:
             self._observer.count("proposals_failed")
             respond(error)
@@ -90,8 +96,8 @@ class Writes:
         if receipt is not None:
             respond(receipt)
 
-    def _propose_group(self, group: Group, respond: Respond) -> GroupReceipt | None:
-        self._require_open()
+    def _propose_group(self, group: Group, respond: Respond, *, own: bool) -> GroupReceipt | None:
+        self._require_open(own=own)
         gate = self._gate
         if group.session and gate is not None:
             admission = gate.admit(group)
@@ -115,10 +121,13 @@ class Writes:
         self._poke()
         return None
 
-    def _require_open(self) -> None:
+    def _require_open(self, *, own: bool = False) -> None:
         if self._closed:
             raise Unavailable("this node is stopping")
-        if self._leadership.is_open and self._raft.role is Role.LEADER:
+        is_open = self._leadership.is_open and self._gate is not None
+        if own:
+            is_open = self._leadership.is_promoting
+        if is_open and self._raft.role is Role.LEADER:
             return
         hint = self._leader_hint()
         if self._raft.role is Role.LEADER:
@@ -162,6 +171,40 @@ class Writes:
             self.propose_plain(EntryKind.SESSION, encode_open(), respond)
         except RaftLogError as error:
             respond(error)
+
+    async def open_session(self, timeout_seconds: float) -> int:
+        """Open a session and return its id."""
+        receipt = await self._answered(self.propose_session, timeout_seconds)
+        return receipt.index
+
+    async def execute(self, command: bytes) -> bytes:
+        """Replicate and apply a command of this member's own machine while it leads."""
+        frame = groups.pack([command], groups.COMMAND_TAG)
+        receipt = await self._answered(
+            lambda respond: self.submit(frame, respond, own=True), EXECUTE_SECONDS
+        )
+        result = receipt.results[0]
+        if result.rejected is not None:
+            raise Rejected(result.rejected)
+        return result.value
+
+    async def _answered(
+        self, propose: Callable[[Respond], None], timeout_seconds: float
+    ) -> GroupReceipt:
+        future: asyncio.Future[GroupReceipt | RaftLogError] = self._loop.create_future()
+
+        def respond(outcome: GroupReceipt | RaftLogError) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        propose(respond)
+        try:
+            outcome = await asyncio.wait_for(future, timeout_seconds)
+        except TimeoutError:
+            raise Indeterminate("no outcome in time; it may still happen") from None
+        if isinstance(outcome, RaftLogError):
+            raise outcome
+        return outcome
 
     # ------------------------------------------------------------ out
 

@@ -101,7 +101,7 @@ class Log:
         return storage.entry(storage.last_index)
 
 
-def new_storage() -> MemoryStorage:
+def new_storage(membership: Membership = MEMBERSHIP) -> MemoryStorage:
     """Return an empty directory in memory."""
     identity = Identity(cluster_id="c1", node_id=NodeId("n1"), instance_id="i1")
-    return MemoryStorage.create(identity=identity, boundary=boundary())
+    return MemoryStorage.create(identity=identity, boundary=boundary(membership=membership))

@@ -287,7 +287,7 @@ async def test_a_failed_commit_stops_the_node(cluster, monkeypatch):
     answers = []
     leader.submit(groups.pack([b"lost?"]), answers.append)
     await asyncio.wait_for(asyncio.shield(leader.failed), 5)
-    assert not answers or not answers[0].definite or not isinstance(answers[0], RaftLogError)
+    assert not answers or not isinstance(answers[0], RaftLogError) or not answers[0].definite
     cluster.nodes.pop(leader.identity.node_id)
     cluster.hub.transports[leader.identity.node_id].closed = True
     await cluster.append(b"y")
@@ -363,6 +363,65 @@ async def test_a_machine_that_raises_halts_only_its_member(tmp_path):
         await cluster.kill(leader.identity.node_id)
         await cluster.append(b"last", node=await cluster.wait_leader(), **COMMAND)
         assert cluster.leader() is other
+    finally:
+        await cluster.stop()
+
+
+async def test_a_halted_member_never_leads_again(tmp_path):
+    """A member whose machine halted stays out of elections, or writes would never open again."""
+    cluster = Cluster(tmp_path)
+    cluster.make_machine = Touchy
+    await cluster.start()
+    try:
+        leader = await cluster.wait_leader()
+        leader._machine.explosive = True
+        with pytest.raises(RaftLogError) as raised:
+            await cluster.append(b"bomb", node=leader, **COMMAND)
+        assert not raised.value.definite
+        await cluster.until(lambda: cluster.leader() not in (None, leader))
+        leader._enrolment.update()
+        assert not leader._raft.may_campaign
+        await cluster.append(b"next", **COMMAND)
+    finally:
+        await cluster.stop()
+
+
+async def test_a_member_that_stops_never_campaigns_again(cluster):
+    """News that arrives while a node stops must not let it take leadership back (ping-pong)."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    seen = []
+    real = leader._transport.announce_close
+
+    async def announce() -> None:
+        leader._enrolment.update()
+        seen.append(leader._raft.may_campaign)
+        await real()
+
+    leader._transport.announce_close = announce
+    cluster.nodes.pop(leader.identity.node_id)
+    await leader.stop(hand_over=True)
+    assert seen == [False]
+
+
+class Eager(Touchy):
+    """Writes as soon as it leads."""
+
+    async def on_promote(self, context):
+        await context.execute(b"hello")
+
+
+async def test_a_machine_may_write_while_it_is_promoted(tmp_path):
+    """What on_promote executes is in the log before any client's write is taken."""
+    cluster = Cluster(tmp_path)
+    cluster.make_machine = Eager
+    await cluster.start()
+    try:
+        await cluster.append(b"client", **COMMAND)
+        leader = cluster.leader()
+        assert not cluster.observers[leader.identity.node_id].named("on_promote_failed")
+        answer = await leader.query(b"", Consistency.LINEARIZABLE, 5.0)
+        assert answer.endswith(b"hello,client")
     finally:
         await cluster.stop()
 
