@@ -36,6 +36,7 @@ from raftlog.interfaces import (
     Storage,
     Table,
 )
+from raftlog.node.external import catch_up
 from raftlog.node.group_commit import Flush
 from raftlog.node.overlay import Overlay, StateView, paged_range
 from raftlog.node.sessions import SessionChange, SessionTable, decode_change
@@ -255,6 +256,9 @@ class Applier:
         self.halted: str | None = None
         self.sessions.load(storage)
         self.check_machine()
+        if type(machine).external:
+            catch_up(machine, storage, self.applied, self._replay)
+            self._skip_sequence = machine.applied_sequence()
 
     # ------------------------------------------------------------ the loop
 
@@ -351,6 +355,12 @@ class Applier:
                 last = Result(value=value)
             results.append(last)
         return tuple(results)
+
+    def _replay(self, entry: Entry, group: Group, have: int) -> None:
+        """Apply again what only a machine kept elsewhere lacks; all else of it is durable."""
+        self._skip_sequence = have
+        self._apply_commands(entry, group)
+        self._context.discard_entry()
 
     def _finish(self, batch: list[Entry], outcome: _Batch) -> None:
         if outcome.fault is not None:

@@ -90,7 +90,8 @@ class Log:
             checksum=entry.checksum,
             next_sequence=entry.next_sequence,
         )
-        self.storage.commit(Round(applied=reached, writes={}))
+        if self.storage.recovered().applied.index < index:
+            self.storage.commit(Round(applied=reached, writes={}))
         self.storage.take_snapshot(None)
         self.storage.commit(Round(purge_to=reached))
 

@@ -1,0 +1,60 @@
+"""Catching up a machine whose state is kept elsewhere, before the node takes part.
+
+Such a machine saves its effects when it likes, so after a crash it may hold less than the node's
+own durable applied index says; and the crash may have come between the installation of a snapshot
+and the machine's `restore`. What it lacks is restored from the newest snapshot, if the log no
+longer reaches back that far, and applied again from the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raftlog import groups
+from raftlog.core.entries import Boundary, Entry, EntryKind
+from raftlog.errors import StorageCorrupt
+from raftlog.groups import Group
+from raftlog.interfaces import StateMachine, Storage
+from raftlog.types import Index
+
+REPLAY_BYTES = 1 << 20
+
+
+def catch_up(
+    machine: StateMachine,
+    storage: Storage,
+    applied: Boundary,
+    apply: Callable[[Entry, Group, int], None],
+) -> None:
+    """Bring `machine` to `applied`; `apply(entry, group, have)` hands over what is above `have`.
+
+    Raises:
+        StorageCorrupt: neither the log nor a snapshot holds what the machine lacks.
+    """
+    have = machine.applied_sequence()
+    if have + 1 >= applied.next_sequence:
+        return
+    if have + 1 < storage.boundary.next_sequence:
+        have = _restored(machine, storage)
+    if have + 1 < storage.boundary.next_sequence or storage.last_index < applied.index:
+        raise StorageCorrupt(
+            f"machine {machine.name!r} holds transactions up to {have}, the log and its snapshots "
+            f"begin after {storage.boundary.next_sequence - 1} and end at index "
+            f"{storage.last_index}: what lies between is lost on this member; start it anew",
+            definite=True,
+        )
+    index = storage.find_sequence(have + 1)
+    while index <= applied.index:
+        for entry in storage.entries(index, applied.index, REPLAY_BYTES):
+            if entry.kind is EntryKind.TRANSACTIONS:
+                apply(entry, groups.parse(entry.payload), have)
+            index = Index(entry.index + 1)
+
+
+def _restored(machine: StateMachine, storage: Storage) -> int:
+    for info in reversed(storage.snapshots()):
+        chunks = storage.snapshot_machine_bytes(info.snapshot_id)
+        if chunks is not None:
+            machine.restore(chunks)
+            break
+    return machine.applied_sequence()

@@ -1,0 +1,131 @@
+"""A machine whose state is kept elsewhere loses nothing, however far behind it comes back."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from raftlog import groups
+from raftlog.core.entries import EntryKind
+from raftlog.errors import StorageCorrupt
+from raftlog.interfaces import Round, StateMachine
+from raftlog.node.applier import Applier
+from raftlog.node.external import catch_up
+from raftlog.node.settings import NodeSettings
+from tests.node.harness import Notebook
+from tests.node.parts import HandClock, Log, boundary
+
+
+class Elsewhere(StateMachine):
+    """Keeps its commands in a list that a crash may cut."""
+
+    name, version, external = "kv", 1, True
+
+    def __init__(self, held: list[bytes] | None = None) -> None:
+        self.held = held or []
+
+    def apply(self, command, context):
+        assert context.sequence == len(self.held) + 1
+        self.held.append(command)
+        context.state.put(b"seen", command)
+        return b""
+
+    def query(self, request, state):
+        return b""
+
+    def applied_sequence(self):
+        return len(self.held)
+
+    def snapshot(self):
+        yield from list(self.held)
+
+    def restore(self, chunks):
+        self.held = list(chunks)
+
+
+def log_of(count: int) -> Log:
+    """Return a log of `count` commands, all applied durably."""
+    log = Log()
+    for number in range(1, count + 1):
+        frame = groups.pack([b"%d" % number], groups.COMMAND_TAG)
+        entry = log.add(EntryKind.TRANSACTIONS, frame, count=1)
+    reached = boundary(
+        entry.index, term=1, checksum=entry.checksum, next_sequence=entry.next_sequence
+    )
+    log.storage.commit(Round(applied=reached, writes={}))
+    return log
+
+
+def reopened(log: Log):
+    """Return the storage as a restart finds it."""
+    return type(log.storage)(log.storage.disk)
+
+
+def applier_over(storage, machine) -> Applier:
+    return Applier(
+        storage=storage,
+        log=storage,
+        machine=machine,
+        clock=HandClock(),
+        observer=Notebook(),
+        executor=ThreadPoolExecutor(1),
+        settings=NodeSettings(),
+        on_applied=lambda batch: None,
+        on_halt=lambda why: None,
+        on_failure=lambda error: None,
+        on_dirty=lambda: 0.0,
+    )
+
+
+async def test_what_a_crash_took_from_the_machine_is_applied_again():
+    """The node's applied index may be ahead of what the machine saved."""
+    machine = Elsewhere([b"1", b"2"])
+    applier = applier_over(reopened(log_of(5)), machine)
+    assert machine.held == [b"1", b"2", b"3", b"4", b"5"]
+    assert applier.view.get(b"seen") is None, "the node's own tables were durable already"
+
+
+async def test_a_machine_ahead_of_the_node_gets_nothing_twice():
+    """It saved more than the node's applied index says; what it holds is skipped."""
+    log = log_of(2)
+    log.add(EntryKind.TRANSACTIONS, groups.pack([b"3"], groups.COMMAND_TAG), count=1)
+    machine = Elsewhere([b"1", b"2", b"3"])
+    applier = applier_over(reopened(log), machine)
+    applier.advance(3)
+    assert machine.held == [b"1", b"2", b"3"]
+
+
+def test_a_machine_behind_the_log_is_restored_first():
+    """A crash between an installed snapshot and the machine's restore is made good."""
+    log = log_of(5)
+    whole = Elsewhere([b"1", b"2", b"3", b"4"])
+    log.storage.take_snapshot(whole.snapshot())
+    fourth = log.storage.entry(4)
+    log.storage.commit(
+        Round(
+            purge_to=boundary(
+                4, term=1, checksum=fourth.checksum, next_sequence=fourth.next_sequence
+            )
+        )
+    )
+    machine = Elsewhere()
+    replayed = []
+    storage = log.storage
+    catch_up(machine, storage, storage.recovered().applied, lambda e, g, have: None)
+    catch_up(
+        machine,
+        storage,
+        boundary(5, next_sequence=6),
+        lambda entry, group, have: replayed.append((entry.index, have)),
+    )
+    assert machine.held == [b"1", b"2", b"3", b"4"]
+    assert replayed == [(5, 4)]
+
+
+def test_a_machine_that_nothing_can_catch_up_is_refused():
+    """Better no start than a hole in the machine's state."""
+    log = log_of(5)
+    log.purge(5)
+    with pytest.raises(StorageCorrupt, match="start it anew"):
+        catch_up(Elsewhere(), log.storage, boundary(5, next_sequence=6), lambda e, g, h: None)
