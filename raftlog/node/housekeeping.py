@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from raftlog.core.entries import EntryKind
 from raftlog.core.raft import Raft
-from raftlog.errors import RaftLogError, StorageCorrupt
+from raftlog.errors import Compacted, RaftLogError, StorageCorrupt
 from raftlog.interfaces import Clock, Observer, Storage
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.leadership import Leadership
@@ -19,6 +19,8 @@ PERIOD_SECONDS = 0.5
 SESSION_EXPIRY_PERIOD_SECONDS = 10.0
 BIND_PATIENCE_SECONDS = 1.0
 SCRUB_ENTRIES = 64
+STEP_ASIDE_PERIOD_SECONDS = 60.0
+"""A member without room tries no more often than this: the others may be as full as it is."""
 
 
 class Housekeeping:
@@ -56,6 +58,7 @@ class Housekeeping:
         self._opened_at = 0.0
         self._next_expiry = 0.0
         self._scrub_at = Index(0)
+        self._next_step_aside = 0.0
         self._stopped = False
 
     def start(self) -> None:
@@ -113,10 +116,12 @@ class Housekeeping:
         if "disk_full" not in self._alarms:
             self._observer.event("disk_full", why=refusal)
         self._alarms["disk_full"] = refusal
-        if self._raft.role is Role.LEADER and self._raft.transferee is None:
+        now = self._clock.monotonic()
+        if self._raft.role is Role.LEADER and now >= self._next_step_aside:
+            self._next_step_aside = now + STEP_ASIDE_PERIOD_SECONDS
             # Step aside for a member that has room; where none takes over, lead on and refuse.
             try:
-                self._raft.transfer(None, self._clock.monotonic())
+                self._raft.transfer(None, now)
             except RaftLogError as error:
                 self._observer.event("transfer_refused", error=str(error))
             self._poke()
@@ -128,5 +133,7 @@ class Housekeeping:
             return
         try:
             self._scrub_at = self._storage.scrub(low, SCRUB_ENTRIES)
+        except Compacted:
+            self._scrub_at = Index(0)  # purged meanwhile
         except StorageCorrupt as error:
             self._on_failure(error)

@@ -95,6 +95,7 @@ class Node:
         self.failed: asyncio.Future[BaseException] = self._loop.create_future()
         self._alarms: dict[str, str] = {}
         self._stopping = False
+        self._marking: asyncio.Future[None] | None = None
         recovered = storage.recovered()
         if recovered.damaged:
             self._alarms["damaged"] = recovered.damage
@@ -257,13 +258,14 @@ class Node:
             return
         self._stopping = True
         self._housekeeping.stop()
+        self._snapshotter.close()
         self._enrolment.withhold("stopping")
         if hand_over and self._raft.role is Role.LEADER and not self.failed.done():
             await self._hand_over()
         self._writes.close()
         self._writes.fail_all(Indeterminate("this node stopped before the outcome was known"))
         self._subscriptions.close()
-        self._reads.fail_all(Unavailable("this node is stopping"))
+        self._reads.close(Unavailable("this node is stopping"))
         await self._leadership.stop()
         await self._transport.announce_close()
         if not self.failed.done():
@@ -272,6 +274,8 @@ class Node:
         self._group_commit.stop()
         await self._transport.close()
         self._watchdog.stop()
+        if self._marking is not None:
+            await asyncio.wait([self._marking])
         for executor in self._executors.values():
             executor.shutdown(wait=True, cancel_futures=True)
         self._storage.close()
@@ -300,10 +304,10 @@ class Node:
         self._observer.event("node_failed", error=repr(error))
         self._alarms["failed"] = str(error)
         if isinstance(error, StorageCorrupt):
-            self._loop.run_in_executor(None, self._remember_damage, str(error))
+            self._marking = self._loop.run_in_executor(None, self._remember_damage, str(error))
         self._writes.close()
         self._writes.fail_all(Indeterminate(f"this node stopped: {error}"))
-        self._reads.fail_all(Unavailable(f"this node stopped: {error}"))
+        self._reads.close(Unavailable(f"this node stopped: {error}"))
         self._subscriptions.close()
         self.failed.set_result(error)
 

@@ -26,26 +26,24 @@ class ReadQueue:
         self._context = 0
         self._gathering: list[asyncio.Future[Index]] = []
         self._asked: dict[int, list[asyncio.Future[Index]]] = {}
-        self._waiting: list[tuple[Index, asyncio.Future[Index]]] = []
+        self._waiting: dict[asyncio.Future[Index], Index] = {}
+        self._closed: RaftLogError | None = None
 
     def __len__(self) -> int:
         return len(self._gathering) + sum(map(len, self._asked.values())) + len(self._waiting)
 
     async def wait_read_index(self) -> Index:
         """Wait for a read index taken after this call began, and until it is applied here."""
+        if self._closed is not None:
+            raise self._closed
         future: asyncio.Future[Index] = self._loop.create_future()
         if not self._gathering:
             self._loop.call_soon(self._ask)
         self._gathering.append(future)
-        return await future
-
-    async def wait_applied(self, index: Index) -> Index:
-        """Wait until `index` is applied here."""
-        if self._applied() >= index:
-            return self._applied()
-        future: asyncio.Future[Index] = self._loop.create_future()
-        self._waiting.append((index, future))
-        return await future
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)  # one that gave up must not wait on for a slow apply
 
     def _ask(self) -> None:
         readers = [future for future in self._gathering if not future.done()]
@@ -67,7 +65,7 @@ class ReadQueue:
         if outcome.index is None:
             self._fail(readers, Unavailable("leadership could not be confirmed for the read"))
             return
-        self._waiting.extend((outcome.index, future) for future in readers)
+        self._waiting.update((future, outcome.index) for future in readers if not future.done())
         self.applied()
 
     def applied(self) -> None:
@@ -75,19 +73,23 @@ class ReadQueue:
         if not self._waiting:
             return
         applied = self._applied()
-        waiting, self._waiting = self._waiting, []
-        for index, future in waiting:
-            if index > applied:
-                self._waiting.append((index, future))
-            elif not future.done():
+        ready = [future for future, index in self._waiting.items() if index <= applied]
+        for future in ready:
+            del self._waiting[future]
+            if not future.done():
                 future.set_result(applied)
 
+    def close(self, error: RaftLogError) -> None:
+        """Answer every reader, and whoever comes later, with an error: the node stops."""
+        self._closed = error
+        self.fail_all(error)
+
     def fail_all(self, error: RaftLogError) -> None:
-        """Answer every reader with an error: the node stops."""
-        readers = self._gathering + [f for _, f in self._waiting]
+        """Answer every reader with an error."""
+        readers = self._gathering + list(self._waiting)
         for asked in self._asked.values():
             readers += asked
-        self._gathering, self._asked, self._waiting = [], {}, []
+        self._gathering, self._asked, self._waiting = [], {}, {}
         self._fail(readers, error)
 
     @staticmethod

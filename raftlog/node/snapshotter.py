@@ -17,7 +17,7 @@ from raftlog.core.entries import Boundary, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.raft import Raft
 from raftlog.core.ready import SnapshotNeeded
-from raftlog.errors import StorageCorrupt
+from raftlog.errors import Compacted, StorageCorrupt, Unavailable
 from raftlog.interfaces import Clock, Observer, SnapshotInfo, Storage, Transport
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.settings import NodeSettings
@@ -63,6 +63,7 @@ class Snapshotter:
         self._newest: SnapshotInfo | None = taken[-1] if taken else None
         self._bytes_at_snapshot = 0
         self._purging = False
+        self._closed = False
 
     @property
     def newest_index(self) -> Index:
@@ -83,17 +84,28 @@ class Snapshotter:
         log_bytes = self._storage.log_bytes()
         started = self._clock.monotonic()
         taking = self._loop.run_in_executor(
-            self._executor, self._storage.take_snapshot, self._machine_bytes()
+            self._executor, self._storage.take_snapshot, self._machine_bytes(), self._go_on
         )
         self._taking = taking
         taking.add_done_callback(lambda done: self._taken(done, log_bytes, started))
         return taking
+
+    def close(self) -> None:
+        """Give up the snapshot being taken, so that a stop need not wait for the rest of it."""
+        self._closed = True
+
+    def _go_on(self, _written: int) -> None:
+        if self._closed:
+            raise Unavailable("the node stops")
 
     def _taken(self, done: asyncio.Future[SnapshotInfo], log_bytes: int, started: float) -> None:
         self._taking = None
         if done.cancelled():
             return
         error = done.exception()
+        if isinstance(error, StorageCorrupt):
+            self._on_failure(error)
+            return
         if error is not None:
             # The log is whole: a snapshot that failed costs only disk space until the next one.
             self._observer.event("snapshot_failed", error=str(error))
@@ -110,6 +122,7 @@ class Snapshotter:
 
     def installed(self, boundary: Boundary) -> None:
         """Note that a snapshot from the leader replaced everything here."""
+        self._purging = False  # a purge that waited for a round was dropped with the log
         taken = self._storage.snapshots()
         self._newest = taken[-1] if taken else None
         self._bytes_at_snapshot = self._storage.log_bytes()
@@ -142,9 +155,13 @@ class Snapshotter:
     # ------------------------------------------------------------ purging
 
     def _purge_hold(self) -> Index:
-        """Return the highest index that may be purged for the members' sake."""
+        """Return the highest index that may be purged for the members' sake.
+
+        A member that is connected and yet does not advance holds it up to twice the retention.
+        """
         hold = min(self._raft.commit_index, self._applied())
-        if self._raft.role is Role.LEADER:
+        patient = self._storage.log_bytes() <= 2 * self._settings.retention_bytes
+        if self._raft.role is Role.LEADER and patient:
             for node_id in self._raft.membership.node_ids:
                 progress = self._raft.progress_of(node_id)
                 if progress is not None and self._transport.is_connected(node_id):
@@ -166,6 +183,8 @@ class Snapshotter:
             if excess <= 0 and not expired:
                 return
             target = self._slice(boundary, limit, None if expired else excess)
+        except Compacted:
+            return  # the writer thread moved the boundary meanwhile
         except StorageCorrupt as error:
             self._on_failure(error)
             return

@@ -1,0 +1,105 @@
+"""Waiting reads: one round for all of a moment, and nothing left behind by those that gave up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from raftlog.core.ready import ReadOutcome
+from raftlog.errors import NotLeader, Unavailable
+from raftlog.node.reads import ReadQueue
+from tests.node.parts import HandClock
+
+PATIENCE = 5.0
+
+
+class Asked:
+    """Takes the rounds asked for in the core's place."""
+
+    def __init__(self) -> None:
+        self.contexts: list[int] = []
+        self.error: Exception | None = None
+
+    def read_index(self, context, now):
+        if self.error is not None:
+            raise self.error
+        self.contexts.append(context)
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.raft = Asked()
+        self.applied = 0
+        self.queue = ReadQueue(
+            raft=self.raft, clock=HandClock(), poke=lambda: None, applied=lambda: self.applied
+        )
+
+    async def ask(self, count: int) -> list[asyncio.Task]:
+        tasks = [asyncio.ensure_future(self.queue.wait_read_index()) for _ in range(count)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return tasks
+
+    def answer(self, index: int | None) -> None:
+        self.queue.answered(ReadOutcome(context=self.raft.contexts[-1], index=index))
+
+
+@pytest.fixture
+async def rig():
+    return Rig()
+
+
+async def test_readers_of_one_moment_share_a_round_and_wait_for_apply(rig):
+    """The index comes once for all; nobody is let go before it is applied here."""
+    tasks = await rig.ask(3)
+    assert rig.raft.contexts == [1]
+    rig.applied = 4
+    rig.answer(5)
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in tasks)
+    rig.applied = 6
+    rig.queue.applied()
+    assert await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE) == [6, 6, 6]
+    assert len(rig.queue) == 0
+
+
+async def test_an_unconfirmed_round_fails_its_readers(rig):
+    """No index means no answer, definitely."""
+    (task,) = await rig.ask(1)
+    rig.answer(None)
+    with pytest.raises(Unavailable):
+        await task
+
+
+async def test_a_refusal_of_the_core_reaches_the_reader(rig):
+    """What the core refuses is not left waiting."""
+    rig.raft.error = NotLeader("no")
+    (task,) = await rig.ask(1)
+    with pytest.raises(NotLeader):
+        await task
+    assert len(rig.queue) == 0
+
+
+async def test_readers_that_gave_up_leave_nothing_behind(rig):
+    """A member whose apply stands still must not gather every read that timed out on it."""
+    for _ in range(10):
+        (task,) = await rig.ask(1)
+        rig.answer(5)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    assert len(rig.queue) == 0
+
+
+async def test_a_closed_queue_answers_at_once(rig):
+    """Neither those who wait nor those who come later wait for a node that stops."""
+    (asked,) = await rig.ask(1)
+    (waiting,) = await rig.ask(1)
+    rig.answer(9)
+    rig.queue.close(Unavailable("stopping"))
+    for task in (asked, waiting):
+        with pytest.raises(Unavailable):
+            await task
+    with pytest.raises(Unavailable):
+        await rig.queue.wait_read_index()

@@ -1,0 +1,220 @@
+"""Snapshots and purges: bounded by what others need, and never stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import types
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from raftlog.core.ready import SnapshotNeeded
+from raftlog.errors import DiskFull, StorageCorrupt, Unavailable
+from raftlog.interfaces import Round
+from raftlog.node.settings import NodeSettings
+from raftlog.node.snapshotter import Snapshotter
+from raftlog.types import Role
+from tests.node.harness import Notebook
+from tests.node.parts import MEMBERSHIP, HandClock, Log, boundary
+
+PATIENCE = 5.0
+
+
+class Purges:
+    """Takes purges in the group commit's place."""
+
+    def __init__(self) -> None:
+        self.wanted = []
+
+    def purge(self, reached):
+        self.wanted.append(reached)
+
+
+class Sends:
+    """Takes snapshots to send in the transport's place."""
+
+    def __init__(self) -> None:
+        self.sent = []
+
+    def is_connected(self, peer):
+        return peer == "n2"
+
+    def send_snapshot(self, peer, term, info):
+        self.sent.append((peer, term, info.boundary.index))
+
+
+class Core:
+    """A leader that knows how far its members are."""
+
+    def __init__(self) -> None:
+        self.role, self.membership, self.commit_index = Role.LEADER, MEMBERSHIP, 1 << 60
+        self.matched = {"n2": 20, "n3": 1}
+
+    def progress_of(self, peer):
+        return types.SimpleNamespace(match_index=self.matched[peer]) if peer != "n1" else None
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.log = Log()
+        self.storage = self.log.storage
+        self.purges, self.sends, self.observer = Purges(), Sends(), Notebook()
+        self.failures: list[BaseException] = []
+        self.core, self.applied = Core(), 0
+        self.executor = ThreadPoolExecutor(1)
+        self.snapshotter = Snapshotter(
+            storage=self.storage,
+            group_commit=self.purges,
+            transport=self.sends,
+            clock=HandClock(),
+            observer=self.observer,
+            executor=self.executor,
+            settings=NodeSettings(snapshot_threshold_bytes=1000, retention_bytes=500),
+            machine_bytes=lambda: None,
+            raft=self.core,
+            applied=lambda: self.applied,
+            on_failure=self.failures.append,
+        )
+
+    def fill(self, count: int) -> None:
+        """Append and durably apply `count` entries of about 100 bytes."""
+        for _ in range(count):
+            self.applied = index = self.log.append([b"x" * 100])
+        self.storage.commit(Round(applied=self.reached(index), writes={}))
+
+    def reached(self, index: int):
+        entry = self.storage.entry(index)
+        return boundary(
+            index,
+            term=entry.term,
+            checksum=entry.checksum,
+            next_sequence=entry.next_sequence,
+            timestamp=entry.timestamp,
+        )
+
+    async def take(self):
+        return await asyncio.wait_for(self.snapshotter.take(), PATIENCE)
+
+
+@pytest.fixture
+async def rig():
+    rig = Rig()
+    yield rig
+    rig.executor.shutdown()
+
+
+async def test_a_grown_log_is_snapshotted_and_purged_within_its_bounds(rig):
+    """The purge passes neither the snapshot nor the hold, and begins only after the snapshot."""
+    rig.snapshotter.consider()
+    assert rig.snapshotter.newest_index == 0
+    rig.fill(7)
+    rig.snapshotter.consider()
+    assert rig.purges.wanted == []
+    await rig.take()
+    assert rig.snapshotter.newest_index == 7
+    rig.core.matched["n2"] = 2
+    rig.snapshotter.consider()
+    assert [b.index for b in rig.purges.wanted] == [2]
+    rig.snapshotter.consider()
+    assert len(rig.purges.wanted) == 1, "one at a time"
+    rig.storage.commit(Round(purge_to=rig.purges.wanted[0]))
+    rig.core.matched["n2"] = 7
+    rig.snapshotter.purged()
+    assert 2 < rig.purges.wanted[1].index < 7, "retention keeps the rest"
+
+
+async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
+    """A connected member that never advances holds twice the retention, not the whole disk."""
+    rig.fill(8)
+    await rig.take()
+    rig.core.matched["n2"] = 1
+    rig.storage.commit(Round(purge_to=rig.reached(1)))
+    rig.snapshotter.consider()
+    assert rig.purges.wanted == [], "it still gets time to catch up"
+    rig.fill(10)
+    rig.snapshotter.consider()
+    assert len(rig.purges.wanted) == 1
+
+
+async def test_an_install_does_not_end_purging_for_ever(rig):
+    """A purge that waited for a round is dropped by an install; the next one must still come."""
+    rig.fill(20)
+    await rig.take()
+    rig.snapshotter.consider()
+    assert len(rig.purges.wanted) == 1
+    rig.snapshotter.installed(rig.storage.boundary)
+    rig.snapshotter.consider()
+    assert len(rig.purges.wanted) == 2
+
+
+async def test_a_member_is_sent_one_snapshot_at_a_time(rig):
+    """Asked again while one is on its way, nothing more is sent; after its end it is."""
+    rig.fill(3)
+    ended = []
+    for _ in range(3):
+        rig.snapshotter.send(
+            SnapshotNeeded(peer="n2", term=4), finished=lambda *end: ended.append(end)
+        )
+    async with asyncio.timeout(PATIENCE):
+        while not rig.sends.sent:
+            await asyncio.sleep(0)
+    assert rig.sends.sent == [("n2", 4, 3)]
+    rig.snapshotter.sent("n2")
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=5), finished=lambda *end: None)
+    assert rig.sends.sent[1:] == [("n2", 5, 3)]
+    assert ended == []
+
+
+async def test_a_snapshot_that_fails_is_told_and_tried_again(rig, monkeypatch):
+    """A full disk costs a snapshot, not the node; whoever waited for it hears."""
+    rig.fill(3)
+
+    def full(*_):
+        raise DiskFull("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.storage, "take_snapshot", full)
+        ended = []
+        rig.snapshotter.send(
+            SnapshotNeeded(peer="n2", term=4), finished=lambda *end: ended.append(end)
+        )
+        async with asyncio.timeout(PATIENCE):
+            while not ended:
+                await asyncio.sleep(0)
+    assert ended == [("n2", False)]
+    assert rig.failures == []
+    assert rig.observer.named("snapshot_failed")
+    assert (await rig.take()).boundary.index == 3
+
+
+async def test_damage_found_by_a_snapshot_stops_the_node(rig, monkeypatch):
+    """A record that fails verification is damage, whoever reads it."""
+
+    def damaged(*_):
+        raise StorageCorrupt("bad page")
+
+    monkeypatch.setattr(rig.storage, "take_snapshot", damaged)
+    with pytest.raises(StorageCorrupt):
+        await rig.take()
+    assert [type(error) for error in rig.failures] == [StorageCorrupt]
+
+
+async def test_a_stop_does_not_wait_for_a_long_snapshot(rig, monkeypatch):
+    """Writing gives up at its next chunk once the node stops."""
+    begun, chunk = threading.Event(), threading.Event()
+
+    def slow(_machine_bytes, progress):
+        begun.set()
+        assert chunk.wait(PATIENCE)
+        progress(1)
+
+    monkeypatch.setattr(rig.storage, "take_snapshot", slow)
+    taking = rig.snapshotter.take()
+    async with asyncio.timeout(PATIENCE):
+        while not begun.is_set():
+            await asyncio.sleep(0)
+    rig.snapshotter.close()
+    chunk.set()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(taking, PATIENCE)
