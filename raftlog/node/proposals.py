@@ -7,6 +7,7 @@ leadership ends, a snapshot passes over it, or the node stops.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 from raftlog.errors import LeadershipLost, ProposalDropped, RaftLogError
@@ -24,10 +25,14 @@ class Proposal:
     responders: list[Respond]
 
     def resolve(self, outcome: GroupReceipt | RaftLogError) -> None:
-        """Answer everyone; a responder must not raise."""
-        for respond in self.responders:
-            respond(outcome)
-        self.responders = []
+        """Answer everyone; one that raises keeps no other from its answer."""
+        responders, self.responders = self.responders, []
+        for respond in responders:
+            try:
+                respond(outcome)
+            except Exception as error:  # noqa: BLE001, a caller's fault is not the node's
+                context = {"message": "a responder raised", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
 
 
 class Proposals:

@@ -1,0 +1,168 @@
+"""The way in: every refusal is definite, every answer comes once, and the gate is never passed."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from raftlog import groups
+from raftlog.core.entries import EntryKind
+from raftlog.errors import (
+    DiskFull,
+    Indeterminate,
+    MachineHalted,
+    NotLeader,
+    Overloaded,
+    ProposalDropped,
+    RaftLogError,
+    Unavailable,
+)
+from raftlog.interfaces import GroupReceipt
+from raftlog.node.applier import Applied
+from raftlog.node.sessions import SessionTable
+from raftlog.node.settings import NodeSettings
+from raftlog.node.writes import Writes
+from raftlog.types import Role
+from tests.node.harness import Notebook
+from tests.node.parts import HandClock, boundary, seal_entry
+
+FRAME = groups.pack([b"x"])
+
+
+class Core:
+    """A leader that appends whatever it is given, or refuses."""
+
+    def __init__(self) -> None:
+        self.role = Role.LEADER
+        self.last = boundary()
+        self.refusal: RaftLogError | None = None
+
+    def propose(self, kind, payload, count, now, timestamp):
+        if self.refusal is not None:
+            raise self.refusal
+        self.last = seal_entry(self.last, payload, term=1, kind=kind, count=count)
+        return self.last
+
+
+class Rig:
+    def __init__(self, **settings) -> None:
+        self.core = Core()
+        self.full: str | None = None
+        self.halted: str | None = None
+        self.leadership = types.SimpleNamespace(is_open=True, is_promoting=True)
+        self.table = SessionTable()
+        self.answers: list = []
+        self.writes = Writes(
+            raft=self.core,
+            node_id="n1",
+            storage=types.SimpleNamespace(refusal=lambda size: self.full),
+            clock=HandClock(),
+            observer=Notebook(),
+            settings=NodeSettings(**settings),
+            table=self.table,
+            leadership=self.leadership,
+            leader_hint=lambda: None,
+            halted=lambda: self.halted,
+            poke=lambda: None,
+        )
+
+    def submit(self, frame: bytes = FRAME):
+        """Submit a group; return its answer if there is one at once."""
+        before = len(self.answers)
+        self.writes.submit(frame, self.answers.append)
+        assert len(self.answers) <= before + 1
+        return self.answers[-1] if len(self.answers) > before else None
+
+    def apply(self, entry) -> None:
+        group = groups.parse(entry.payload) if entry.kind is EntryKind.TRANSACTIONS else None
+        receipt = GroupReceipt(
+            number=0, first_sequence=1, count=entry.count, term=entry.term, index=entry.index
+        )
+        if group is not None and group.session:
+            self.table.record(group, receipt)
+        self.writes.applied([Applied(entry, group, receipt)])
+
+
+@pytest.fixture
+async def rig():
+    rig = Rig(proposals_max=2)
+    rig.writes.open()
+    return rig
+
+
+async def test_refusals_before_the_append_are_definite(rig):
+    """Whatever is refused here left no trace in the log."""
+    rig.full = "disk nearly full"
+    assert isinstance(rig.submit(), DiskFull)
+    rig.full = None
+    rig.core.refusal = ProposalDropped("leadership is on its way to n2")
+    assert isinstance(rig.submit(), ProposalDropped)
+    rig.core.refusal = None
+    rig.leadership.is_open = False
+    assert isinstance(rig.submit(), NotLeader)
+    rig.halted = "boom"
+    assert isinstance(rig.submit(), MachineHalted)
+    rig.writes.close()
+    assert isinstance(rig.submit(), Unavailable)
+    assert all(answer.definite for answer in rig.answers)
+    assert rig.core.last.index == 0
+
+
+async def test_the_queue_is_bounded(rig):
+    """One more than the limit is overloaded, and room comes back with the answers."""
+    assert rig.submit() is None
+    first = rig.core.last
+    assert rig.submit() is None
+    assert isinstance(rig.submit(), Overloaded)
+    rig.apply(first)
+    assert isinstance(rig.answers[-1], GroupReceipt)
+    assert rig.submit() is None
+
+
+async def test_without_its_gate_a_leader_takes_no_group(rig):
+    """A session's group that passed no gate could be appended twice."""
+    rig.writes.fail_all(Indeterminate("leadership ended"))
+    assert isinstance(rig.submit(), NotLeader)
+    rig.writes.open()
+    assert rig.submit() is None
+
+
+async def test_a_responder_that_raises_keeps_no_other_from_its_answer(rig):
+    """One bad caller must not cost the others theirs, nor the node its life."""
+    raised = []
+    loop = rig.writes._loop
+    loop.set_exception_handler(lambda _, context: raised.append(context["exception"]))
+
+    def bad(_outcome):
+        raise RuntimeError("cancelled long ago")
+
+    rig.writes.submit(FRAME, bad)
+    rig.submit()
+    rig.writes.fail_all(Indeterminate("the node stops"))
+    assert [type(error) for error in raised] == [RuntimeError]
+    assert isinstance(rig.answers[-1], Indeterminate)
+    loop.set_exception_handler(None)
+
+
+async def test_a_retry_joins_and_both_are_answered_once(rig):
+    """The second attempt of a pending group appends nothing."""
+    rig.table.open(7)
+    frame = groups.pack([b"x"], session=7, number=1, lowest_unanswered=1)
+    rig.submit(frame)
+    rig.submit(frame)
+    assert rig.core.last.index == 1
+    rig.apply(rig.core.last)
+    assert len(rig.answers) == 2
+    assert rig.submit(frame) == rig.table.sessions[7].replies[1].receipt
+
+
+async def test_the_machine_may_write_before_clients_may(rig):
+    """While on_promote runs, only this member's own machine gets in."""
+    rig.leadership.is_open = False
+    assert isinstance(rig.submit(), NotLeader)
+    rig.writes.submit(FRAME, rig.answers.append, own=True)
+    assert rig.core.last.index == 1
+    rig.leadership.is_promoting = False
+    rig.writes.submit(FRAME, rig.answers.append, own=True)
+    assert isinstance(rig.answers[-1], NotLeader)
