@@ -63,4 +63,6 @@ class Transfers:
             waiter: asyncio.Future[None] = loop.create_future()
             self._waiters.append(waiter)
             await asyncio.wait([waiter], timeout=min(left, POLL_SECONDS))
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
         raise Unavailable("no new leader in time", definite=False)

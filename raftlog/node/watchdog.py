@@ -43,7 +43,8 @@ class Watchdog:
     def stop(self) -> None:
         """Stop watching."""
         self._stop.set()
-        self._thread.join(timeout=2 * PERIOD_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(timeout=2 * PERIOD_SECONDS)
 
     def _run(self) -> None:
         loop_told = disk_told = False

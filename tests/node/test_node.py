@@ -25,6 +25,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import StateMachine
 from raftlog.node import NodeSettings
+from raftlog.node.node import Node
 from raftlog.types import Consistency
 from tests.node.harness import FAST, Cluster, pass_time
 
@@ -401,6 +402,7 @@ async def test_a_member_that_stops_never_campaigns_again(cluster):
     leader._transport.announce_close = announce
     cluster.nodes.pop(leader.identity.node_id)
     await leader.stop(hand_over=True)
+    assert isinstance(leader, Node)
     assert seen == [False]
 
 

@@ -1,0 +1,130 @@
+"""The drive loop: the one legal order of a round, and nothing after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+
+import pytest
+
+from raftlog.core.ready import Persist, ReadOutcome, Ready, Standing
+from raftlog.errors import InvariantBroken
+from raftlog.node.drive import Drive
+from raftlog.types import Role
+from tests.node.harness import Notebook
+from tests.node.parts import HandClock
+
+
+class Core:
+    """Gives the Readys it is told to."""
+
+    def __init__(self, told: list) -> None:
+        self.told = told
+        self.readys: list[Ready] = []
+        self.due = 1e9
+        self.error: Exception | None = None
+
+    def has_ready(self):
+        return bool(self.readys)
+
+    def take_ready(self, now):
+        return self.readys.pop(0)
+
+    def deadline(self):
+        return self.due
+
+    def tick(self, now):
+        self.told.append("tick")
+        self.due = 1e9
+
+    def stalled(self, now):
+        self.told.append("stalled")
+        self.due = 1e9
+
+    def persisted(self, token, now):
+        if self.error is not None:
+            raise self.error
+        self.told.append(("persisted", token))
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.told: list = []
+        self.core = Core(self.told)
+        self.clock, self.observer = HandClock(), Notebook()
+        self.failures: list = []
+        self.drive = Drive(
+            raft=self.core,
+            transport=types.SimpleNamespace(send=lambda peer, m: self.told.append(("send", m))),
+            clock=self.clock,
+            observer=self.observer,
+            stall_seconds=0.2,
+            on_standing=lambda standing: self.told.append("standing"),
+            on_commit=lambda index: self.told.append(("commit", index)),
+            on_read=lambda outcome: self.told.append("read"),
+            on_snapshot_needed=lambda needed: self.told.append("snapshot"),
+            on_failure=self.failures.append,
+        )
+        self.drive.start(
+            types.SimpleNamespace(submit=lambda p: self.told.append(("persist", p.token)))
+        )
+
+    async def turn(self) -> None:
+        self.drive.poke()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def rig():
+    rig = Rig()
+    yield rig
+    rig.drive.stop()
+
+
+async def test_a_round_goes_out_in_the_legal_order(rig):
+    """Send, persist, take the role, apply; what a write promises leaves only when it is durable."""
+    persist = Persist(token=1, messages=(("n2", "ack"),))
+    rig.core.readys.append(
+        Ready(
+            messages=[("n2", "append")],
+            persist=persist,
+            commit_index=3,
+            reads=[ReadOutcome(context=1, index=3)],
+            standing=Standing(role=Role.FOLLOWER, term=1, leader="n2"),
+        )
+    )
+    await rig.turn()
+    assert rig.told == [("send", "append"), ("persist", 1), "standing", ("commit", 3), "read"]
+    rig.told.clear()
+    rig.drive.durable([persist], None)
+    assert rig.told == [("persisted", 1), ("send", "ack")]
+
+
+async def test_nothing_leaves_after_a_failure(rig):
+    """A broken invariant stops the node: no message, no write, no second failure."""
+    rig.core.error = InvariantBroken("round 1 completed out of order")
+    rig.drive.durable([Persist(token=1, messages=(("n2", "ack"),))], None)
+    rig.core.readys.append(Ready(messages=[("n2", "late")]))
+    await rig.turn()
+    rig.drive.durable([Persist(token=2, messages=(("n2", "ack"),))], None)
+    assert rig.told == []
+    assert len(rig.failures) == 1
+
+
+async def test_a_standstill_restarts_timers_before_they_fire(rig):
+    """What came due while the loop stood still proves nothing of the others."""
+    await rig.turn()
+    rig.clock.now += 5.0
+    rig.core.due = rig.clock.now - 1.0
+    await rig.turn()
+    assert rig.told == ["stalled"]
+    assert rig.observer.named("loop_stalled")
+
+
+async def test_what_is_due_is_ticked(rig):
+    """Time that passes as it should fires timers."""
+    rig.clock.now += 0.04
+    rig.core.due = rig.clock.now
+    await rig.turn()
+    assert rig.told == ["tick"]

@@ -1,0 +1,119 @@
+"""Chores: bounded, and none of them harms a node that serves."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from raftlog.core.entries import EntryKind
+from raftlog.errors import Compacted, MembershipRejected, StorageCorrupt
+from raftlog.node.housekeeping import STEP_ASIDE_PERIOD_SECONDS, Housekeeping
+from raftlog.types import Role
+from tests.node.harness import Notebook
+from tests.node.parts import MEMBERSHIP, HandClock
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock, self.observer = HandClock(), Notebook()
+        self.transfers: list = []
+        self.proposed: list = []
+        self.failures: list = []
+        self.full: str | None = None
+        self.scrub_error: Exception | None = None
+        self.refusal: Exception | None = None
+        self.enrolment = types.SimpleNamespace(all_known=False, unbound=lambda: MEMBERSHIP)
+        self.raft = types.SimpleNamespace(
+            role=Role.LEADER,
+            transferee=None,
+            transfer=lambda target, now: self.transfers.append(now),
+        )
+        storage = types.SimpleNamespace(
+            refusal=lambda size: self.full,
+            boundary=types.SimpleNamespace(index=0),
+            last_index=100,
+            scrub=self._scrub,
+        )
+        self.scrubbed: list[int] = []
+        self.alarms: dict[str, str] = {}
+        self.chores = Housekeeping(
+            raft=self.raft,
+            storage=storage,
+            clock=self.clock,
+            observer=self.observer,
+            writes=types.SimpleNamespace(expire_sessions=lambda: None, propose_plain=self._propose),
+            leadership=types.SimpleNamespace(is_open=True),
+            enrolment=self.enrolment,
+            snapshotter=types.SimpleNamespace(consider=lambda: None),
+            alarms=self.alarms,
+            measure=lambda: None,
+            poke=lambda: None,
+            on_failure=self.failures.append,
+        )
+
+    def _scrub(self, low, count):
+        if self.scrub_error is not None:
+            raise self.scrub_error
+        self.scrubbed.append(low)
+        return low + count
+
+    def _propose(self, kind, payload):
+        if self.refusal is not None:
+            raise self.refusal
+        self.proposed.append(kind)
+
+    def run(self) -> None:
+        self.chores._run()
+
+
+@pytest.fixture
+async def rig():
+    rig = Rig()
+    yield rig
+    rig.chores.stop()
+
+
+async def test_a_full_leader_steps_aside_seldom(rig):
+    """Where every member is as full, leadership must not go round and round."""
+    rig.full = "disk nearly full"
+    for _ in range(10):
+        rig.run()
+        rig.clock.now += 0.5
+    assert len(rig.transfers) == 1
+    assert rig.alarms["disk_full"] == "disk nearly full"
+    assert len(rig.observer.named("disk_full")) == 1
+    rig.clock.now += STEP_ASIDE_PERIOD_SECONDS
+    rig.run()
+    assert len(rig.transfers) == 2
+    rig.full = None
+    rig.run()
+    assert "disk_full" not in rig.alarms
+
+
+async def test_instances_are_bound_together_or_after_a_while(rig):
+    """One entry for all that are seen soon; one that stays away holds nobody up for long."""
+    rig.chores.leadership_opened()
+    assert rig.proposed == []
+    rig.clock.now += 2.0
+    rig.refusal = MembershipRejected("an earlier change is not committed yet")
+    rig.chores.bind_instances()
+    assert rig.observer.named("binding_postponed")
+    rig.refusal = None
+    rig.chores.bind_instances()
+    assert rig.proposed == [EntryKind.MEMBERSHIP]
+
+
+async def test_the_scrubber_goes_through_the_log_and_tells_damage(rig):
+    """It goes on from where it was; a purge under it is no damage, a bad record is."""
+    rig.run()
+    rig.run()
+    assert rig.scrubbed == [1, 65]
+    rig.scrub_error = Compacted("purged meanwhile")
+    rig.run()
+    assert rig.failures == []
+    rig.scrub_error = StorageCorrupt("record 3")
+    rig.run()
+    rig.run()
+    assert [type(error) for error in rig.failures] == [StorageCorrupt] * len(rig.failures)
+    assert rig.failures

@@ -1,0 +1,32 @@
+"""The node's settings refuse what cannot work."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog.errors import ConfigInvalid
+from raftlog.node.settings import NodeSettings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"transaction_bytes_max": 0},
+        {"group_bytes_max": 0},
+        {"proposals_max": 0},
+        {"session_window": 0},
+        {"sessions_max": 0},
+        {"snapshot_threshold_bytes": 0},
+        {"retention_bytes": -1},
+    ],
+)
+def test_limits_below_one_are_refused(wrong):
+    """Each limit is checked when the settings are made."""
+    with pytest.raises(ConfigInvalid):
+        NodeSettings(**wrong)
+
+
+def test_a_frame_has_room_for_the_largest_transaction():
+    """A group with one transaction of the largest size fits, framing included."""
+    settings = NodeSettings(transaction_bytes_max=100, group_bytes_max=10)
+    assert settings.frame_bytes_max > 100

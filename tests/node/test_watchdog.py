@@ -1,0 +1,52 @@
+"""The watchdog tells once of each standstill, and can be stopped whatever was begun."""
+
+from __future__ import annotations
+
+import threading
+
+from raftlog.node import watchdog
+from raftlog.node.watchdog import Watchdog
+from tests.node.parts import HandClock
+
+PATIENCE = 5.0
+
+
+class Ears:
+    """An Observer for another thread: an event sets a flag."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.heard = threading.Event()
+
+    def event(self, name, **fields):
+        self.names.append(name)
+        if {"loop_stands_still", "disk_stands_still"} <= set(self.names):
+            self.heard.set()
+
+
+def make(clock: HandClock, ears: Ears) -> Watchdog:
+    return Watchdog(
+        clock=clock,
+        observer=ears,
+        loop_beat=lambda: 90.0,
+        commit_started=lambda: 95.0,
+        limit_seconds=1.0,
+    )
+
+
+def test_a_standstill_of_loop_and_disk_is_told(monkeypatch):
+    """Both are measured from outside the loop, and each told once."""
+    monkeypatch.setattr(watchdog, "PERIOD_SECONDS", 0.01)
+    ears = Ears()
+    dog = make(HandClock(), ears)
+    dog.start()
+    assert ears.heard.wait(PATIENCE)
+    assert dog.disk_stalled_seconds == 5.0
+    dog.stop()
+    assert sorted(set(ears.names)) == ["disk_stands_still", "loop_stands_still"]
+    assert len(ears.names) == 2
+
+
+def test_one_that_never_began_can_be_stopped():
+    """A node whose start failed is stopped like any other."""
+    make(HandClock(), Ears()).stop()
