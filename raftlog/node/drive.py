@@ -20,6 +20,8 @@ from raftlog.node.group_commit import GroupCommit
 from raftlog.types import Index
 
 BEAT_SECONDS = 0.05
+IDLE_SECONDS = 0.0003
+"""A turn this long after the last one need not wait for company."""
 READY_MAX = 16
 """Readys taken in one turn before the event loop gets its own turn."""
 
@@ -54,6 +56,8 @@ class Drive:
         self._on_failure = on_failure
         self._group_commit: GroupCommit | None = None
         self._scheduled = False
+        self._turning = False
+        self._turned_at = 0.0
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -76,10 +80,18 @@ class Drive:
             self._timer.cancel()
 
     def poke(self) -> None:
-        """Have a turn soon: the core was given something."""
-        if not self._scheduled and not self._stopped:
-            self._scheduled = True
-            self._loop.call_soon(self._turn)
+        """Have a turn: the core was given something.
+
+        At once if this node was idle, for then nothing else is there to share the round; else when
+        everything that arrives in this pass of the loop has been taken in.
+        """
+        if self._scheduled or self._stopped:
+            return
+        if not self._turning and self._clock.monotonic() - self._turned_at > IDLE_SECONDS:
+            self._turn_now()
+            return
+        self._scheduled = True
+        self._loop.call_soon(self._turn)
 
     def durable(self, persists: Sequence[Persist], _round: Round) -> None:
         """Take note that rounds are durable: tell the core, then let go of what waited for it."""
@@ -103,6 +115,7 @@ class Drive:
     def _turn_now(self) -> None:
         if self._stopped:
             return
+        self._turning = True
         try:
             now = self._check_stall()
             if self._raft.deadline() <= now:
@@ -116,6 +129,9 @@ class Drive:
             self._arm(now)
         except Exception as error:  # noqa: BLE001, a broken invariant stops the node
             self._fail(error)
+        finally:
+            self._turning = False
+            self._turned_at = self._clock.monotonic()
 
     def _take(self, now: float) -> None:
         ready = self._raft.take_ready(now)
