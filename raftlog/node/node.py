@@ -177,6 +177,7 @@ class Node:
             node_id=self._identity.node_id,
             clock=clock,
             leader_hint=self.leader_hint,
+            is_connected=transport.is_connected,
             poke=self._drive.poke,
         )
         self._reads = ReadQueue(

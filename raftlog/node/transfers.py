@@ -24,12 +24,14 @@ class Transfers:
         node_id: NodeId,
         clock: Clock,
         leader_hint: Callable[[], LeaderHint | None],
+        is_connected: Callable[[NodeId], bool],
         poke: Callable[[], None],
     ) -> None:
         self._raft = raft
         self._node_id = node_id
         self._clock = clock
         self._leader_hint = leader_hint
+        self._is_connected = is_connected
         self._poke = poke
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -46,7 +48,8 @@ class Transfers:
         Raises:
             NotLeader: this node does not lead.
             SafetyRefused: the target is not another promotable voter.
-            Unavailable: it was given up (definite), or nobody leads in time (it still may happen).
+            Unavailable: it was given up, or its target went away (both definite), or nobody leads
+                in time (it still may happen).
         """
         raft, loop = self._raft, asyncio.get_running_loop()
         if raft.role is not Role.LEADER:
@@ -60,6 +63,9 @@ class Transfers:
                 return leader
             if raft.role is Role.LEADER and raft.transferee is None:
                 raise Unavailable("the transfer was given up; this node goes on leading")
+            if raft.transferee is not None and not self._is_connected(raft.transferee):
+                # Nodes that stop together must not wait for one another.
+                raise Unavailable(f"{raft.transferee} went away before it could take over")
             waiter: asyncio.Future[None] = loop.create_future()
             self._waiters.append(waiter)
             await asyncio.wait([waiter], timeout=min(left, POLL_SECONDS))

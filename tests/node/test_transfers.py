@@ -25,11 +25,13 @@ class Core:
 class Rig:
     def __init__(self) -> None:
         self.core = Core()
+        self.away: set[str] = set()
         self.transfers = Transfers(
             raft=self.core,
             node_id="n1",
             clock=HandClock(),
             leader_hint=lambda: None,
+            is_connected=lambda peer: peer not in self.away,
             poke=lambda: None,
         )
 
@@ -72,3 +74,13 @@ async def test_only_a_leader_hands_over(rig):
     rig.core.role = Role.FOLLOWER
     with pytest.raises(NotLeader):
         await rig.transfers.transfer(None, 1.0)
+
+
+async def test_a_target_that_goes_away_is_not_waited_for(rig):
+    """Nodes that stop together end soon: the transfer fails, definitely, before its timeout."""
+    task = asyncio.ensure_future(rig.transfers.transfer("n3", 60.0))
+    await asyncio.sleep(0)
+    rig.away.add("n3")
+    with pytest.raises(Unavailable) as raised:
+        await asyncio.wait_for(task, 5.0)
+    assert raised.value.definite
