@@ -41,13 +41,22 @@ from raftlog.storage.snapshot_file import (
 from raftlog.storage.streams import stream_names
 from raftlog.types import Index
 
+Microseconds = Callable[[], int]
+
+
+def _wall() -> int:
+    return time.time_ns() // 1000
+
 
 class MemoryStorage:
     """Implements `interfaces.Storage` over a `MemoryDisk`."""
 
-    def __init__(self, disk: MemoryDisk, *, seal: Seal = chain) -> None:
+    def __init__(
+        self, disk: MemoryDisk, *, seal: Seal = chain, microseconds: Microseconds = _wall
+    ) -> None:
         self._disk = disk
         self._seal = seal
+        self._microseconds = microseconds
         self._lock = threading.RLock()
         self._closed = False
         self._poison = ""
@@ -65,7 +74,14 @@ class MemoryStorage:
         )
 
     @classmethod
-    def create(cls, *, identity: Identity, boundary: Boundary, seal: Seal = chain) -> MemoryStorage:
+    def create(
+        cls,
+        *,
+        identity: Identity,
+        boundary: Boundary,
+        seal: Seal = chain,
+        microseconds: Microseconds = _wall,
+    ) -> MemoryStorage:
         """Return a storage on a new disk with an empty log."""
         disk = MemoryDisk(
             identity=identity,
@@ -73,7 +89,7 @@ class MemoryStorage:
             boundary=boundary,
             applied=boundary,
         )
-        return cls(disk, seal=seal)
+        return cls(disk, seal=seal, microseconds=microseconds)
 
     @property
     def disk(self) -> MemoryDisk:
@@ -83,7 +99,7 @@ class MemoryStorage:
     def crash(self) -> MemoryStorage:
         """End this process's use of the disk, as kill -9 would, and open the disk again."""
         self._closed = True
-        return MemoryStorage(self._disk, seal=self._seal)
+        return MemoryStorage(self._disk, seal=self._seal, microseconds=self._microseconds)
 
     # ------------------------------------------------------------ what it is
 
@@ -265,7 +281,7 @@ class MemoryStorage:
             file,
             cluster_id=self.identity.cluster_id,
             boundary=boundary,
-            created_microseconds=time.time_ns() // 1000,
+            created_microseconds=self._microseconds(),
             after_chunk=progress,
         )
         for table, section in SECTION_BY_TABLE.items():

@@ -1,0 +1,45 @@
+"""What must sometimes happen: a batch of enough seeds that never gets there proves nothing.
+
+Each name is a counter of the world. A run in which nothing was ever truncated has not tested
+truncation, however green it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+SEEDS_WANTED = 300
+"""In so many seeds each of these is reached many times over; a smaller batch owes nothing."""
+
+SOMETIMES: dict[str, str] = {
+    "leader_change": "a second leader took over",
+    "election_three_way": "three candidates in one term",
+    "truncation_of_two": "at least two durable entries were truncated",
+    "figure_8": "an entry that a majority held was truncated all the same (figure 3.7)",
+    "snapshot_to_restarted": "a restarted node was brought back by a snapshot",
+    "snapshot_stream_broke": "a snapshot's stream broke in the middle",
+    "log_purged": "a log was purged",
+    "crash_at_boundary": "a process died between two effects of one turn",
+    "commit_in_flight_kept": "the commit in flight at a crash had happened",
+    "commit_in_flight_lost": "the commit in flight at a crash had not happened",
+    "node_stopped": "a disk error stopped a node",
+    "record_rotted": "a record rotted",
+    "damage_repaired": "a damaged member was repaired",
+    "pause_stalled": "a node stood still for long",
+    "stream_reset": "a stream's reset lost what was on its way",
+    "message_duplicated_late": "a message came once more, much later",
+    "membership_changed": "a membership was committed",
+    "membership_joint": "a joint membership was committed",
+    "read_on_leader": "a leader answered a read",
+    "read_forwarded": "a follower answered a read",
+    "ended_all": "a cluster converged once everything was healed",
+    "ended_quorum": "a cluster converged with exactly one quorum",
+    "fault_free": "a seed without faults elected once and answered everybody",
+}
+
+
+def missing(counters: Mapping[str, int], seeds: int) -> list[str]:
+    """Return what a batch of that many seeds owed and did not reach."""
+    if seeds < SEEDS_WANTED:
+        return []
+    return [name for name in SOMETIMES if not counters.get(name)]

@@ -1,0 +1,219 @@
+"""One node's disk: rounds in order, merged as group commit does, with a life of their own.
+
+A commit takes time, during which the process goes on. Whether readers see it before its caller is
+told, and whether the commit in flight at a crash happened, is drawn: both are possible with the
+real disk. Snapshots and purges follow `raftlog.node.snapshotter`: a purge rides on a round and
+never passes the newest durable snapshot.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import random
+from typing import TYPE_CHECKING
+
+from raftlog.core.entries import Boundary, EntryKind
+from raftlog.core.membership import Membership
+from raftlog.core.ready import Persist
+from raftlog.interfaces import Round, SnapshotInfo, WriteSet
+from raftlog.node.group_commit import merge
+from raftlog.sim.knobs import Knobs, calm_disk
+from raftlog.storage.memory import MemoryStorage
+from raftlog.types import Index
+
+if TYPE_CHECKING:
+    from raftlog.sim.process import Process
+
+PURGE_BYTES_MAX = 8 << 20
+
+
+@dataclasses.dataclass(slots=True)
+class Commit:
+    """A commit under way."""
+
+    persists: list[Persist]
+    merged: Persist
+    round_: Round
+    flush: tuple[WriteSet, Boundary] | None
+    flushed_index: Index
+    is_written: bool = False
+
+
+class Disk:
+    """Rounds of one process on their way to its `MemoryStorage`."""
+
+    __slots__ = (
+        "_dice",
+        "_process",
+        "_purge_to",
+        "in_flight",
+        "knobs",
+        "newest",
+        "queue",
+        "slow_until",
+        "storage",
+    )
+
+    def __init__(self, process: Process, storage: MemoryStorage, knobs: Knobs) -> None:
+        self._process = process
+        self.knobs = knobs
+        self._dice = random.Random(f"{knobs.seed}:disk{process.number}")
+        self.storage = storage
+        self.queue: collections.deque[Persist] = collections.deque()
+        self.in_flight: Commit | None = None
+        self.slow_until = 0.0
+        self.newest: SnapshotInfo | None = None
+        self._purge_to: Boundary | None = None
+
+    # ------------------------------------------------------------ a process's life
+
+    def crash(self) -> None:
+        """Decide what became of the commit in flight, and forget what only the process knew."""
+        commit, self.in_flight = self.in_flight, None
+        self.queue.clear()
+        self._purge_to = None
+        if commit is None or commit.is_written:
+            return
+        if self._dice.random() < 0.5:
+            self._process.world.count("commit_in_flight_kept")
+            self.storage.disk.commit_fault = None
+            self.storage.commit(commit.round_)
+        else:
+            self._process.world.count("commit_in_flight_lost")
+
+    def open(self) -> None:
+        """Open the disk again for a new life of the process."""
+        self.storage = self.storage.crash()
+        taken = self.storage.snapshots()
+        self.newest = taken[-1] if taken else None
+
+    # ------------------------------------------------------------ rounds
+
+    @property
+    def has_install(self) -> bool:
+        """Whether another snapshot waits to be installed."""
+        return any(persist.install is not None for persist in self.queue)
+
+    def submit(self, persist: Persist) -> None:
+        """Queue a round; it is begun when the turn ends."""
+        self.queue.append(persist)
+
+    def begin(self) -> None:
+        """Begin a commit of what has gathered, unless one is under way."""
+        if self.in_flight is not None:
+            return
+        queue, knobs = self.queue, self.knobs.disk
+        persists = [queue.popleft() for _ in range(min(len(queue), knobs.merge_max))]
+        merged = merge(persists) if persists else Persist(token=0, needs_sync=False)
+        last_index = merged.entries[-1].index if merged.entries else self.storage.last_index
+        if merged.truncate_from is not None and not merged.entries:
+            last_index = Index(min(last_index, merged.truncate_from - 1))
+        machine = self._process.machine
+        flush = None
+        if merged.install is None and self._dice.random() < knobs.flush_chance:
+            flush = machine.flush(last_index)
+        purge_to, self._purge_to = self._purge_to, None
+        if not persists and flush is None and purge_to is None:
+            return
+        round_ = Round(
+            hard_state=merged.hard_state,
+            truncate_from=merged.truncate_from,
+            install_snapshot_id=merged.install.snapshot_id if merged.install else None,
+            entries=merged.entries,
+            writes=flush[0] if flush else {},
+            applied=flush[1] if flush else None,
+            purge_to=purge_to if merged.install is None else None,
+            clear_damage=merged.repaired,
+            needs_sync=merged.needs_sync or flush is not None or purge_to is not None,
+        )
+        commit = Commit(persists, merged, round_, flush, machine.index)
+        self.in_flight = commit
+        process = self._process
+        if self._dice.random() < knobs.early_visible:
+            self._write(commit)
+        process.world.scheduler.after(
+            self._seconds(), process.commit_done, process.incarnation, commit
+        )
+
+    def _seconds(self) -> float:
+        knobs, draw = self.knobs.disk, self._dice.random
+        seconds = knobs.commit_seconds * (0.5 + draw())
+        if knobs.spike_chance and draw() < knobs.spike_chance:
+            seconds += knobs.spike_seconds * draw()
+        return max(seconds, self.slow_until - self._process.world.scheduler.now)
+
+    def calm(self) -> None:
+        """Go wrong no more."""
+        self.slow_until = 0.0
+        self.storage.disk.commit_fault = None
+        self.knobs = dataclasses.replace(
+            self.knobs, disk=calm_disk(self.knobs.disk, self.knobs.core)
+        )
+
+    def _write(self, commit: Commit) -> None:
+        self._process.world.checker.will_write(self._process, commit.merged)
+        self.storage.commit(commit.round_)
+        commit.is_written = True
+
+    def finish(self, commit: Commit) -> None:
+        """Complete a commit as `GroupCommit` does; raises `StorageError` if it failed."""
+        if not commit.is_written:
+            self._write(commit)
+        self.in_flight = None
+        process = self._process
+        process.world.checker.written(process)
+        if commit.flush is not None:
+            process.machine.saved_index = commit.flushed_index
+        if commit.merged.install is not None:
+            self.newest = self.storage.snapshots()[-1]
+            process.installed()
+        if commit.merged.repaired:
+            process.world.count("damage_repaired")
+        if commit.round_.purge_to is not None:
+            process.raft.compacted(commit.round_.purge_to)
+            process.world.count("log_purged")
+
+    # ------------------------------------------------------------ snapshots and purges
+
+    def consider_snapshot(self) -> None:
+        """Take a snapshot if enough was applied since the last, and purge behind it."""
+        knobs = self.knobs.disk
+        covered = self.newest.boundary.index if self.newest else Index(0)
+        if self.storage.disk.applied.index - covered >= knobs.snapshot_every:
+            self.take_snapshot()
+        newest = self.newest
+        if newest is None or self._purge_to is not None or self.in_flight is not None:
+            return
+        # A snapshot staged for an install that never came may be ahead of what is applied.
+        reach = min(self.storage.disk.applied.index, self.storage.last_index)
+        limit = min(newest.boundary.index, reach) - knobs.retention
+        if limit > self.storage.boundary.index:
+            self._purge_to = self._boundary_at(Index(limit))
+
+    def take_snapshot(self) -> SnapshotInfo:
+        """Take a snapshot of the durable applied state."""
+        self.newest = self.storage.take_snapshot(None)
+        self._process.world.count("snapshot_taken")
+        self._process.world.checker.snapshot_taken(self._process, self.newest)
+        return self.newest
+
+    def _boundary_at(self, index: Index) -> Boundary:
+        boundary = self.storage.boundary
+        membership = boundary.membership
+        last = None
+        for entry in self.storage.entries(Index(boundary.index + 1), index, PURGE_BYTES_MAX):
+            last = entry
+            if entry.kind is EntryKind.MEMBERSHIP:
+                membership = Membership.decode(entry.payload)
+        if last is None:
+            return boundary
+        return dataclasses.replace(
+            boundary,
+            index=last.index,
+            term=last.term,
+            checksum=last.checksum,
+            next_sequence=last.next_sequence,
+            timestamp=last.timestamp,
+            membership=membership,
+        )

@@ -1,0 +1,143 @@
+"""The final phase: heal, and then progress is owed within so many election timeouts."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from raftlog.core.entries import EntryKind
+from raftlog.errors import RaftLogError
+from raftlog.sim.checker import require
+from raftlog.sim.knobs import Ending, Knobs, calm_network
+from raftlog.types import Index, Role
+
+if TYPE_CHECKING:
+    from raftlog.sim.process import Process
+    from raftlog.sim.world import World
+
+ELECTION_TIMEOUTS_MAX = 40
+"""How many election timeouts may pass after healing without any progress towards the end."""
+
+
+class FinalPhase:
+    """Heals the world and waits for what it owes."""
+
+    def __init__(self, world: World, knobs: Knobs) -> None:
+        self._world = world
+        self._knobs = knobs
+        self._dice = random.Random(f"{knobs.seed}:ending")
+        self._deadline = self._patience = 0.0
+        self._progress = (0, 0)
+        self._probe: Index | None = None
+        self._probe_leader: tuple[Process, int] | None = None
+        self._awaited: list[Process] = list(world.processes)
+        self.is_over = False
+
+    # ------------------------------------------------------------ seeds without faults
+
+    def check_undisturbed(self) -> None:
+        """Check that a world without faults elected once and answered everybody."""
+        world = self._world
+        led = len(world.checker.leaders)
+        require(led == 1, "liveness", f"{led} leaders were elected though nothing went wrong")
+        require(world.clients.acked > 0, "liveness", "nothing was acknowledged, nothing went wrong")
+
+    # ------------------------------------------------------------ healing
+
+    def begin(self) -> None:
+        """Heal everything, or exactly one quorum; the rest is dead for good."""
+        world = self._world
+        timeout = self._knobs.core.election_timeout_seconds
+        self._patience = timeout * ELECTION_TIMEOUTS_MAX
+        self._deadline = world.scheduler.now + self._patience
+        world.network.settings = calm_network(
+            self._knobs.core, is_stream=self._knobs.network.is_stream
+        )
+        if self._knobs.ending is Ending.QUORUM:
+            self._leave_dead()
+        world.network.heal()
+        for process in world.processes:
+            process.disk.calm()
+            process.fuse = 0
+            process.election_dice.spread = 1.0
+            if process not in world.left_dead and not process.is_up:
+                process.restart()
+        self._look_again()
+
+    def _leave_dead(self) -> None:
+        world = self._world
+        count = len(world.processes)
+        spare = count - (count // 2 + 1)
+        damaged = [p for p in world.processes if world.atlas.is_damaged(p)]
+        healthy = [p for p in world.processes if p not in damaged]
+        self._dice.shuffle(healthy)
+        dead = (damaged + healthy)[:spare]
+        world.left_dead = tuple(dead)
+        self._awaited = [p for p in world.processes if p not in dead]
+        for process in dead:
+            process.crash()
+
+    def _look_again(self) -> None:
+        """Keep the scheduler busy until the deadline, so that `look` is called."""
+        if not self.is_over:
+            self._world.scheduler.after(
+                self._knobs.core.election_timeout_seconds / 2, self._look_again
+            )
+
+    # ------------------------------------------------------------ what is owed
+
+    def look(self) -> None:
+        """See whether the world has converged; raise `CheckFailed` once it is too late."""
+        world = self._world
+        if self._is_converged():
+            self.is_over = True
+            world.count(f"ended_{self._knobs.ending.value}")
+            return
+        progress = (
+            world.checker.chosen_index,
+            sum(p.machine.index + p.storage.last_index for p in self._awaited if p.is_up),
+        )
+        if progress > self._progress:
+            self._progress = progress
+            self._deadline = world.scheduler.now + self._patience
+        require(
+            world.scheduler.now < self._deadline,
+            "liveness",
+            f"no progress within {ELECTION_TIMEOUTS_MAX} election timeouts after healing "
+            f"({self._knobs.ending.value})",
+        )
+
+    def _is_converged(self) -> bool:
+        leader = self._leader()
+        if leader is None:
+            return False
+        if self._probe is None or self._probe_leader != (leader, leader.state.term):
+            self._probe_leader = (leader, leader.state.term)
+            self._probe = None
+            leader.input(self._propose, leader)
+        probe = self._probe
+        if probe is None:
+            return False
+        members = leader.raft.membership.node_ids
+        return all(
+            p.is_up and p.machine.index >= probe and not p.state.is_damaged
+            for p in self._awaited
+            if p.node_id in members
+        )
+
+    def _leader(self) -> Process | None:
+        leaders = self._world.leaders()
+        leader = max(leaders, key=lambda process: process.state.term, default=None)
+        if leader is None or leader.state.role is not Role.LEADER:
+            return None
+        is_whole = leader.raft.has_committed_in_term and not leader.raft.membership.is_joint
+        return leader if is_whole and leader.raft.transferee is None else None
+
+    def _propose(self, leader: Process) -> None:
+        try:
+            entry = leader.raft.propose(EntryKind.TRANSACTIONS, b"probe", 1, leader.local(), 0)
+        except RaftLogError as error:
+            if not error.definite:
+                raise
+            return
+        self._probe = entry.index

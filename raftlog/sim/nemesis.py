@@ -1,0 +1,236 @@
+"""The nemesis: one fault after another, each with dice of its own.
+
+Fault number n of a seed draws from ``{seed}:fault:{n}``, so leaving one out (the shrinker does)
+changes no other fault's draws.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from raftlog.core.entries import EntryKind
+from raftlog.core.membership import Member, Membership
+from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
+from raftlog.errors import MembershipRejected, RaftLogError
+from raftlog.sim.knobs import Fault, Knobs
+from raftlog.storage.memory_disk import CommitFault
+from raftlog.types import Index, NodeId
+
+if TYPE_CHECKING:
+    from raftlog.sim.process import Process
+    from raftlog.sim.world import World
+
+LONGEST_PAUSE = 6.0
+"""In election timeouts."""
+
+
+class Nemesis:
+    """Does the faults that the seed enables."""
+
+    def __init__(self, world: World, knobs: Knobs, kept: frozenset[int] | None) -> None:
+        self._world = world
+        self._knobs = knobs
+        self._kept = kept
+        self._number = 0
+        self._is_over = False
+        self._dice = random.Random(f"{knobs.seed}:nemesis")
+        self.done: list[int] = []
+        """The numbers of the faults that were done."""
+        self._actions: dict[Fault, Callable[[], None]] = {
+            Fault.CRASH: self._crash,
+            Fault.CRASH_AT_BOUNDARY: self._crash_at_boundary,
+            Fault.CRASH_ALL: self._crash_all,
+            Fault.PARTITION: self._partition,
+            Fault.ISOLATE_LEADER: self._isolate,
+            Fault.ONE_WAY: self._one_way,
+            Fault.CLOG: self._clog,
+            Fault.RESET: self._reset,
+            Fault.PAUSE: self._pause,
+            Fault.COMMIT_ERROR: self._commit_error,
+            Fault.SLOW_DISK: self._slow_disk,
+            Fault.ROT: self._rot,
+            Fault.TRANSFER: self._transfer,
+            Fault.STEP_DOWN: self._step_down,
+            Fault.MEMBERSHIP: self._membership,
+        }
+
+    def begin(self) -> None:
+        """Begin, if this seed has faults."""
+        if self._knobs.faults:
+            self._world.scheduler.after(self._gap(), self._act)
+
+    def stop(self) -> None:
+        """Do nothing more."""
+        self._is_over = True
+
+    def _gap(self) -> float:
+        return random.Random(f"{self._knobs.seed}:gap:{self._number}").expovariate(
+            1 / self._knobs.fault_seconds
+        )
+
+    def _act(self) -> None:
+        if self._is_over:
+            return
+        self._number += 1
+        self._world.scheduler.after(self._gap(), self._act)
+        if self._kept is not None and self._number not in self._kept:
+            return
+        self._dice = random.Random(f"{self._knobs.seed}:fault:{self._number}")
+        self.done.append(self._number)
+        fault = self._dice.choice(self._knobs.faults)
+        self._world.note("fault", None, (self._number, fault.value))
+        self._world.count(f"fault_{fault.value}")
+        self._actions[fault]()
+
+    # ------------------------------------------------------------ picking
+
+    def _victim(self) -> Process:
+        leaders = self._world.leaders()
+        if leaders and self._dice.random() < self._knobs.leader_bias:
+            return self._dice.choice(leaders)
+        return self._dice.choice(self._world.processes)
+
+    def _while(self) -> float:
+        timeout = self._knobs.core.election_timeout_seconds
+        return timeout * 0.1 * float(100.0 ** self._dice.random())
+
+    # ------------------------------------------------------------ processes
+
+    def _crash(self) -> None:
+        victim = self._victim()
+        if victim.is_up:
+            victim.crash()
+            self._world.restart_later(victim)
+
+    def _crash_at_boundary(self) -> None:
+        victim = self._victim()
+        victim.fuse = self._dice.choice((1, 1, 2, 2, 3, 4, 6, 9))
+
+    def _crash_all(self) -> None:
+        for process in self._world.processes:
+            if process.is_up:
+                process.crash()
+                self._world.restart_later(process)
+
+    def _pause(self) -> None:
+        longest = LONGEST_PAUSE * self._knobs.core.election_timeout_seconds
+        self._victim().pause(longest * self._dice.random() ** 2)
+
+    # ------------------------------------------------------------ network
+
+    def _partition(self) -> None:
+        count = len(self._world.processes)
+        side = {n for n in range(count) if self._dice.random() < 0.5}
+        for a in range(count):
+            for b in range(count):
+                if (a in side) != (b in side):
+                    self._world.network.cut(a, b)
+        self._heal_later()
+
+    def _isolate(self) -> None:
+        victim = self._victim().number
+        for other in range(len(self._world.processes)):
+            self._world.network.cut(victim, other)
+            self._world.network.cut(other, victim)
+        self._heal_later()
+
+    def _one_way(self) -> None:
+        victim = self._victim().number
+        others = [n for n in range(len(self._world.processes)) if n != victim]
+        for other in self._dice.sample(others, self._dice.randint(1, len(others))):
+            source, target = (victim, other) if self._dice.random() < 0.5 else (other, victim)
+            self._world.network.cut(source, target)
+        self._heal_later()
+
+    def _heal_later(self) -> None:
+        self._world.scheduler.after(self._while(), self._world.network.heal)
+
+    def _clog(self) -> None:
+        count = len(self._world.processes)
+        a, b = self._dice.randrange(count), self._dice.randrange(count)
+        self._world.network.clog(a, b, self._while())
+
+    def _reset(self) -> None:
+        count = len(self._world.processes)
+        a, b = self._dice.sample(range(count), 2)
+        self._world.network.reset(a, b)
+
+    # ------------------------------------------------------------ disks
+
+    def _commit_error(self) -> None:
+        fault = self._dice.choice((CommitFault.LOST, CommitFault.DURABLE))
+        self._victim().storage.disk.commit_fault = fault
+
+    def _slow_disk(self) -> None:
+        victim = self._victim()
+        victim.disk.slow_until = self._world.scheduler.now + self._while() / 2
+
+    def _rot(self) -> None:
+        victim = self._victim()
+        disk = victim.storage.disk
+        low, high = disk.boundary.index + 1, victim.storage.last_index
+        if low > high or not self._world.atlas.may_rot(victim):
+            return
+        disk.rotten.add(Index(self._dice.randint(low, high)))
+        self._world.count("record_rotted")
+        if self._dice.random() < 0.7 and victim.is_up:
+            victim.crash()
+            self._world.restart_later(victim)
+
+    # ------------------------------------------------------------ the cluster's own operations
+
+    def _transfer(self) -> None:
+        victim = self._victim()
+        target = None if self._dice.random() < 0.5 else self._victim().node_id
+        victim.input(self._attempt, lambda: victim.raft.transfer(target, victim.local()))
+
+    def _step_down(self) -> None:
+        victim = self._victim()
+        victim.input(lambda: victim.raft.step_down(victim.local()))
+
+    def _membership(self) -> None:
+        leaders = self._world.leaders()
+        if not leaders:
+            return
+        leader = self._dice.choice(leaders)
+        try:
+            after = self._next_membership(leader.raft.membership)
+        except MembershipRejected:
+            return
+        content = after.encode()
+        leader.input(
+            self._attempt,
+            lambda: leader.raft.propose(EntryKind.MEMBERSHIP, content, 0, leader.local(), 0),
+        )
+
+    def _next_membership(self, current: Membership) -> Membership:
+        if self._dice.random() < 0.3:
+            changes = [self._change(current) for _ in range(self._dice.randint(1, 3))]
+            return enter_joint(current, changes)
+        return simple(current, self._change(current))
+
+    def _change(self, current: Membership) -> Change:
+        process = self._dice.choice(self._world.processes)
+        known = current.member(process.node_id)
+        kinds = [ChangeKind.ADD_VOTER, ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER]
+        if known is not None:
+            kinds = [ChangeKind.REMOVE, ChangeKind.DEMOTE]
+            if process.node_id in current.learners:
+                kinds = [ChangeKind.PROMOTE, ChangeKind.PROMOTE, ChangeKind.REMOVE]
+        member = Member(node_id=process.node_id, address=address_of(process.node_id))
+        return Change(kind=self._dice.choice(kinds), node_id=process.node_id, member=member)
+
+    @staticmethod
+    def _attempt(action: Callable[[], object]) -> None:
+        try:
+            action()
+        except RaftLogError as error:
+            if not error.definite:
+                raise
+
+
+def address_of(node_id: NodeId) -> str:
+    """Return a member's address, which nothing here connects to."""
+    return f"{node_id}:7101"

@@ -1,0 +1,432 @@
+"""One process of a node: the drive loop over the core, cut at any of its effects.
+
+This is `raftlog.node.drive` without asyncio: each input goes into the core, then a turn takes every
+Ready and does what it asks in the legal order of `core/ready.py`. Between any two effects (send,
+persist, persisted, send after) the process may crash: `fuse` counts them down. A paused process
+hears nothing, then everything at once, and its timers start anew if the pause was long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from raftlog.checksum import chain
+from raftlog.core.messages import InstallSnapshot, Message
+from raftlog.core.raft import Raft
+from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded
+from raftlog.core.state import RaftState
+from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
+from raftlog.sim.checker import View
+from raftlog.sim.disk import Commit, Disk
+from raftlog.sim.knobs import Knobs
+from raftlog.sim.machine import Machine
+from raftlog.storage.memory import MemoryStorage
+from raftlog.types import Index, NodeId, Role, Term
+
+if TYPE_CHECKING:
+    from raftlog.sim.world import World
+
+READY_MAX = 16
+TIMER_SLACK_SECONDS = 1e-6
+APPLY_BYTES = 1 << 20
+
+
+class Crashed(Exception):
+    """The process ends between two of its effects."""
+
+
+class ElectionDice:
+    """The core's dice, of whose range only a part is used, so that elections collide at times."""
+
+    __slots__ = ("_draw", "spread")
+
+    def __init__(self, draw: Callable[[], float], spread: float) -> None:
+        self._draw = draw
+        self.spread = spread
+
+    def uniform(self, a: float, b: float, /) -> float:
+        """Return a number from the lower part of a..b."""
+        return a + (b - a) * self.spread * self._draw()
+
+
+class Process:
+    """A node's disk, clock and, while it is up, its core."""
+
+    __slots__ = (
+        "_clock_base",
+        "_clock_start",
+        "_dice",
+        "_is_apply_due",
+        "_is_turn_due",
+        "_is_turn_now",
+        "_knobs",
+        "_timer_due",
+        "disk",
+        "election_dice",
+        "fuse",
+        "held",
+        "incarnation",
+        "is_applying_paused",
+        "is_paused",
+        "is_up",
+        "known_lives",
+        "machine",
+        "node_id",
+        "number",
+        "paused_at",
+        "pending",
+        "raft",
+        "rate",
+        "seen",
+        "sending",
+        "state",
+        "was_restarted",
+        "world",
+    )
+
+    def __init__(
+        self, world: World, number: int, node_id: NodeId, storage: MemoryStorage, knobs: Knobs
+    ) -> None:
+        self.world = world
+        self.number = number
+        self.node_id = node_id
+        self._knobs = knobs
+        self._dice = random.Random(f"{knobs.seed}:node{number}")
+        self.election_dice = ElectionDice(self._dice.random, knobs.election_spread)
+        self.rate = self._draw_rate()
+        self.incarnation = 0
+        self.is_up = False
+        self.is_paused = False
+        self.was_restarted = False
+        self.disk = Disk(self, storage, knobs)
+        self.known_lives: dict[int, int] = {}
+        self.seen = View()
+
+    def _draw_rate(self) -> float:
+        """Return how fast this clock runs; with leases on, within the declared bound."""
+        if self._knobs.core.lease_seconds:
+            return 1 + self._dice.random() * self._knobs.core.clock_drift_max
+        return 1 + self._knobs.clock_spread * (2 * self._dice.random() - 1)
+
+    @property
+    def storage(self) -> MemoryStorage:
+        """Return the node's storage."""
+        return self.disk.storage
+
+    def local(self) -> float:
+        """Return the time on this node's clock."""
+        return self._clock_base + (self.world.scheduler.now - self._clock_start) * self.rate
+
+    # ------------------------------------------------------------ life and death
+
+    def start(self) -> None:
+        """Begin a life over what the disk holds."""
+        self.incarnation += 1
+        self._clock_start = self.world.scheduler.now
+        self._clock_base = 1000 * self._dice.random()
+        recovered = self.storage.recovered()
+        self.machine = Machine(self.storage)
+        self.raft = Raft(
+            node_id=self.node_id,
+            settings=self._knobs.core,
+            log=self.storage,
+            hard_state=recovered.hard_state,
+            seal=chain,
+            random=self.election_dice,
+            now=self.local(),
+            damaged=recovered.damaged,
+            applied=recovered.applied,
+        )
+        self.state: RaftState = self.raft.observe()
+        self.pending: dict[Index, int] = {}
+        self.sending: set[int] = set()
+        self.held: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+        self.fuse = 0
+        self.is_up = True
+        self.is_paused = self.is_applying_paused = False
+        self._is_turn_due = self._is_turn_now = self._is_apply_due = False
+        self.paused_at = 0.0
+        self._timer_due = float("inf")
+        self.known_lives.clear()
+        self.world.checker.started(self)
+        self.input(self._nothing)
+
+    def _nothing(self) -> None:
+        """Begin with a turn."""
+
+    def restart(self) -> None:
+        """Open the disk again and begin anew."""
+        if self.is_up:
+            return
+        self.world.note("restarts", self, None)
+        self.disk.open()
+        self.was_restarted = True
+        self.start()
+        self.world.network.process_began(self)
+
+    def crash(self) -> None:
+        """Die here: only the disk is left."""
+        if not self.is_up:
+            return
+        self.is_up = False
+        self.world.note("crashes", self, None)
+        self.disk.crash()
+        self.pending.clear()
+        self.held.clear()
+        self.world.network.process_died(self)
+
+    def _fail(self, error: RaftLogError) -> None:
+        """Stop as a node does whose disk failed; a damaged record is remembered if possible."""
+        self.world.note("stops", self, error)
+        self.world.count("node_stopped")
+        if isinstance(error, StorageCorrupt) and self._dice.random() < 0.5:
+            with contextlib.suppress(StorageError):
+                self.storage.mark_damaged(error.message)
+        if not isinstance(error, StorageCorrupt):
+            self.disk.in_flight = None
+        self.crash()
+        self.world.restart_later(self)
+
+    # ------------------------------------------------------------ inputs
+
+    def input(self, action: Callable[..., object], *args: object) -> None:
+        """Give the core one input, then have a turn."""
+        if not self.is_up:
+            return
+        if self.is_paused:
+            self.held.append((action, args))
+            return
+        try:
+            action(*args)
+            if self._knobs.turn_seconds and not self._is_turn_now:
+                self._turn_soon()
+            else:
+                self._turn()
+            self.world.checked(self)
+        except Crashed:
+            self.world.count("crash_at_boundary")
+            self.crash()
+            self.world.restart_later(self)
+        except StorageError as error:
+            self._fail(error)
+
+    def receive(self, source: Process, message: Message) -> None:
+        """Take a message from the network."""
+        self.world.note("receives", self, (source.node_id, message))
+        self.input(self._step, source.node_id, message)
+
+    def _step(self, source: NodeId, message: Message) -> None:
+        self.raft.step(source, message, self.local())
+
+    def peer_connected(self, peer: Process) -> None:
+        """Learn that both channels to a peer are up."""
+        self.world.note("connects", self, peer.node_id)
+        self.input(self._connected, peer.node_id)
+
+    def _connected(self, peer: NodeId) -> None:
+        self.raft.peer_connected(peer, self.local())
+
+    def peer_lost(self, peer: Process) -> None:
+        """Learn that both channels from a peer ended."""
+        self.world.note("loses", self, peer.node_id)
+        self.input(self._lost, peer.node_id)
+
+    def _lost(self, peer: NodeId) -> None:
+        self.raft.peer_lost(peer, self.local())
+
+    def commit_done(self, incarnation: int, commit: Commit) -> None:
+        """Learn from the disk that a commit is durable."""
+        if incarnation == self.incarnation and self.is_up:
+            self.world.note("persisted", self, commit.merged)
+            self.input(self._durable, commit)
+
+    def _durable(self, commit: Commit) -> None:
+        self.disk.finish(commit)
+        now = self.local()
+        for persist in commit.persists:
+            if self.fuse:
+                self._boundary()
+            self.raft.persisted(persist.token, now)
+            for peer, message in persist.messages:
+                self._send(peer, message)
+
+    def _timer(self, incarnation: int, due: float) -> None:
+        if incarnation == self.incarnation and due == self._timer_due:
+            self._timer_due = float("inf")
+            self.world.note("wakes", self, None)
+            self.input(self._nothing)
+
+    def _turn_soon(self) -> None:
+        if not self._is_turn_due:
+            self._is_turn_due = True
+            after = self._knobs.turn_seconds * self._dice.random()
+            self.world.scheduler.after(after, self._late_turn, self.incarnation)
+
+    def _late_turn(self, incarnation: int) -> None:
+        if incarnation != self.incarnation or not self._is_turn_due:
+            return
+        self._is_turn_due = False
+        self._is_turn_now = True
+        self.input(self._nothing)
+        self._is_turn_now = False
+
+    # ------------------------------------------------------------ pauses
+
+    def pause(self, seconds: float) -> None:
+        """Stand still: hear nothing for a while."""
+        if self.is_up and not self.is_paused:
+            self.is_paused = True
+            self.paused_at = self.local()
+            self.world.scheduler.after(seconds, self._resume, self.incarnation)
+
+    def _resume(self, incarnation: int) -> None:
+        if incarnation != self.incarnation or not self.is_up or not self.is_paused:
+            return
+        self.is_paused = False
+        self.world.note("resumes", self, None)
+        self.input(self._catch_up)
+
+    def _catch_up(self) -> None:
+        now = self.local()
+        is_stalled = now - self.paused_at > self._knobs.stall_seconds
+        is_first = self._dice.random() < 0.5
+        if is_stalled and is_first:
+            self.raft.stalled(now)
+        held, self.held = self.held, []
+        for action, args in held:
+            action(*args)
+            self.world.checker.check(self)
+        if is_stalled and not is_first:
+            self.raft.stalled(now)
+        if is_stalled:
+            self.world.count("pause_stalled")
+
+    # ------------------------------------------------------------ the turn
+
+    def _boundary(self) -> None:
+        self.fuse -= 1
+        if not self.fuse:
+            raise Crashed
+
+    def _send(self, peer: NodeId, message: Message) -> None:
+        if self.fuse:
+            self._boundary()
+        self.world.send(self, peer, message)
+
+    def _turn(self) -> None:
+        now = self.local()
+        raft = self.raft
+        if raft.deadline() <= now:
+            raft.tick(now)
+        for _ in range(READY_MAX):
+            if not raft.has_ready():
+                break
+            self._take(now)
+        else:
+            self._turn_soon()
+        if self.disk.in_flight is None:
+            self.disk.begin()
+        self._arm(now)
+
+    def _take(self, now: float) -> None:
+        ready = self.raft.take_ready(now)
+        for peer, message in ready.messages:
+            self._send(peer, message)
+        persist = ready.persist
+        if persist is not None:
+            if self.fuse:
+                self._boundary()
+            self._submit(persist)
+        if ready.standing is not None:
+            self.world.note("stands", self, ready.standing)
+            if ready.standing.role is not Role.LEADER:
+                self.pending.clear()
+        if ready.commit_index > self.machine.index:
+            self._apply()
+        for outcome in ready.reads:
+            self._answer(outcome)
+        for needed in ready.snapshots:
+            self._send_snapshot(needed)
+
+    def _submit(self, persist: Persist) -> None:
+        if persist.install is not None:
+            self.is_applying_paused = True
+        self.world.checker.persisting(self, persist)
+        self.disk.submit(persist)
+
+    def _answer(self, outcome: ReadOutcome) -> None:
+        self.world.clients.read_answered(self, outcome)
+
+    def _arm(self, now: float) -> None:
+        due = self.raft.deadline()
+        if self._timer_due <= due or due == float("inf"):
+            return
+        self._timer_due = due
+        seconds = max(due - now, 0.0) / self.rate + TIMER_SLACK_SECONDS
+        self.world.scheduler.after(seconds, self._timer, self.incarnation, due)
+
+    # ------------------------------------------------------------ applying
+
+    def _apply(self) -> None:
+        if self.is_applying_paused:
+            return
+        machine, room = self.machine, self.disk.knobs.disk.apply_max
+        commit = self.raft.commit_index
+        if commit != self.seen.commit:
+            self.world.checker.check(self)  # what is applied below must count as chosen by then
+        high = Index(min(commit, machine.index + room))
+        while machine.index < high:
+            low = Index(machine.index + 1)
+            for entry in self.raft.log.entries(low, high, APPLY_BYTES):
+                machine.apply(entry)
+                self.world.checker.applied(self, entry)
+                wanted = self.pending.pop(entry.index, None)
+                if wanted is not None:
+                    self.world.clients.applied(self, entry, wanted)
+        self.disk.consider_snapshot()
+        if machine.index < commit and not self._is_apply_due:
+            self._is_apply_due = True
+            self.world.scheduler.after(
+                self.disk.knobs.disk.commit_seconds, self._apply_more, self.incarnation
+            )
+
+    def _apply_more(self, incarnation: int) -> None:
+        if incarnation == self.incarnation:
+            self._is_apply_due = False
+            if self.machine.index < self.raft.commit_index:
+                self.input(self._apply)
+
+    def installed(self) -> None:
+        """Go on from the state of a snapshot that replaced everything."""
+        self.machine.load(self.storage)
+        self.is_applying_paused = self.disk.has_install
+        self.world.checker.installed(self)
+        if self.was_restarted:
+            self.world.count("snapshot_to_restarted")
+
+    # ------------------------------------------------------------ snapshots
+
+    def _send_snapshot(self, needed: SnapshotNeeded) -> None:
+        peer = self.world.by_id[needed.peer]
+        newest = self.disk.newest
+        if newest is None or newest.boundary.index < self.storage.boundary.index:
+            newest = self.disk.take_snapshot()
+        self.world.note("streams snapshot", self, needed)
+        self.world.snapshots.send(self, peer, needed.term, newest)
+
+    def take_snapshot_message(self, source: NodeId, term: Term, snapshot_id: str) -> None:
+        """Take a snapshot that is staged and verified."""
+        held = self.storage.disk.snapshots.get(snapshot_id)
+        if held is not None:
+            message = InstallSnapshot(term=term, boundary=held[0].boundary, snapshot_id=snapshot_id)
+            self.raft.step(source, message, self.local())
+
+    def snapshot_finished(self, peer: Process, *, delivered: bool) -> None:
+        """Learn that an outgoing snapshot stream ended."""
+        self.input(self._finished, peer.node_id, delivered)
+
+    def _finished(self, peer: NodeId, delivered: bool) -> None:  # noqa: FBT001, called by position
+        self.raft.snapshot_finished(peer, delivered, self.local())
