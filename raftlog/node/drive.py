@@ -11,7 +11,8 @@ core's timers start anew before they may fire, because nothing could have been h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
@@ -93,6 +94,15 @@ class Drive:
         self._scheduled = True
         self._loop.call_soon(self._turn)
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Have no turn inside: whoever is answered there may hand in more."""
+        before, self._turning = self._turning, True
+        try:
+            yield
+        finally:
+            self._turning = before
+
     def durable(self, persists: Sequence[Persist], _round: Round) -> None:
         """Take note that rounds are durable: tell the core, then let go of what waited for it."""
         if self._stopped:
@@ -115,7 +125,7 @@ class Drive:
     def _turn_now(self) -> None:
         if self._stopped:
             return
-        self._turning = True
+        before, self._turning = self._turning, True
         try:
             now = self._check_stall()
             if self._raft.deadline() <= now:
@@ -130,7 +140,7 @@ class Drive:
         except Exception as error:  # noqa: BLE001, a broken invariant stops the node
             self._fail(error)
         finally:
-            self._turning = False
+            self._turning = before
             self._turned_at = self._clock.monotonic()
 
     def _take(self, now: float) -> None:

@@ -16,7 +16,7 @@ from random import Random
 from raftlog.checksum import chain
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Membership
-from raftlog.core.messages import Message
+from raftlog.core.messages import AppendRequest, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
 from raftlog.errors import (
@@ -375,15 +375,16 @@ class Node:
         self._subscriptions.wake()
 
     def _on_applied(self, batch: list[Applied]) -> None:
-        self._writes.applied(batch)
-        for applied in batch:
-            kind = applied.entry.kind
-            if kind is EntryKind.NOOP:
-                self._leadership.noop_applied(applied.entry.term)
-            elif kind is EntryKind.MEMBERSHIP:
-                self._membership_applied()
-        self._reads.applied()
-        self._subscriptions.wake()
+        with self._drive.held():
+            self._writes.applied(batch)
+            for applied in batch:
+                kind = applied.entry.kind
+                if kind is EntryKind.NOOP:
+                    self._leadership.noop_applied(applied.entry.term)
+                elif kind is EntryKind.MEMBERSHIP:
+                    self._membership_applied()
+            self._reads.applied()
+            self._subscriptions.wake()
 
     def _on_dirty(self) -> float:
         delay = self._settings.flush_seconds * self._random.uniform(0.75, 1.25)
@@ -416,7 +417,7 @@ class Node:
 
     def receive(self, source: NodeId, message: Message) -> None:
         """Take one message from a peer whose identity was checked."""
-        if self.failed.done():
+        if self.failed.done() or self._lacks_room(message):
             return
         try:
             self._raft.step(source, message, self._clock.monotonic())
@@ -426,6 +427,18 @@ class Node:
         if self._enrolment.is_fresh:
             self._enrolment.update()
         self._drive.poke()
+
+    def _lacks_room(self, message: Message) -> bool:
+        """Whether the disk must refuse the entries of a message before anything is begun with them.
+
+        Unanswered, the leader offers them again; this member goes on voting from its reserve.
+        """
+        if not isinstance(message, AppendRequest) or not message.entries:
+            return False
+        if self._storage.refusal(sum(entry.size for entry in message.entries)) is None:
+            return False
+        self._observer.count("appends_refused")
+        return True
 
     def peer_connected(self, peer: NodeId) -> None:
         """Both streams to `peer` passed the handshake."""

@@ -275,6 +275,22 @@ async def test_a_slow_disk_elects_nobody(cluster, monkeypatch):
     assert cluster.leader().standing.term == term
 
 
+async def test_a_full_disk_keeps_a_follower_alive_and_voting(cluster, monkeypatch):
+    """A follower without room takes no entries, stays up, votes, and catches up when it has room."""
+    await cluster.start()
+    await cluster.append(b"x")
+    leader = cluster.leader()
+    full = next(n for n in cluster.nodes.values() if n is not leader)
+    monkeypatch.setattr(full._storage, "refusal", lambda _wanted: "no room")
+    for i in range(5):
+        await cluster.append(b"%d" % i)
+    assert len(await cluster.contents(full)) <= 1
+    assert not full.failed.done()
+    await cluster.until(lambda: any("no room" in alarm for alarm in full.alarms))
+    monkeypatch.undo()
+    await same_logs(cluster, [b"x", *(b"%d" % i for i in range(5))])
+
+
 async def test_a_failed_commit_stops_the_node(cluster, monkeypatch):
     """After an error from commit the member acknowledges nothing more; the others go on."""
     await cluster.start()
