@@ -292,7 +292,7 @@ _EXAMPLE = (
 @click.argument("file", type=click.Path(allow_dash=True))
 @click.pass_obj
 def txn(options: Globals, file: str) -> int:
-    r"""Do several things at one revision, if all conditions hold; FILE is JSON (- is stdin).
+    """Do several things at one revision, if all conditions hold; FILE is JSON (- is stdin).
 
     \b
     when       conditions: {"key": K} and one of "exists": true|false,
@@ -302,7 +302,7 @@ def txn(options: Globals, file: str) -> int:
                {"delete": K} or {"delete": K, "end": K2}
 
     Keys and values are text, or {"base64": ...}. Exits 1 if `otherwise` was taken.
-    """
+    """  # noqa: D301 - click's mark for a paragraph that keeps its lines
     parts = parse_transaction(read_text(file))
 
     async def work(client: Client) -> dict[str, object]:
