@@ -1,0 +1,152 @@
+"""No election because a node was busy: saturating load, a slow disk, a machine that eats the CPU.
+
+Real processes. What is slow is made slow from outside, by a `sitecustomize` module that the nodes'
+interpreters find on their path; nothing in the product knows of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pathlib
+import re
+import urllib.request
+
+import pytest
+
+from raftlog.cli.cluster import LocalCluster
+from raftlog.client.client import Client, connect
+from tests.integration.bookkeeping import load as steady_load
+from tests.integration.bookkeeping import more_acknowledged
+from tests.integration.conftest import MakeCluster
+
+pytestmark = pytest.mark.long
+
+SLOW_DISK = """
+import threading
+import raftlog.storage.lmdb.store as store
+
+commit = store.LmdbStorage.commit
+
+
+def slow(self, round_):
+    threading.Event().wait(0.05)
+    commit(self, round_)
+
+
+store.LmdbStorage.commit = slow
+"""
+
+GREEDY = """
+import raftlog
+
+
+class Greedy(raftlog.StateMachine):
+    name, version = "greedy", 1
+    tables = {}
+
+    def apply(self, command, context):
+        total = 0
+        for i in range(400_000):
+            total += i * i
+        return str(total).encode()
+
+    def query(self, request, state):
+        return b""
+"""
+
+
+async def terms(cluster: LocalCluster) -> set[int]:
+    """Return the terms the members are in."""
+    said = await asyncio.gather(
+        *(asyncio.to_thread(cluster.readiness, node.id) for node in cluster.nodes)
+    )
+    return {each.term for each in said if each is not None}
+
+
+async def saturate(client: Client, seconds: float, callers: int = 256) -> int:
+    """Append from many callers for so long, and return how many were acknowledged."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    count = 0
+
+    async def call() -> None:
+        nonlocal count
+        while loop.time() < until:
+            await client.log.append(b"x" * 256)
+            count += 1
+
+    await asyncio.gather(*(call() for _ in range(callers)))
+    return count
+
+
+def private_bytes(pid: int) -> int:
+    """Return the private memory of a process (RssAnon)."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.mark.timeout(240)
+async def test_saturating_load_elects_nobody(cluster: LocalCluster) -> None:
+    """Under as much as the machine can do, the term stands still and memory stays bounded."""
+    await asyncio.to_thread(cluster.wait_ready)
+    before = await terms(cluster)
+    assert len(before) == 1
+    async with connect(cluster.endpoints) as client:
+        count = await saturate(client, float(os.environ.get("RAFTLOG_SOAK_SECONDS", "60")))
+    assert count > 100_000
+    assert await terms(cluster) == before
+    for node in cluster.nodes:
+        pid = cluster.pid(node.id)
+        assert pid is not None
+        assert private_bytes(pid) < 200 << 20
+
+
+@pytest.mark.timeout(120)
+async def test_a_disk_of_50_ms_elects_nobody(
+    make_cluster: MakeCluster, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commits of 50 ms on every member slow the answers down, and nothing else happens."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_DISK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    cluster = make_cluster()
+    await asyncio.to_thread(cluster.wait_ready)
+    before = await terms(cluster)
+    async with connect(cluster.endpoints) as client:
+        assert await saturate(client, 20.0, callers=64) > 1000
+    assert await terms(cluster) == before
+    leader = await asyncio.to_thread(cluster.wait_leader)
+    url = f"http://{cluster.node(leader).http}/metrics"
+    page = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
+    total = re.search(r"^raftlog_disk_commit_seconds_sum (\S+)", page, re.MULTILINE)
+    count = re.search(r"^raftlog_disk_commit_seconds_count (\S+)", page, re.MULTILINE)
+    assert total is not None
+    assert count is not None
+    assert float(total[1]) / float(count[1]) > 0.04, "the disk was not slow"
+
+
+@pytest.mark.timeout(120)
+async def test_a_greedy_machine_elects_nobody(
+    make_cluster: MakeCluster, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands of tens of milliseconds of pure Python on every member stall neither vote nor beat."""
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    cluster = make_cluster("machine=greedy:Greedy")
+    await asyncio.to_thread(cluster.wait_ready)
+    before = await terms(cluster)
+    loop = asyncio.get_running_loop()
+    until = loop.time() + 20.0
+    async with connect(cluster.endpoints) as client:
+
+        async def command() -> None:
+            while loop.time() < until:
+                await client.machine.execute(b"burn", timeout=60.0)
+
+        async with steady_load(client, writers=4) as notes:
+            await asyncio.gather(*(command() for _ in range(8)))
+            await more_acknowledged(notes)
+    assert not notes.unknown
+    assert await terms(cluster) == before
