@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 BENCH_ARGS ?= --local 3
+SIM_FIRST ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long lint proto diagrams bench compose-smoke wheel clean
+.PHONY: help demo test long sim mutants lint proto diagrams bench compose-smoke wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,12 @@ test: $(TEST_STAMP) ## set up and run the tests (about five minutes)
 
 long: $(TEST_STAMP) ## the longer batches: a million lines under kill -9, containers, the wheel
 	$(BIN)/python -m pytest -m long -q $(PYTEST_ARGS)
+
+sim: $(STAMP) ## simulate for five minutes: fresh seeds under faults, every property checked
+	$(BIN)/python -m raftlog.sim --seeds $(SIM_FIRST).. --seconds 300 --workers 2 --progress
+
+mutants: $(TEST_STAMP) ## plant known bugs one by one; the simulator must find each (about 15 minutes)
+	$(BIN)/python -m tests.sim.mutants
 
 lint: $(TEST_STAMP) ## ruff, mypy, import-linter, generated code and diagrams
 	$(BIN)/ruff check .

@@ -111,7 +111,8 @@ class Disk:
             last_index = Index(min(last_index, merged.truncate_from - 1))
         machine = self._process.machine
         flush = None
-        if merged.install is None and self._dice.random() < knobs.flush_chance:
+        # Applied state may rest on entries of rounds still queued, so it rides with the last one.
+        if merged.install is None and not queue and self._dice.random() < knobs.flush_chance:
             flush = machine.flush(last_index)
         purge_to, self._purge_to = self._purge_to, None
         if not persists and flush is None and purge_to is None:

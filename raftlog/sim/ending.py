@@ -134,6 +134,8 @@ class FinalPhase:
         return leader if is_whole and leader.raft.transferee is None else None
 
     def _propose(self, leader: Process) -> None:
+        if self._probe_leader != (leader, leader.state.term):
+            return  # it was paused when it was asked, and leads no more
         try:
             entry = leader.raft.propose(EntryKind.TRANSACTIONS, b"probe", 1, leader.local(), 0)
         except RaftLogError as error:

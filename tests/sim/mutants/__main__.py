@@ -1,0 +1,51 @@
+"""``python -m tests.sim.mutants [NAME ...] [--seconds N] [--workers N]``: the table of mutants."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing.pool
+import sys
+from collections.abc import Iterator
+
+from .catalogue import BY_NAME, MUTANTS, Mutant
+from .runner import Verdict, hunt
+
+
+def main() -> int:
+    """Hunt the mutants named, or all; exit code 1 if one survives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.mutants")
+    parser.add_argument("names", nargs="*", choices=[[], *BY_NAME], metavar="NAME")
+    parser.add_argument("--seconds", type=float, default=60.0, help="budget for each")
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    chosen = [BY_NAME[name] for name in options.names] or list(MUTANTS)
+    survivors = []
+    print("| planted bug | found by seed | after | property |\n|---|---|---|---|")
+    for verdict in verdicts(chosen, options.seconds, options.workers):
+        print(row(verdict), flush=True)
+        if verdict.seed is None:
+            survivors.append(verdict.mutant.name)
+    print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} found")
+    if survivors:
+        print(f"SURVIVED: {', '.join(survivors)}")
+    return 1 if survivors else 0
+
+
+def verdicts(mutants: list[Mutant], seconds: float, workers: int) -> Iterator[Verdict]:
+    """Yield the verdicts in the catalogue's order."""
+    with multiprocessing.pool.ThreadPool(workers) as pool:
+        yield from pool.imap(lambda mutant: hunt(mutant, seconds=seconds), mutants)
+
+
+def row(verdict: Verdict) -> str:
+    """Return one line of the table."""
+    seed = "survived" if verdict.seed is None else str(verdict.seed)
+    broken = verdict.failure[:90].replace("|", "/")
+    return (
+        f"| {verdict.mutant.name}: {verdict.mutant.why} | {seed} | {verdict.seeds} seeds, "
+        f"{verdict.seconds:.1f} s | {broken} |"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Plants bugs in a copy of the sources and lets the simulator look for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from .catalogue import Mutant
+
+PACKAGE = pathlib.Path(__file__).resolve().parents[3] / "raftlog"
+PATCHED = ("core", "storage")
+ENTRIES = "raftlog.sim"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one planted bug: the first seed that found it, or None."""
+
+    mutant: Mutant
+    seed: int | None
+    failure: str
+    seeds: int
+    seconds: float
+
+
+class PatchFailed(Exception):
+    """An edit does not fit the file that it names."""
+
+
+def planted(mutant: Mutant, directory: pathlib.Path) -> None:
+    """Make a copy of the package in `directory`, with the bug in it."""
+    package = directory / "raftlog"
+    package.mkdir()
+    for item in PACKAGE.iterdir():
+        if item.name in PATCHED:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(item, package / item.name, ignore=ignored)
+        elif item.name != "__pycache__":
+            (package / item.name).symlink_to(item)
+    for name, before, after in mutant.edits:
+        path = package / name
+        text = path.read_text(encoding="utf-8")
+        if text.count(before) != 1:
+            raise PatchFailed(f"{mutant.name}: {name} holds {text.count(before)} times: {before!r}")
+        path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def hunt(mutant: Mutant, *, seconds: float, first: int = 0) -> Verdict:
+    """Plant the bug, and run seeds until one finds it or the time is up."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        planted(mutant, directory)
+        command = [
+            sys.executable, "-m", "raftlog.sim", "--seeds", f"{first}..", "--until-failure",
+            "--json", "--seconds", str(seconds),
+        ]  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
+    if done.returncode not in {0, 1} or not done.stdout.strip():
+        raise PatchFailed(f"{mutant.name}: the simulator did not run: {done.stderr[-2000:]}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    failed = found["failed"]
+    return Verdict(
+        mutant=mutant,
+        seed=failed[0] if failed else None,
+        failure=found["failure"] or "",
+        seeds=found["seeds"],
+        seconds=found["cpu_seconds"],
+    )

@@ -1,0 +1,130 @@
+"""Batches, their command line, and the shrinker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from raftlog.sim import batch, cli, shrinker
+from raftlog.sim.batch import Summary, run_batch
+from raftlog.sim.coverage import SEEDS_WANTED, SOMETIMES, missing
+from raftlog.sim.shrinker import minimize, property_of, shrink
+from raftlog.sim.world import Outcome, run_seed
+
+
+def failing(outcome: Outcome, text: str = "some property: it broke") -> Outcome:
+    """Return the outcome as if it had failed."""
+    return dataclasses.replace(outcome, failure=text, transcript=("what happened last",))
+
+
+def test_a_summary_depends_on_the_seeds_not_on_the_workers() -> None:
+    """Two processes sum up to what one does."""
+    one, two = run_batch(range(6)), run_batch(range(6), workers=2)
+    assert (one.seeds, one.events, one.digests) == (two.seeds, two.events, two.digests)
+    assert one.counters == two.counters
+    assert one.is_green
+    assert one.events_per_second > 0
+
+
+def test_a_batch_ends_with_its_time_or_its_first_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds without an end are run until there is a reason to stop."""
+    assert run_batch(range(10**9), seconds_max=0.01).seeds >= 1
+    good = run_seed(0)
+    outcomes = iter([good, good, failing(good), good])
+    monkeypatch.setattr(batch, "run_seed", lambda _: next(outcomes))
+    found = run_batch(range(100), until_failure=True)
+    assert (found.seeds, len(found.failures), found.is_green) == (3, 1, False)
+
+
+def test_a_large_batch_owes_what_must_sometimes_happen() -> None:
+    """A batch of enough seeds that never truncated anything is not green, a small one may be."""
+    reached = dict.fromkeys(SOMETIMES, 1)
+    assert missing(reached, SEEDS_WANTED) == []
+    del reached["truncation_of_two"]
+    assert missing(reached, SEEDS_WANTED) == ["truncation_of_two"]
+    assert missing(reached, SEEDS_WANTED - 1) == []
+    summary = Summary(seeds=SEEDS_WANTED)
+    summary.counters.update(reached)
+    assert not summary.is_green
+
+
+def test_minimize_finds_what_it_takes() -> None:
+    """Of many items the two that matter are left, whatever their order."""
+    calls = 0
+
+    def fails(kept: Sequence[int]) -> bool:
+        nonlocal calls
+        calls += 1
+        return {17, 42} <= set(kept)
+
+    assert minimize(range(100), fails) == [17, 42]
+    assert calls < 150
+    assert minimize(range(4), lambda _: True) == []
+    assert minimize([1], bool) == [1]
+
+
+def test_shrinking_keeps_the_property(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another failure on the way is not taken for the one that is looked for."""
+    good = run_seed(3)
+
+    def run(seed: int, *, kept: frozenset[int] | None = None) -> Outcome:
+        faults = tuple(range(1, 11)) if kept is None else tuple(sorted(kept))
+        text = "wanted: yes" if {2, 9} <= set(faults) else "other: no"
+        return dataclasses.replace(failing(good, text), faults=faults, seed=seed)
+
+    found = shrink(3, run=run)
+    assert (property_of(found), found.faults) == ("wanted", (2, 9))
+    assert shrink(0).failure is None
+    assert property_of(good) is None
+
+
+def test_the_command_line_prints_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The record has what the mutants' runner reads."""
+    assert cli.main(["--seeds", "0..2", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["seeds"], record["failed"], record["failure"]) == (3, [], None)
+
+
+def test_the_command_line_reports_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
+    """A green batch says so, with volumes and everything that sometimes happens."""
+    assert cli.main(["--seeds", "4", "--progress"]) == 0
+    text = capsys.readouterr().out
+    assert "no property was broken" in text
+    assert all(name in text for name in SOMETIMES)
+
+
+def test_a_failure_prints_the_command_that_repeats_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, the transcript of the last events, the property, and one command."""
+    outcome = failing(run_seed(5))
+    monkeypatch.setattr(batch, "run_seed", lambda _: outcome)
+    assert cli.main(["--seeds", "5"]) == 1
+    text = capsys.readouterr().out
+    assert "what happened last" in text
+    assert "BROKEN: some property: it broke" in text
+    assert "python -m raftlog.sim --seeds 5 --trace" in text
+    monkeypatch.setattr(cli, "run_seed", lambda _, **__: outcome)
+    monkeypatch.setattr(cli, "shrink", lambda _: dataclasses.replace(outcome, faults=(7,)))
+    assert cli.main(["--seeds", "5", "--shrink"]) == 1
+    assert "with these faults alone: 7" in capsys.readouterr().out
+
+
+def test_one_seed_is_traced_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """A green seed's transcript runs from the first event to the last."""
+    assert cli.main(["--seeds", "3", "--trace", "--keep", "1,2"]) == 0
+    text = capsys.readouterr().out
+    assert "every property held" in text
+    assert "stands leader" in text
+    assert "2 faults" in text
+
+
+def test_seeds_are_read_in_three_forms() -> None:
+    """One seed, a range, and a range without an end."""
+    assert cli._seeds("7") == (7, 7)
+    assert cli._seeds("1..9") == (1, 9)
+    assert cli._seeds("5..") == (5, None)
+    assert shrinker.property_of(failing(run_seed(0))) == "some property"
