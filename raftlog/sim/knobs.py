@@ -57,6 +57,8 @@ class NetworkKnobs:
     loss: float = 0.0
     duplicates: float = 0.0
     late_duplicates: float = 0.0
+    late_seconds: float = 60.0
+    """By when a late duplicate has come: a minute, or while its term may still be near."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,8 @@ def _draw_faults(dice: random.Random) -> tuple[Fault, ...]:
     if Fault.ROT in chosen and Fault.MEMBERSHIP in chosen:
         # How much damage is owed repair depends on the voters, so the two do not mix yet.
         chosen.remove(dice.choice((Fault.ROT, Fault.MEMBERSHIP)))
+    if Fault.MEMBERSHIP in chosen:
+        chosen += [Fault.MEMBERSHIP] * dice.choice((0, 3))  # most attempts are refused
     return tuple(chosen) or (Fault.CRASH,)
 
 
@@ -189,10 +193,11 @@ def _draw_network(dice: random.Random, core: CoreSettings, *, calm: bool) -> Net
         is_stream=is_stream,
         delay_seconds=core.election_timeout_seconds * _log_uniform(dice, 0.002, 0.15),
         tail_seconds=core.election_timeout_seconds * dice.choice((0.2, 1.0, 3.0)),
-        tail_chance=dice.choice((0.0, 0.01, 0.05)),
+        tail_chance=dice.choice((0.0, 0.01, 0.05, 0.2)),
         loss=dice.choice((0.0, 0.02, 0.1, 0.25)) if mixed else 0.0,
         duplicates=dice.choice((0.0, 0.02, 0.1)) if mixed else 0.0,
-        late_duplicates=dice.choice((0.0, 0.01, 0.05)) if mixed else 0.0,
+        late_duplicates=dice.choice((0.0, 0.01, 0.05, 0.2)) if mixed else 0.0,
+        late_seconds=dice.choice((60.0, 4 * core.election_timeout_seconds)),
     )
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from raftlog.sim.process import Process
     from raftlog.sim.world import World
 
-LATE_SECONDS_MAX = 60.0
 BULK = frozenset(BULK_MESSAGES)
 
 
@@ -98,7 +97,7 @@ class Network:
             after(self._delay(), self._deliver_datagram, source, life, target, message)
         if settings.late_duplicates and draw() < settings.late_duplicates:
             self._world.count("message_duplicated_late")
-            late = LATE_SECONDS_MAX * draw() ** 3
+            late = settings.late_seconds * draw() ** 2
             after(late, self._deliver_datagram, source, life, target, message)
 
     def _deliver_datagram(
