@@ -74,7 +74,7 @@ class Node:
 
     def absorb(self) -> None:
         """Put what was applied into the overlay."""
-        record = self.context.take_changes()
+        record = self.context.finish_entry()
         if record is not None:
             self.changes += msgpack.unpackb(record)
         self.overlay.absorb({Table.STATE: self.context.take_writes()})

@@ -1,0 +1,89 @@
+"""Whole nodes: tails and reads (real core, real LMDB)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from raftlog import groups
+from raftlog.errors import RaftLogError
+from raftlog.types import Consistency
+from tests.node.harness import Cluster
+
+
+@pytest.fixture
+async def cluster(tmp_path):
+    cluster = Cluster(tmp_path)
+    yield cluster
+    await cluster.stop()
+
+
+async def test_a_tail_follows_without_gap_or_repeat(cluster):
+    """A subscriber on a follower sees each committed transaction once, across a failover."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    follower = next(n for n in cluster.nodes.values() if n is not leader)
+    seen = []
+
+    async def read():
+        async for batch in follower.tail(
+            0, stream=None, commands=False, follow=True, bytes_max=1 << 20
+        ):
+            for entry in batch.entries:
+                seen.extend(groups.parse(entry.payload).payloads())
+            if seen[-1:] == [b"end"]:
+                return
+
+    reader = asyncio.create_task(read())
+    for i in range(30):
+        await cluster.append(b"%d" % i)
+    await cluster.kill(leader.identity.node_id)
+    await cluster.append(b"end")
+    await asyncio.wait_for(reader, 10)
+    assert seen == [b"%d" % i for i in range(30)] + [b"end"]
+
+
+async def test_a_tail_of_one_stream_reads_only_that_stream(cluster):
+    """The work for a stream's tail is proportional to the stream, not to the log."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    tag = (groups.TransactionKind.OPAQUE, "orders")
+    for i in range(100):
+        await cluster.append(b"noise%d" % i)
+        if i % 25 == 0:
+            await cluster.append(b"order%d" % i, tags=tag)
+    storage = leader._storage
+    reads = []
+    real = storage.entry
+    storage.entry = lambda index: reads.append(index) or real(index)
+    found = []
+    async for batch in leader.tail(
+        0, stream="orders", commands=False, follow=False, bytes_max=1 << 20
+    ):
+        for entry in batch.entries:
+            found += groups.parse(entry.payload).payloads()
+    assert found == [b"order0", b"order25", b"order50", b"order75"]
+    assert len(reads) <= 6
+
+
+async def test_reads_of_one_moment_share_a_round(cluster):
+    """A hundred linearizable reads at once cost about one heartbeat round."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    await cluster.append(b"x")
+    sent = cluster.hub.sent
+    await asyncio.gather(*(leader.wait_readable(Consistency.LINEARIZABLE, 5.0) for _ in range(100)))
+    assert cluster.hub.sent - sent < 30
+
+
+async def test_a_deposed_leader_serves_no_linearizable_read(cluster):
+    """A leader that is cut off cannot confirm a read, however sure it is of itself (S25)."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    await cluster.append(b"x")
+    name = leader.identity.node_id
+    cluster.hub.isolate(name, [n for n in cluster.ids if n != name])
+    with pytest.raises(RaftLogError):
+        await leader.wait_readable(Consistency.LINEARIZABLE, 0.5)
+    cluster.hub.heal()
