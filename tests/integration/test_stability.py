@@ -131,7 +131,7 @@ async def test_a_disk_of_50_ms_elects_nobody(
 async def test_a_greedy_machine_elects_nobody(
     make_cluster: MakeCluster, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Commands of tens of milliseconds of pure Python on every member stall neither vote nor beat."""
+    """Commands of tens of milliseconds of pure Python on every member cost no election."""
     (tmp_path / "greedy.py").write_text(GREEDY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     cluster = make_cluster("machine=greedy:Greedy")
