@@ -6,7 +6,8 @@ What a data directory is, is decided here as well, once, before anything listens
   ``initial_cluster`` is not looked at, because the log knows the members better;
 - it is not there: ``bootstrap_token`` and ``initial_cluster`` found the cluster. The cluster id
   comes from the token alone, the instance id is drawn at random, and the boundary's checksum covers
-  both id and membership, so that members founded differently disagree at the first message.
+  the cluster id, the machine and the membership, so that members founded differently disagree at
+  the first message.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from raftlog.errors import (
     RaftLogError,
     SafetyRefused,
 )
-from raftlog.interfaces import Identity
+from raftlog.interfaces import Identity, StateMachine
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.node import Node
 from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
@@ -102,7 +103,7 @@ async def compose(settings: Settings) -> RunningNode:
     )
     observer.log_to(logger)
     lead_standard_logging(logger, settings.logging.level)
-    storage = open_storage(settings)
+    storage = open_storage(settings, machine)
     try:
         transport = GrpcTransport(
             store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
@@ -209,7 +210,7 @@ def _read_tls(settings: Settings) -> TlsMaterial | None:
 # ---------------------------------------------------------------- the data directory
 
 
-def open_storage(settings: Settings) -> LmdbStorage:
+def open_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
     """Open this node's data directory, founding it if it is not there yet.
 
     Raises:
@@ -218,7 +219,9 @@ def open_storage(settings: Settings) -> LmdbStorage:
     """
     if not LmdbStorage.exists(settings.data_dir):
         LmdbStorage.create(
-            settings.data_dir, identity=_new_identity(settings), boundary=first_boundary(settings)
+            settings.data_dir,
+            identity=_new_identity(settings),
+            boundary=first_boundary(settings, machine),
         )
     storage = LmdbStorage.open(settings.data_dir, settings=storage_settings(settings))
     try:
@@ -251,7 +254,7 @@ def _new_identity(settings: Settings) -> Identity:
     )
 
 
-def first_boundary(settings: Settings) -> Boundary:
+def first_boundary(settings: Settings, machine: StateMachine) -> Boundary:
     """Return what lies below the first entry of a cluster founded by these settings.
 
     Raises:
@@ -271,14 +274,17 @@ def first_boundary(settings: Settings) -> Boundary:
         Member(node_id=NodeId(name), address=address) for name, address in members.items()
     )
     cluster_id = cluster_id_of(settings.bootstrap_token)
+    pinned = f"{cluster_id} {machine.name} {machine.version}".encode()
     return Boundary(
         index=Index(0),
         term=Term(0),
-        checksum=crc32c(cluster_id.encode() + membership.encode()),
+        checksum=crc32c(pinned + membership.encode()),
         next_sequence=1,
         timestamp=0,
         membership=membership,
         feature_level=FEATURE_LEVEL_MAX,
+        machine_name=machine.name,
+        machine_version=machine.version,
     )
 
 

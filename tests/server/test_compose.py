@@ -14,6 +14,8 @@ import raftlog
 from raftlog.config.load import load
 from raftlog.config.schema import Settings
 from raftlog.errors import ConfigInvalid, IdentityMismatch, SafetyRefused
+from raftlog.machines.kv import KvMachine
+from raftlog.machines.log import LogMachine
 from raftlog.security.tls import create_certificates
 from raftlog.server import compose as module
 from raftlog.server.compose import (
@@ -60,25 +62,29 @@ def test_the_cluster_id_comes_from_the_token_alone(settings):
 
 
 def test_members_founded_differently_disagree_at_once(settings):
-    """The first boundary's checksum covers the cluster and its members, in any order."""
+    """The first boundary's checksum covers cluster, machine and members, in any order."""
     members = (("n1", "a:1"), ("n2", "b:2"))
-    one = first_boundary(dataclasses.replace(settings, initial_cluster=members))
-    same = first_boundary(dataclasses.replace(settings, initial_cluster=members[::-1]))
-    other = first_boundary(dataclasses.replace(settings, initial_cluster=members[:1]))
+    one = first_boundary(dataclasses.replace(settings, initial_cluster=members), KvMachine())
+    same = first_boundary(dataclasses.replace(settings, initial_cluster=members[::-1]), KvMachine())
+    other = first_boundary(dataclasses.replace(settings, initial_cluster=members[:1]), KvMachine())
+    opaque = first_boundary(dataclasses.replace(settings, initial_cluster=members), LogMachine())
     elsewhere = first_boundary(
-        dataclasses.replace(settings, initial_cluster=members, bootstrap_token="t2")
+        dataclasses.replace(settings, initial_cluster=members, bootstrap_token="t2"), KvMachine()
     )
     assert one == same
-    assert len({one.checksum, other.checksum, elsewhere.checksum}) == 3
+    assert len({each.checksum for each in (one, other, opaque, elsewhere)}) == 4
+    assert (opaque.machine_name, opaque.machine_version) == ("log", 1)
     assert (one.index, one.next_sequence) == (0, 1)
 
 
 def test_a_directory_is_founded_once_and_keeps_its_identity(settings):
     """Opening again gives the same instance, and initial_cluster is not looked at any more."""
-    storage = open_storage(settings)
+    storage = open_storage(settings, KvMachine())
     first = storage.identity
     storage.close()
-    again = open_storage(dataclasses.replace(settings, initial_cluster=(), bootstrap_token=""))
+    again = open_storage(
+        dataclasses.replace(settings, initial_cluster=(), bootstrap_token=""), KvMachine()
+    )
     assert again.identity == first
     assert again.recovered().boundary.membership.node_ids == ("n1",)
     again.close()
@@ -94,25 +100,25 @@ def test_a_directory_is_founded_once_and_keeps_its_identity(settings):
 )
 def test_a_directory_of_something_else_is_refused(settings, change, error, why):
     """A directory of another node or cluster is refused in a sentence, and stays usable."""
-    open_storage(settings).close()
+    open_storage(settings, KvMachine()).close()
     with pytest.raises(error, match=why):
-        open_storage(dataclasses.replace(settings, **change))
-    open_storage(settings).close()
+        open_storage(dataclasses.replace(settings, **change), KvMachine())
+    open_storage(settings, KvMachine()).close()
 
 
 @pytest.mark.parametrize("missing", [{"bootstrap_token": ""}, {"initial_cluster": ()}])
 def test_nothing_is_founded_by_accident(settings, missing):
     """An empty directory and no word on the cluster is an error, and leaves nothing behind."""
     with pytest.raises(ConfigInvalid, match="holds no node yet: --bootstrap-token"):
-        open_storage(dataclasses.replace(settings, **missing))
+        open_storage(dataclasses.replace(settings, **missing), KvMachine())
     assert not LmdbStorage.exists(settings.data_dir)
 
 
 def test_a_directory_in_use_is_refused(settings):
     """Two processes cannot open one directory."""
-    storage = open_storage(settings)
+    storage = open_storage(settings, KvMachine())
     with pytest.raises(SafetyRefused):
-        open_storage(settings)
+        open_storage(settings, KvMachine())
     storage.close()
 
 
@@ -180,7 +186,7 @@ async def test_a_node_comes_up_serves_and_stops(settings):
         assert "raftlog_proposals_committed_total 1.0" in text
     finally:
         await running.stop(hand_over=True)
-    open_storage(settings).close()
+    open_storage(settings, KvMachine()).close()
 
 
 async def test_a_node_with_certificates(settings, tmp_path):
