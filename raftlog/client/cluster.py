@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
 import grpc
@@ -17,6 +17,9 @@ from raftlog.wire import status as wire_status
 from raftlog.wire.pb import admin_pb2, types_pb2
 
 STATUS_SECONDS = 0.5
+PATIENCE_SECONDS = 2.0
+GRACE_SECONDS = 0.1
+"""How long members are waited for, once the leader has answered, to say what only they know."""
 
 T = TypeVar("T")
 
@@ -32,16 +35,17 @@ class Cluster:
     ) -> ClusterStatus:
         """Return the cluster as the leader knows it, or without one any live node.
 
-        With `member` that member is asked alone.
+        With `member` that member is asked alone. A live node answers at once, so silence is taken
+        for an answer after two seconds, whatever the timeout.
         """
-        deadline = self._context.deadline(timeout)
+        deadline = min(self._context.deadline(timeout), loop_time() + PATIENCE_SECONDS)
         if member is not None:
             reply = await self._context.connections.ask_member(member, _ask_status, deadline)
-            return _status(reply)
+            return _status(reply, [reply])
         while True:
             replies = await self._ask_all()
             if replies:
-                return _status(max(replies, key=_rank))
+                return _status(max(replies, key=_rank), replies)
             if loop_time() >= deadline:
                 raise self._context.connections.no_answer()
             await self._context.connections.anyone(deadline)
@@ -112,28 +116,39 @@ class Cluster:
             await asyncio.sleep(backoff.pause())
 
     async def _ask_all(self) -> list[admin_pb2.StatusReply]:
-        """Ask every address at once; stop at the leader's answer, or shortly after the others'."""
+        """Ask every address at once, members that the first answer names included.
+
+        Once the leader has answered, the others have a moment left to speak for themselves.
+        """
         connections = self._context.connections
+        asked: set[str] = set()
+        waiting: set[asyncio.Task[admin_pb2.StatusReply | None]] = set()
         found: list[admin_pb2.StatusReply] = []
-        tasks = {
-            asyncio.create_task(_try_status(connections.peer(address)))
-            for address in connections.book.addresses()
-        }
+        until = loop_time() + STATUS_SECONDS
         try:
-            waiting = tasks
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                for address in set(connections.book.addresses()) - asked:
+                    asked.add(address)
+                    waiting.add(asyncio.create_task(_try_status(connections.peer(address))))
+                if not waiting:
+                    return found
+                done, waiting = await asyncio.wait(
+                    waiting,
+                    timeout=max(until - loop_time(), 0.0),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if not done:
+                    return found
                 for reply in (task.result() for task in done):
                     if reply is None:
                         continue
                     connections.book.learn({each.node_id: each.address for each in reply.members})
                     found.append(reply)
                     if reply.leader and reply.leader == reply.served_by and reply.has_quorum:
-                        return found
+                        until = min(until, loop_time() + GRACE_SECONDS)
         finally:
-            for task in tasks:
+            for task in waiting:
                 task.cancel()
-        return found
 
 
 async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:
@@ -153,7 +168,10 @@ def _rank(reply: admin_pb2.StatusReply) -> tuple[bool, int, bool, int]:
     return reply.has_quorum, reply.term, leads, reply.commit_index
 
 
-def _status(reply: admin_pb2.StatusReply) -> ClusterStatus:
+def _status(
+    reply: admin_pb2.StatusReply, replies: Iterable[admin_pb2.StatusReply]
+) -> ClusterStatus:
+    applied = {each.served_by: each.applied_index for each in replies}
     return ClusterStatus(
         cluster_id=reply.cluster_id,
         served_by=reply.served_by,
@@ -169,13 +187,13 @@ def _status(reply: admin_pb2.StatusReply) -> ClusterStatus:
         fault_tolerance=reply.fault_tolerance,
         feature_level=reply.feature_level,
         machine=reply.machine,
-        members=tuple(_member(member) for member in reply.members),
+        members=tuple(_member(member, applied.get(member.node_id)) for member in reply.members),
         alarms=tuple(reply.alarms),
         version=reply.version,
     )
 
 
-def _member(member: admin_pb2.MemberStatus) -> MemberStatus:
+def _member(member: admin_pb2.MemberStatus, applied_index: int | None) -> MemberStatus:
     def known(field: str, value: float) -> float | None:
         return value if member.HasField(field) else None
 
@@ -188,7 +206,7 @@ def _member(member: admin_pb2.MemberStatus) -> MemberStatus:
         region=member.region,
         instance_id=member.instance_id,
         match_index=cast("int | None", known("match_index", member.match_index)),
-        applied_index=cast("int | None", known("applied_index", member.applied_index)),
+        applied_index=applied_index,
         lag_transactions=cast("int | None", known("lag_transactions", member.lag_transactions)),
         last_contact_ms=known("last_contact_ms", member.last_contact_ms),
         reachable=member.reachable,
