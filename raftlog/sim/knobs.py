@@ -15,6 +15,8 @@ import random
 from raftlog.core.settings import MIB, CoreSettings
 
 FAULT_FREE_SHARE = 0.1
+RESTLESS_SHARE = 0.2
+"""Of the seeds with faults: worlds in which elections collide and nodes die amidst them."""
 
 
 class Fault(enum.Enum):
@@ -120,7 +122,7 @@ def draw_knobs(seed: int) -> Knobs:
     dice = random.Random(f"{seed}:knobs")
     faults = () if dice.random() < FAULT_FREE_SHARE else _draw_faults(dice)
     core = _draw_core(dice, calm=not faults)
-    return Knobs(
+    knobs = Knobs(
         seed=seed,
         voters=dice.choice((3, 3, 5)),
         spares=2 if Fault.MEMBERSHIP in faults else 0,
@@ -140,6 +142,34 @@ def draw_knobs(seed: int) -> Knobs:
         read_share=dice.choice((0.0, 0.2, 0.5)),
         events_max=dice.choice((1500, 3000, 5000, 8000)),
         ending=Ending.ALL if dice.random() < 0.6 or Fault.MEMBERSHIP in faults else Ending.QUORUM,
+    )
+    return _restless(knobs, dice) if faults and dice.random() < RESTLESS_SHARE else knobs
+
+
+def _restless(knobs: Knobs, dice: random.Random) -> Knobs:
+    """Return the same world with colliding elections, quick deaths and quicker restarts."""
+    timeout = knobs.core.election_timeout_seconds
+    upsetting = (Fault.CRASH, Fault.CRASH_AT_BOUNDARY, Fault.ISOLATE_LEADER, Fault.ONE_WAY)
+    return dataclasses.replace(
+        knobs,
+        faults=(*knobs.faults, *upsetting),
+        fault_seconds=timeout * dice.choice((0.15, 0.4, 1.0)),
+        restart_seconds=dice.choice((0.001, 0.02)),
+        election_spread=dice.choice((0.01, 0.1)),
+        clock_spread=0.0,
+        client_rate=dice.choice((4, 20)) / timeout,
+        read_share=dice.choice((0.1, 0.5)),
+        events_max=5000,
+        network=dataclasses.replace(
+            knobs.network,
+            delay_seconds=timeout * dice.choice((0.02, 0.1)),
+            tail_seconds=timeout * 2,
+            tail_chance=dice.choice((0.0, 0.1)),
+            late_seconds=timeout * 4,
+        ),
+        disk=dataclasses.replace(
+            knobs.disk, commit_seconds=timeout * dice.choice((0.001, 0.02)), spike_chance=0.0
+        ),
     )
 
 

@@ -20,10 +20,10 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [BY_NAME[name] for name in options.names] or list(MUTANTS)
     survivors = []
-    print("| planted bug | found by seed | after | property |\n|---|---|---|---|")
+    print("| planted bug | found by | after | property |\n|---|---|---|---|")
     for verdict in verdicts(chosen, options.seconds, options.workers):
         print(row(verdict), flush=True)
-        if verdict.seed is None:
+        if not verdict.is_found:
             survivors.append(verdict.mutant.name)
     print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} found")
     if survivors:
@@ -39,7 +39,8 @@ def verdicts(mutants: list[Mutant], seconds: float, workers: int) -> Iterator[Ve
 
 def row(verdict: Verdict) -> str:
     """Return one line of the table."""
-    seed = "survived" if verdict.seed is None else str(verdict.seed)
+    seed = f"script {verdict.script.split('::')[-1]}" if verdict.script else "survived"
+    seed = seed if verdict.seed is None else f"seed {verdict.seed}"
     broken = verdict.failure[:90].replace("|", "/")
     return (
         f"| {verdict.mutant.name}: {verdict.mutant.why} | {seed} | {verdict.seeds} seeds, "

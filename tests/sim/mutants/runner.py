@@ -15,7 +15,6 @@ from .catalogue import Mutant
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[3] / "raftlog"
 PATCHED = ("core", "storage")
-ENTRIES = "raftlog.sim"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,6 +26,13 @@ class Verdict:
     failure: str
     seeds: int
     seconds: float
+    script: str = ""
+    """The directed test that found it after no seed had."""
+
+    @property
+    def is_found(self) -> bool:
+        """Whether a seed or a directed test found it."""
+        return self.seed is not None or bool(self.script)
 
 
 class PatchFailed(Exception):
@@ -64,6 +70,9 @@ def hunt(mutant: Mutant, *, seconds: float, first: int = 0) -> Verdict:
         done = subprocess.run(
             command, cwd=directory, env=environment, capture_output=True, text=True, check=False
         )
+        script = mutant.script if done.returncode == 0 else ""
+        if script and passes(script, directory, environment):
+            script = ""
     if done.returncode not in {0, 1} or not done.stdout.strip():
         raise PatchFailed(f"{mutant.name}: the simulator did not run: {done.stderr[-2000:]}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
@@ -74,4 +83,24 @@ def hunt(mutant: Mutant, *, seconds: float, first: int = 0) -> Verdict:
         failure=found["failure"] or "",
         seeds=found["seeds"],
         seconds=found["cpu_seconds"],
+        script=script,
     )
+
+
+def passes(script: str, directory: pathlib.Path, environment: dict[str, str]) -> bool:
+    """Whether a directed test passes on the planted copy."""
+    tests = directory / "tests"
+    tests.mkdir(exist_ok=True)
+    for item in (PACKAGE.parent / "tests").iterdir():
+        if item.name not in {"__pycache__", "sim"} and not (tests / item.name).exists():
+            (tests / item.name).symlink_to(item)
+    command = [
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib",
+        str(tests / script),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in {0, 1}:
+        raise PatchFailed(f"{script} did not run: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 0

@@ -1,0 +1,326 @@
+"""Planted bugs of reads, leases, memberships, damage, snapshots and disks."""
+
+from __future__ import annotations
+
+from .planting import (
+    ELECTION,
+    FOLLOWER,
+    HEARTBEAT,
+    LOG,
+    MEMORY,
+    PERSISTENCE,
+    PROPOSALS,
+    QUORUM,
+    READS,
+    SNAPSHOTS,
+    START,
+    TIMERS,
+    plant,
+)
+
+READING = (
+    plant(
+        "reads-without-a-round",
+        "a deposed leader answers alone",
+        (
+            READS,
+            "    elif now < leadership.lease_until and not leadership.is_lease_void:",
+            "    elif True:",
+        ),
+    ),
+    plant(
+        "reads-before-the-first-commit",
+        "S25: a new leader reads before it knows what is committed",
+        (
+            READS,
+            "    if not state.has_committed_in_term:\n        leadership.parked_reads",
+            "    if False:\n        leadership.parked_reads",
+        ),
+    ),
+    plant(
+        "old-answers-confirm-reads",
+        "S26: an answer to an earlier round confirms a later read",
+        (
+            HEARTBEAT,
+            "        progress.read_round = message.context\n",
+            "        progress.read_round = leadership.round\n",
+        ),
+        script="core/test_reads.py::test_s26_an_answer_to_an_earlier_round_confirms_no_later_read",
+    ),
+    plant(
+        "minority-confirms-reads",
+        "S20: the leader's own echo confirms a read",
+        (
+            READS,
+            "    confirmed = state.quorum.reached(rounds)\n",
+            "    confirmed = max(rounds.values())\n",
+        ),
+    ),
+    plant(
+        "lease-too-long",
+        "S29: a lease outlasts what the voters promised",
+        (
+            READS,
+            "        length = settings.lease_seconds * (1 - settings.clock_drift_max)",
+            "        length = settings.lease_seconds * 2",
+        ),
+    ),
+    plant(
+        "lease-survives-transfer",
+        "S28: the old leader reads on while the new one leads",
+        (
+            "core/transfer.py",
+            (
+                "    leadership.transfer = Transfer(target, deadline)\n"
+                "    leadership.is_lease_void = True\n"
+            ),
+            "    leadership.transfer = Transfer(target, deadline)\n",
+        ),
+    ),
+    plant(
+        "voter-forgets-its-lease",
+        "a voter votes although it promised not to",
+        (
+            TIMERS,
+            "    if state.role is Role.LEADER or now < state.lease_until:",
+            "    if state.role is Role.LEADER:",
+        ),
+        (
+            TIMERS,
+            "    contact_ends = state.leader_contact + state.settings.election_timeout_seconds\n",
+            (
+                "    contact_ends = state.leader_contact +"
+                " state.settings.election_timeout_seconds / 10\n"
+            ),
+        ),
+        (
+            TIMERS,
+            "    state.election_deadline = max(now, state.lease_until) + hint.delay_seconds",
+            "    state.election_deadline = now + hint.delay_seconds",
+        ),
+    ),
+    plant(
+        "lease-forgotten-on-restart",
+        "a restarted voter does not wait for the lease it promised",
+        (
+            START,
+            "        state.lease_until = now + found.settings.lease_seconds",
+            "        state.lease_until = now",
+        ),
+        script="core/test_election.py::test_a_restarted_voter_withholds_for_the_longest_lease",
+    ),
+)
+
+MEMBERSHIP = (
+    plant(
+        "change-before-own-commit",
+        "S30: two leaders change the membership around an election",
+        (PROPOSALS, "    if not state.has_committed_in_term:\n", "    if False:\n"),
+        (PROPOSALS, "    if state.membership_index > state.commit_index:\n", "    if False:\n"),
+    ),
+    plant(
+        "truncated-membership-stays",
+        "S32: a membership outlives its truncated entry",
+        (PERSISTENCE, "    revert_memberships(state, index)\n", ""),
+    ),
+    plant(
+        "install-keeps-the-membership",
+        "S33: a snapshot leaves an uncommitted membership in force",
+        (
+            PERSISTENCE,
+            (
+                "    replace_memberships(state, snapshot.boundary.index,"
+                " snapshot.boundary.membership)\n"
+            ),
+            "",
+        ),
+    ),
+    plant(
+        "joint-commits-by-one-half",
+        "S31: the incoming majority alone commits",
+        (
+            QUORUM,
+            "        return min(self.incoming.reached(values), self.outgoing.reached(values))",
+            "        return self.incoming.reached(values)",
+        ),
+    ),
+    plant(
+        "joint-elects-by-one-half",
+        "S31: the incoming majority alone elects",
+        (
+            QUORUM,
+            "        if VoteResult.LOST in results:\n            return VoteResult.LOST\n",
+            "        return results[0]\n",
+        ),
+        script="core/test_quorum.py::test_joint_votes_as_the_naive_twins_vote",
+    ),
+    plant(
+        "membership-lost-on-restart",
+        "S31: a start takes the boundary's membership",
+        (
+            START,
+            (
+                "            if entry.kind == EntryKind.MEMBERSHIP:\n"
+                "                found.append((entry.index, Membership.decode(entry.payload)))\n"
+                "            elif"
+            ),
+            "            if",
+        ),
+    ),
+    plant(
+        "any-step-is-simple",
+        "several voters change in one simple step",
+        ("core/membership_change.py", "    if len(changed) > 1:\n", "    if len(changed) > 9:\n"),
+        (
+            "core/membership_change.py",
+            "        if proposed.outgoing != current.voters:\n",
+            "        if not proposed.outgoing:\n",
+        ),
+        (
+            PROPOSALS,
+            "    return proposed\n",
+            (
+                "    from dataclasses import replace\n"
+                "\n"
+                "    return replace(proposed, outgoing=frozenset(), learners_next=frozenset(),"
+                " learners=proposed.learners | (proposed.outgoing - proposed.voters))\n"
+            ),
+        ),
+    ),
+)
+
+DAMAGE_AND_SNAPSHOTS = (
+    plant(
+        "damaged-member-votes",
+        "S40: who lost what it acked elects one that lacks it",
+        (
+            ELECTION,
+            (
+                "        and not state.is_damaged\n"
+                "        and message.last >= state.log.last_position\n"
+                "    )\n"
+                "    if not granted:"
+            ),
+            "        and message.last >= state.log.last_position\n    )\n    if not granted:",
+        ),
+        (
+            ELECTION,
+            "        and not state.is_damaged\n        and not timers.is_withholding",
+            "        and not timers.is_withholding",
+        ),
+    ),
+    plant(
+        "damage-not-noticed",
+        "S40: a log cut short by rot counts as whole",
+        (
+            START,
+            "        is_damaged=found.damaged or known_commit > log.last_index,",
+            "        is_damaged=False,",
+        ),
+    ),
+    plant(
+        "repaired-at-once",
+        "the damage mark is cleared before the log is whole",
+        (
+            FOLLOWER,
+            "    if min(repair.verified, state.log.stable_index) >= repair.target:",
+            "    if repair.verified >= 0:",
+        ),
+    ),
+    plant(
+        "older-snapshot-installed",
+        "S41: a snapshot takes a member back",
+        (
+            SNAPSHOTS,
+            "    if boundary.index <= state.commit_index:\n",
+            "    if boundary.index < 0:\n",
+        ),
+    ),
+    plant(
+        "snapshot-acked-off-by-one",
+        "a snapshot's ack claims one entry more",
+        (
+            SNAPSHOTS,
+            "    follower.acknowledge(state, source, boundary.index)\n",
+            "    follower.acknowledge(state, source, boundary.index + 1)\n",
+        ),
+    ),
+    plant(
+        "snapshot-never-ends",
+        "a peer is left waiting for a snapshot that has ended",
+        (
+            SNAPSHOTS,
+            (
+                "    if progress is None or progress.state is not ProgressState.SNAPSHOT:\n"
+                "        return\n"
+                "    after"
+            ),
+            "    if progress is None or not delivered:\n        return\n    after",
+        ),
+    ),
+    plant(
+        "install-forgets-the-term",
+        "the boundary's term is lost with its entries",
+        (
+            LOG,
+            (
+                "        if index <= self.boundary.index:\n"
+                "            return self.boundary.term if index == self.boundary.index else"
+                " None\n"
+                "        try:\n"
+                "            return Term"
+            ),
+            (
+                "        if index <= self.boundary.index:\n"
+                "            return Term(max(self.boundary.term - 1, 0)) if index =="
+                " self.boundary.index else None\n"
+                "        try:\n"
+                "            return Term"
+            ),
+        ),
+    ),
+    plant(
+        "damaged-member-refuses-an-older-snapshot",
+        "a member is stopped by what would repair it",
+        (
+            MEMORY,
+            "            if not self._disk.damage:\n                rules.check_install(",
+            "            if True:\n                rules.check_install(",
+        ),
+    ),
+    plant(
+        "applied-apart-from-state",
+        "S38: the applied index is saved one round before the state",
+        (
+            MEMORY,
+            "        self._disk.applied = round_.applied or self._disk.applied\n",
+            (
+                "        self._disk.applied = round_.applied or self._disk.applied\n"
+                "        before = max(self._disk.applied.index - 1, 0)\n"
+                "        self._disk.tables[Table.STATE][b'applies'] = before.to_bytes(8, 'big')\n"
+            ),
+        ),
+    ),
+    plant(
+        "hard-state-lost-in-merged-rounds",
+        "S2: term and vote are not written beside entries",
+        (
+            MEMORY,
+            "        disk.hard_state = hard_state or disk.hard_state\n        disk.commits",
+            (
+                "        disk.hard_state = (None if round_.entries else hard_state) or"
+                " disk.hard_state\n"
+                "        disk.commits"
+            ),
+        ),
+    ),
+    plant(
+        "failed-commit-goes-on",
+        "S21: a commit that failed is taken for done",
+        (
+            MEMORY,
+            '            raise OSError("injected: the commit was lost")',
+            "            return",
+        ),
+    ),
+)
