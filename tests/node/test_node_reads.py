@@ -9,7 +9,7 @@ import pytest
 from raftlog import groups
 from raftlog.errors import RaftLogError
 from raftlog.types import Consistency
-from tests.node.harness import Cluster
+from tests.node.harness import FAST, Cluster, RealClock, pass_time
 
 
 @pytest.fixture
@@ -87,3 +87,25 @@ async def test_a_deposed_leader_serves_no_linearizable_read(cluster):
     with pytest.raises(RaftLogError):
         await leader.wait_readable(Consistency.LINEARIZABLE, 0.5)
     cluster.hub.heal()
+
+
+async def test_wall_clock_jumps_move_only_timestamps(cluster, monkeypatch):
+    """The wall clock leaps an hour ahead and two back: no election, and stamps never go back."""
+    await cluster.start()
+    await cluster.append(b"before")
+    term = cluster.leader().standing.term
+    real = RealClock.wall_microseconds
+    hour = 3_600_000_000
+    for shift in (hour, -hour):
+        monkeypatch.setattr(RealClock, "wall_microseconds", lambda self, s=shift: real(self) + s)
+        await cluster.append(b"%d" % shift)
+        await pass_time(2 * FAST.election_timeout_seconds)
+    assert cluster.leader().standing.term == term
+    stamps = []
+    async for batch in cluster.leader().tail(
+        0, stream=None, commands=False, follow=False, bytes_max=1 << 20
+    ):
+        stamps += [entry.timestamp for entry in batch.entries]
+    assert len(stamps) == 3
+    assert stamps == sorted(stamps)
+    assert stamps[1] - stamps[0] > hour / 2
