@@ -246,11 +246,12 @@ def test_s18_stale_answers_move_nothing() -> None:
     node.step(B, AppendResponse(term=Term(1), success=True, match_index=Index(99)))
     node.step(D, AppendResponse(term=Term(1), success=True, match_index=Index(1)))
     assert node.raft.commit_index == 0
-    old = AppendResponse(term=Term(1), success=True, match_index=Index(1))
+    old = AppendResponse(term=Term(1), success=True, match_index=Index(2))
     node.call(lambda raft: raft.step_down(node.now))
     node.lead()
+    node.persist()
     node.step(B, old)
-    assert node.raft.commit_index == 0
+    assert (node.raft.last_index, node.raft.commit_index) == (2, 0)
 
 
 def test_s18_a_reconnected_peer_is_not_taken_to_hold_what_it_acked() -> None:

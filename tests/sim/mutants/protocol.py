@@ -157,7 +157,10 @@ VOTING = (
         (
             TERMS,
             "    if message.term < state.term:\n",
-            "    if message.term < state.term and not isinstance(message, VoteResponse):\n",
+            (
+                "    if message.term < state.term:\n"
+                "        if isinstance(message, VoteResponse):\n            return True\n"
+            ),
         ),
         script="core/test_election.py::test_votes_of_an_older_term_do_not_count",
     ),
@@ -314,8 +317,9 @@ REPLICATING = (
             TERMS,
             "    if message.term < state.term:\n",
             (
-                "    if message.term < state.term and not (isinstance(message, AppendResponse)"
-                " and message.success):\n"
+                "    if message.term < state.term:\n"
+                "        if isinstance(message, AppendResponse) and message.success:\n"
+                "            return True\n"
             ),
         ),
         script="core/test_replication.py::test_s18_stale_answers_move_nothing",
