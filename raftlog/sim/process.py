@@ -371,8 +371,8 @@ class Process:
     # ------------------------------------------------------------ applying
 
     def _apply(self) -> None:
-        if self.is_applying_paused:
-            return
+        if self.is_applying_paused or self.machine.index < self.raft.log.boundary.index:
+            return  # a snapshot is on its way to the disk, and the log holds only what follows it
         machine, room = self.machine, self.disk.knobs.disk.apply_max
         commit = self.raft.commit_index
         if commit != self.seen.commit:

@@ -189,6 +189,8 @@ VOTING = (
             ),
             "        return self.membership.is_voter(self.node_id)",
         ),
+        script="core/test_membership_change.py::"
+        "test_a_voter_removed_by_an_entry_not_committed_may_still_have_to_lead",
     ),
 )
 
@@ -233,6 +235,7 @@ COMMITTING = (
             "Index(min(message.commit_index, match_index))",
             "Index(min(message.commit_index, state.log.last_index))",
         ),
+        script="core/test_follower.py::test_s15_commit_is_capped_by_what_this_message_verified",
     ),
     plant(
         "heartbeat-commit-not-capped",
