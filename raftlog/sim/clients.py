@@ -50,7 +50,8 @@ class Clients:
             return
         self._world.scheduler.after(self._gap(), self._act)
         if self._dice.random() < self._knobs.read_share:
-            self.read(self._dice.choice(self._world.processes))
+            leaders = self._world.leaders() if self._dice.random() < 0.7 else []
+            self.read(self._dice.choice(leaders or self._world.processes))
             return
         target = self._target()
         for _ in range(self._dice.randint(1, self._knobs.burst_max)):

@@ -130,10 +130,13 @@ class Nemesis:
         self._heal_later()
 
     def _isolate(self) -> None:
-        victim = self._victim().number
-        for other in range(len(self._world.processes)):
-            self._world.network.cut(victim, other)
-            self._world.network.cut(other, victim)
+        victim = self._dice.choice(self._world.leaders() or self._world.processes)
+        is_reset = self._dice.random() < 0.5
+        for other in self._world.processes:
+            self._world.network.cut(victim.number, other.number)
+            self._world.network.cut(other.number, victim.number)
+            if is_reset and other is not victim:
+                other.peer_lost(victim)  # the others elect at once; the victim leads on
         self._heal_later()
 
     def _one_way(self) -> None:

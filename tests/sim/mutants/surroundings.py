@@ -27,6 +27,7 @@ READING = (
             "    elif now < leadership.lease_until and not leadership.is_lease_void:",
             "    elif True:",
         ),
+        script="core/test_reads.py::test_without_leases_a_read_always_asks",
     ),
     plant(
         "reads-before-the-first-commit",

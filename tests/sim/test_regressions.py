@@ -1,0 +1,31 @@
+"""Seeds that once showed a bug of raftlog: they hold now, and fail where the bug is put back."""
+
+from __future__ import annotations
+
+import pytest
+
+from .mutants.catalogue import BY_NAME
+from .mutants.runner import hunt
+from .test_world import complain, run_seed
+
+FOUND = {
+    "removed-voter-never-campaigns": 0,
+    "damaged-member-refuses-an-older-snapshot": 0,
+}
+"""The planted bug that brings the old behaviour back, and a seed that shows it."""
+
+
+@pytest.mark.parametrize("seed", FOUND.values(), ids=FOUND.keys())
+def test_a_seed_that_failed_holds(seed: int) -> None:
+    """The world in which the bug was found is in order."""
+    complain(run_seed(seed))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", FOUND)
+def test_the_bug_would_be_found_again(name: str) -> None:
+    """With the old behaviour back, that seed or an earlier one fails."""
+    verdict = hunt(BY_NAME[name], seeds=FOUND[name] + 1)
+    assert verdict.seed is not None
+    assert verdict.seed <= FOUND[name]
