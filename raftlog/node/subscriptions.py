@@ -64,14 +64,21 @@ class Subscriptions:
     def _applied_readable(self) -> Index:
         return Index(min(self._applied(), self._stable()))
 
-    async def _wait_more(self) -> bool:
-        """Wait for a wake; False if a heartbeat is due before one comes."""
+    def _next_beat(self) -> float:
+        """Return when a reader that gets nothing from now on is due a sign of life."""
+        return asyncio.get_running_loop().time() + self._heartbeat_seconds
+
+    async def _wait_more(self, beat_at: float) -> None:
+        """Wait for a wake, or until a heartbeat is due.
+
+        Wakes come also from what is no news to this reader, so they must not put the beat off.
+        """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiters.append(waiter)
-        handle = loop.call_later(self._heartbeat_seconds, _expire, waiter)
+        handle = loop.call_at(beat_at, _expire, waiter)
         try:
-            return await waiter
+            await waiter
         finally:
             handle.cancel()
             if waiter in self._waiters:
@@ -94,13 +101,16 @@ class Subscriptions:
         position = after
         index = self._start(after)
         until = self._committed()
+        beat_at = self._next_beat()
         while not self._closed:
             high = self._readable()
             if index > high:
                 if not follow and index > until:
                     return
-                if not await self._wait_more():
+                await self._wait_more(beat_at)
+                if _is_past(beat_at):
                     yield TailBatch(entries=(), position=position)
+                    beat_at = self._next_beat()
                 continue
             if index <= self._storage.boundary.index:
                 index = self._start(position)  # purged under the reader: raises Compacted
@@ -109,8 +119,9 @@ class Subscriptions:
             found = tuple(entry for entry in batch if entry.next_sequence > position + 1)
             index = Index(reached.index + 1)
             position = max(position, reached.next_sequence - 1)
-            if found:
+            if found or _is_past(beat_at):
                 yield TailBatch(entries=found, position=position)
+                beat_at = self._next_beat()
             else:
                 await asyncio.sleep(0)
 
@@ -141,13 +152,16 @@ class Subscriptions:
         position = after
         index = self._start(after)
         until = self._applied()
+        beat_at = self._next_beat()
         while not self._closed:
             high = self._applied_readable()
             if index > high:
                 if not follow and index > until:
                     return
-                if not await self._wait_more():
+                await self._wait_more(beat_at)
+                if _is_past(beat_at):
                     yield ChangeBatch(changes=(), position=position)
+                    beat_at = self._next_beat()
                 continue
             if index <= self._storage.boundary.index:
                 index = self._start(position)
@@ -155,8 +169,9 @@ class Subscriptions:
             found, reached = self._read_changes(index, high, position, bytes_max)
             index = Index(reached + 1)
             position = max(position, self._storage.entry(reached).next_sequence - 1)
-            if found:
+            if found or _is_past(beat_at):
                 yield ChangeBatch(changes=tuple(found), position=position)
+                beat_at = self._next_beat()
             else:
                 await asyncio.sleep(0)
 
@@ -189,3 +204,7 @@ class Subscriptions:
 def _expire(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
         waiter.set_result(False)
+
+
+def _is_past(moment: float) -> bool:
+    return asyncio.get_running_loop().time() >= moment

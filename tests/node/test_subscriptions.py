@@ -116,6 +116,27 @@ async def test_a_wake_without_news_is_no_heartbeat(rig):
     await tail.aclose()
 
 
+@pytest.mark.parametrize("feed", ["tail", "changes"])
+async def test_wakes_without_news_do_not_put_the_heartbeat_off(rig, feed):
+    """A quiet follower hears of its member in time, however often something happens elsewhere."""
+    rig.append(b"a")
+    rig.commit(1)
+    options = {"follow": True, "bytes_max": 1 << 20}
+    batches = (
+        rig.subscriptions.changes(1, **options)
+        if feed == "changes"
+        else rig.subscriptions.tail(1, stream=None, **options)
+    )
+    first = asyncio.ensure_future(anext(batches))
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while not first.done() and asyncio.get_running_loop().time() < deadline:
+        rig.subscriptions.wake()
+        await asyncio.sleep(0.005)
+    assert first.done()
+    assert first.result().position == 1
+    await batches.aclose()
+
+
 async def test_a_tail_that_does_not_follow_ends_at_what_was_committed(rig):
     """What others made durable first is waited for here, so an acknowledged write is not missed."""
     rig.append(b"a")
