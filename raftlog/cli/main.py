@@ -27,6 +27,7 @@ from raftlog.cli.output import (
     ExitCode,
     exit_code,
     first_error,
+    prepare_streams,
     say,
     show_error,
     silence_stdout,
@@ -115,6 +116,7 @@ def _fail(error: BaseException) -> int:
 
 def main() -> None:
     """Run the command line of this process."""
+    prepare_streams()
     sys.exit(run())
 
 

@@ -12,10 +12,12 @@ import base64
 import contextlib
 import dataclasses
 import enum
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import TextIO, cast
 
 import click
 
@@ -242,3 +244,27 @@ def silence_stdout() -> None:
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         os.close(devnull)
+
+
+def prepare_streams() -> None:
+    """Make the standard streams of this process fit to be written to; call it once, first.
+
+    A standard descriptor that is closed would be given to the first socket opened. And with
+    PYTHONUNBUFFERED standard output is the bare file, which takes a part of a large write and
+    silently leaves the rest out; a buffer over it writes everything.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor: this one
+    if cast("TextIO | None", sys.stdout) is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open
+    raw = getattr(sys.stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=sys.stdout.encoding,
+            errors=sys.stdout.errors,
+            line_buffering=True,
+        )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import click
 import pytest
@@ -134,3 +137,43 @@ def test_emit_writes_one_document_or_its_table(capsys):
     output.emit(OutputFormat.TABLE, {"name": "x", "n": 2})
     output.emit(OutputFormat.TABLE, {}, lambda: "")
     assert capsys.readouterr().out == "shown\nname  x\nn     2\n"
+
+
+PROGRAM = """
+import sys
+from raftlog.cli import output
+output.prepare_streams()
+{}
+"""
+
+
+def test_a_large_write_to_an_unbuffered_pipe_is_whole():
+    """With PYTHONUNBUFFERED a bare file would take what the pipe takes, and drop the rest."""
+    size = 1 << 20
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            PROGRAM.format(
+                f"sys.stdout.buffer.write(bytes({size})); sys.stdout.buffer.flush()\n"
+                "print(type(sys.stdout.buffer).__name__, file=sys.stderr)"
+            ),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as child:
+        out, err = child.communicate(timeout=30)
+    assert len(out) == size
+    assert err.strip() == b"BufferedWriter"
+
+
+def test_a_closed_standard_output_is_given_to_nothing_else():
+    """Whatever is opened next does not become standard output, and printing does no harm."""
+    script = PROGRAM.format(
+        "print('lost'); sys.stdout.flush(); sys.exit(open('/dev/null').fileno() < 3)"
+    )
+    child = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, script], check=False, timeout=30
+    )
+    assert child.returncode == 0
