@@ -26,7 +26,10 @@ from raftlog.errors import InvalidInput, NotFound
 from raftlog.types import Consistency
 from raftlog.wire.pb import kv_pb2
 
-KEY_BYTES_MAX = 480
+KEY_BYTES_MAX = 400
+BOUND_BYTES_MAX = KEY_BYTES_MAX + 1
+"""A range may end just above the longest key."""
+
 PAGE_COUNT = 1000
 
 LeaseRef = Lease | int
@@ -63,7 +66,9 @@ class Kv:
         self, key: bytes, *, end: bytes | None = None, timeout: float | None = None
     ) -> DeleteResult:
         """Remove a key, or with `end` every key from `key` up to but without `end`."""
-        body = kv_pb2.Delete(key=_key(key), range_end=b"" if end is None else _key(end))
+        body = kv_pb2.Delete(
+            key=_key(key), range_end=b"" if end is None else _key(end, BOUND_BYTES_MAX)
+        )
         applied, result = await self._execute(kv_pb2.KvCommand(delete=body), timeout)
         return DeleteResult(result.deleted, applied.sequence, applied.receipt)
 
@@ -312,11 +317,11 @@ def bounds(prefix: bytes | None, start: bytes, end: bytes | None) -> tuple[bytes
     return prefix, stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
 
 
-def _key(key: bytes) -> bytes:
+def _key(key: bytes, size_max: int = KEY_BYTES_MAX) -> bytes:
     if type(key) is not bytes:
         raise InvalidInput(f"key is {type(key).__name__}, expected bytes")
-    if not 0 < len(key) <= KEY_BYTES_MAX:
-        raise InvalidInput(f"key of {len(key)} bytes; 1 to {KEY_BYTES_MAX} are legal")
+    if not 0 < len(key) <= size_max:
+        raise InvalidInput(f"key of {len(key)} bytes; 1 to {size_max} are legal")
     return key
 
 

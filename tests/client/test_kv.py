@@ -7,12 +7,14 @@ import asyncio
 import pytest
 
 from raftlog import kv
+from raftlog.client import kv as client_kv
 from raftlog.client.client import Client
 from raftlog.client.kv import bounds
 from raftlog.client.lease import Lease
 from raftlog.client.values import ChangeKind
 from raftlog.client.watch import Watch
 from raftlog.errors import Indeterminate, InvalidInput, NotFound, Rejected, Unavailable
+from raftlog.machines.kv import layout
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
 
@@ -216,3 +218,9 @@ async def test_lost_answer_of_a_put_is_indefinite(cluster: FakeCluster, client: 
     with pytest.raises(Indeterminate):
         await client.kv.put(b"k", b"2", timeout=0.1)
     cluster.release()
+
+
+def test_the_client_knows_the_limits_of_the_machine():
+    """A key that is too long is invalid input at once, not a rejected command in the log."""
+    assert client_kv.KEY_BYTES_MAX == layout.KEY_BYTES_MAX
+    assert client_kv.BOUND_BYTES_MAX == layout.BOUND_BYTES_MAX
