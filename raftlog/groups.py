@@ -43,6 +43,8 @@ class TransactionKind(enum.IntEnum):
 Tag = tuple[TransactionKind, str]
 OPAQUE_TAG: Tag = (TransactionKind.OPAQUE, "")
 COMMAND_TAG: Tag = (TransactionKind.COMMAND, "")
+KV_COMMAND_TAG: Tag = (TransactionKind.COMMAND, "kv")
+"""The name in a command's tag is the machine it is meant for; "" is whatever the cluster runs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +82,18 @@ class Group:
     @property
     def streams(self) -> tuple[str, ...]:
         """The named streams this group touches, without repeats; the unnamed one is not listed."""
-        return tuple(dict.fromkeys(name for _, name in self.tag_table if name))
+        return tuple(
+            dict.fromkeys(
+                name for kind, name in self.tag_table if name and kind is TransactionKind.OPAQUE
+            )
+        )
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The machines that commands in this group are meant for, by name."""
+        return tuple(
+            name for kind, name in self.tag_table if name and kind is TransactionKind.COMMAND
+        )
 
     def transactions(self) -> Iterator[Transaction]:
         """Yield the transactions in order, each with its own copy of its payload."""

@@ -74,7 +74,9 @@ def test_what_is_packed_parses_back(
         for offset, (payload, (kind, stream)) in enumerate(pairs)
     ]
     assert group.has_commands is any(kind is TransactionKind.COMMAND for kind, _ in tags)
-    assert group.streams == tuple(dict.fromkeys(name for _, name in tags if name))
+    opaque = groups.TransactionKind.OPAQUE
+    wanted = [name for kind, name in tags if name and kind is opaque]
+    assert group.streams == tuple(dict.fromkeys(wanted))
     assert len(group.tag_table) == len(set(tags))
 
 

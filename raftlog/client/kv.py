@@ -23,6 +23,7 @@ from raftlog.client.values import (
 )
 from raftlog.client.watch import Watch
 from raftlog.errors import InvalidInput, NotFound
+from raftlog.groups import KV_COMMAND_TAG
 from raftlog.types import Consistency
 from raftlog.wire.pb import kv_pb2
 
@@ -58,7 +59,7 @@ class Kv:
         deadline = self._context.deadline(timeout)
         put = kv_pb2.Put(key=_key(key), value=_value(value), lease=int(lease))
         command = kv_pb2.KvCommand(put=put).SerializeToString()
-        applied = await submit_command(self._context, command, deadline)
+        applied = await submit_command(self._context, command, deadline, KV_COMMAND_TAG)
         # The answer to a put says nothing more; it is not parsed.
         return PutResult(applied.sequence, applied.receipt)
 
@@ -279,7 +280,9 @@ class Kv:
         self, command: kv_pb2.KvCommand, timeout: float | None
     ) -> tuple[Applied, kv_pb2.KvResult]:
         deadline = self._context.deadline(timeout)
-        applied = await submit_command(self._context, command.SerializeToString(), deadline)
+        applied = await submit_command(
+            self._context, command.SerializeToString(), deadline, KV_COMMAND_TAG
+        )
         return applied, kv_pb2.KvResult.FromString(applied.result)
 
     async def _query(

@@ -8,6 +8,7 @@ from typing import Self
 from raftlog.client.context import Context
 from raftlog.client.machine import submit_command
 from raftlog.errors import RaftLogError, Rejected
+from raftlog.groups import KV_COMMAND_TAG
 from raftlog.wire.pb import kv_pb2
 
 REFRESHES_PER_TTL = 3
@@ -111,4 +112,4 @@ class Lease:
 
     async def _execute(self, command: kv_pb2.KvCommand, timeout: float | None) -> None:
         deadline = self._context.deadline(timeout)
-        await submit_command(self._context, command.SerializeToString(), deadline)
+        await submit_command(self._context, command.SerializeToString(), deadline, KV_COMMAND_TAG)

@@ -14,13 +14,17 @@ from raftlog.client.context import (
     parse_consistency,
 )
 from raftlog.client.values import Applied
-from raftlog.groups import COMMAND_TAG
+from raftlog.groups import COMMAND_TAG, Tag
 from raftlog.types import Consistency
 from raftlog.wire.pb import machine_pb2
 
 
-async def submit_command(context: Context, command: bytes, deadline: float) -> Applied:
+async def submit_command(
+    context: Context, command: bytes, deadline: float, tag: Tag = COMMAND_TAG
+) -> Applied:
     """Append one command, exactly once, and return its place and the machine's answer.
+
+    `tag` names the machine it is meant for, so that no other one is made to apply it.
 
     Raises:
         Rejected: the machine refused it; it had no effect.
@@ -29,7 +33,7 @@ async def submit_command(context: Context, command: bytes, deadline: float) -> A
     if writer.is_full:
         await writer.wait_room(deadline)
     try:
-        return cast("Applied", await writer.submit(command, COMMAND_TAG, deadline))
+        return cast("Applied", await writer.submit(command, tag, deadline))
     except asyncio.CancelledError:
         writer.abandoned()
         raise

@@ -161,7 +161,7 @@ class Node:
         )
         self._writes = Writes(
             raft=self._raft,
-            node_id=self._identity.node_id,
+            machine=machine.name,
             storage=storage,
             clock=clock,
             observer=observer,

@@ -31,7 +31,7 @@ from raftlog.node.leadership import Leadership
 from raftlog.node.proposals import Proposal, Proposals
 from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, encode_open
 from raftlog.node.settings import NodeSettings
-from raftlog.types import NodeId, Role
+from raftlog.types import Role
 
 EXPIRED_PER_ENTRY_MAX = 1000
 EXECUTE_SECONDS = 10.0
@@ -44,7 +44,7 @@ class Writes:
         self,
         *,
         raft: Raft,
-        node_id: NodeId,
+        machine: str,
         storage: Storage,
         clock: Clock,
         observer: Observer,
@@ -57,7 +57,7 @@ class Writes:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._raft = raft
-        self._node_id = node_id
+        self._machine = machine
         self._storage = storage
         self._clock = clock
         self._observer = observer
@@ -98,6 +98,9 @@ class Writes:
 
     def _propose_group(self, group: Group, respond: Respond, *, own: bool) -> GroupReceipt | None:
         self._require_open(own=own)
+        for name in group.machines:
+            if name != self._machine:
+                raise InvalidInput(f"this cluster runs the machine {self._machine!r}, not {name!r}")
         gate = self._gate
         if group.session and gate is not None:
             admission = gate.admit(group)

@@ -533,5 +533,6 @@ class MemoryStorage:
         with self._lock:
             self._disk.snapshots[info.snapshot_id] = (info, data)
             for old in self.snapshots()[:-FILES_KEPT]:
-                del self._disk.snapshots[old.snapshot_id]
+                if old.snapshot_id != info.snapshot_id:  # it is about to be installed or sent
+                    del self._disk.snapshots[old.snapshot_id]
         return info

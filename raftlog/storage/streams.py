@@ -8,7 +8,7 @@ appended.
 from __future__ import annotations
 
 from raftlog.core.entries import EntryKind
-from raftlog.groups import HEADER_BYTES
+from raftlog.groups import HEADER_BYTES, TransactionKind
 
 
 def stream_names(kind: int, codec: int, payload: bytes | memoryview) -> tuple[bytes, ...]:
@@ -23,8 +23,8 @@ def stream_names(kind: int, codec: int, payload: bytes | memoryview) -> tuple[by
     for _ in range(count):
         if at + 2 > len(payload):
             return ()
-        length = payload[at + 1]
-        if length:
+        kind_of_transaction, length = payload[at], payload[at + 1]
+        if length and kind_of_transaction == TransactionKind.OPAQUE:
             names[bytes(payload[at + 2 : at + 2 + length])] = None
         at += 2 + length
     return tuple(names) if at <= len(payload) else ()

@@ -11,6 +11,7 @@ from raftlog.core.entries import EntryKind
 from raftlog.errors import (
     DiskFull,
     Indeterminate,
+    InvalidInput,
     MachineHalted,
     NotLeader,
     Overloaded,
@@ -55,7 +56,7 @@ class Rig:
         self.answers: list = []
         self.writes = Writes(
             raft=self.core,
-            node_id="n1",
+            machine="kv",
             storage=types.SimpleNamespace(refusal=lambda size: self.full),
             clock=HandClock(),
             observer=Notebook(),
@@ -166,3 +167,16 @@ async def test_the_machine_may_write_before_clients_may(rig):
     rig.leadership.is_promoting = False
     rig.writes.submit(FRAME, rig.answers.append, own=True)
     assert isinstance(rig.answers[-1], NotLeader)
+
+
+async def test_a_command_for_another_machine_is_refused():
+    """A kv command on a cluster of another machine never reaches that machine; opaque ones do."""
+    rig = Rig()
+    rig.writes.open()
+    rig.writes._machine = "inventory"
+    refused = rig.submit(groups.pack([b"put"], groups.KV_COMMAND_TAG))
+    assert isinstance(refused, InvalidInput)
+    assert refused.definite
+    assert "inventory" in refused.message
+    assert rig.submit(groups.pack([b"anything"], groups.COMMAND_TAG)) is None
+    assert rig.submit(groups.pack([b"opaque"])) is None

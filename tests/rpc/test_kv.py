@@ -26,7 +26,7 @@ async def test_execute_sends_the_command_and_returns_its_result(serving: Serving
     command = pb.KvCommand(put=pb.Put(key=b"k", value=b"v"))
     assert await serving.kv.Execute(command) == pb.KvResult(succeeded=True, lease=4)
     group = groups.parse(serving.node.entries[0].payload)
-    assert (group.session, group.count, group.tag_table) == (0, 1, (groups.COMMAND_TAG,))
+    assert (group.session, group.count, group.tag_table) == (0, 1, (groups.KV_COMMAND_TAG,))
     assert pb.KvCommand.FromString(group.payloads()[0]) == command
 
 

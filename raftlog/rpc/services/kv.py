@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import cast
 
 from raftlog.errors import InvalidInput
-from raftlog.groups import COMMAND_TAG
+from raftlog.groups import KV_COMMAND_TAG
 from raftlog.interfaces import NodePort, RowChange
 from raftlog.rpc.convert import parse
 from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left
@@ -45,7 +45,7 @@ class KvService:
             raise InvalidInput("the command is empty, or of a kind that is not known here")
         timeout = seconds_left(context, self._settings.unary_timeout_seconds)
         command = request.SerializeToString()
-        receipt = await submit_one(self._node, command, COMMAND_TAG, self._settings, timeout)
+        receipt = await submit_one(self._node, command, KV_COMMAND_TAG, self._settings, timeout)
         return only_result(receipt)
 
     async def query(self, request: pb.KvQueryRequest, context: Context) -> pb.KvQueryReply:

@@ -160,8 +160,10 @@ class SnapshotStore:
         with self._lock:
             others = [i for i in self._infos if i.snapshot_id != info.snapshot_id]
             infos = sorted([*others, info], key=_age)
-            self._infos = infos[-FILES_KEPT:]
-        for old in infos[:-FILES_KEPT]:
+            # What was just adopted is about to be installed or sent, however old it is.
+            dropped = [old for old in infos[:-FILES_KEPT] if old is not info]
+            self._infos = [kept for kept in infos if kept not in dropped]
+        for old in dropped:
             self._file(old.snapshot_id).unlink(missing_ok=True)
         return info
 

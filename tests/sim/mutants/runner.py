@@ -65,7 +65,8 @@ def hunt(mutant: Mutant, *, seeds: int) -> Verdict:
         directory = pathlib.Path(name)
         planted(mutant, directory)
         command = [
-            sys.executable, "-m", "raftlog.sim", "--seeds", f"0..{seeds - 1}", "--until-failure", "--json",
+            sys.executable, "-m", "raftlog.sim", "--seeds", f"0..{seeds - 1}",
+            "--until-failure", "--json",
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(

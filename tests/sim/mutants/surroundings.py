@@ -290,6 +290,16 @@ DAMAGE_AND_SNAPSHOTS = (
         ),
     ),
     plant(
+        "staged-snapshot-dropped",
+        "what was just staged gives way to newer files that were never installed",
+        (
+            MEMORY,
+            "                if old.snapshot_id != info.snapshot_id:  # it is about to be",
+            "                if True:  # it is about to be",
+        ),
+        script="storage/test_snapshots_kept.py::test_the_snapshot_just_staged_is_kept_however_old",
+    ),
+    plant(
         "applied-apart-from-state",
         "S38: the applied index is saved one round before the state",
         (
