@@ -243,6 +243,8 @@ class Applier:
         self.sessions = SessionTable()
         self._context = ApplyState(self.overlay, machine)
         self.applied: Boundary = storage.recovered().applied
+        self.durable_index: Index = self.applied.index
+        """How far the applied state is on disk; what lies above it a restart applies again."""
         self._commit_index = Index(0)
         self._busy = False
         self._scheduled = False
@@ -522,8 +524,9 @@ class Applier:
         self._flush_due = None
         return Flush(self.overlay.take(), self.applied, size)
 
-    def flushed(self, _flush: Flush) -> None:
+    def flushed(self, flush: Flush) -> None:
         """The round with that state is durable."""
+        self.durable_index = flush.applied.index
         self.overlay.settle()
         self._step()
 
@@ -542,6 +545,7 @@ class Applier:
         self._context = ApplyState(self.overlay, self._machine)
         self._flush_due = None
         self.applied = install.boundary
+        self.durable_index = self.applied.index
         self.sessions.load(self._storage)
         if type(self._machine).external:
             chunks = self._storage.snapshot_machine_bytes(install.snapshot_id)

@@ -204,7 +204,7 @@ class Node:
             settings=settings,
             machine_bytes=self._machine_bytes,
             raft=self._raft,
-            applied=lambda: self._applier.applied_index,
+            durable=lambda: self._applier.durable_index,
             on_failure=self._fail,
         )
         self._watchdog = Watchdog(

@@ -42,7 +42,7 @@ class Snapshotter:
         settings: NodeSettings,
         machine_bytes: Callable[[], Iterator[bytes] | None],
         raft: Raft,
-        applied: Callable[[], Index],
+        durable: Callable[[], Index],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class Snapshotter:
         self._settings = settings
         self._machine_bytes = machine_bytes
         self._raft = raft
-        self._applied = applied
+        self._durable = durable
         self._on_failure = on_failure
         self._taking: asyncio.Future[SnapshotInfo] | None = None
         self._sending: set[str] = set()
@@ -155,11 +155,13 @@ class Snapshotter:
     # ------------------------------------------------------------ purging
 
     def _purge_hold(self) -> Index:
-        """Return the highest index that may be purged for the members' sake.
+        """Return the highest index that may be purged for the members' sake, this one's included.
 
+        What is applied but not durably so is applied again from the log after a restart. It bounds
+        the purge even below a snapshot: one that was staged and never installed may be ahead of it.
         A member that is connected and yet does not advance holds it up to twice the retention.
         """
-        hold = min(self._raft.commit_index, self._applied())
+        hold = min(self._raft.commit_index, self._durable())
         patient = self._storage.log_bytes() <= 2 * self._settings.retention_bytes
         if self._raft.role is Role.LEADER and patient:
             for node_id in self._raft.membership.node_ids:

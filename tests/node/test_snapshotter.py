@@ -61,7 +61,7 @@ class Rig:
         self.storage = self.log.storage
         self.purges, self.sends, self.observer = Purges(), Sends(), Notebook()
         self.failures: list[BaseException] = []
-        self.core, self.applied = Core(), 0
+        self.core, self.durable = Core(), 0
         self.executor = ThreadPoolExecutor(1)
         self.snapshotter = Snapshotter(
             storage=self.storage,
@@ -73,15 +73,16 @@ class Rig:
             settings=NodeSettings(snapshot_threshold_bytes=1000, retention_bytes=500),
             machine_bytes=lambda: None,
             raft=self.core,
-            applied=lambda: self.applied,
+            durable=lambda: self.durable,
             on_failure=self.failures.append,
         )
 
     def fill(self, count: int) -> None:
         """Append and durably apply `count` entries of about 100 bytes."""
         for _ in range(count):
-            self.applied = index = self.log.append([b"x" * 100])
+            index = self.log.append([b"x" * 100])
         self.storage.commit(Round(applied=self.reached(index), writes={}))
+        self.durable = index
 
     def reached(self, index: int):
         entry = self.storage.entry(index)
@@ -135,6 +136,15 @@ async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
     rig.fill(10)
     rig.snapshotter.consider()
     assert len(rig.purges.wanted) == 1
+
+
+async def test_a_snapshot_never_installed_lets_nothing_be_purged_that_a_restart_applies(rig):
+    """The purge stops at the durable applied state, though a staged snapshot reaches further."""
+    rig.fill(12)
+    await rig.take()
+    rig.durable = 3
+    rig.snapshotter.consider()
+    assert [b.index for b in rig.purges.wanted] == [3]
 
 
 async def test_an_install_does_not_end_purging_for_ever(rig):
