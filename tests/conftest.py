@@ -1,4 +1,7 @@
-"""What all tests share: skips that may be forbidden, and a seed that a failure prints.
+"""What all tests share: skips that may be forbidden, a seed that a failure prints, and Hypothesis.
+
+Properties draw the same examples in every run, so that a build repeats itself. To look for new
+ones: ``pytest --hypothesis-profile=fresh``, with ``RAFTLOG_EFFORT=50`` for longer machines.
 
 With ``RAFTLOG_FORBID_SKIPS=1`` (as `.ci/run` sets it) a skipped test is a failed one, so that a
 missing system package cannot pass unseen. One exception: a test marked ``container`` may skip where
@@ -9,13 +12,24 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("fresh", deadline=None, print_blob=True)
+settings.load_profile("repeatable")
 
 FORBID_SKIPS = os.environ.get("RAFTLOG_FORBID_SKIPS") == "1"
 SEED_PROPERTY = "seed"
 _allowed_skips: list[str] = []
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A background job of a shell without job control: processes begun here would inherit it, and
+    # tests that interrupt them would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -26,12 +26,20 @@ def run_async(work: Coroutine[object, object, T]) -> T:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Make SIGTERM end the work as Ctrl-C does, so that what was started is stopped again."""
+    """Make SIGTERM end the work as Ctrl-C does, so that what was started is stopped again.
+
+    A shell without job control starts background commands deaf to SIGINT; this work listens there
+    too, or SIGTERM could not be passed on.
+    """
+    interrupt = signal.getsignal(signal.SIGINT)
+    if interrupt is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def client_of(options: Globals) -> Client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -61,6 +62,15 @@ def spawn(*arguments, **settings):
         [sys.executable, "-m", "raftlog.cli.main", *map(str, arguments)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings,
     )  # fmt: skip
+
+
+def spawn_deaf(*arguments):
+    """Start one as a shell without job control starts a background job: SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return spawn(*arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

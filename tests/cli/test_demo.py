@@ -9,7 +9,7 @@ import pytest
 from raftlog.cli import demo
 from raftlog.cli.cluster import LocalCluster
 
-from .conftest import spawn
+from .conftest import spawn, spawn_deaf
 
 FIELDS = {
     "nodes", "acknowledged", "recovered", "lost", "duplicated", "per_second", "failovers", "ok",
@@ -54,10 +54,11 @@ def test_a_demo_cleans_up(raftlog, tmp_path, monkeypatch):
 
 @pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_interrupted_stops_its_nodes(tmp_path, number):
-    """Neither Ctrl-C nor SIGTERM leaves a process behind."""
+@pytest.mark.parametrize("start", [spawn, spawn_deaf])
+def test_a_demo_that_is_interrupted_stops_its_nodes(tmp_path, number, start):
+    """Neither Ctrl-C nor SIGTERM leaves a process behind, not even of a script's background job."""
     where = tmp_path / "demo"
-    with spawn("demo", "--seconds", 60, "--rate", 100, "--dir", where) as child:
+    with start("demo", "--seconds", 60, "--rate", 100, "--dir", where) as child:
         for line in child.stderr:
             if b"load begins" in line:
                 break
