@@ -1,33 +1,79 @@
-"""The fault atlas: how much may be damaged at once while repair is still owed (decision 8).
+"""The fault atlas: how much may be lost at once while repair is still owed (decision 8).
 
-A record may rot only while, counting its node, no more nodes are damaged than a quorum can do
-without; then whatever was acknowledged is still held, undamaged, by a member that must take part in
-the next election. Beyond that a cluster may only refuse, which is not tested here.
+A node is damaged while its disk holds rot, or its member is not yet repaired, or its disk was
+emptied and no operator has taken it in anew. A node may be damaged only while, counting it, no half
+of any membership that may be in force has more damaged voters than its majority can do without;
+then whatever was acknowledged is still held, undamaged, by a member that must take part in the next
+election. A membership may be in force if it is the one last chosen, or any node has it, or it was
+proposed above what is chosen, or it is what such a joint membership leads to.
+
+Beyond that a cluster may only refuse, which the ending `RUIN` tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from raftlog.core.membership import Membership
+from raftlog.core.membership_change import leave_joint
+from raftlog.types import Index, NodeId
+
 if TYPE_CHECKING:
+    from raftlog.sim.checker import Checker
     from raftlog.sim.process import Process
 
 
 class Atlas:
-    """Knows which nodes hold damage."""
+    """Knows which nodes hold damage, and which memberships it must be counted over."""
 
-    def __init__(self, processes: Sequence[Process]) -> None:
+    def __init__(self, processes: Sequence[Process], checker: Checker) -> None:
         self._processes = processes
-        self.limit = (len(processes) - 1) // 2
+        self._checker = checker
+        self._proposed: list[tuple[Index, Membership]] = []
 
     def is_damaged(self, process: Process) -> bool:
-        """Whether a node's disk is rotten, or its member not yet repaired."""
+        """Whether a node's disk is rotten, or its member not yet repaired or taken in anew."""
         disk = process.storage.disk
-        is_damaged = bool(disk.rotten or disk.damage)
+        is_damaged = bool(disk.rotten or disk.damage) or process.is_stranger
         return is_damaged or (process.is_up and process.state.is_damaged)
 
     def may_rot(self, process: Process) -> bool:
-        """Whether one more record of this node may rot."""
-        damaged = sum(self.is_damaged(other) for other in self._processes if other is not process)
-        return damaged < self.limit
+        """Whether this node may be damaged (once more)."""
+        damaged = self.damaged() | {process.node_id}
+        return all(_can_spare(membership, damaged) for membership in self._in_force())
+
+    def may_follow(self, membership: Membership) -> bool:
+        """Whether an operator who knows what is damaged would propose that membership now."""
+        damaged = self.damaged()
+        return all(_can_spare(after, damaged) for after in _with_its_end(membership))
+
+    def proposed(self, index: Index, membership: Membership) -> None:
+        """Remember a membership that may come into force without any node that still has it."""
+        self._proposed.append((index, membership))
+
+    def damaged(self) -> frozenset[NodeId]:
+        """Return the damaged nodes."""
+        return frozenset(p.node_id for p in self._processes if self.is_damaged(p))
+
+    def _in_force(self) -> Iterator[Membership]:
+        chosen = self._checker.chosen_index
+        self._proposed = [known for known in self._proposed if known[0] > chosen]
+        yield from _with_its_end(self._checker.chosen_membership)
+        for _, membership in self._proposed:
+            yield from _with_its_end(membership)
+        for process in self._processes:
+            for _, membership in process.state.memberships:
+                yield from _with_its_end(membership)
+
+
+def _with_its_end(membership: Membership) -> Iterator[Membership]:
+    yield membership
+    if membership.is_joint:
+        yield leave_joint(membership)
+
+
+def _can_spare(membership: Membership, damaged: frozenset[NodeId]) -> bool:
+    """Whether each half of a membership has a majority without the damaged."""
+    halves = (membership.voters, membership.outgoing)
+    return all(2 * len(half - damaged) > len(half) for half in halves if half)

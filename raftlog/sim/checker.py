@@ -83,6 +83,8 @@ class Checker:
         self._folds: dict[int, int] = {}
         self._events = 0
         self._top_term = 0
+        self.is_ruined = False
+        self._ruined_index = 0
 
     @property
     def chosen_index(self) -> int:
@@ -132,6 +134,12 @@ class Checker:
             "election safety",
             f"{process.node_id} and {known[0]} both lead term {state.term}",
         )
+        require(
+            not self.is_ruined,
+            "damage beyond repair refuses",
+            f"{process.node_id} leads term {state.term} though too many copies of entry "
+            f"{self._ruined_index} rotted",
+        )
         self._top_term = max(self._top_term, state.term)
         self._check_overlap(state)
         if len(self.leaders) > 1:
@@ -151,6 +159,11 @@ class Checker:
                 f"{process.node_id} leads term {state.term} while {other.node_id} holds a lease "
                 f"of term {other.state.term}",
             )
+
+    def ruined(self, index: int) -> None:
+        """Note that too many copies of a chosen entry rotted: nobody may be elected any more."""
+        self.is_ruined = True
+        self._ruined_index = index
 
     def _check_complete(self, process: Process, state: RaftState) -> None:
         last = self.chosen_index

@@ -76,6 +76,9 @@ class Clients:
         target.input(self._propose, target, payload, self._dice.randint(1, 3))
 
     def _propose(self, target: Process, payload: bytes, count: int) -> None:
+        if target.lacks_room_for(len(payload)):
+            self.refused += 1
+            return
         wall = int((self._world.scheduler.now + 10 * self._dice.random()) * 1e6)
         try:
             entry = target.raft.propose(

@@ -37,6 +37,12 @@ SOMETIMES: dict[str, str] = {
     "read_forwarded": "a follower answered a read",
     "ended_all": "a cluster converged once everything was healed",
     "ended_quorum": "a cluster converged with exactly one quorum",
+    "disk_full": "a disk was full for a while",
+    "append_refused_full": "a full disk refused a leader's entries",
+    "proposal_refused_full": "a full leader refused a proposal",
+    "damage_beyond_repair": "a record rotted in too many of its copies",
+    "ended_refusing": "a cluster damaged beyond repair elected nobody and served nothing",
+    "ended_ruin": "a cluster lost many copies, yet few enough to go on",
     "fault_free": "a seed without faults elected once and answered everybody",
 }
 

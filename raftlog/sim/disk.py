@@ -147,10 +147,15 @@ class Disk:
     def calm(self) -> None:
         """Go wrong no more."""
         self.slow_until = 0.0
+        self.make_room()
         self.storage.disk.commit_fault = None
         self.knobs = dataclasses.replace(
             self.knobs, disk=calm_disk(self.knobs.disk, self.knobs.core)
         )
+
+    def make_room(self) -> None:
+        """Have room again on a disk that was full."""
+        self.storage.disk.free_bytes = None
 
     def _write(self, commit: Commit) -> None:
         self._process.world.checker.will_write(self._process, commit.merged)
@@ -181,7 +186,8 @@ class Disk:
         """Take a snapshot if enough was applied since the last, and purge behind it."""
         knobs = self.knobs.disk
         covered = self.newest.boundary.index if self.newest else Index(0)
-        if self.storage.disk.applied.index - covered >= knobs.snapshot_every:
+        due = self.storage.disk.applied.index - covered >= knobs.snapshot_every
+        if due and self.storage.refusal(1) is None:
             self.take_snapshot()
         newest = self.newest
         if newest is None or self._purge_to is not None or self.in_flight is not None:

@@ -55,6 +55,8 @@ class FinalPhase:
         )
         if self._knobs.ending is Ending.QUORUM:
             self._leave_dead()
+        if self._knobs.ending is Ending.RUIN:
+            self._ruin()
         world.network.heal()
         for process in world.processes:
             process.disk.calm()
@@ -77,6 +79,29 @@ class FinalPhase:
         for process in dead:
             process.crash()
 
+    def _ruin(self) -> None:
+        """Let the last chosen record rot on so many voters that the rest elects nobody.
+
+        All of them restart, so that nobody goes on from what it remembers.
+        """
+        world = self._world
+        index = Index(world.checker.chosen_index)
+        for process in world.processes:
+            process.crash()
+        membership = world.checker.chosen_membership
+        holders = [p for p in world.processes if p.storage.disk.entries.get(index) is not None]
+        self._dice.shuffle(holders)
+        voters = sorted(membership.voters)
+        spared = len(voters) - (len(voters) // 2 + 1)
+        ruined = [p for p in holders if p.node_id in membership.voters][spared:]
+        for process in ruined:
+            process.storage.disk.rotten.add(index)
+        damaged = {p.node_id for p in world.processes if world.atlas.is_damaged(p)}
+        if 2 * len(membership.voters - damaged) <= len(voters):
+            world.count("damage_beyond_repair")
+            world.checker.ruined(index)
+            self._patience /= 2
+
     def _look_again(self) -> None:
         """Keep the scheduler busy until the deadline, so that `look` is called."""
         if not self.is_over:
@@ -92,6 +117,10 @@ class FinalPhase:
         if self._is_converged():
             self.is_over = True
             world.count(f"ended_{self._knobs.ending.value}")
+            return
+        if world.checker.is_ruined and world.scheduler.now >= self._deadline:
+            self.is_over = True
+            world.count("ended_refusing")
             return
         progress = (
             world.checker.chosen_index,

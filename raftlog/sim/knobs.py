@@ -15,6 +15,8 @@ import random
 from raftlog.core.settings import MIB, CoreSettings
 
 FAULT_FREE_SHARE = 0.1
+HAZARD_SHARE = 0.15
+RUIN_SHARE = 0.04
 RESTLESS_SHARE = 0.2
 """Of the seeds with faults: worlds in which elections collide and nodes die amidst them."""
 
@@ -37,15 +39,24 @@ class Fault(enum.Enum):
     TRANSFER = "transfer"
     STEP_DOWN = "step_down"
     MEMBERSHIP = "membership"
+    FULL_DISK = "full_disk"
 
     __hash__ = object.__hash__
 
 
+HAZARDS = (Fault.FULL_DISK,)
+"""Faults that a share of the seeds has besides, drawn by dice of their own."""
+
+
 class Ending(enum.Enum):
-    """What the final phase heals: everything, or exactly one quorum."""
+    """What the final phase heals: everything, or exactly one quorum.
+
+    RUIN: everything, but a record has rotted in too many of its copies, so progress is not owed.
+    """
 
     ALL = "all"
     QUORUM = "quorum"
+    RUIN = "ruin"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +151,24 @@ def draw_knobs(seed: int) -> Knobs:
         burst_max=dice.choice((1, 1, 4, 16)),
         payload_max=dice.choice((0, 8, 100)),
         read_share=dice.choice((0.0, 0.2, 0.5)),
-        events_max=dice.choice((1500, 3000, 5000, 8000)),
+        events_max=dice.choice((1500, 3000, 5000, 8600)),
         ending=Ending.ALL if dice.random() < 0.6 or Fault.MEMBERSHIP in faults else Ending.QUORUM,
     )
-    return _restless(knobs, dice) if faults and dice.random() < RESTLESS_SHARE else knobs
+    if faults and dice.random() < RESTLESS_SHARE:
+        knobs = _restless(knobs, dice)
+    return _hazardous(knobs) if faults else knobs
+
+
+def _hazardous(knobs: Knobs) -> Knobs:
+    """Return the same world with what besides may happen to it."""
+    dice = random.Random(f"{knobs.seed}:hazards")
+    faults = [fault for fault in HAZARDS if dice.random() < HAZARD_SHARE]
+    ruined = dice.random() < RUIN_SHARE
+    return dataclasses.replace(
+        knobs,
+        faults=(*knobs.faults, *faults),
+        ending=Ending.RUIN if ruined else knobs.ending,
+    )
 
 
 def _restless(knobs: Knobs, dice: random.Random) -> Knobs:
@@ -184,10 +209,7 @@ def _draw_pace(dice: random.Random) -> float:
 
 def _draw_faults(dice: random.Random) -> tuple[Fault, ...]:
     share = dice.choice((0.2, 0.4, 0.7))
-    chosen = [fault for fault in Fault if dice.random() < share]
-    if Fault.ROT in chosen and Fault.MEMBERSHIP in chosen:
-        # How much damage is owed repair depends on the voters, so the two do not mix yet.
-        chosen.remove(dice.choice((Fault.ROT, Fault.MEMBERSHIP)))
+    chosen = [fault for fault in Fault if fault not in HAZARDS and dice.random() < share]
     if Fault.MEMBERSHIP in chosen:
         chosen += [Fault.MEMBERSHIP] * dice.choice((0, 3))  # most attempts are refused
     return tuple(chosen) or (Fault.CRASH,)

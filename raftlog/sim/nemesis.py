@@ -16,7 +16,7 @@ from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simp
 from raftlog.errors import MembershipRejected, RaftLogError
 from raftlog.sim.knobs import Fault, Knobs
 from raftlog.storage.memory_disk import CommitFault
-from raftlog.types import Index, NodeId
+from raftlog.types import Index, NodeId, Role
 
 if TYPE_CHECKING:
     from raftlog.sim.process import Process
@@ -54,6 +54,7 @@ class Nemesis:
             Fault.TRANSFER: self._transfer,
             Fault.STEP_DOWN: self._step_down,
             Fault.MEMBERSHIP: self._membership,
+            Fault.FULL_DISK: self._fill_disk,
         }
 
     def begin(self) -> None:
@@ -182,6 +183,24 @@ class Nemesis:
             victim.crash()
             self._world.restart_later(victim)
 
+    def _fill_disk(self) -> None:
+        victims = {self._victim().number}
+        if self._dice.random() < 0.3:
+            victims |= {self._victim().number, self._victim().number}
+        room = self._dice.choice((0, 0, 60, 400))
+        seconds = self._while()
+        for number in sorted(victims):
+            process = self._world.processes[number]
+            process.storage.disk.free_bytes = room
+            self._world.count("disk_full")
+            self._world.scheduler.after(seconds, process.disk.make_room)
+            if process.is_up and process.raft.role is Role.LEADER and self._dice.random() < 0.5:
+                process.input(self._step_aside, process)
+
+    def _step_aside(self, process: Process) -> None:
+        """Let a leader without room hand over, as housekeeping does."""
+        self._attempt(lambda: process.raft.transfer(None, process.local()))
+
     # ------------------------------------------------------------ the cluster's own operations
 
     def _transfer(self) -> None:
@@ -202,11 +221,13 @@ class Nemesis:
             after = self._next_membership(leader.raft.membership)
         except MembershipRejected:
             return
-        content = after.encode()
-        leader.input(
-            self._attempt,
-            lambda: leader.raft.propose(EntryKind.MEMBERSHIP, content, 0, leader.local(), 0),
-        )
+        leader.input(self._attempt, lambda: self._propose(leader, after))
+
+    def _propose(self, leader: Process, after: Membership) -> None:
+        atlas = self._world.atlas
+        if atlas.may_follow(after):
+            entry = leader.raft.propose(EntryKind.MEMBERSHIP, after.encode(), 0, leader.local(), 0)
+            atlas.proposed(entry.index, after)
 
     def _next_membership(self, current: Membership) -> Membership:
         if self._dice.random() < 0.3:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raftlog.checksum import chain
-from raftlog.core.messages import InstallSnapshot, Message
+from raftlog.core.messages import AppendRequest, InstallSnapshot, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded
 from raftlog.core.state import RaftState
@@ -71,6 +71,7 @@ class Process:
         "incarnation",
         "is_applying_paused",
         "is_paused",
+        "is_stranger",
         "is_up",
         "known_lives",
         "machine",
@@ -101,6 +102,7 @@ class Process:
         self.is_up = False
         self.is_paused = False
         self.was_restarted = False
+        self.is_stranger = False
         self.disk = Disk(self, storage, knobs)
         self.known_lives: dict[int, int] = {}
         self.seen = View()
@@ -214,9 +216,27 @@ class Process:
             self._fail(error)
 
     def receive(self, source: Process, message: Message) -> None:
-        """Take a message from the network."""
+        """Take a message from the network, unless the disk has no room for what it brings."""
+        if self.is_up and self._lacks_room(message):
+            self.world.count("append_refused_full")
+            return
         self.world.note("receives", self, (source.node_id, message))
         self.input(self._step, source.node_id, message)
+
+    def _lacks_room(self, message: Message) -> bool:
+        """Whether the disk must refuse the entries of a message, as `Node` has it."""
+        if self.storage.disk.free_bytes is None:
+            return False
+        if not isinstance(message, AppendRequest) or not message.entries:
+            return False
+        return self.storage.refusal(sum(entry.size for entry in message.entries)) is not None
+
+    def lacks_room_for(self, size: int) -> bool:
+        """Whether a leader's disk must refuse a proposal of that size, as `Writes` has it."""
+        if self.storage.refusal(size) is None or self.state.role is not Role.LEADER:
+            return False
+        self.world.count("proposal_refused_full")
+        return True
 
     def _step(self, source: NodeId, message: Message) -> None:
         self.raft.step(source, message, self.local())
@@ -413,9 +433,19 @@ class Process:
         peer = self.world.by_id[needed.peer]
         newest = self.disk.newest
         if newest is None or newest.boundary.index < self.storage.boundary.index:
+            if self.storage.refusal(1) is not None:
+                self.world.scheduler.after(
+                    self._knobs.core.heartbeat_seconds, self._no_snapshot, self.incarnation, peer
+                )
+                return
             newest = self.disk.take_snapshot()
         self.world.note("streams snapshot", self, needed)
         self.world.snapshots.send(self, peer, needed.term, newest)
+
+    def _no_snapshot(self, incarnation: int, peer: Process) -> None:
+        """Tell the core that no snapshot could be taken: the disk is full."""
+        if incarnation == self.incarnation:
+            self.snapshot_finished(peer, delivered=False)
 
     def take_snapshot_message(self, source: NodeId, term: Term, snapshot_id: str) -> None:
         """Take a snapshot that is staged and verified."""

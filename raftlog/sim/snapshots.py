@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from raftlog.errors import DiskFull
 from raftlog.interfaces import SnapshotInfo
 from raftlog.sim.knobs import Knobs
 from raftlog.types import Term
@@ -64,7 +65,11 @@ class SnapshotStreams:
                 self._hand_over(source, target, term, snapshot_id)
 
     def _stage(self, target: Process, snapshot_id: str, content: bytes, *, breaks: bool) -> bool:
-        writer = target.storage.stage_snapshot(snapshot_id, len(content))
+        try:
+            writer = target.storage.stage_snapshot(snapshot_id, len(content))
+        except DiskFull:
+            self._world.count("snapshot_refused_full")
+            return False
         end = len(content)
         if breaks:
             end = max(writer.offset, int(end * self._dice.random()))

@@ -83,7 +83,7 @@ class World:
         ]
         self.by_id = {process.node_id: process for process in self.processes}
         self.checker.processes = self.processes
-        self.atlas = Atlas(self.processes)
+        self.atlas = Atlas(self.processes, self.checker)
         self.clients = Clients(self, knobs)
         self.nemesis = Nemesis(self, knobs, kept)
         self._started = time.process_time()

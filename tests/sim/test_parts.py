@@ -60,11 +60,11 @@ def test_the_scheduler_goes_by_time_then_by_order() -> None:
 
 
 def test_knobs_are_what_the_seed_says() -> None:
-    """Drawing twice gives the same; rot and membership changes do not mix."""
-    for seed in range(50):
-        knobs = draw_knobs(seed)
+    """Drawing twice gives the same; rot and membership changes come together too."""
+    drawn = [draw_knobs(seed) for seed in range(50)]
+    for seed, knobs in enumerate(drawn):
         assert knobs == draw_knobs(seed)
-        assert not {Fault.ROT, Fault.MEMBERSHIP} <= set(knobs.faults)
+    assert any({Fault.ROT, Fault.MEMBERSHIP} <= set(knobs.faults) for knobs in drawn)
     calm = calm_disk(knobs.disk, knobs.core)
     assert (calm.spike_chance, calm.apply_max) == (0.0, 1000)
 
@@ -109,7 +109,7 @@ def test_the_machines_state_is_saved_with_a_round_and_survives() -> None:
 def test_the_atlas_keeps_damage_to_a_minority() -> None:
     """With three nodes one may be damaged, and while it is no other may rot."""
     world = calm_world(voters=3)
-    atlas = Atlas(world.processes)
+    atlas = Atlas(world.processes, world.checker)
     first, second = world.processes[:2]
     assert atlas.may_rot(first)
     first.storage.disk.rotten.add(Index(1))

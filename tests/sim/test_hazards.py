@@ -1,0 +1,151 @@
+"""What besides may happen to a world: full disks, ruin, lost files and emptied nodes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from raftlog.core.membership import Membership
+from raftlog.core.messages import AppendRequest, Position
+from raftlog.sim.checker import CheckFailed
+from raftlog.sim.ending import FinalPhase
+from raftlog.sim.knobs import Ending, Fault, draw_knobs
+from raftlog.sim.process import Process
+from raftlog.sim.world import World
+from raftlog.types import Index, Term
+
+from .test_parts import calm_world, run_until_commit
+
+
+def followers(world: World, leader: Process) -> list[Process]:
+    """Return everyone but the leader."""
+    return [process for process in world.processes if process is not leader]
+
+
+def run_for(world: World, seconds: float) -> None:
+    """Let virtual time pass."""
+    end = world.scheduler.now + seconds
+    while world.scheduler.next_time() < end:
+        world.scheduler.step()
+
+
+def test_the_atlas_counts_over_every_membership_that_may_be_in_force() -> None:
+    """A spare may rot at will; not once a proposed membership makes it a voter among few."""
+    world = calm_world(voters=3, spares=2, faults=(Fault.MEMBERSHIP,))
+    leader = run_until_commit(world, 3)
+    atlas, current = world.atlas, leader.raft.membership
+    spare = next(p for p in world.processes if current.member(p.node_id) is None)
+    first, second = followers(world, leader)[:2]
+    first.storage.disk.rotten.add(Index(1))
+    assert atlas.may_rot(spare)
+    assert not atlas.may_rot(second)
+    grown = Membership.of_voters(
+        [*current.members, dataclasses.replace(current.members[0], node_id=spare.node_id)]
+    )
+    assert atlas.may_follow(grown)
+    atlas.proposed(Index(world.checker.chosen_index + 1), grown)
+    assert not atlas.may_rot(spare)
+    spare.storage.disk.rotten.add(Index(1))
+    assert not atlas.may_follow(grown)
+
+
+def test_a_proposal_that_is_decided_binds_the_atlas_no_more() -> None:
+    """What was proposed at or below the chosen index is chosen, or will never be."""
+    world = calm_world(voters=3)
+    leader = run_until_commit(world, 3)
+    alone = Membership.of_voters([leader.raft.membership.members[0]])
+    world.atlas.proposed(Index(2), alone)
+    assert world.atlas.may_rot(world.processes[0])
+
+
+def test_a_full_disk_refuses_entries_and_still_votes() -> None:
+    """A follower without room takes no entry and no harm; with room again it catches up."""
+    world = calm_world(voters=3)
+    leader = run_until_commit(world, 3)
+    follower = followers(world, leader)[0]
+    follower.storage.disk.free_bytes = 0
+    run_for(world, 0.01)
+    before = follower.storage.last_index
+    world.checker.acked_index = 0
+    run_until_commit(world, before + 5)
+    assert follower.storage.last_index <= before + 1
+    assert world.counters["append_refused_full"] > 0
+    leader.crash()
+    while not world.leaders():
+        assert world.scheduler.step()
+    assert follower.state.term == world.leaders()[0].state.term
+    follower.disk.make_room()
+    chosen = world.checker.chosen_index
+    while follower.storage.last_index < chosen:
+        assert world.scheduler.step()
+
+
+def test_a_full_leader_refuses_proposals_definitely() -> None:
+    """Nothing of a refused proposal is left in the log."""
+    world = calm_world(voters=3)
+    leader = run_until_commit(world, 3)
+    leader.storage.disk.free_bytes = 0
+    last, refused = leader.raft.last_index, world.clients.refused
+    world.clients.propose(leader)
+    assert leader.raft.last_index == last
+    assert world.counters["proposal_refused_full"] > world.clients.refused - refused - 1 >= 0
+
+
+def ruined_world() -> tuple[World, FinalPhase]:
+    """Return a world at the beginning of an end in which a majority of copies rot."""
+    world = calm_world(voters=3, ending=Ending.RUIN)
+    run_until_commit(world, 5)
+    final = FinalPhase(world, world.knobs)
+    world.is_ending = True
+    final.begin()
+    return world, final
+
+
+def test_damage_beyond_repair_is_refused() -> None:
+    """With a chosen record rotten on two of three disks nobody is elected, ever."""
+    world, final = ruined_world()
+    while not final.is_over:
+        assert world.scheduler.step()
+        final.look()
+    assert world.counters["ended_refusing"] == 1
+    assert world.leaders() == []
+
+
+def test_a_damaged_node_that_takes_part_is_found() -> None:
+    """Were damage forgotten at the restart, the checker would say so."""
+    world, final = ruined_world()
+    for process in world.processes:
+        process.state.is_damaged = False
+    with pytest.raises(CheckFailed, match="^damage beyond repair refuses:"):
+        while not final.is_over:
+            assert world.scheduler.step()
+            for process in world.processes:
+                process.state.is_damaged = False
+            final.look()
+
+
+def test_messages_without_entries_need_no_room() -> None:
+    """Only an append that carries something is refused: probes and heartbeats go on."""
+    world = calm_world(voters=3)
+    leader = run_until_commit(world, 3)
+    follower = followers(world, leader)[0]
+    follower.storage.disk.free_bytes = 0
+    state = leader.state
+    probe = AppendRequest(
+        term=state.term,
+        previous=Position(Index(0), Term(0)),
+        previous_checksum=0,
+        entries=(),
+        commit_index=Index(0),
+    )
+    assert not follower._lacks_room(probe)
+    entry = leader.raft.log.entry(Index(1))
+    assert follower._lacks_room(dataclasses.replace(probe, entries=(entry,)))
+
+
+def test_the_hazards_are_drawn() -> None:
+    """A share of the seeds has each of them."""
+    faults = [set(draw_knobs(seed).faults) for seed in range(200)]
+    for fault in (Fault.FULL_DISK,):
+        assert 5 <= sum(fault in chosen for chosen in faults) <= 80
