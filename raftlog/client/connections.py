@@ -24,7 +24,7 @@ from raftlog.client.routing import (
     newest_leader,
     timed_out,
 )
-from raftlog.errors import ConnectFailed, NotFound, RaftLogError, Unavailable
+from raftlog.errors import ConnectFailed, NotFound, NotLeader, RaftLogError, Unavailable
 from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import TlsMaterial
@@ -177,12 +177,17 @@ class Connections:
     async def ask_member(
         self, node_id: str, call: Callable[[Peer, float], Awaitable[T]], deadline: float
     ) -> T:
-        """Make a call that changes nothing on one member; repeat it until `deadline`."""
+        """Make a call that changes nothing on one member; repeat it until `deadline`.
+
+        Raises:
+            NotLeader: only a leader answers this call, and that member is none; nobody else is
+                asked, since the caller named the member.
+        """
 
         async def choose(deadline: float) -> Leader:
             return Leader(await self.member(node_id, deadline), node_id, 0)
 
-        return await self._ask(choose, call, deadline)
+        return await self._ask(choose, call, deadline, final=(NotLeader,))
 
     async def close(self) -> None:
         """Close every channel; searches end."""
@@ -211,6 +216,7 @@ class Connections:
         choose: Callable[[float], Awaitable[Leader]],
         call: Callable[[Peer, float], Awaitable[T]],
         deadline: float,
+        final: tuple[type[RaftLogError], ...] = (),
     ) -> T:
         now = asyncio.get_running_loop().time
         backoff = Backoff(0.01, 2.0, 0.2)
@@ -231,7 +237,7 @@ class Connections:
             except asyncio.CancelledError:
                 self.explain_cancelled()
                 raise
-            if judge(refusal) is Verdict.FINAL:
+            if judge(refusal) is Verdict.FINAL or isinstance(refusal, final):
                 raise refusal
             attempt_seconds *= 2
             self.take_hint(refusal)

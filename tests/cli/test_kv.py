@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -46,6 +47,18 @@ def test_a_member_reads_what_was_written(ask, cluster, prefix):
     ask("kv", "put", f"{prefix}k", "v")
     for node in cluster.nodes:
         assert ask("kv", "get", f"{prefix}k", "--member", node.id, "--raw").out == b"v"
+
+
+def test_a_member_that_does_not_lead_says_so_at_once(ask, cluster, prefix):
+    """A linearizable read of a follower by name is refused with the leader's name, not retried."""
+    leader = ask("status", "-o", "json").json["leader"]
+    follower = next(node.id for node in cluster.nodes if node.id != leader)
+    began = time.monotonic()
+    asked = ("kv", "get", f"{prefix}k", "--member", follower, "--consistency", "linearizable")
+    result = ask(*asked)
+    assert result.code == 5
+    assert leader in result.err
+    assert time.monotonic() - began < 10, "the timeout is 20 s"
 
 
 def test_compare_and_swap(ask, prefix):
