@@ -66,6 +66,9 @@ def start(
     )
     if len(cluster.nodes) != nodes and _was_given("nodes"):
         say(f"the cluster in {directory} has {len(cluster.nodes)} nodes; it is kept as it is")
+    first = cluster.nodes[0].address
+    if base_port and not first.endswith(f":{base_port}") and _was_given("base_port"):
+        say(f"the cluster in {directory} begins at {first}; it is kept as it is")
     started = cluster.start()
     leader = cluster.leader()
     if options.output is OutputFormat.TABLE:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,6 +48,19 @@ def _store(context: click.Context, parameter: click.Parameter, value: object) ->
         setattr(values, name, value)
 
 
+class _Seconds(click.FloatRange):
+    """A number of seconds; what is not a number is none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Convert, and check the range."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+        return seconds
+
+
 def _shared_options(*, is_root: bool) -> list[click.Option]:
     def option(*names: str, **settings: Any) -> click.Option:
         name = names[-1].lstrip("-")
@@ -63,7 +77,7 @@ def _shared_options(*, is_root: bool) -> list[click.Option]:
             **settings,
         )
 
-    seconds = click.FloatRange(min=0, min_open=True)
+    seconds = _Seconds(min=0, min_open=True)
     formats = click.Choice([format_.value for format_ in OutputFormat])
     return [
         option(
@@ -87,10 +101,21 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.examples = tuple(examples)
-        for parameter in self.params:
-            if isinstance(parameter, click.Option) and parameter.allow_from_autoenv:
-                parameter.show_envvar = True
+        self._own = [
+            parameter
+            for parameter in self.params
+            if isinstance(parameter, click.Option) and parameter.allow_from_autoenv
+        ]
+        for parameter in self._own:
+            parameter.show_envvar = True
         self.params += _shared_options(is_root=False)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; an option's variable is named as the option is typed, not as the code has it."""
+        for parameter in self._own:
+            typed = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
+            parameter.envvar = f"{ctx.auto_envvar_prefix}_{typed}"
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples as they are typed."""

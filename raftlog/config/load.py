@@ -57,7 +57,8 @@ def load(
         assignments: ``key=value`` texts, as given to ``--set``; they win over everything.
 
     Raises:
-        ConfigInvalid: anything at all is wrong; the message says where and what is expected.
+        ConfigInvalid: anything at all is wrong; the message says where and what is expected, a
+            line for each wrong key.
     """
     layers: list[Iterable[tuple[str, str, object]]] = []
     if path is not None:
@@ -71,14 +72,18 @@ def load(
     layers.append(_split_assignment(text) for text in assignments)
     found: dict[str, object] = {}
     sources: dict[str, str] = {}
+    problems: list[str] = []
     for layer in layers:
         for source, key, raw in layer:
-            setting = _known(key, source)
             try:
-                found[key] = setting.checked(raw)
+                found[key] = _known(key, source).checked(raw)
+            except ConfigInvalid as error:
+                problems.append(error.message)
             except ValueError as error:
-                raise ConfigInvalid(f"{source}: {key}: {error}, got {raw!r}") from None
+                problems.append(f"{source}: {key}: {error}, got {raw!r}")
             sources[key] = source
+    if problems:
+        raise ConfigInvalid("\n".join(problems))
     return Loaded(settings=check(_build(found)), sources=sources)
 
 

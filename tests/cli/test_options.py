@@ -19,11 +19,11 @@ def seen():
     root.add_command(noun)
 
     @noun.command("verb", examples=["r noun verb   like this"])
-    @click.option("--own", help="Its own.")
+    @click.option("--own", "its_own", help="Its own.")
     @click.pass_obj
-    def verb(given, own):
+    def verb(given, its_own):
         """Do it."""
-        found.append((given, own))
+        found.append((given, its_own))
 
     return lambda *arguments: (root.main(arguments, standalone_mode=False), found.pop())[1]
 
@@ -48,6 +48,13 @@ def test_they_stand_anywhere(seen, line):
     given, _ = seen(*line)
     assert (given.output, given.timeout) == (OutputFormat.JSON, 3.0)
     assert given.output_given
+
+
+@pytest.mark.parametrize("wrong", ["nan", "0", "-1", "soon"])
+def test_a_timeout_is_a_number_of_seconds(seen, wrong):
+    """What is no positive number is wrong usage, before anything is done."""
+    with pytest.raises(click.UsageError):
+        seen("noun", "verb", "--timeout", wrong)
 
 
 def test_every_option_has_a_variable(seen, monkeypatch):

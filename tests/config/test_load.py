@@ -75,6 +75,15 @@ def test_wrong_files(file, case):
     assert path in str(raised.value)
 
 
+def test_every_wrong_key_is_named_at_once(file):
+    """Whoever mends a file need not run the check once for each line."""
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path=file("idd = 'n1'\n[raft]\nelection_timeout_seconds = 'long'\nx = 1\n"))
+    lines = caught.value.message.splitlines()
+    assert len(lines) == 3
+    assert all(key in line for key, line in zip(("idd", "election", "raft.x"), lines, strict=True))
+
+
 def test_a_file_that_cannot_be_read(tmp_path):
     """A missing file, a directory and noise are told apart."""
     for path, why in (
