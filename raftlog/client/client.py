@@ -14,7 +14,7 @@ from raftlog.client.machine import Machine
 from raftlog.client.routing import parse_endpoints
 from raftlog.client.write_stream import WriterSettings
 from raftlog.errors import ConfigInvalid
-from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.channel import OpenChannel, TlsMaterial, open_channel
 
 TIMEOUT_SECONDS = 10.0
 Pem = bytes | str | pathlib.Path
@@ -35,12 +35,14 @@ class Client:
         timeout: float = TIMEOUT_SECONDS,
         tls: TlsMaterial | None = None,
         writer_settings: WriterSettings | None = None,
+        open_channel: OpenChannel = open_channel,
     ) -> None:
         self._context = Context(
             parse_endpoints(endpoints),
             tls=tls,
             timeout_seconds=timeout,
             writer_settings=writer_settings,
+            open_channel=open_channel,
         )
         self.log = Log(self._context)
         self.kv = Kv(self._context)

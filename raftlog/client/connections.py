@@ -27,7 +27,7 @@ from raftlog.client.routing import (
 from raftlog.errors import ConnectFailed, NotFound, NotLeader, RaftLogError, Unavailable
 from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
-from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.channel import OpenChannel, TlsMaterial
 from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc, types_pb2
 
 GROUP_BYTES_MAX = 4 * 1024 * 1024
@@ -49,10 +49,15 @@ T = TypeVar("T")
 class Peer:
     """One address: its channel and the stubs on it."""
 
-    def __init__(self, address: str, tls: TlsMaterial | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        tls: TlsMaterial | None,
+        open_channel: OpenChannel = wire_channel.open_channel,
+    ) -> None:
         limit = wire_channel.message_limit(TRANSACTION_BYTES_MAX, GROUP_BYTES_MAX)
         self.address = address
-        self.channel = wire_channel.open_channel(address, tls, wire_channel.channel_options(limit))
+        self.channel = open_channel(address, tls, wire_channel.channel_options(limit))
         self.log = log_pb2_grpc.LogStub(self.channel)  # type: ignore[no-untyped-call]
         self.kv = kv_pb2_grpc.KvStub(self.channel)  # type: ignore[no-untyped-call]
         self.machine = machine_pb2_grpc.MachineStub(self.channel)  # type: ignore[no-untyped-call]
@@ -90,9 +95,15 @@ class Search:
 class Connections:
     """Everything a client knows of the cluster's addresses. Loop-bound."""
 
-    def __init__(self, endpoints: tuple[str, ...], tls: TlsMaterial | None = None) -> None:
+    def __init__(
+        self,
+        endpoints: tuple[str, ...],
+        tls: TlsMaterial | None = None,
+        open_channel: OpenChannel = wire_channel.open_channel,
+    ) -> None:
         self.book = AddressBook(endpoints)
         self._tls = tls
+        self._open_channel = open_channel
         self._peers: dict[str, Peer] = {}
         self._leader: Leader | None = None
         self._reachable: Leader | None = None
@@ -105,7 +116,7 @@ class Connections:
         found = self._peers.get(address)
         if found is None:
             self._check_open()
-            found = self._peers[address] = Peer(address, self._tls)
+            found = self._peers[address] = Peer(address, self._tls, self._open_channel)
         return found
 
     async def leader(self, deadline: float) -> Leader:

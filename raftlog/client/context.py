@@ -9,7 +9,7 @@ from raftlog.client.connections import Connections
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, TooLarge, Unavailable
 from raftlog.types import Consistency
-from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.channel import OpenChannel, TlsMaterial, open_channel
 from raftlog.wire.pb import types_pb2
 
 TRANSACTION_BYTES_MAX = 16 * 1024 * 1024
@@ -35,11 +35,13 @@ class Context:
         tls: TlsMaterial | None,
         timeout_seconds: float,
         writer_settings: WriterSettings | None = None,
+        open_channel: OpenChannel = open_channel,
     ) -> None:
         self.endpoints = endpoints
         self.timeout_seconds = check_timeout(timeout_seconds)
         self._tls = tls
         self._writer_settings = writer_settings
+        self._open_channel = open_channel
         self._connections: Connections | None = None
         self._writer: Writer | None = None
         self._now: Callable[[], float] | None = None
@@ -62,7 +64,7 @@ class Context:
         """Bind to the running loop. Connects to nobody yet."""
         if self._connections is None:
             self._now = asyncio.get_running_loop().time
-            self._connections = Connections(self.endpoints, self._tls)
+            self._connections = Connections(self.endpoints, self._tls, self._open_channel)
             self._writer = Writer(self._connections, self._writer_settings)
 
     async def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:

@@ -44,6 +44,8 @@ class NodeSettings:
     stall_seconds: float = 0.2
     """A standstill of the event loop longer than this restarts the core's timers."""
     subscriber_heartbeat_seconds: float = 1.0
+    watchdog_seconds: float = 0.25
+    """How often the watchdog's thread looks; 0: no thread, where time is not the machine's."""
 
     def __post_init__(self) -> None:
         if self.transaction_bytes_max < 1 or self.group_bytes_max < 1:

@@ -25,30 +25,33 @@ class Watchdog:
         loop_beat: Callable[[], float],
         commit_started: Callable[[], float | None],
         limit_seconds: float,
+        period_seconds: float = PERIOD_SECONDS,
     ) -> None:
         self._clock = clock
         self._observer = observer
         self._loop_beat = loop_beat
         self._commit_started = commit_started
         self._limit_seconds = limit_seconds
+        self._period_seconds = period_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self.disk_stalled_seconds = 0.0
         """How long the commit under way has taken, if longer than the limit; else 0."""
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
+        """Begin to watch; a period of 0 means that nobody does."""
+        if self._period_seconds:
+            self._thread.start()
 
     def stop(self) -> None:
         """Stop watching."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * PERIOD_SECONDS)
+            self._thread.join(timeout=2 * self._period_seconds)
 
     def _run(self) -> None:
         loop_told = disk_told = False
-        while not self._stop.wait(PERIOD_SECONDS):
+        while not self._stop.wait(self._period_seconds):
             now = self._clock.monotonic()
             loop_late = now - self._loop_beat() > self._limit_seconds
             if loop_late and not loop_told:

@@ -22,7 +22,7 @@ from raftlog.rpc.handshake import Handshake
 from raftlog.rpc.settings import TransportSettings
 from raftlog.rpc.writer import Outbox
 from raftlog.types import NodeId
-from raftlog.wire.channel import channel_options, open_channel
+from raftlog.wire.channel import channel_options
 from raftlog.wire.pb import raft_pb2 as pb
 from raftlog.wire.status import from_rpc_error
 
@@ -116,7 +116,7 @@ class Link:
     async def _connect(self, handshake: Handshake, events: LinkEvents) -> None:
         """Serve one connection to its end."""
         options = channel_options(self._settings.message_bytes_max)
-        channel = open_channel(self.address, self._settings.tls, options)
+        channel = self._settings.open_channel(self.address, self._settings.tls, options)
         try:
             call: Call = channel.stream_stream(self.channel.method)()
             hello = await self._greet(call, handshake)

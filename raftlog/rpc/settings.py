@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from raftlog.interfaces import Authenticator
-from raftlog.wire.channel import TlsMaterial, message_limit
+from raftlog.wire.channel import OpenChannel, TlsMaterial, message_limit, open_channel
 
 MIB = 1 << 20
 
@@ -33,6 +33,7 @@ class TransportSettings:
     snapshot_chunk_bytes: int = MIB // 2
     snapshot_window_bytes: int = 4 * MIB
     snapshot_stall_seconds: float = 30.0
+    open_channel: OpenChannel = open_channel
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from raftlog.interfaces import SnapshotInfo, SnapshotWriter
 from raftlog.rpc import convert
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NodeId, Term
-from raftlog.wire.channel import channel_options, open_channel
+from raftlog.wire.channel import channel_options
 from raftlog.wire.pb import raft_pb2 as pb
 
 METHOD = "/raftlog.v1.Raft/Snapshot"
@@ -71,7 +71,7 @@ async def send(outgoing: Outgoing, store: SnapshotStore, settings: TransportSett
         TimeoutError: nothing moved for `snapshot_stall_seconds`.
     """
     options = channel_options(settings.message_bytes_max)
-    channel = open_channel(outgoing.address, settings.tls, options)
+    channel = settings.open_channel(outgoing.address, settings.tls, options)
     try:
         call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(METHOD)()
         await _Sending(outgoing, store, settings, call).run()

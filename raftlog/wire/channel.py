@@ -8,7 +8,7 @@ noticed by keepalive.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -105,6 +105,10 @@ def server_credentials(tls: TlsMaterial, *, require_client: bool) -> grpc.Server
     return grpc.ssl_server_credentials(
         [(tls.key, tls.cert)], root_certificates=tls.ca, require_client_auth=require_client
     )
+
+
+OpenChannel = Callable[[str, TlsMaterial | None, Options], grpc.aio.Channel]
+"""Makes a channel to HOST:PORT; `open_channel` unless a simulated world brings its own."""
 
 
 def open_channel(address: str, tls: TlsMaterial | None, options: Options) -> grpc.aio.Channel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-from raftlog.node import watchdog
 from raftlog.node.watchdog import Watchdog
 from tests.node.parts import HandClock
 
@@ -24,19 +23,19 @@ class Ears:
             self.heard.set()
 
 
-def make(clock: HandClock, ears: Ears) -> Watchdog:
+def make(clock: HandClock, ears: Ears, period_seconds: float = 0.01) -> Watchdog:
     return Watchdog(
         clock=clock,
         observer=ears,
         loop_beat=lambda: 90.0,
         commit_started=lambda: 95.0,
         limit_seconds=1.0,
+        period_seconds=period_seconds,
     )
 
 
-def test_a_standstill_of_loop_and_disk_is_told(monkeypatch):
+def test_a_standstill_of_loop_and_disk_is_told():
     """Both are measured from outside the loop, and each told once."""
-    monkeypatch.setattr(watchdog, "PERIOD_SECONDS", 0.01)
     ears = Ears()
     dog = make(HandClock(), ears)
     dog.start()
@@ -50,3 +49,12 @@ def test_a_standstill_of_loop_and_disk_is_told(monkeypatch):
 def test_one_that_never_began_can_be_stopped():
     """A node whose start failed is stopped like any other."""
     make(HandClock(), Ears()).stop()
+
+
+def test_a_period_of_0_begins_no_thread():
+    """Where time is virtual no thread may look, and stopping still works."""
+    before = threading.active_count()
+    dog = make(HandClock(), Ears(), period_seconds=0)
+    dog.start()
+    assert threading.active_count() == before
+    dog.stop()
