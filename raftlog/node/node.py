@@ -213,6 +213,7 @@ class Node:
             loop_beat=lambda: self._drive.beat,
             commit_started=lambda: self._group_commit.commit_started,
             limit_seconds=settings.core.election_timeout_seconds,
+            period_seconds=settings.watchdog_seconds,
         )
         self._reporter = Reporter(
             raft=self._raft,
