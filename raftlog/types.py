@@ -50,6 +50,8 @@ class Role(enum.Enum):
     CANDIDATE = "candidate"
     LEADER = "leader"
 
+    __hash__ = object.__hash__  # roles are looked up with every message; Enum's own hash is slow
+
 
 class Consistency(enum.Enum):
     """How fresh a read must be.

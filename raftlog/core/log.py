@@ -21,7 +21,7 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary, Entry
 from raftlog.core.ready import Install
-from raftlog.errors import Compacted, invariant
+from raftlog.errors import Compacted, InvariantBroken, invariant
 from raftlog.types import Index, Position, Term
 
 ENTRY_OVERHEAD_BYTES = 64
@@ -147,7 +147,8 @@ class RaftLog:
         Raises:
             Compacted: `low` is at or below the boundary.
         """
-        invariant(low <= high <= self.last_index, f"no entries {low}..{high} in {self.last_index}")
+        if not low <= high <= self.last_index:
+            raise InvariantBroken(f"no entries {low}..{high} in {self.last_index}")
         if low <= self.boundary.index:
             raise Compacted(f"the log begins after index {self.boundary.index}")
         if low >= self._first:

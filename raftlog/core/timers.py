@@ -77,14 +77,15 @@ def arm_lost_leader_retry(state: RaftState, now: float) -> None:
 
 def next_deadline(state: RaftState) -> float:
     """Return when `tick` is due next."""
-    deadline = state.commit_hint_deadline
     leadership = state.leadership
     if leadership is None:
-        deadline = min(deadline, state.election_deadline)
-        for read in state.forwarded.values():
-            deadline = min(deadline, read.deadline)
+        deadline = min(state.commit_hint_deadline, state.election_deadline)
+        if state.forwarded:
+            deadline = min(deadline, *[read.deadline for read in state.forwarded.values()])
         return deadline
-    deadline = min(deadline, leadership.heartbeat_deadline, leadership.notice_deadline)
+    deadline = min(
+        state.commit_hint_deadline, leadership.heartbeat_deadline, leadership.notice_deadline
+    )
     if leadership.transfer is not None:
         deadline = min(deadline, leadership.transfer.deadline)
     return deadline

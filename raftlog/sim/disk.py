@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from raftlog.sim.process import Process
 
 PURGE_BYTES_MAX = 8 << 20
+NOTHING = Persist(token=0, needs_sync=False)
 
 
 @dataclasses.dataclass(slots=True)
@@ -104,8 +105,10 @@ class Disk:
         if self.in_flight is not None:
             return
         queue, knobs = self.queue, self.knobs.disk
-        persists = [queue.popleft() for _ in range(min(len(queue), knobs.merge_max))]
-        merged = merge(persists) if persists else Persist(token=0, needs_sync=False)
+        persists: list[Persist] = []
+        while queue and len(persists) < knobs.merge_max:
+            persists.append(queue.popleft())
+        merged = merge(persists) if persists else NOTHING
         last_index = merged.entries[-1].index if merged.entries else self.storage.last_index
         if merged.truncate_from is not None and not merged.entries:
             last_index = Index(min(last_index, merged.truncate_from - 1))

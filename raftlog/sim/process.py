@@ -339,17 +339,27 @@ class Process:
     def _turn(self) -> None:
         now = self.local()
         raft = self.raft
-        if raft.deadline() <= now:
+        due = raft.deadline()
+        if due <= now:
             raft.tick(now)
+        elif not raft.has_ready():
+            self._end_turn(now, due)
+            return
         for _ in range(READY_MAX):
             if not raft.has_ready():
                 break
             self._take(now)
         else:
             self._turn_soon()
+        self._end_turn(now, raft.deadline())
+
+    def _end_turn(self, now: float, due: float) -> None:
         if self.disk.in_flight is None:
             self.disk.begin()
-        self._arm(now)
+        if due < self._timer_due:
+            self._timer_due = due
+            seconds = max(due - now, 0.0) / self.rate + TIMER_SLACK_SECONDS
+            self.world.scheduler.after(seconds, self._timer, self.incarnation, due)
 
     def _take(self, now: float) -> None:
         ready = self.raft.take_ready(now)
@@ -379,14 +389,6 @@ class Process:
 
     def _answer(self, outcome: ReadOutcome) -> None:
         self.world.clients.read_answered(self, outcome)
-
-    def _arm(self, now: float) -> None:
-        due = self.raft.deadline()
-        if self._timer_due <= due or due == float("inf"):
-            return
-        self._timer_due = due
-        seconds = max(due - now, 0.0) / self.rate + TIMER_SLACK_SECONDS
-        self.world.scheduler.after(seconds, self._timer, self.incarnation, due)
 
     # ------------------------------------------------------------ applying
 

@@ -28,13 +28,19 @@ class Scheduler:
         self._count += 1
         heapq.heappush(self._heap, (max(time, self.now), self._count, call, args))
 
+    def run(self, count: int) -> int:
+        """Let the next `count` things happen; return how many there were."""
+        heap, pop = self._heap, heapq.heappop
+        for done in range(count):
+            if not heap:
+                return done
+            self.now, _, call, args = pop(heap)
+            call(*args)
+        return count
+
     def step(self) -> bool:
         """Let the next thing happen; return whether there was one."""
-        if not self._heap:
-            return False
-        self.now, _, call, args = heapq.heappop(self._heap)
-        call(*args)
-        return True
+        return self.run(1) == 1
 
     def next_time(self) -> float:
         """Return when the next thing happens, or infinity."""

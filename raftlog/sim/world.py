@@ -191,11 +191,7 @@ class World:
         self.checker.compare_disks()
 
     def _run_events(self, count: int) -> None:
-        step = self.scheduler.step
-        for _ in range(count):
-            if not step():
-                break
-            self.events += 1
+        self.events += self.scheduler.run(count)
         if self.events > EVENTS_LIMIT:
             raise CheckFailed(f"liveness: {self.events} events and no end")
 

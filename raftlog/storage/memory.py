@@ -141,11 +141,13 @@ class MemoryStorage:
     def entry(self, index: Index) -> Entry:
         """See `LogReader.entry`."""
         self._check_open()
-        if index <= self._shape.boundary.index:
+        shape = self._shape
+        if index <= shape.boundary.index:
             raise Compacted(
-                f"index {index} was purged; the oldest one kept is {self._shape.boundary.index + 1}"
+                f"index {index} was purged; the oldest one kept is {shape.boundary.index + 1}"
             )
-        invariant(index <= self._shape.last_index, f"index {index} is beyond the log")
+        if index > shape.last_index:
+            raise InvariantBroken(f"index {index} is beyond the log")
         return self._read(index)
 
     def entries(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
@@ -454,6 +456,8 @@ class MemoryStorage:
 
     def _truncated(self, shape: LogShape, truncate_from: Index) -> LogShape:
         if truncate_from > shape.last_index:
+            if shape.physical_last == shape.last_index:
+                return shape
             return dataclasses.replace(shape, physical_last=shape.last_index)
         last = Index(truncate_from - 1)
         if last == shape.boundary.index:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from raftlog.core.entries import Boundary, Entry, HardState, Seal
-from raftlog.errors import invariant
+from raftlog.errors import InvariantBroken, invariant
 from raftlog.types import Index
 
 
@@ -54,7 +54,7 @@ class LogShape:
             last_checksum=last.checksum,
             next_sequence=last.next_sequence,
             physical_last=last.index,
-            payload_bytes=self.payload_bytes + sum(len(entry.payload) for entry in entries),
+            payload_bytes=self.payload_bytes + sum([len(entry.payload) for entry in entries]),
         )
 
 
@@ -84,12 +84,14 @@ def check_entries(entries: Sequence[Entry], shape: LogShape, seal: Seal) -> None
     index, term = shape.last_index, shape.last_term
     checksum, sequence = shape.last_checksum, shape.next_sequence
     for entry in entries:
-        invariant(entry.index == index + 1, f"entry {entry.index} does not follow {index}")
-        invariant(entry.term >= term, f"entry {entry.index} goes back to term {entry.term}")
-        invariant(
-            entry.first_sequence == sequence,
-            f"entry {entry.index} begins at sequence {entry.first_sequence}, not {sequence}",
-        )
+        if entry.index != index + 1:
+            raise InvariantBroken(f"entry {entry.index} does not follow {index}")
+        if entry.term < term:
+            raise InvariantBroken(f"entry {entry.index} goes back to term {entry.term}")
+        if entry.first_sequence != sequence:
+            raise InvariantBroken(
+                f"entry {entry.index} begins at sequence {entry.first_sequence}, not {sequence}"
+            )
         sealed = seal(
             checksum,
             entry.term,
@@ -101,13 +103,13 @@ def check_entries(entries: Sequence[Entry], shape: LogShape, seal: Seal) -> None
             entry.timestamp,
             entry.payload,
         )
-        invariant(
-            entry.checksum == sealed,
-            f"entry {entry.index} carries checksum {entry.checksum:08x}; its chain gives "
-            f"{sealed:08x}",
-        )
+        if entry.checksum != sealed:
+            raise InvariantBroken(
+                f"entry {entry.index} carries checksum {entry.checksum:08x}; its chain gives "
+                f"{sealed:08x}"
+            )
         index, term = entry.index, entry.term
-        checksum, sequence = entry.checksum, entry.next_sequence
+        checksum, sequence = sealed, entry.first_sequence + entry.count
 
 
 def check_commit(commit_index: Index, last_index: Index) -> None:
