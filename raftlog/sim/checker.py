@@ -49,6 +49,7 @@ class View:
         "durable_term",
         "last_checksum",
         "last_index",
+        "lost_through",
         "membership_index",
         "role",
         "term",
@@ -56,6 +57,7 @@ class View:
 
     def __init__(self) -> None:
         self.durable_term = 0
+        self.lost_through = 0
         self.forget()
 
     def forget(self) -> None:
@@ -75,6 +77,7 @@ class Checker:
         self.chosen: list[int] = [checksum]
         """The checksum chosen at each index; at 0 that of the directory's beginning."""
         self.chosen_membership = membership
+        self.chosen_membership_index = 0
         self.next_sequence = 1
         self.acked_index = 0
         self._positions: dict[int, int] = {}
@@ -230,6 +233,7 @@ class Checker:
                 self.chosen.append(entry.checksum)
                 if entry.kind is EntryKind.MEMBERSHIP:
                     self.chosen_membership = Membership.decode(entry.payload)
+                    self.chosen_membership_index = entry.index
                     self._count("membership_changed")
                     if self.chosen_membership.is_joint:
                         self._count("membership_joint")
@@ -241,7 +245,7 @@ class Checker:
         halves = [membership.voters, membership.outgoing]
         for half in [half for half in halves if half]:
             holders = sum(
-                self._holds(other, index, checksum)
+                self.holds(other, index, checksum) or other.seen.lost_through >= index
                 for other in self.processes
                 if other.node_id in half
             )
@@ -252,7 +256,8 @@ class Checker:
             )
 
     @staticmethod
-    def _holds(process: Process, index: int, checksum: int) -> bool:
+    def holds(process: Process, index: int, checksum: int) -> bool:
+        """Whether a node's disk holds that entry, or what follows a snapshot of it."""
         disk = process.storage.disk
         entry = disk.entries.get(Index(index))
         if entry is None:
@@ -303,6 +308,15 @@ class Checker:
             f"{state.commit_index}",
         )
 
+    def wiped(self, process: Process) -> None:
+        """Forget what a disk had promised that was emptied, but not that it had held it."""
+        seen = process.seen
+        seen.durable_term = 0
+        seen.lost_through = max(seen.lost_through, process.storage.last_index)
+        name = process.node_id
+        for voter, term in [vote for vote in self._votes if vote[0] == name]:
+            del self._votes[voter, term]
+
     def persisting(self, process: Process, persist: Persist) -> None:
         """Check log matching for entries on their way to a disk."""
         positions = self._positions
@@ -325,7 +339,7 @@ class Checker:
             self._count("truncation_of_two")
         gone = disk.entries.get(Index(last))
         if gone is not None and start <= last:
-            holders = sum(self._holds(p, last, gone.checksum) for p in self.processes)
+            holders = sum(self.holds(p, last, gone.checksum) for p in self.processes)
             if holders * 2 > len(self.processes):
                 self._count("figure_8")
 

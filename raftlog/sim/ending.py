@@ -138,7 +138,7 @@ class FinalPhase:
 
     def _is_converged(self) -> bool:
         leader = self._leader()
-        if leader is None:
+        if leader is None or not (self._world.operator.is_done or self._world.left_dead):
             return False
         if self._probe is None or self._probe_leader != (leader, leader.state.term):
             self._probe_leader = (leader, leader.state.term)

@@ -40,11 +40,12 @@ class Fault(enum.Enum):
     STEP_DOWN = "step_down"
     MEMBERSHIP = "membership"
     FULL_DISK = "full_disk"
+    WIPE = "wipe"
 
     __hash__ = object.__hash__
 
 
-HAZARDS = (Fault.FULL_DISK,)
+HAZARDS = (Fault.FULL_DISK, Fault.WIPE)
 """Faults that a share of the seeds has besides, drawn by dice of their own."""
 
 
@@ -163,11 +164,13 @@ def _hazardous(knobs: Knobs) -> Knobs:
     """Return the same world with what besides may happen to it."""
     dice = random.Random(f"{knobs.seed}:hazards")
     faults = [fault for fault in HAZARDS if dice.random() < HAZARD_SHARE]
-    ruined = dice.random() < RUIN_SHARE
+    ending = Ending.ALL if Fault.WIPE in faults else knobs.ending
+    if dice.random() < RUIN_SHARE:
+        ending = Ending.RUIN
     return dataclasses.replace(
         knobs,
         faults=(*knobs.faults, *faults),
-        ending=Ending.RUIN if ruined else knobs.ending,
+        ending=ending,
     )
 
 

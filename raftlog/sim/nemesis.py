@@ -10,13 +10,13 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
-from raftlog.errors import MembershipRejected, RaftLogError
+from raftlog.errors import MembershipRejected
 from raftlog.sim.knobs import Fault, Knobs
+from raftlog.sim.operators import address_of, attempt
 from raftlog.storage.memory_disk import CommitFault
-from raftlog.types import Index, NodeId, Role
+from raftlog.types import Index, Role
 
 if TYPE_CHECKING:
     from raftlog.sim.process import Process
@@ -55,6 +55,7 @@ class Nemesis:
             Fault.STEP_DOWN: self._step_down,
             Fault.MEMBERSHIP: self._membership,
             Fault.FULL_DISK: self._fill_disk,
+            Fault.WIPE: self._wipe,
         }
 
     def begin(self) -> None:
@@ -175,13 +176,28 @@ class Nemesis:
         victim = self._victim()
         disk = victim.storage.disk
         low, high = disk.boundary.index + 1, victim.storage.last_index
-        if low > high or not self._world.atlas.may_rot(victim):
+        if low > high or not self._may_damage(victim):
             return
         disk.rotten.add(Index(self._dice.randint(low, high)))
         self._world.count("record_rotted")
         if self._dice.random() < 0.7 and victim.is_up:
             victim.crash()
             self._world.restart_later(victim)
+
+    def _may_damage(self, victim: Process) -> bool:
+        """Whether repair would be owed; while a cluster is founded, nobody knows anybody yet."""
+        world = self._world
+        is_founded = not world.operator.is_needed or world.checker.chosen_membership_index > 0
+        return is_founded and world.atlas.may_rot(victim)
+
+    def _wipe(self) -> None:
+        world, victim = self._world, self._victim()
+        if not self._may_damage(victim) or not world.operator.may_wipe(victim):
+            return
+        victim.crash()
+        world.operator.wiped(victim)
+        world.wipe(victim)
+        world.restart_later(victim)
 
     def _fill_disk(self) -> None:
         victims = {self._victim().number}
@@ -199,14 +215,14 @@ class Nemesis:
 
     def _step_aside(self, process: Process) -> None:
         """Let a leader without room hand over, as housekeeping does."""
-        self._attempt(lambda: process.raft.transfer(None, process.local()))
+        attempt(lambda: process.raft.transfer(None, process.local()))
 
     # ------------------------------------------------------------ the cluster's own operations
 
     def _transfer(self) -> None:
         victim = self._victim()
         target = None if self._dice.random() < 0.5 else self._victim().node_id
-        victim.input(self._attempt, lambda: victim.raft.transfer(target, victim.local()))
+        victim.input(attempt, lambda: victim.raft.transfer(target, victim.local()))
 
     def _step_down(self) -> None:
         victim = self._victim()
@@ -221,13 +237,7 @@ class Nemesis:
             after = self._next_membership(leader.raft.membership)
         except MembershipRejected:
             return
-        leader.input(self._attempt, lambda: self._propose(leader, after))
-
-    def _propose(self, leader: Process, after: Membership) -> None:
-        atlas = self._world.atlas
-        if atlas.may_follow(after):
-            entry = leader.raft.propose(EntryKind.MEMBERSHIP, after.encode(), 0, leader.local(), 0)
-            atlas.proposed(entry.index, after)
+        leader.input(self._world.operator.propose, leader, after)
 
     def _next_membership(self, current: Membership) -> Membership:
         if self._dice.random() < 0.3:
@@ -245,16 +255,3 @@ class Nemesis:
                 kinds = [ChangeKind.PROMOTE, ChangeKind.PROMOTE, ChangeKind.REMOVE]
         member = Member(node_id=process.node_id, address=address_of(process.node_id))
         return Change(kind=self._dice.choice(kinds), node_id=process.node_id, member=member)
-
-    @staticmethod
-    def _attempt(action: Callable[[], object]) -> None:
-        try:
-            action()
-        except RaftLogError as error:
-            if not error.definite:
-                raise
-
-
-def address_of(node_id: NodeId) -> str:
-    """Return a member's address, which nothing here connects to."""
-    return f"{node_id}:7101"

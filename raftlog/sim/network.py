@@ -56,13 +56,23 @@ class Network:
         self._dice = random.Random(f"{knobs.seed}:network")
         self._knobs = knobs
         self.settings = knobs.network
-        self._drops_dead = Fault.ROT in knobs.faults
+        self._enrols = Fault.WIPE in knobs.faults
+        self._drops_dead = self._enrols or Fault.ROT in knobs.faults
         count = knobs.voters + knobs.spares
         self.links = [[Link() for _ in range(count)] for _ in range(count)]
         pairs = {(a, b): Pair() for a in range(count) for b in range(a + 1, count)}
         self.pairs = [
             [pairs.get((min(a, b), max(a, b)), Pair()) for b in range(count)] for a in range(count)
         ]
+
+    def begin(self) -> None:
+        """Let everybody meet, where a cluster is founded by handshakes."""
+        if not self._enrols:
+            return
+        for a, row in enumerate(self.pairs):
+            for b in range(a):
+                row[b].is_up = False
+                self._scheduler.after(self._dice.random() * 0.001, self._connect, a, b)
 
     # ------------------------------------------------------------ messages
 
@@ -107,6 +117,8 @@ class Network:
         if not target.is_up or link.cut or (self._drops_dead and life != source.incarnation):
             self._world.count("message_lost")
             return
+        if self._enrols and not self._may_meet(source, target):
+            return
         if target.known_lives.get(source.number, 0) < life:
             target.known_lives[source.number] = life
             target.peer_connected(source)
@@ -138,7 +150,13 @@ class Network:
     def reaches(self, source: Process, target: Process) -> bool:
         """Whether a snapshot's stream from one node to another would get through now."""
         is_up = self.pairs[source.number][target.number].is_up or not self.settings.is_stream
-        return target.is_up and is_up and not self.links[source.number][target.number].cut
+        is_open = target.is_up and is_up and not self.links[source.number][target.number].cut
+        return is_open and (not self._enrols or self._may_meet(source, target))
+
+    @staticmethod
+    def _may_meet(one: Process, other: Process) -> bool:
+        """Whether a handshake goes well on both sides."""
+        return one.admits(other) and other.admits(one)
 
     # ------------------------------------------------------------ faults
 
@@ -202,8 +220,10 @@ class Network:
             return
         if not (one.is_up and other.is_up):
             return
-        if self.links[a][b].cut or self.links[b][a].cut:
+        is_refused = self._enrols and not self._may_meet(one, other)
+        if is_refused or self.links[a][b].cut or self.links[b][a].cut:
             again = self._knobs.core.heartbeat_seconds * (0.2 + self._dice.random())
+            again *= 5 if is_refused else 1
             self._scheduler.after(again, self._connect, a, b)
             return
         pair.is_up = True
@@ -242,14 +262,14 @@ class Network:
 
     def process_began(self, process: Process) -> None:
         """Connect a process that has just begun; streams to its earlier life end at that moment."""
-        if not self.settings.is_stream:
+        if not self.settings.is_stream and not self._enrols:
             return
         quick = self._knobs.core.heartbeat_seconds * 0.2
         for peer in self._world.processes:
             if peer is process:
                 continue
             pair = self.pairs[peer.number][process.number]
-            if pair.is_up:
+            if pair.is_up and self.settings.is_stream:
                 pair.is_up = False
                 pair.epoch += 1
                 peer.peer_lost(process)

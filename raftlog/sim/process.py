@@ -14,15 +14,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raftlog.checksum import chain
+from raftlog.core.entries import EntryKind
 from raftlog.core.messages import AppendRequest, InstallSnapshot, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded
 from raftlog.core.state import RaftState
 from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
+from raftlog.node.enrolment import Enrolment
 from raftlog.sim.checker import View
 from raftlog.sim.disk import Commit, Disk
 from raftlog.sim.knobs import Knobs
 from raftlog.sim.machine import Machine
+from raftlog.sim.operators import Silent
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index, NodeId, Role, Term
 
@@ -66,6 +69,7 @@ class Process:
         "_timer_due",
         "disk",
         "election_dice",
+        "enrolment",
         "fuse",
         "held",
         "incarnation",
@@ -122,6 +126,23 @@ class Process:
         """Return the time on this node's clock."""
         return self._clock_base + (self.world.scheduler.now - self._clock_start) * self.rate
 
+    @property
+    def instance_id(self) -> str:
+        """Return which data directory this node has."""
+        return self.storage.identity.instance_id
+
+    def admits(self, peer: Process) -> bool:
+        """Whether a handshake with that peer goes well on this side."""
+        enrolment = self.enrolment
+        if enrolment is None or enrolment.check(peer.node_id, peer.instance_id) is None:
+            return True
+        self.world.count("stranger_refused")
+        return False
+
+    def _enrolment_changed(self) -> None:
+        if self.enrolment is not None:
+            self.enrolment.update()
+
     # ------------------------------------------------------------ life and death
 
     def start(self) -> None:
@@ -143,6 +164,14 @@ class Process:
             applied=recovered.applied,
         )
         self.state: RaftState = self.raft.observe()
+        self.enrolment: Enrolment | None = None
+        if self.world.operator.is_needed:
+            self.enrolment = Enrolment(
+                raft=self.raft,
+                identity=self.storage.identity,
+                boundary=recovered.boundary,
+                observer=Silent(),
+            )
         self.pending: dict[Index, int] = {}
         self.sending: set[int] = set()
         self.held: list[tuple[Callable[..., object], tuple[object, ...]]] = []
@@ -240,14 +269,19 @@ class Process:
 
     def _step(self, source: NodeId, message: Message) -> None:
         self.raft.step(source, message, self.local())
+        if self.enrolment is not None and self.enrolment.is_fresh:
+            self.enrolment.update()
 
     def peer_connected(self, peer: Process) -> None:
         """Learn that both channels to a peer are up."""
         self.world.note("connects", self, peer.node_id)
-        self.input(self._connected, peer.node_id)
+        self.input(self._connected, peer, peer.instance_id)
 
-    def _connected(self, peer: NodeId) -> None:
-        self.raft.peer_connected(peer, self.local())
+    def _connected(self, peer: Process, instance_id: str) -> None:
+        if self.enrolment is not None and peer.enrolment is not None:
+            fresh = peer.enrolment.is_fresh and peer.instance_id == instance_id
+            self.enrolment.identified(peer.node_id, instance_id, fresh=fresh)
+        self.raft.peer_connected(peer.node_id, self.local())
 
     def peer_lost(self, peer: Process) -> None:
         """Learn that both channels from a peer ended."""
@@ -372,6 +406,7 @@ class Process:
             self._submit(persist)
         if ready.standing is not None:
             self.world.note("stands", self, ready.standing)
+            self._enrolment_changed()
             if ready.standing.role is not Role.LEADER:
                 self.pending.clear()
         if ready.commit_index > self.machine.index:
@@ -405,6 +440,8 @@ class Process:
             for entry in self.raft.log.entries(low, high, APPLY_BYTES):
                 machine.apply(entry)
                 self.world.checker.applied(self, entry)
+                if entry.kind is EntryKind.MEMBERSHIP:
+                    self._enrolment_changed()
                 wanted = self.pending.pop(entry.index, None)
                 if wanted is not None:
                     self.world.clients.applied(self, entry, wanted)
@@ -425,6 +462,7 @@ class Process:
         """Go on from the state of a snapshot that replaced everything."""
         self.machine.load(self.storage)
         self.is_applying_paused = self.disk.has_install
+        self._enrolment_changed()
         self.world.checker.installed(self)
         if self.was_restarted:
             self.world.count("snapshot_to_restarted")

@@ -26,8 +26,9 @@ from raftlog.sim.checker import Checker, CheckFailed
 from raftlog.sim.clients import Clients
 from raftlog.sim.ending import FinalPhase
 from raftlog.sim.knobs import Knobs, draw_knobs
-from raftlog.sim.nemesis import Nemesis, address_of
+from raftlog.sim.nemesis import Nemesis
 from raftlog.sim.network import Network
+from raftlog.sim.operators import Operator, address_of
 from raftlog.sim.process import Process
 from raftlog.sim.scheduler import Scheduler
 from raftlog.sim.snapshots import SnapshotStreams
@@ -78,18 +79,20 @@ class World:
         self.checker = Checker(self.count, boundary.checksum, boundary.membership)
         names = _names(knobs)
         self.processes = [
-            Process(self, number, name, self._new_storage(name, boundary), knobs)
+            Process(self, number, name, self._new_storage(name, boundary, 1), knobs)
             for number, name in enumerate(names)
         ]
         self.by_id = {process.node_id: process for process in self.processes}
         self.checker.processes = self.processes
         self.atlas = Atlas(self.processes, self.checker)
+        self.operator = Operator(self, knobs)
+        self._boundary = boundary
         self.clients = Clients(self, knobs)
         self.nemesis = Nemesis(self, knobs, kept)
         self._started = time.process_time()
 
-    def _new_storage(self, name: NodeId, boundary: Boundary) -> MemoryStorage:
-        identity = Identity(cluster_id="sim", node_id=name, instance_id=f"{name}-1")
+    def _new_storage(self, name: NodeId, boundary: Boundary, instance: int) -> MemoryStorage:
+        identity = Identity(cluster_id="sim", node_id=name, instance_id=f"{name}-{instance}")
         return MemoryStorage.create(
             identity=identity,
             boundary=boundary,
@@ -138,6 +141,15 @@ class World:
         delay = self.knobs.restart_seconds * (0.1 + 1.9 * self._dice.random())
         self.scheduler.after(delay, process.restart)
 
+    def wipe(self, process: Process) -> None:
+        """Empty a dead node's disk: it will come back as somebody new under the old name."""
+        self.note("loses its disk", process, None)
+        self.count("disk_wiped")
+        self.checker.wiped(process)
+        process.disk.storage.close()
+        instance = int(process.instance_id.rpartition("-")[2]) + 1
+        process.disk.storage = self._new_storage(process.node_id, self._boundary, instance)
+
     left_dead: tuple[Process, ...] = ()
 
     # ------------------------------------------------------------ the run
@@ -176,6 +188,8 @@ class World:
             process.start()
         self.clients.begin()
         self.nemesis.begin()
+        self.operator.begin()
+        self.network.begin()
         final = FinalPhase(self, self.knobs)
         self._run_events(self.knobs.events_max)
         if self.knobs.is_fault_free:

@@ -10,9 +10,9 @@ from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Position
 from raftlog.sim.checker import CheckFailed
 from raftlog.sim.ending import FinalPhase
-from raftlog.sim.knobs import Ending, Fault, draw_knobs
+from raftlog.sim.knobs import HAZARDS, Ending, Fault, draw_knobs
 from raftlog.sim.process import Process
-from raftlog.sim.world import World
+from raftlog.sim.world import World, run_seed
 from raftlog.types import Index, Term
 
 from .test_parts import calm_world, run_until_commit
@@ -147,5 +147,55 @@ def test_messages_without_entries_need_no_room() -> None:
 def test_the_hazards_are_drawn() -> None:
     """A share of the seeds has each of them."""
     faults = [set(draw_knobs(seed).faults) for seed in range(200)]
-    for fault in (Fault.FULL_DISK,):
+    for fault in HAZARDS:
         assert 5 <= sum(fault in chosen for chosen in faults) <= 80
+
+
+def founded_world() -> tuple[World, Process]:
+    """Return a world whose leader has bound everybody's instance id on every disk."""
+    world = calm_world(voters=3, faults=(Fault.WIPE,))
+    world.network.begin()
+    world.operator.begin()
+    while not all(world.operator.may_wipe(process) for process in world.processes):
+        assert world.scheduler.step()
+    return world, world.leaders()[0]
+
+
+def test_nobody_is_emptied_before_everybody_is_known() -> None:
+    """Repair is owed only once every node that may be elected knows the first instance."""
+    world = calm_world(voters=3, faults=(Fault.WIPE,))
+    assert not any(world.operator.may_wipe(process) for process in world.processes)
+    assert all(process.enrolment is not None for process in world.processes)
+
+
+def test_an_emptied_node_is_refused_until_an_operator_takes_it_in() -> None:
+    """It comes back as somebody new: first a stranger, then a learner, then a voter."""
+    world, leader = founded_world()
+    victim = followers(world, leader)[0]
+    victim.crash()
+    world.operator.wiped(victim)
+    world.wipe(victim)
+    victim.restart()
+    assert victim.instance_id.endswith("-2")
+    assert not leader.admits(victim)
+    assert not world.atlas.may_rot(leader)
+    assert victim.storage.last_index == 0
+    kinds = []
+    while not world.operator.is_done:
+        assert world.scheduler.step()
+        kind = leader.raft.membership.kind(victim.node_id)
+        known = leader.raft.membership.member(victim.node_id) is not None
+        if known and (not kinds or kinds[-1] != kind):
+            kinds.append(kind)
+    assert kinds == ["voter", "learner", "voter"]
+    assert leader.admits(victim)
+    assert not victim.is_stranger
+    assert world.counters["stranger_refused"] > 0
+    assert world.counters["wiped_taken_in"] == 1
+
+
+def test_a_stranger_that_peers_admit_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were instance ids not checked, a seed would show what an emptied node's vote does."""
+    monkeypatch.setattr(Process, "admits", lambda *_: True)
+    outcomes = (run_seed(seed) for seed in (74, 220, 348))
+    assert any(outcome.failure is not None for outcome in outcomes)

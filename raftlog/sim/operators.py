@@ -1,0 +1,169 @@
+"""The operator: binds instance ids, and takes nodes in anew whose disks were emptied.
+
+A node that comes back with another instance id is refused by every member that knows the first one
+(`raftlog.node.enrolment`, which runs here unmodified). It stays out until the operator has removed
+it, added it as a learner, seen its new id bound by the leader, and promoted it once it has caught
+up. That is what the documentation tells a human to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from raftlog.core.entries import EntryKind
+from raftlog.core.membership import Member, Membership
+from raftlog.core.membership_change import Change, ChangeKind, simple
+from raftlog.errors import MembershipRejected, RaftLogError
+from raftlog.sim.knobs import Fault, Knobs
+from raftlog.types import NodeId, Role
+
+if TYPE_CHECKING:
+    from raftlog.sim.process import Process
+    from raftlog.sim.world import World
+
+BEHIND_MAX = 20
+"""How many entries a learner may lack when it is promoted."""
+
+
+class Operator:
+    """Looks after the membership now and then; asleep in worlds where no disk is emptied."""
+
+    def __init__(self, world: World, knobs: Knobs) -> None:
+        self._world = world
+        self._period = knobs.core.election_timeout_seconds
+        self.is_needed = Fault.WIPE in knobs.faults
+        self._returning: list[Process] = []
+
+    def begin(self) -> None:
+        """Begin, if there will be anything to do."""
+        if self.is_needed:
+            self._world.scheduler.after(self._period, self._act)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every emptied node is a voter again."""
+        return not self._returning
+
+    def may_wipe(self, process: Process) -> bool:
+        """Whether peers would know this node for a stranger, were it emptied.
+
+        Every node that could stand for election must hold the entry that binds its instance id; one
+        that lacks it would count the stranger's vote.
+        """
+        checker = self._world.checker
+        member = checker.chosen_membership.member(process.node_id)
+        if member is None or member.instance_id != process.instance_id:
+            return False
+        index = checker.chosen_membership_index
+        return process not in self._returning and all(
+            checker.holds(other, index, checker.chosen[index])
+            or (other.is_up and not other.state.can_campaign)
+            for other in self._world.processes
+        )
+
+    def wiped(self, process: Process) -> None:
+        """Take note that a node lost everything."""
+        process.is_stranger = True
+        self._returning.append(process)
+
+    # ------------------------------------------------------------ now and then
+
+    def _act(self) -> None:
+        self._world.scheduler.after(self._period, self._act)
+        leaders = self._world.leaders()
+        leader = max(leaders, key=lambda process: process.state.term, default=None)
+        for process in list(self._returning):
+            self._look_at(process)
+        if leader is not None:
+            leader.input(self._serve, leader)
+
+    def _look_at(self, process: Process) -> None:
+        chosen = self._world.checker.chosen_membership
+        member = chosen.member(process.node_id)
+        if member is None or member.instance_id != process.instance_id:
+            return
+        process.is_stranger = False
+        if process.node_id in chosen.voters and not chosen.is_joint:
+            self._returning.remove(process)
+            self._world.count("wiped_taken_in")
+
+    def _serve(self, leader: Process) -> None:
+        if leader.raft.role is not Role.LEADER:
+            return  # it was paused when it was asked
+        enrolment = leader.enrolment
+        after = enrolment.unbound() if enrolment is not None else None
+        if after is None:
+            after = self._next(leader)
+        if after is not None:
+            self.propose(leader, after)
+
+    def _next(self, leader: Process) -> Membership | None:
+        """Return the next step for the first node that has one."""
+        current = leader.raft.membership
+        for process in self._returning:
+            change = self._change(leader, current, process)
+            if change is None:
+                continue
+            try:
+                return simple(current, change)
+            except MembershipRejected:
+                continue
+        return None
+
+    @staticmethod
+    def _change(leader: Process, current: Membership, process: Process) -> Change | None:
+        node_id = process.node_id
+        member = current.member(node_id)
+        if member is None:
+            again = Member(node_id=node_id, address=address_of(node_id))
+            return Change(kind=ChangeKind.ADD_LEARNER, node_id=node_id, member=again)
+        if member.instance_id and member.instance_id != process.instance_id:
+            return Change(kind=ChangeKind.REMOVE, node_id=node_id)
+        has_caught_up = process.is_up and (
+            process.machine.index + BEHIND_MAX >= leader.state.commit_index
+        )
+        if node_id in current.learners and member.instance_id and has_caught_up:
+            return Change(kind=ChangeKind.PROMOTE, node_id=node_id)
+        return None
+
+    def propose(self, leader: Process, after: Membership) -> None:
+        """Propose a membership, unless an operator who knows of the damage would not."""
+        atlas = self._world.atlas
+        if atlas.may_follow(after):
+            attempt(lambda: self._propose(leader, after))
+
+    def _propose(self, leader: Process, after: Membership) -> None:
+        now = leader.local()
+        entry = leader.raft.propose(EntryKind.MEMBERSHIP, after.encode(), 0, now, 0)
+        self._world.atlas.proposed(entry.index, after)
+
+
+class Silent:
+    """An observer that nobody listens to."""
+
+    def event(self, name: str, **fields: str | float | bool | None) -> None:
+        """Take one event."""
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Count."""
+
+    def measure(self, name: str, value: float) -> None:
+        """Take a measurement."""
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+
+
+def attempt(action: Callable[[], object]) -> None:
+    """Do what may be refused."""
+    try:
+        action()
+    except RaftLogError as error:
+        if not error.definite:
+            raise
+
+
+def address_of(node_id: NodeId) -> str:
+    """Return a member's address, which nothing here connects to."""
+    return f"{node_id}:7101"
