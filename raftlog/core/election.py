@@ -124,8 +124,12 @@ def campaign(state: RaftState, now: float, *, is_transfer: bool = False) -> None
 
 def own_vote_durable(state: RaftState, now: float) -> None:
     """Count this candidate's own vote, now that it is on disk."""
-    if state.durable_term == state.term and state.durable_vote == state.node_id:
+    if _is_own_vote_durable(state):
         _count(state, state.node_id, now, granted=True)
+
+
+def _is_own_vote_durable(state: RaftState) -> bool:
+    return state.durable_term == state.term and state.durable_vote == state.node_id
 
 
 def handle_pre_vote_response(
@@ -166,6 +170,8 @@ def _count(state: RaftState, voter: NodeId, now: float, *, granted: bool) -> Non
     if candidacy is None:
         return
     candidacy.votes.setdefault(voter, granted)
+    if state.role is Role.CANDIDATE and not _is_own_vote_durable(state):
+        return  # nobody was asked yet; whoever answers all the same makes no leader of it
     result = state.quorum.vote_result(candidacy.votes)
     if result is VoteResult.PENDING:
         return
