@@ -138,6 +138,20 @@ class LoggingSection:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DebugSection:
+    """What helps to see that a node keeps the rules of Raft; both cost speed while they are on."""
+
+    check_invariants: bool = _setting(
+        False,
+        "check the core's invariants after each step; a broken one stops the node",
+        parse=values.parse_boolean,
+    )
+    trace_file: str = _text(
+        "", "append a line for each step of the core, for python -m raftlog.sim.spec; empty: none"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one node. Times are seconds and sizes bytes."""
 
@@ -164,6 +178,7 @@ class Settings:
     disk: DiskSection = DiskSection()
     tls: TlsSection = TlsSection()
     logging: LoggingSection = LoggingSection()
+    debug: DebugSection = DebugSection()
 
     @property
     def advertised(self) -> str:

@@ -75,7 +75,6 @@ class WatchedRaft(Raft):
         start: TraceLine = {
             "instance": instance_id,
             "boundary": _render_boundary(boundary),
-            "membership": render_membership(self.membership),
         }
         if watch.lists_log and self._line is not None:
             start["entries"] = [render_entry(entry) for entry in self._whole_log()]
@@ -216,7 +215,10 @@ class WatchedRaft(Raft):
 
     def _tell(self, action: str, now: float, content: TraceLine) -> None:
         if self._line is not None:
-            self._standing_told = standing = self._standing_line()
+            standing = self._standing_line()
+            if standing["membership_index"] != self._standing_told.get("membership_index"):
+                content["membership"] = render_membership(self.membership)
+            self._standing_told = standing
             self._line(
                 {
                     "node": self._state.node_id,

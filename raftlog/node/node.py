@@ -19,6 +19,7 @@ from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
+from raftlog.core.watched import Watch, WatchedRaft
 from raftlog.errors import (
     Indeterminate,
     LeaderHint,
@@ -80,6 +81,7 @@ class Node:
         random: Random,
         settings: NodeSettings,
         executor: Callable[[str], Executor] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._storage = storage
         self._transport = transport
@@ -99,7 +101,7 @@ class Node:
         recovered = storage.recovered()
         if recovered.damaged:
             self._alarms["damaged"] = recovered.damage
-        self._raft = Raft(
+        self._raft: Raft = (Raft if watch is None else WatchedRaft)(
             node_id=self._identity.node_id,
             settings=settings.core,
             log=storage,
@@ -110,6 +112,8 @@ class Node:
             damaged=recovered.damaged,
             applied=recovered.applied,
         )
+        if watch is not None and isinstance(self._raft, WatchedRaft):
+            self._raft.watch(watch, self._identity.instance_id, clock.monotonic())
         self._applier = Applier(
             storage=storage,
             log=self._raft.log,

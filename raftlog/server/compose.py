@@ -41,6 +41,7 @@ from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateNames, check_listen
 from raftlog.security.tls import load_tls
 from raftlog.server.clock import SystemClock
+from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings
 from raftlog.telemetry.http import HttpServer
 from raftlog.telemetry.logs import lead_standard_logging, make_logger
@@ -63,11 +64,13 @@ class RunningNode:
         server: GrpcServer,
         http: HttpServer | None,
         observer: PrometheusObserver,
+        trace: TraceFile | None,
     ) -> None:
         self.node = node
         self.server = server
         self.http = http
         self.observer = observer
+        self._trace = trace
 
     async def stop(self, *, hand_over: bool) -> None:
         """Hand leadership over if asked to, answer what is under way, and close everything."""
@@ -75,6 +78,8 @@ class RunningNode:
             await self.http.stop()
         await self.node.stop(hand_over=hand_over)
         await self.server.stop()
+        if self._trace is not None:
+            self._trace.close()
 
 
 def cluster_id_of(token: str) -> str:
@@ -105,6 +110,7 @@ async def compose(settings: Settings) -> RunningNode:
     lead_standard_logging(logger, settings.logging.level)
     storage = open_storage(settings, machine)
     try:
+        watch, trace = open_watch(settings.debug)
         transport = GrpcTransport(
             store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
         )
@@ -116,6 +122,7 @@ async def compose(settings: Settings) -> RunningNode:
             observer=observer,
             random=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads timeouts
             settings=node_settings(settings),
+            watch=watch,
         )
     except BaseException:
         storage.close()
@@ -125,7 +132,11 @@ async def compose(settings: Settings) -> RunningNode:
         node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
     )
     running = RunningNode(
-        node=node, server=server, http=_http_server(settings, node, observer), observer=observer
+        node=node,
+        server=server,
+        http=_http_server(settings, node, observer),
+        observer=observer,
+        trace=trace,
     )
     try:
         await _bind(running, settings)

@@ -61,11 +61,12 @@ def run_batch(
     seconds_max: float | None = None,
     until_failure: bool = False,
     on_outcome: Callable[[Outcome], None] | None = None,
+    run: Callable[[int], Outcome] = run_seed,
 ) -> Summary:
     """Run seeds until they, or the seconds, are used up; in order if there is one worker."""
     summary = Summary()
     started = time.monotonic()
-    for outcome in _outcomes(seeds, workers):
+    for outcome in _outcomes(seeds, workers, run):
         summary.add(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
@@ -77,9 +78,11 @@ def run_batch(
     return summary
 
 
-def _outcomes(seeds: Iterable[int], workers: int) -> Iterator[Outcome]:
+def _outcomes(
+    seeds: Iterable[int], workers: int, run: Callable[[int], Outcome]
+) -> Iterator[Outcome]:
     if workers <= 1:
-        yield from map(run_seed, seeds)
+        yield from map(run, seeds)
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(run_seed, seeds, chunksize=4)
+        yield from pool.imap_unordered(run, seeds, chunksize=4)

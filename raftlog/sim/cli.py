@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from raftlog.sim.batch import Summary, run_batch
 from raftlog.sim.coverage import SOMETIMES
 from raftlog.sim.shrinker import shrink
+from raftlog.sim.specified import run_specified_seed, write_trace
 from raftlog.sim.world import Outcome, run_seed
 
 FAILURES_SHOWN = 3
@@ -27,6 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     first, last = options.seeds
+    if options.trace_out is not None:
+        _show(write_trace(first, options.trace_out), console)
+        return 0
     if options.shrink or options.trace or options.keep is not None:
         return _one(first, options, console)
     seeds: Iterable[int] = itertools.count(first) if last is None else range(first, last + 1)
@@ -37,6 +42,7 @@ def main(arguments: Sequence[str]) -> int:
             seconds_max=options.seconds,
             until_failure=options.until_failure,
             on_outcome=advance,
+            run=run_specified_seed if options.check_spec else run_seed,
         )
     if options.json:
         console.print(json.dumps(_record(summary)))
@@ -59,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--trace", action="store_true", help="print the whole transcript of the first seed")
     add("--shrink", action="store_true", help="find the few faults that make the first seed fail")
     add("--keep", type=_numbers, metavar="N,N", help="do only these faults of the first seed")
+    add("--check-spec", action="store_true", help="hold each step against the specification")
+    add("--trace-out", type=Path, metavar="FILE", help="write the first seed's trace lines there")
     return parser
 
 
@@ -145,6 +153,9 @@ def _report(summary: Summary, console: Console) -> None:
         f"{summary.events_per_second:,.0f} events/s of one core; "
         f"{summary.wall_seconds:.0f} s; digests {summary.digests:032x}"
     )
+    lines = summary.counters.get("trace_lines", 0)
+    if lines:
+        console.print(f"{lines} steps of the core held against the specification")
     if summary.missing:
         console.print(f"NEVER REACHED: {', '.join(summary.missing)}")
     failed = [str(outcome.seed) for outcome in summary.failures]

@@ -88,4 +88,6 @@ def test_advertised_is_listen_unless_said_otherwise():
 
 def test_sections_are_known_by_name():
     """Every section of the settings can be named in a file."""
-    assert set(schema.SECTIONS) == {"raft", "limits", "retention", "disk", "tls", "logging"}
+    assert set(schema.SECTIONS) == {
+        "raft", "limits", "retention", "disk", "tls", "logging", "debug",
+    }  # fmt: skip
