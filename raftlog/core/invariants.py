@@ -78,7 +78,7 @@ def _check_roles(state: RaftState) -> None:
         (state.leadership is not None) == (state.role is Role.LEADER),
         "leader state without leadership",
     )
-    campaigns = state.role in {Role.PRE_CANDIDATE, Role.CANDIDATE}
+    campaigns = state.role is Role.PRE_CANDIDATE or state.role is Role.CANDIDATE
     invariant((state.candidacy is not None) == campaigns, "candidate state without candidacy")
     if state.role is Role.LEADER:
         invariant(state.leader == state.node_id, "a leader follows another")
@@ -96,7 +96,7 @@ def _check_roles(state: RaftState) -> None:
 
 def _check_leadership(state: RaftState, leadership: LeaderState) -> None:
     peers = set(state.membership.node_ids) - {state.node_id}
-    invariant(set(leadership.progress) == peers, "progress does not match the membership")
+    invariant(leadership.progress.keys() == peers, "progress does not match the membership")
     invariant(
         leadership.uncommitted_bytes == sum(size for _, size in leadership.uncommitted),
         "the count of uncommitted bytes leaks",

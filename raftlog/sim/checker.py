@@ -35,10 +35,18 @@ class CheckFailed(Exception):
     """A property does not hold; the text names it."""
 
 
+def broken(name: str, text: str) -> CheckFailed:
+    """Return what to raise where the property `name` does not hold."""
+    return CheckFailed(f"{name}: {text}")
+
+
 def require(condition: object, name: str, text: str) -> None:
-    """Raise `CheckFailed` unless `condition` holds."""
+    """Raise `CheckFailed` unless `condition` holds.
+
+    The text is made all the same, so where much goes by, ask first and raise `broken`.
+    """
     if not condition:
-        raise CheckFailed(f"{name}: {text}")
+        raise broken(name, text)
 
 
 class View:
@@ -105,11 +113,10 @@ class Checker:
         elif not self._events % FULL_CHECK_EVERY:
             invariants.check(state)
         log = state.log
-        if state.role is Role.LEADER and (
-            log.last_index != seen.last_index or log.last_checksum != seen.last_checksum
-        ):
-            self._check_append_only(process, state, seen)
-        seen.last_index, seen.last_checksum = log.last_index, log.last_checksum
+        if log.last_checksum != seen.last_checksum or log.last_index != seen.last_index:
+            if state.role is Role.LEADER:
+                self._check_append_only(process, state, seen)
+            seen.last_index, seen.last_checksum = log.last_index, log.last_checksum
         if state.commit_index != seen.commit:
             self._commit_moved(process, state, seen)
         if state.membership_index != seen.membership_index:
@@ -223,12 +230,12 @@ class Checker:
         self._compare(process, state, last)
         while last < state.commit_index:
             for entry in log.entries(Index(last + 1), state.commit_index, FILL_BYTES):
-                require(
-                    entry.first_sequence == self.next_sequence,
-                    "dense sequences",
-                    f"entry {entry.index} begins at {entry.first_sequence}, not "
-                    f"{self.next_sequence}",
-                )
+                if entry.first_sequence != self.next_sequence:
+                    raise broken(
+                        "dense sequences",
+                        f"entry {entry.index} begins at {entry.first_sequence}, not "
+                        f"{self.next_sequence}",
+                    )
                 self.next_sequence = entry.next_sequence
                 self.chosen.append(entry.checksum)
                 if entry.kind is EntryKind.MEMBERSHIP:
@@ -322,11 +329,9 @@ class Checker:
         positions = self._positions
         for entry in persist.entries:
             known = positions.setdefault(entry.term << 40 | entry.index, entry.checksum)
-            require(
-                known == entry.checksum,
-                "log matching",
-                f"{process.node_id} has another entry {entry.index} of term {entry.term}",
-            )
+            if known != entry.checksum:
+                text = f"{process.node_id} has another entry {entry.index} of term {entry.term}"
+                raise broken("log matching", text)
 
     def will_write(self, process: Process, persist: Persist) -> None:
         """Look at what a round is about to change on disk."""
@@ -379,13 +384,13 @@ class Checker:
         if message.term != process.state.term:
             return
         index = message.match_index
-        require(
-            (index in disk.entries or disk.boundary.index >= index)
-            and disk.hard_state.term >= message.term,
-            "ack after sync",
-            f"{process.node_id} acks {index} in term {message.term}; its disk holds term "
-            f"{disk.hard_state.term} and ends at {process.storage.last_index}",
-        )
+        is_held = index in disk.entries or disk.boundary.index >= index
+        if not is_held or disk.hard_state.term < message.term:
+            raise broken(
+                "ack after sync",
+                f"{process.node_id} acks {index} in term {message.term}; its disk holds term "
+                f"{disk.hard_state.term} and ends at {process.storage.last_index}",
+            )
 
     def _voted(self, voter: NodeId, term: Term, candidate: NodeId) -> None:
         if voter == candidate and (voter, term) not in self._votes:
@@ -402,22 +407,15 @@ class Checker:
     def applied(self, process: Process, entry: Entry) -> None:
         """Check that every member's state is the fold of the chosen log."""
         index, machine = entry.index, process.machine
-        require(
-            index <= self.chosen_index and self.chosen[index] == entry.checksum,
-            "state machine safety",
-            f"{process.node_id} applies another entry than the one chosen at {index}",
-        )
-        require(
-            machine.applies == index,
-            "apply once, in order",
-            f"{process.node_id} has applied {machine.applies} entries at index {index}",
-        )
-        fold = self._folds.setdefault(index, machine.fold)
-        require(
-            fold == machine.fold,
-            "state is the fold of the log",
-            f"{process.node_id} has another state at {index}",
-        )
+        if index > self.chosen_index or self.chosen[index] != entry.checksum:
+            text = f"{process.node_id} applies another entry than the one chosen at {index}"
+            raise broken("state machine safety", text)
+        if machine.applies != index:
+            text = f"{process.node_id} has applied {machine.applies} entries at index {index}"
+            raise broken("apply once, in order", text)
+        if self._folds.setdefault(index, machine.fold) != machine.fold:
+            text = f"{process.node_id} has another state at {index}"
+            raise broken("state is the fold of the log", text)
 
     def installed(self, process: Process) -> None:
         """Check that a snapshot carries the fold of the log below it."""

@@ -109,14 +109,10 @@ class Disk:
         while queue and len(persists) < knobs.merge_max:
             persists.append(queue.popleft())
         merged = merge(persists) if persists else NOTHING
-        last_index = merged.entries[-1].index if merged.entries else self.storage.last_index
-        if merged.truncate_from is not None and not merged.entries:
-            last_index = Index(min(last_index, merged.truncate_from - 1))
-        machine = self._process.machine
         flush = None
         # Applied state may rest on entries of rounds still queued, so it rides with the last one.
         if merged.install is None and not queue and self._dice.random() < knobs.flush_chance:
-            flush = machine.flush(last_index)
+            flush = self._process.machine.flush(self._last_index_after(merged))
         purge_to, self._purge_to = self._purge_to, None
         if not persists and flush is None and purge_to is None:
             return
@@ -131,14 +127,23 @@ class Disk:
             clear_damage=merged.repaired,
             needs_sync=merged.needs_sync or flush is not None or purge_to is not None,
         )
-        commit = Commit(persists, merged, round_, flush, machine.index)
-        self.in_flight = commit
         process = self._process
+        commit = Commit(persists, merged, round_, flush, process.machine.index)
+        self.in_flight = commit
         if self._dice.random() < knobs.early_visible:
             self._write(commit)
         process.world.scheduler.after(
             self._seconds(), process.commit_done, process.incarnation, commit
         )
+
+    def _last_index_after(self, merged: Persist) -> Index:
+        """Return where the log ends once a round is durable."""
+        if merged.entries:
+            return merged.entries[-1].index
+        last_index = self.storage.last_index
+        if merged.truncate_from is not None:
+            last_index = Index(min(last_index, merged.truncate_from - 1))
+        return last_index
 
     def _seconds(self) -> float:
         knobs, draw = self.knobs.disk, self._dice.random
