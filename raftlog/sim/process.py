@@ -19,6 +19,7 @@ from raftlog.core.messages import AppendRequest, InstallSnapshot, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded
 from raftlog.core.state import RaftState
+from raftlog.core.watched import WatchedRaft
 from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
 from raftlog.node.enrolment import Enrolment
 from raftlog.sim.checker import View
@@ -152,7 +153,8 @@ class Process:
         self._clock_base = 1000 * self._dice.random()
         recovered = self.storage.recovered()
         self.machine = Machine(self.storage)
-        self.raft = Raft(
+        watch = self.world.watch
+        self.raft: Raft = (Raft if watch is None else WatchedRaft)(
             node_id=self.node_id,
             settings=self._knobs.core,
             log=self.storage,
@@ -163,6 +165,8 @@ class Process:
             damaged=recovered.damaged,
             applied=recovered.applied,
         )
+        if watch is not None and isinstance(self.raft, WatchedRaft):
+            self.raft.watch(watch, self.instance_id, self.local())
         self.state: RaftState = self.raft.observe()
         self.enrolment: Enrolment | None = None
         if self.world.operator.is_needed:

@@ -19,6 +19,7 @@ import traceback
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Member, Membership
 from raftlog.core.messages import Message
+from raftlog.core.watched import Watch
 from raftlog.errors import RaftLogError
 from raftlog.interfaces import Identity
 from raftlog.sim.atlas import Atlas
@@ -150,6 +151,8 @@ class World:
         process.disk.storage = self._new_storage(process.node_id, self._boundary, instance)
 
     left_dead: tuple[Process, ...] = ()
+    watch: Watch | None = None
+    """What is to be done after each input of every core, besides the checks."""
 
     # ------------------------------------------------------------ the run
 
