@@ -147,7 +147,9 @@ class DebugSection:
         parse=values.parse_boolean,
     )
     trace_file: str = _text(
-        "", "append a line for each step of the core, for python -m raftlog.sim.spec; empty: none"
+        "",
+        "append a line for each step of the core, for python -m raftlog.sim.spec; a relative path "
+        "begins in data_dir; empty: none",
     )
 
 

@@ -110,7 +110,7 @@ async def compose(settings: Settings) -> RunningNode:
     lead_standard_logging(logger, settings.logging.level)
     storage = open_storage(settings, machine)
     try:
-        watch, trace = open_watch(settings.debug)
+        watch, trace = open_watch(settings.debug, settings.data_dir)
         transport = GrpcTransport(
             store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
         )

@@ -32,13 +32,16 @@ class TraceFile:
         os.close(self._descriptor)
 
 
-def open_watch(settings: DebugSection) -> tuple[Watch | None, TraceFile | None]:
+def open_watch(settings: DebugSection, data_dir: str) -> tuple[Watch | None, TraceFile | None]:
     """Return what to do after each step of the core, if anything, and the file it writes.
+
+    A relative path begins in the data directory.
 
     Raises:
         ConfigInvalid: the trace file cannot be written.
     """
-    trace = TraceFile(settings.trace_file) if settings.trace_file else None
+    path = os.path.join(data_dir, settings.trace_file)  # noqa: PTH118, as the node has it
+    trace = TraceFile(path) if settings.trace_file else None
     if trace is None and not settings.check_invariants:
         return None, None
     line = trace.write if trace is not None else None

@@ -43,13 +43,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def read_lines(path: Path) -> Iterator[Line]:
+def read_lines(path: str | Path) -> Iterator[Line]:
     """Yield the lines of one trace file.
 
     Raises:
         ValueError: one is not a JSON object.
     """
-    with path.open(encoding="utf-8") as file:
+    with Path(path).open(encoding="utf-8") as file:
         for number, text in enumerate(file, 1):
             try:
                 line = json.loads(text)
