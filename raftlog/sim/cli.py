@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
             seeds,
             workers=options.workers,
             seconds_max=options.seconds,
-            until_failure=options.until_failure,
+            until_failure=options.until_failure or options.lying_disk,
+            lying_disks=options.lying_disk,
             on_outcome=advance,
             run=run_specified_seed if options.check_spec else run_seed,
         )
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         console.print(json.dumps(_record(summary)))
     else:
         _report(summary, console)
+    if options.lying_disk:  # the positive control: loss must be seen
+        return 0 if summary.failures else 1
     return 0 if summary.is_green else 1
 
 
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print the summary as one line of JSON")
     add("--trace", action="store_true", help="print the whole transcript of the first seed")
     add("--shrink", action="store_true", help="find the few faults that make the first seed fail")
+    add("--lying-disk", action="store_true", help="lie about syncs: exits 0 once loss is seen")
     add("--keep", type=_numbers, metavar="N,N", help="do only these faults of the first seed")
     add("--check-spec", action="store_true", help="hold each step against the specification")
     add("--trace-out", type=Path, metavar="FILE", help="write the first seed's trace lines there")

@@ -20,11 +20,14 @@ from raftlog.interfaces import Round, SnapshotInfo, WriteSet
 from raftlog.node.group_commit import merge
 from raftlog.sim.knobs import Knobs, calm_disk
 from raftlog.storage.memory import MemoryStorage
+from raftlog.storage.memory_disk import MemoryDisk
 from raftlog.types import Index
 
 if TYPE_CHECKING:
     from raftlog.sim.process import Process
 
+LIES_MAX = 8
+"""How many of the last rounds a lying disk may lose in a crash."""
 PURGE_BYTES_MAX = 8 << 20
 NOTHING = Persist(token=0, needs_sync=False)
 
@@ -46,6 +49,7 @@ class Disk:
 
     __slots__ = (
         "_dice",
+        "_earlier",
         "_process",
         "_purge_to",
         "in_flight",
@@ -66,15 +70,20 @@ class Disk:
         self.slow_until = 0.0
         self.newest: SnapshotInfo | None = None
         self._purge_to: Boundary | None = None
+        self._earlier: collections.deque[MemoryDisk] = collections.deque(maxlen=LIES_MAX)
 
     # ------------------------------------------------------------ a process's life
 
     def crash(self) -> None:
         """Decide what became of the commit in flight, and forget what only the process knew."""
+        if self.knobs.has_lying_disks and self._earlier:
+            self.storage.disk.become(self._dice.choice(self._earlier))
+            self._earlier.clear()
+            self._process.seen.durable_term = 0  # what it costs the cluster is to be seen, not that
         commit, self.in_flight = self.in_flight, None
         self.queue.clear()
         self._purge_to = None
-        if commit is None or commit.is_written:
+        if commit is None or commit.is_written or self.knobs.has_lying_disks:
             return
         if self._dice.random() < 0.5:
             self._process.world.count("commit_in_flight_kept")
@@ -167,6 +176,8 @@ class Disk:
 
     def _write(self, commit: Commit) -> None:
         self._process.world.checker.will_write(self._process, commit.merged)
+        if self.knobs.has_lying_disks:
+            self._earlier.append(self.storage.disk.copied())
         self.storage.commit(commit.round_)
         commit.is_written = True
 

@@ -117,6 +117,8 @@ class Knobs:
     read_share: float
     events_max: int
     ending: Ending
+    has_lying_disks: bool = False
+    """The positive control, never drawn: a crash takes rounds with it that were called synced."""
 
     @property
     def is_fault_free(self) -> bool:

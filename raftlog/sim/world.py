@@ -213,10 +213,17 @@ class World:
 
 
 def run_seed(
-    seed: int, *, kept: frozenset[int] | None = None, full_transcript: bool = False
+    seed: int,
+    *,
+    kept: frozenset[int] | None = None,
+    full_transcript: bool = False,
+    lying_disks: bool = False,
 ) -> Outcome:
-    """Run one seed; `kept`: only these faults."""
-    return World(draw_knobs(seed), kept=kept, full_transcript=full_transcript).run()
+    """Run one seed; `kept`: only these faults; `lying_disks`: the positive control."""
+    knobs = draw_knobs(seed)
+    if lying_disks:
+        knobs = dataclasses.replace(knobs, has_lying_disks=True)
+    return World(knobs, kept=kept, full_transcript=full_transcript).run()
 
 
 def _names(knobs: Knobs) -> list[NodeId]:

@@ -45,6 +45,21 @@ class MemoryDisk:
     commit_fault: CommitFault | None = None
     commits: int = 0
 
+    def copied(self) -> MemoryDisk:
+        """Return a disk that holds the same and has a life of its own."""
+        return dataclasses.replace(
+            self,
+            entries=dict(self.entries),
+            tables={table: SortedDict(rows) for table, rows in self.tables.items()},
+            snapshots=dict(self.snapshots),
+            rotten=set(self.rotten),
+        )
+
+    def become(self, other: MemoryDisk) -> None:
+        """Hold what `other` holds, in place of everything: a disk that lied about a sync."""
+        for field in dataclasses.fields(self):
+            setattr(self, field.name, getattr(other, field.name))
+
 
 class MemorySnapshotWriter:
     """A snapshot on its way in; implements `interfaces.SnapshotWriter`."""

@@ -9,8 +9,10 @@ import pytest
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Position
 from raftlog.sim.checker import CheckFailed
+from raftlog.sim.cli import main
 from raftlog.sim.ending import FinalPhase
 from raftlog.sim.knobs import HAZARDS, Ending, Fault, draw_knobs
+from raftlog.sim.operators import Operator, Silent, attempt
 from raftlog.sim.process import Process
 from raftlog.sim.world import World, run_seed
 from raftlog.types import Index, Term
@@ -168,6 +170,17 @@ def test_nobody_is_emptied_before_everybody_is_known() -> None:
     assert all(process.enrolment is not None for process in world.processes)
 
 
+def test_what_may_be_refused_is_refused_without_a_trace() -> None:
+    """A definite refusal is an answer; an operator only looks where disks are emptied."""
+    world = calm_world(voters=3)
+    leader = run_until_commit(world, 3)
+    other = followers(world, leader)[0]
+    attempt(lambda: other.raft.transfer(None, other.local()))
+    assert isinstance(world.operator, Operator)
+    assert (world.operator.is_needed, world.operator.is_done) == (False, True)
+    Silent().event("nobody hears it")
+
+
 def test_an_emptied_node_is_refused_until_an_operator_takes_it_in() -> None:
     """It comes back as somebody new: first a stranger, then a learner, then a voter."""
     world, leader = founded_world()
@@ -199,3 +212,17 @@ def test_a_stranger_that_peers_admit_is_found_out(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Process, "admits", lambda *_: True)
     outcomes = (run_seed(seed) for seed in (74, 220, 348))
     assert any(outcome.failure is not None for outcome in outcomes)
+
+
+def test_a_disk_that_lies_about_syncs_shows_loss() -> None:
+    """The positive control: what was called durable and is gone is noticed within a few seeds."""
+    outcomes = [run_seed(seed, lying_disks=True) for seed in range(12)]
+    broken = {outcome.failure.partition(":")[0] for outcome in outcomes if outcome.failure}
+    assert broken & {"leader completeness", "durable on a quorum", "state machine safety"}
+    assert sum(outcome.failure is not None for outcome in outcomes) >= 3
+
+
+def test_the_command_line_has_the_positive_control(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--lying-disk` is content once loss was seen, and says which property broke."""
+    assert main(["--lying-disk", "--seeds", "0..11"]) == 0
+    assert "BROKEN:" in capsys.readouterr().out
