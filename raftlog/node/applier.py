@@ -39,7 +39,7 @@ from raftlog.interfaces import (
 from raftlog.node.external import catch_up
 from raftlog.node.group_commit import Flush
 from raftlog.node.overlay import Overlay, StateView, paged_range
-from raftlog.node.sessions import SessionChange, SessionTable, decode_change
+from raftlog.node.sessions import SessionChange, SessionTable, Writes, decode_change
 from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
 from raftlog.types import Index, Term
 
@@ -189,6 +189,63 @@ class Applied:
     receipt: GroupReceipt | None = None
 
 
+def apply_commands(
+    context: ApplyState, machine: StateMachine, entry: Entry, group: Group, skip_sequence: int = 0
+) -> tuple[Result, ...]:
+    """Hand a group's commands to the machine; what it does gathers in `context`.
+
+    `skip_sequence`: commands up to there are in state that the machine keeps elsewhere.
+    """
+    context.timestamp = entry.timestamp
+    table, tags = group.tag_table, group.tags
+    apply = machine.apply
+    results: list[Result] = []
+    last = _DONE
+    for offset, command in enumerate(group.payloads()):
+        context.sequence = entry.first_sequence + offset
+        is_command = table[tags[offset] if tags else 0][0] is TransactionKind.COMMAND
+        if not is_command or context.sequence <= skip_sequence:
+            results.append(_DONE)  # opaque, or state kept elsewhere already holds it
+            continue
+        try:
+            value = apply(command, context)
+        except Rejected as rejection:
+            context.discard()
+            results.append(Result(rejected=rejection.message))
+            continue
+        if not isinstance(value, bytes):
+            raise TypeError(f"apply must return bytes, not {type(value).__name__}")
+        context.accept()
+        if value != last.value:
+            last = Result(value=value)
+        results.append(last)
+    return tuple(results)
+
+
+def apply_group(
+    sessions: SessionTable, entry: Entry, group: Group, results: tuple[Result, ...]
+) -> tuple[Applied, Writes]:
+    """Return what a group whose commands are applied came to, and what its session keeps of it."""
+    receipt = GroupReceipt(
+        number=group.number,
+        first_sequence=entry.first_sequence,
+        count=entry.count,
+        term=entry.term,
+        index=entry.index,
+        results=results,
+    )
+    writes = sessions.record(group, receipt) if group.session else {}
+    return Applied(entry, group, receipt), writes
+
+
+def apply_session_change(sessions: SessionTable, entry: Entry) -> Writes:
+    """Open or expire sessions, as a SESSION entry says."""
+    change, expired = decode_change(entry.payload)
+    if change is SessionChange.OPEN:
+        return sessions.open(entry.index)
+    return sessions.expire(expired)
+
+
 @dataclasses.dataclass(slots=True)
 class _Batch:
     """The machine's half of a batch, computed on whichever thread applies."""
@@ -320,7 +377,7 @@ class Applier:
                 outcome.results[entry.index] = (group, ())
                 continue
             try:
-                results = self._apply_commands(entry, group)
+                results = apply_commands(context, self._machine, entry, group, self._skip_sequence)
                 record = context.finish_entry()
             except Exception as fault:  # noqa: BLE001, whatever the machine does wrong halts it
                 context.discard_entry()
@@ -332,36 +389,10 @@ class Applier:
         outcome.writes = context.take_writes()
         return outcome
 
-    def _apply_commands(self, entry: Entry, group: Group) -> tuple[Result, ...]:
-        context, apply = self._context, self._machine.apply
-        context.timestamp = entry.timestamp
-        table, tags = group.tag_table, group.tags
-        results: list[Result] = []
-        last = _DONE
-        for offset, command in enumerate(group.payloads()):
-            context.sequence = entry.first_sequence + offset
-            is_command = table[tags[offset] if tags else 0][0] is TransactionKind.COMMAND
-            if not is_command or context.sequence <= self._skip_sequence:
-                results.append(_DONE)  # opaque, or state kept elsewhere already holds it
-                continue
-            try:
-                value = apply(command, context)
-            except Rejected as rejection:
-                context.discard()
-                results.append(Result(rejected=rejection.message))
-                continue
-            if not isinstance(value, bytes):
-                raise TypeError(f"apply must return bytes, not {type(value).__name__}")
-            context.accept()
-            if value != last.value:
-                last = Result(value=value)
-            results.append(last)
-        return tuple(results)
-
     def _replay(self, entry: Entry, group: Group, have: int) -> None:
         """Apply again what only a machine kept elsewhere lacks; all else of it is durable."""
         self._skip_sequence = have
-        self._apply_commands(entry, group)
+        apply_commands(self._context, self._machine, entry, group, have)
         self._context.discard_entry()
 
     def _finish(self, batch: list[Entry], outcome: _Batch) -> None:
@@ -443,23 +474,10 @@ class Applier:
         match entry.kind:
             case EntryKind.TRANSACTIONS:
                 group, results = outcome.results[entry.index]
-                receipt = GroupReceipt(
-                    number=group.number,
-                    first_sequence=entry.first_sequence,
-                    count=entry.count,
-                    term=entry.term,
-                    index=entry.index,
-                    results=results,
-                )
-                if group.session:
-                    session_writes.update(self.sessions.record(group, receipt))
-                result = Applied(entry, group, receipt)
+                result, writes = apply_group(self.sessions, entry, group, results)
+                session_writes.update(writes)
             case EntryKind.SESSION:
-                change, sessions = decode_change(entry.payload)
-                if change is SessionChange.OPEN:
-                    session_writes.update(self.sessions.open(entry.index))
-                else:
-                    session_writes.update(self.sessions.expire(sessions))
+                session_writes.update(apply_session_change(self.sessions, entry))
             case EntryKind.MEMBERSHIP:
                 membership = Membership.decode(entry.payload)
             case EntryKind.VERSION:

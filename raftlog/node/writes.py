@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from raftlog import groups
 from raftlog.core.entries import EntryKind
@@ -27,7 +28,6 @@ from raftlog.errors import (
 from raftlog.groups import Group
 from raftlog.interfaces import Clock, GroupReceipt, Observer, Respond, Storage
 from raftlog.node.applier import Applied
-from raftlog.node.leadership import Leadership
 from raftlog.node.proposals import Proposal, Proposals
 from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, encode_open
 from raftlog.node.settings import NodeSettings
@@ -35,6 +35,20 @@ from raftlog.types import Role
 
 EXPIRED_PER_ENTRY_MAX = 1000
 EXECUTE_SECONDS = 10.0
+
+
+class Opening(Protocol):
+    """What `Leadership` says of whether this member takes writes."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether clients may write."""
+        ...
+
+    @property
+    def is_promoting(self) -> bool:
+        """Whether this member's own machine may."""
+        ...
 
 
 class Writes:
@@ -50,12 +64,11 @@ class Writes:
         observer: Observer,
         settings: NodeSettings,
         table: SessionTable,
-        leadership: Leadership,
+        leadership: Opening,
         leader_hint: Callable[[], LeaderHint | None],
         halted: Callable[[], str | None],
         poke: Callable[[], None],
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._raft = raft
         self._machine = machine
         self._storage = storage
@@ -194,7 +207,8 @@ class Writes:
     async def _answered(
         self, propose: Callable[[Respond], None], timeout_seconds: float
     ) -> GroupReceipt:
-        future: asyncio.Future[GroupReceipt | RaftLogError] = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[GroupReceipt | RaftLogError] = loop.create_future()
 
         def respond(outcome: GroupReceipt | RaftLogError) -> None:
             if not future.done():

@@ -189,7 +189,7 @@ class Disk:
         process = self._process
         process.world.checker.written(process)
         if commit.flush is not None:
-            process.machine.saved_index = commit.flushed_index
+            process.machine.flushed(commit.flushed_index)
         if commit.merged.install is not None:
             self.newest = self.storage.snapshots()[-1]
             process.installed()

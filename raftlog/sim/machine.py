@@ -1,35 +1,67 @@
-"""The simulated state machine: the state is a fold of everything applied.
+"""The simulated state: a fold of everything applied, the session table, and the kv machine's map.
 
-One number stands for the whole state, so that any two members' states can be compared at any index
-and a snapshot is right exactly if it carries the fold of the log below it. The state is saved with
-a later round, as a node does it.
+The fold is one number that stands for the whole state, so that any two members' states can be
+compared at any index and a snapshot is right exactly if it carries the fold of the log below it.
+Sessions, commands and their layers over the disk are the node's own code (`node/sessions.py`,
+`node/applier.py`, `node/overlay.py`, `machines/kv`); the state is saved with a later round, as a
+node does it. Entries that are no group (a client's plain payload) have no further effect.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import zlib
+from collections.abc import Mapping
 
+from raftlog import groups
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.interfaces import Table, WriteSet
+from raftlog.machines.kv import KvMachine
+from raftlog.machines.kv.layout import Record, find
+from raftlog.node.applier import (
+    Applied,
+    ApplyState,
+    apply_commands,
+    apply_group,
+    apply_session_change,
+)
+from raftlog.node.overlay import Overlay, StateView
+from raftlog.node.sessions import SessionTable
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index
 
 KEY = b"fold"
 APPLIES = b"applies"
+GROUP_BEGINS = bytes((groups.VERSION,))
+_KV = KvMachine()
 
 
 class Machine:
     """What one process has applied."""
 
-    __slots__ = ("_base", "_last", "_membership", "applies", "fold", "index", "saved_index")
+    __slots__ = (
+        "_base",
+        "_context",
+        "_last",
+        "_membership",
+        "applies",
+        "fold",
+        "index",
+        "overlay",
+        "saved_index",
+        "sessions",
+        "view",
+    )
 
     def __init__(self, storage: MemoryStorage) -> None:
+        self.overlay = Overlay(storage)
+        self.view = StateView(self.overlay)
+        self.sessions = SessionTable()
         self.load(storage)
 
     def load(self, storage: MemoryStorage) -> None:
-        """Begin with the state that the disk holds."""
+        """Begin with the state that the disk holds, at a start or once a snapshot is there."""
         applied = storage.disk.applied
         self._base = applied
         self._last: Entry | None = None
@@ -37,15 +69,55 @@ class Machine:
         self.index = self.saved_index = applied.index
         self.fold = int.from_bytes(storage.get(Table.STATE, KEY) or b"", "big")
         self.applies = int.from_bytes(storage.get(Table.STATE, APPLIES) or b"", "big")
+        self.overlay.clear()
+        self.sessions.load(storage)
+        self._context = ApplyState(self.overlay, _KV)
 
-    def apply(self, entry: Entry) -> None:
-        """Apply the next entry."""
+    def find(self, key: bytes) -> Record | None:
+        """Return a key's record, as a read on this node sees it now."""
+        return find(self.view, key)
+
+    def apply(self, entry: Entry) -> Applied | None:
+        """Apply the next entry; return what a group came to."""
         self.fold = zlib.crc32(entry.checksum.to_bytes(4, "big"), self.fold)
         self.applies += 1
         self.index = entry.index
         self._last = entry
-        if entry.kind is EntryKind.MEMBERSHIP:
-            self._membership = Membership.decode(entry.payload)
+        applied = None
+        match entry.kind:
+            case EntryKind.TRANSACTIONS:
+                if entry.payload[:1] == GROUP_BEGINS:
+                    applied = self._apply_group(entry)
+            case EntryKind.SESSION:
+                self._absorb({Table.SESSION: apply_session_change(self.sessions, entry)})
+            case EntryKind.MEMBERSHIP:
+                self._membership = Membership.decode(entry.payload)
+            case _:
+                pass
+        return applied
+
+    def _apply_group(self, entry: Entry) -> Applied:
+        group = groups.parse(entry.payload)
+        context = self._context
+        results = apply_commands(context, _KV, entry, group) if group.has_commands else ()
+        change = context.finish_entry()
+        applied, session_writes = apply_group(self.sessions, entry, group, results)
+        changes = {entry.index.to_bytes(8, "big"): change} if change is not None else {}
+        self._absorb(
+            {
+                Table.STATE: context.take_writes(),
+                Table.CHANGE: changes,
+                Table.SESSION: session_writes,
+            }
+        )
+        return applied
+
+    def _absorb(self, writes: Mapping[Table, Mapping[bytes, bytes | None]]) -> None:
+        """Let the fold speak for what was written too, then lay it over the disk."""
+        for changes in writes.values():
+            for key, value in changes.items():
+                self.fold = zlib.crc32(key + (value or b""), self.fold)
+        self.overlay.absorb(writes)
 
     def flush(self, durable_index: Index) -> tuple[WriteSet, Boundary] | None:
         """Return the state to save, unless it is saved or an effect is above `durable_index`."""
@@ -61,5 +133,15 @@ class Machine:
             timestamp=last.timestamp,
             membership=self._membership,
         )
-        state = {KEY: self.fold.to_bytes(4, "big"), APPLIES: self.applies.to_bytes(8, "big")}
-        return {Table.STATE: state}, applied
+        writes = self.overlay.take()
+        writes[Table.STATE] = {
+            **writes[Table.STATE],
+            KEY: self.fold.to_bytes(4, "big"),
+            APPLIES: self.applies.to_bytes(8, "big"),
+        }
+        return writes, applied
+
+    def flushed(self, index: Index) -> None:
+        """Note that the state up to `index` is durable."""
+        self.saved_index = index
+        self.overlay.settle()

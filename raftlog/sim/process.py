@@ -23,6 +23,7 @@ from raftlog.core.watched import WatchedRaft
 from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
 from raftlog.node.enrolment import Enrolment
 from raftlog.sim.checker import View
+from raftlog.sim.desk import Desk
 from raftlog.sim.disk import Commit, Disk
 from raftlog.sim.knobs import Knobs
 from raftlog.sim.machine import Machine
@@ -68,6 +69,7 @@ class Process:
         "_is_turn_now",
         "_knobs",
         "_timer_due",
+        "desk",
         "disk",
         "election_dice",
         "enrolment",
@@ -176,6 +178,7 @@ class Process:
                 boundary=recovered.boundary,
                 observer=Silent(),
             )
+        self.desk = Desk(self, self.world.clients.sessions.settings)
         self.pending: dict[Index, int] = {}
         self.sending: set[int] = set()
         self.held: list[tuple[Callable[..., object], tuple[object, ...]]] = []
@@ -411,6 +414,7 @@ class Process:
         if ready.standing is not None:
             self.world.note("stands", self, ready.standing)
             self._enrolment_changed()
+            self.desk.standing_changed(ready.standing)
             if ready.standing.role is not Role.LEADER:
                 self.pending.clear()
         if ready.commit_index > self.machine.index:
@@ -442,13 +446,16 @@ class Process:
         while machine.index < high:
             low = Index(machine.index + 1)
             for entry in self.raft.log.entries(low, high, APPLY_BYTES):
-                machine.apply(entry)
+                applied = machine.apply(entry)
                 self.world.checker.applied(self, entry)
+                self.world.clients.grew(entry)
+                self.desk.applied(entry, applied)
                 if entry.kind is EntryKind.MEMBERSHIP:
                     self._enrolment_changed()
                 wanted = self.pending.pop(entry.index, None)
                 if wanted is not None:
                     self.world.clients.applied(self, entry, wanted)
+        self.desk.look()
         self.disk.consider_snapshot()
         if machine.index < commit and not self._is_apply_due:
             self._is_apply_due = True
@@ -465,6 +472,8 @@ class Process:
     def installed(self) -> None:
         """Go on from the state of a snapshot that replaced everything."""
         self.machine.load(self.storage)
+        self.desk.passed_over(self.machine.index)
+        self.desk.look()
         self.is_applying_paused = self.disk.has_install
         self._enrolment_changed()
         self.world.checker.installed(self)

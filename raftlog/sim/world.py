@@ -205,6 +205,7 @@ class World:
             self._run_events(16)
             final.look()
         self.checker.compare_disks()
+        self.clients.check_history()
 
     def _run_events(self, count: int) -> None:
         self.events += self.scheduler.run(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 
 import pytest
@@ -132,7 +133,7 @@ async def test_without_its_gate_a_leader_takes_no_group(rig):
 async def test_a_responder_that_raises_keeps_no_other_from_its_answer(rig):
     """One bad caller must not cost the others theirs, nor the node its life."""
     raised = []
-    loop = rig.writes._loop
+    loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: raised.append(context["exception"]))
 
     def bad(_outcome):

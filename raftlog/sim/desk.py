@@ -1,0 +1,127 @@
+"""A node's front desk: who proposed what, which readers wait, and whether writes are open.
+
+Proposals and the session gate are the node's own (`raftlog.node.writes`). What `node/leadership.py`
+and `node/reads.py` do with tasks and futures is done here in one step: writes open once the no-op
+of the own term is applied, and a reader is answered once its read index is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from raftlog.core.entries import Entry, EntryKind
+from raftlog.core.ready import Standing
+from raftlog.errors import Indeterminate, LeadershipLost
+from raftlog.node.applier import Applied
+from raftlog.node.settings import NodeSettings
+from raftlog.node.writes import Writes
+from raftlog.types import Index, Role
+
+if TYPE_CHECKING:
+    from raftlog.sim.process import Process
+
+Reader = Callable[["Process"], None]
+
+
+class Silence:
+    """An observer that nobody listens to."""
+
+    def event(self, name: str, **fields: str | float | bool | None) -> None:
+        """Ignore it."""
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Ignore it."""
+
+    def measure(self, name: str, value: float) -> None:
+        """Ignore it."""
+
+    def gauge(self, name: str, value: float) -> None:
+        """Ignore it."""
+
+
+SILENCE = Silence()
+
+
+class Desk:
+    """One life's proposals and readers."""
+
+    __slots__ = ("_leads", "_process", "_readers", "_term", "is_open", "is_promoting", "writes")
+
+    def __init__(self, process: Process, settings: NodeSettings) -> None:
+        self._process = process
+        self._leads = False
+        self._term = 0
+        self._readers: list[tuple[Index, Reader]] = []
+        self.is_open = False
+        self.is_promoting = False
+        self.writes = Writes(
+            raft=process.raft,
+            machine="kv",
+            storage=process.storage,
+            clock=self,
+            observer=SILENCE,
+            settings=settings,
+            table=process.machine.sessions,
+            leadership=self,
+            leader_hint=_nobody,
+            halted=_nobody,
+            poke=_nobody,
+        )
+
+    def monotonic(self) -> float:
+        """Return the time on the node's clock."""
+        return self._process.local()
+
+    def wall_microseconds(self) -> int:
+        """Return the time as entries carry it."""
+        return int(self._process.world.scheduler.now * 1e6)
+
+    # ------------------------------------------------------------ writes
+
+    def standing_changed(self, standing: Standing) -> None:
+        """Close writes where the role changed, as the node does."""
+        leads = standing.role is Role.LEADER
+        if leads != self._leads or (leads and standing.term != self._term):
+            self._leads, self._term = leads, standing.term
+            self.is_open = self.is_promoting = False
+        if not leads:
+            self.writes.fail_all(LeadershipLost("leadership ended before the outcome was known"))
+
+    def applied(self, entry: Entry, applied: Applied | None) -> None:
+        """Answer for an entry that was just applied."""
+        waiting = len(self.writes)
+        if applied is not None or waiting:
+            self.writes.applied([applied or Applied(entry)])
+            if len(self.writes) < waiting:
+                self._process.world.checker.acked(self._process, entry)
+        if entry.kind is EntryKind.NOOP and self._leads and entry.term == self._term:
+            self.is_open = self.is_promoting = True
+            self.writes.open()
+
+    def passed_over(self, index: Index) -> None:
+        """Answer for what a snapshot covers."""
+        self.writes.passed_over(index, Indeterminate("a snapshot from the leader covers the entry"))
+
+    # ------------------------------------------------------------ reads
+
+    def wait(self, index: Index, reader: Reader) -> None:
+        """Let a reader look once `index` is applied."""
+        if index <= self._process.machine.index:
+            reader(self._process)
+        else:
+            self._readers.append((index, reader))
+
+    def look(self) -> None:
+        """Let those readers look whose index is applied by now."""
+        if not self._readers:
+            return
+        applied = self._process.machine.index
+        ready = [reader for index, reader in self._readers if index <= applied]
+        self._readers = [pair for pair in self._readers if pair[0] > applied]
+        for reader in ready:
+            reader(self._process)
+
+
+def _nobody() -> None:
+    return None
