@@ -1,0 +1,222 @@
+"""The final phase of the second engine: heal, and then a bound for everything that is owed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raftlog.history import Append, Outcome
+from raftlog.sim.checker import CheckFailed, require
+from raftlog.sim.shell.knobs import ShellKnobs
+from raftlog.sim.shell.member import STOP_SECONDS_MAX, NodeHost
+from raftlog.sim.shell.record import wrong_keys, wrong_log, wrong_tail
+from raftlog.storage.memory import MemoryStorage
+from raftlog.types import Index
+
+if TYPE_CHECKING:
+    from raftlog.sim.shell.world import ShellWorld
+
+LOOK_SECONDS = 0.05
+ELECTION_TIMEOUTS_MAX = 40
+SDK_SECONDS = 12.0
+"""What pauses and patience inside client and transport may add: a connect, a backoff, a search."""
+
+
+class Ending:
+    """Heals the world, waits for what it owes, and judges."""
+
+    def __init__(self, world: ShellWorld, knobs: ShellKnobs) -> None:
+        self._world = world
+        self._knobs = knobs
+        self._deadline = 0.0
+        self._what = ""
+        self.may_close = False
+        self.is_stopping = False
+        self.is_over = False
+
+    @property
+    def _patience(self) -> float:
+        timeout = self._knobs.node.core.election_timeout_seconds
+        longest = self._knobs.work.timeout_seconds
+        return ELECTION_TIMEOUTS_MAX * timeout + longest + SDK_SECONDS
+
+    def begin(self) -> None:
+        """Heal everything."""
+        world = self._world
+        if self._knobs.is_fault_free:
+            self._check_undisturbed()
+        world.is_ending = True
+        world.nemesis.stop()
+        world.note("heals", None, None)
+        self._heal()
+        self._await("callers end, and members converge")
+        self._look()
+
+    def _heal(self) -> None:
+        world = self._world
+        world.network.heal()
+        for member in world.members:
+            member.is_calm = True
+            member.fuse = 0
+            member.disk.commit_fault = None
+            member.disk.free_bytes = None
+        for host in (*world.members, *world.clients):
+            if not host.is_up:
+                world.note("restarts", host, None)
+                host.begin()
+
+    def _check_undisturbed(self) -> None:
+        world = self._world
+        led = len(world.checker.leaders)
+        answered = sum(each.outcome is Outcome.OK for each in world.operations)
+        if led != 1:
+            world.fail(f"liveness: {led} leaders were elected though nothing went wrong")
+        if not answered:
+            world.fail("liveness: nothing was answered, nothing went wrong")
+        world.count("fault_free")
+
+    # ------------------------------------------------------------ what is owed
+
+    def _await(self, what: str, seconds: float | None = None) -> None:
+        self._what = what
+        self._deadline = self._world.scheduler.now + (seconds or self._patience)
+
+    def _look(self) -> None:
+        world = self._world
+        if self.is_stopping:
+            if not any(host.is_up for host in (*world.members, *world.clients)):
+                self.is_over = True
+                return
+        elif self.may_close:
+            if not any(client.is_up for client in world.clients):
+                self._stop_members()
+        elif self._is_converged():
+            self._compare_members()
+            self.may_close = True
+            world.note("converged", None, None)
+            self._await("clients close")
+        if world.scheduler.now > self._deadline:
+            world.fail(f"liveness: not in time: {self._what}; {self._lacking()}")
+        world.scheduler.after(LOOK_SECONDS, self._look)
+
+    def _stop_members(self) -> None:
+        world = self._world
+        self.is_stopping = True
+        self._await("members stop", STOP_SECONDS_MAX + 1.0)
+        for number, member in enumerate(world.members):
+            if self._knobs.seed % 2:
+                world.scheduler.after(0.3 * number, self._stop, member)
+            else:
+                self._stop(member)
+
+    @staticmethod
+    def _stop(member: NodeHost) -> None:
+        member.post(lambda: member.stop(hand_over=True))
+
+    def _lacking(self) -> str:
+        return " | ".join(self.describe())
+
+    def _is_converged(self) -> bool:
+        world = self._world
+        if not all(client.is_up and client.is_done for client in world.clients):
+            return False
+        if not any(m.is_ready for m in world.members):
+            return False
+        last = world.record.last_index
+        for member in world.members:
+            node = member.node
+            if not member.is_up or node is None or member.is_stopping:
+                return False
+            state = member.state
+            if state.is_damaged or member.disk.rotten:
+                return False
+            if node.applied_index != last or state.log.last_index != last:
+                return False
+        sequence = world.record.last_sequence
+        return all(
+            (seen[-1].sequence if seen else client.starts[at]) >= sequence
+            for client in world.clients
+            for at, seen in enumerate(client.seen)
+        )
+
+    def _compare_members(self) -> None:
+        first = self._world.members[0]
+        for member in self._world.members[1:]:
+            if _contents(member) != _contents(first):
+                self._world.fail(
+                    f"converge equal: {member.name} and {first.name} have applied the same "
+                    "entries and hold different state"
+                )
+        self._world.count("converged")
+
+    # ------------------------------------------------------------ judging
+
+    def verdict(self) -> None:
+        """Compare everything with the log."""
+        world = self._world
+        try:
+            self._judge()
+        except CheckFailed as error:
+            world.fail(str(error))
+
+    def _judge(self) -> None:
+        world = self._world
+        wrong = wrong_log(world.record, world.operations)
+        require(not wrong, "history", "\n".join(wrong[:5]))
+        why, is_unknown = wrong_keys(world.operations)
+        require(not why, "linearizable keys", why)
+        if is_unknown:
+            world.count("keys_undecided")
+        for client in world.clients:
+            for at, seen in enumerate(client.seen):
+                why = wrong_tail(world.record, client.starts[at], seen)
+                require(not why, "tail", f"{client.name}'s tail {at}: {why}")
+        self._judge_disks()
+        appended = [each for each in world.operations if isinstance(each.call, Append)]
+        for each in appended:
+            world.count(f"append_{each.outcome.value}")
+
+    def _judge_disks(self) -> None:
+        """Open every disk again: nothing that a clean stop left may be missing."""
+        world = self._world
+        last = world.record.last_index
+        for member in world.members:
+            storage = MemoryStorage(member.disk)
+            end = min(storage.last_index, last)
+            require(
+                end >= last or member is not world.members[-1] or self._knobs.seed % 2 == 0,
+                "clean stop",
+                f"{member.name} ends at {end}, chosen is {last}",
+            )
+            found = storage.checksum(Index(end))
+            require(
+                found == world.checker.chosen[end],
+                "converge byte-equal",
+                f"{member.name}'s disk differs from the chosen log at {end}",
+            )
+
+    def describe(self) -> list[str]:
+        """Return one line for each process: where it stands."""
+        rows = []
+        for member in self._world.members:
+            node = member.node
+            if node is None:
+                rows.append(f"{member.name}: has not started")
+                continue
+            state = member.state
+            life = "" if member.is_up else " (down)"
+            damage = " damaged" if state.is_damaged else ""
+            rows.append(
+                f"{member.name}{life}: {state.role.value} term {state.term} leader {state.leader} "
+                f"last {state.log.last_index} commit {state.commit_index} "
+                f"applied {node.applied_index} ready {node.is_ready} "
+                f"pending {node.pending_writes}{damage} alarms {node.alarms}"
+            )
+        for client in self._world.clients:
+            life = "" if client.is_up else " (down)"
+            tails = [seen[-1].sequence if seen else 0 for seen in client.seen]
+            rows.append(f"{client.name}{life}: done {client.is_done} tails {tails}")
+        return rows
+
+
+def _contents(member: NodeHost) -> list[tuple[str, bytes, bytes]]:
+    return member.node.contents() if member.node is not None else []

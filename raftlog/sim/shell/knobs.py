@@ -1,0 +1,216 @@
+"""What a seed decides about a world of the second engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import random
+
+from raftlog.core.settings import MIB, CoreSettings
+from raftlog.node.settings import NodeSettings
+
+FAULT_FREE_SHARE = 0.15
+
+
+class ShellFault(enum.Enum):
+    """What the nemesis may do."""
+
+    CRASH = "crash"
+    CRASH_AT_BOUNDARY = "crash_at_boundary"
+    CRASH_ALL = "crash_all"
+    STOP = "stop"
+    PARTITION = "partition"
+    ISOLATE_LEADER = "isolate_leader"
+    ONE_WAY = "one_way"
+    CLOG = "clog"
+    RESET = "reset"
+    PAUSE = "pause"
+    COMMIT_ERROR = "commit_error"
+    SLOW_DISK = "slow_disk"
+    FULL_DISK = "full_disk"
+    ROT = "rot"
+    TRANSFER = "transfer"
+    STEP_DOWN = "step_down"
+    WALL_CLOCK = "wall_clock"
+    CLIENT_CRASH = "client_crash"
+
+    __hash__ = object.__hash__
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkKnobs:
+    """How connections behave. `window_bytes`: what a writer may have unread at the far end."""
+
+    delay_seconds: float
+    tail_seconds: float
+    tail_chance: float
+    window_bytes: int
+    keepalive_seconds: float
+    silent_deaths: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DiskKnobs:
+    """How long commits take."""
+
+    commit_seconds: float
+    spike_seconds: float
+    spike_chance: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkKnobs:
+    """What clients do. `pace_seconds`: the mean pause between two calls of one caller."""
+
+    clients: int
+    appenders: int
+    sessions: int
+    kv_callers: int
+    keys: int
+    tails: int
+    pace_seconds: float
+    timeout_seconds: float
+    payload_max: int
+    in_flight_max: int
+    pending_max: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ShellKnobs:
+    """Everything that a seed decides about its world."""
+
+    seed: int
+    voters: int
+    node: NodeSettings
+    network: NetworkKnobs
+    disk: DiskKnobs
+    work: WorkKnobs
+    faults: tuple[ShellFault, ...]
+    fault_seconds: float
+    restart_seconds: float
+    pass_seconds: float
+    clock_spread: float
+    is_threaded: bool
+    """The machine is applied on a thread."""
+    chunk_bytes: int
+    """Of a snapshot's stream."""
+    reply_bytes: int
+    """Where a reply to a subscriber is cut."""
+    leader_bias: float
+    seconds: float
+    """How long the first phase lasts."""
+
+    @property
+    def is_fault_free(self) -> bool:
+        """Whether nothing goes wrong, so that liveness is owed all the time."""
+        return not self.faults
+
+
+def draw_shell_knobs(seed: int) -> ShellKnobs:
+    """Return what `seed` decides."""
+    dice = random.Random(f"{seed}:shell")
+    faults = () if dice.random() < FAULT_FREE_SHARE else _draw_faults(dice)
+    calm = not faults
+    core = _draw_core(dice, calm=calm)
+    timeout = core.election_timeout_seconds
+    return ShellKnobs(
+        seed=seed,
+        voters=dice.choice((3, 3, 3, 5)),
+        node=_draw_node(dice, core),
+        network=_draw_network(dice, core, calm=calm),
+        disk=_draw_disk(dice, core, calm=calm),
+        work=_draw_work(dice),
+        faults=faults,
+        fault_seconds=timeout * _log_uniform(dice, 0.4, 4),
+        restart_seconds=dice.choice((0.01, 0.1, 0.5, 2.0)),
+        pass_seconds=dice.choice((1e-5, 5e-5, 2e-4, 5e-4)),
+        clock_spread=dice.choice((0.0, 0.02)),
+        is_threaded=dice.random() < 0.3,
+        chunk_bytes=dice.choice((200, 5000, MIB)),
+        reply_bytes=dice.choice((100, 2000, MIB)),
+        leader_bias=dice.choice((0.0, 0.3, 0.7)),
+        seconds=dice.choice((4.0, 6.0, 8.0)),
+    )
+
+
+def _log_uniform(dice: random.Random, low: float, high: float) -> float:
+    return float(low * (high / low) ** dice.random())
+
+
+def _draw_faults(dice: random.Random) -> tuple[ShellFault, ...]:
+    share = dice.choice((0.2, 0.4, 0.7))
+    chosen = tuple(fault for fault in ShellFault if dice.random() < share)
+    return chosen or (ShellFault.CRASH,)
+
+
+def _draw_core(dice: random.Random, *, calm: bool) -> CoreSettings:
+    election = dice.choice((0.15, 0.3, 0.3, 0.6))
+    return CoreSettings(
+        heartbeat_seconds=election / (5 if calm else dice.choice((3, 5))),
+        election_timeout_seconds=election,
+        lost_leader_delay_seconds=dice.choice((0.01, 0.05)),
+        append_bytes_max=dice.choice((1, 300, MIB)),
+        inflight_count_max=dice.choice((1, 4, 256)),
+        unpersisted_bytes_max=dice.choice((2000, 64 * MIB)),
+        cache_bytes_max=dice.choice((1, 2000, 64 * MIB)),
+        lease_seconds=election * dice.choice((0.0, 0.0, 0.5)),
+        transfer_timeout_seconds=election * 2,
+    )
+
+
+def _draw_node(dice: random.Random, core: CoreSettings) -> NodeSettings:
+    return NodeSettings(
+        core=core,
+        proposals_max=dice.choice((2, 10_000, 10_000, 10_000)),
+        session_window=dice.choice((4, 64)),
+        sessions_max=dice.choice((8, 10_000)),
+        session_expiry_seconds=dice.choice((3.0, 3600.0)),
+        flush_seconds=dice.choice((0.01, 0.1, 0.5)),
+        flush_bytes=dice.choice((100, 2000, 16 * MIB)),
+        apply_bytes_max=dice.choice((1, 200, MIB)),
+        snapshot_threshold_bytes=dice.choice((500, 3000, 1 << 30)),
+        retention_bytes=dice.choice((0, 500, 3000)),
+        retention_seconds=dice.choice((0.5, 7 * 86_400.0)),
+        hand_over_seconds=2.0,
+        inline_commit_seconds_max=dice.choice((0.001, 0.01, 0.01)),
+        stall_seconds=0.4 * core.election_timeout_seconds,
+        subscriber_heartbeat_seconds=dice.choice((0.2, 1.0)),
+        watchdog_seconds=0.0,
+    )
+
+
+def _draw_network(dice: random.Random, core: CoreSettings, *, calm: bool) -> NetworkKnobs:
+    timeout = core.election_timeout_seconds
+    return NetworkKnobs(
+        delay_seconds=timeout * (0.01 if calm else _log_uniform(dice, 0.002, 0.1)),
+        tail_seconds=timeout * dice.choice((0.2, 1.0, 3.0)),
+        tail_chance=0.0 if calm else dice.choice((0.0, 0.01, 0.05)),
+        window_bytes=dice.choice((300, 64 << 10)),
+        keepalive_seconds=timeout * dice.choice((2.0, 10.0, 40.0)),
+        silent_deaths=0.0 if calm else dice.choice((0.0, 0.3, 1.0)),
+    )
+
+
+def _draw_disk(dice: random.Random, core: CoreSettings, *, calm: bool) -> DiskKnobs:
+    slowest = core.heartbeat_seconds / 20 if calm else 0.2 * core.election_timeout_seconds
+    return DiskKnobs(
+        commit_seconds=_log_uniform(dice, slowest / 300, slowest),
+        spike_seconds=core.election_timeout_seconds * 2,
+        spike_chance=0.0 if calm else dice.choice((0.0, 0.0, 0.01, 0.05)),
+    )
+
+
+def _draw_work(dice: random.Random) -> WorkKnobs:
+    return WorkKnobs(
+        clients=dice.choice((1, 2, 3)),
+        appenders=dice.choice((1, 3, 6)),
+        sessions=dice.choice((0, 1, 2)),
+        kv_callers=dice.choice((0, 2, 4)),
+        keys=dice.choice((1, 2, 4)),
+        tails=dice.choice((0, 1, 2)),
+        pace_seconds=_log_uniform(dice, 0.02, 0.3),
+        timeout_seconds=dice.choice((0.3, 1.0, 3.0, 8.0)),
+        payload_max=dice.choice((0, 50, 400)),
+        in_flight_max=dice.choice((1, 4, 64)),
+        pending_max=dice.choice((2, 100_000, 100_000)),
+    )

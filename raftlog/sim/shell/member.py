@@ -1,0 +1,353 @@
+"""One member as a process: the real node, transport and services over a simulated machine.
+
+`NodeHost` is also what `raftlog.sim.checker.Checker` looks at: it has the names of engine 1's
+process, so both engines are held to the same properties.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+import grpc
+
+from raftlog.core.messages import InstallSnapshot, Message
+from raftlog.core.raft import Raft
+from raftlog.core.ready import Persist
+from raftlog.core.state import RaftState
+from raftlog.errors import StorageCorrupt, StorageError
+from raftlog.interfaces import Identity, Respond, Round, Table
+from raftlog.machines.kv import KvMachine
+from raftlog.node.node import Node
+from raftlog.rpc.methods import Admission, Methods
+from raftlog.rpc.peer import GrpcTransport
+from raftlog.rpc.services import admin, kv, log, machine, raft
+from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.sim.checker import View
+from raftlog.sim.shell.channel import SimChannel, SimServer
+from raftlog.sim.shell.host import Host
+from raftlog.sim.shell.observer import SimObserver
+from raftlog.sim.shell.storage import ShellStorage
+from raftlog.storage.memory import MemoryStorage
+from raftlog.types import Index, NodeId, Role
+from raftlog.wire.channel import Options, TlsMaterial
+
+if TYPE_CHECKING:
+    from raftlog.sim.shell.world import ShellWorld
+
+STOP_SECONDS_MAX = 15.0
+"""Longer than every deadline inside `Node.stop`, one after the other."""
+SNAPSHOT_SECONDS = 0.05
+APPLY_SECONDS = 0.003
+
+
+class ThreadedKv(KvMachine):
+    """The same machine, applied on a thread."""
+
+    inline = False
+
+
+class WatchedNode(Node):
+    """The node, with eyes on what sometimes happens in it."""
+
+    host: NodeHost
+
+    def submit(self, group: bytes, respond: Respond) -> None:
+        """Count retries that meet their first attempt."""
+        before = len(self._writes)
+        answered: list[bool] = []
+
+        def noted(outcome: object) -> None:
+            answered.append(True)
+            respond(outcome)  # type: ignore[arg-type]
+
+        super().submit(group, noted)
+        if not answered and len(self._writes) == before:
+            self.host.world.count("retry_joined_pending")
+
+    def receive(self, source: NodeId, message: Message) -> None:
+        """Count snapshots that arrive while another one is being installed."""
+        if isinstance(message, InstallSnapshot):
+            self.host.installs += 1
+            if self.host.installs > 1:
+                self.host.world.count("install_behind_another")
+        super().receive(source, message)
+
+    def _on_durable(self, persists: Sequence[Persist], round_: Round) -> None:
+        host = self.host
+        if len(persists) > 1:
+            host.world.count("rounds_merged")
+        if round_.install_snapshot_id is not None:
+            host.installs = 0
+            host.world.count("snapshot_installed")
+        if round_.purge_to is not None:
+            host.world.count("log_purged")
+            if host.server is not None and host.server.calls("/raftlog.v1.Log/Tail"):
+                host.world.count("purge_under_subscriber")
+        super()._on_durable(persists, round_)
+
+    @property
+    def raft(self) -> Raft:
+        """Return the core."""
+        return self._raft
+
+    @property
+    def applied_index(self) -> Index:
+        """Return what is applied."""
+        return self._applier.applied_index
+
+    @property
+    def pending_writes(self) -> int:
+        """Return how many groups wait for their outcome."""
+        return len(self._writes)
+
+    def contents(self) -> list[tuple[str, bytes, bytes]]:
+        """Return the state and session tables as applied."""
+        return [
+            (table.value, key, value)
+            for table in (Table.STATE, Table.SESSION)
+            for key, value in self._applier.overlay.scan(table, b"", None, count_max=1 << 30)
+        ]
+
+
+class WatchedTransport(GrpcTransport):
+    """The transport, whose messages are checked as they leave."""
+
+    host: NodeHost
+
+    def send(self, peer: NodeId, message: Message) -> None:
+        """Check that a message may leave, and send it."""
+        host = self.host
+        host.world.check_sent(host, peer, message)
+        super().send(peer, message)
+
+
+@dataclasses.dataclass(slots=True)
+class Applied:
+    """What engine 1 calls the machine: how far it is applied."""
+
+    host: NodeHost
+
+    @property
+    def index(self) -> Index:
+        """Return the applied index."""
+        node = self.host.node
+        return node.applied_index if node is not None else Index(0)
+
+
+class NodeHost(Host):
+    """A member's machine: its disk outlives its processes."""
+
+    def __init__(
+        self, world: ShellWorld, number: int, identity: Identity, address: str
+    ) -> None:
+        super().__init__(world, number, identity.node_id)
+        self.node_id = identity.node_id
+        self.address = address
+        storage = MemoryStorage.create(
+            identity=identity, boundary=world.first_boundary, microseconds=lambda: 0
+        )
+        self.disk = storage.disk
+        self.storage: MemoryStorage = storage
+        self.node: WatchedNode | None = None
+        self.server: SimServer | None = None
+        self.transport: WatchedTransport | None = None
+        self.seen = View()
+        self.machine = Applied(self)
+        self.installs = 0
+        self.slow_until = 0.0
+        self.is_calm = False
+        self.is_stopping = False
+        self.was_rotten = False
+        self._stop_begun = 0.0
+
+    # ------------------------------------------------------------ what the checker sees
+
+    @property
+    def incarnation(self) -> int:
+        """Return the number of this life."""
+        return self.life
+
+    @property
+    def raft(self) -> Raft:
+        """Return the core."""
+        return cast(WatchedNode, self.node).raft
+
+    @property
+    def state(self) -> RaftState:
+        """Return the core's state."""
+        return self.raft.observe()
+
+    def local(self) -> float:
+        """Return the time on this node's clock."""
+        return self.monotonic()
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether it is up and thinks it leads."""
+        return self.is_up and self.node is not None and self.state.role is Role.LEADER
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is up and takes writes."""
+        return self.is_up and self.node is not None and self.node.is_ready
+
+    # ------------------------------------------------------------ life
+
+    def begin(self) -> None:
+        """Begin a life over what the disk holds."""
+        super().begin()
+        spread = self.world.knobs.clock_spread
+        self.rate = 1 + spread * (2 * self.dice.random() - 1)
+        self.node = self.server = None
+        self.installs = 0
+        self.is_stopping = False
+        self.storage = ShellStorage(self, self.disk)
+        self.seen.forget()
+        self.post(self._launch)
+
+    def _launch(self) -> None:
+        task = self.loop.create_task(self._start(), name="start")
+        task.add_done_callback(self._launched)
+
+    def _launched(self, task: asyncio.Task[None]) -> None:
+        error = task.exception()
+        if error is not None:
+            self.world.fail(f"start: {self.name} does not start: {error!r}", error)
+
+    async def _start(self) -> None:
+        world, observer = self.world, SimObserver(self)
+        transport = WatchedTransport(
+            store=self.storage,
+            observer=observer,
+            settings=TransportSettings(
+                address=self.address,
+                open_channel=self.open_channel,
+                snapshot_chunk_bytes=world.knobs.chunk_bytes,
+                snapshot_window_bytes=4 * world.knobs.chunk_bytes,
+                snapshot_stall_seconds=5.0,
+            ),
+        )
+        transport.host = self
+        node = WatchedNode(
+            storage=self.storage,
+            transport=transport,
+            machine=ThreadedKv() if world.knobs.is_threaded else KvMachine(),
+            clock=self,
+            observer=observer,
+            random=random.Random(f"{world.knobs.seed}:{self.name}:{self.life}"),
+            settings=world.knobs.node,
+            executor=self.new_executor,
+        )
+        node.host = self
+        self.node, self.transport = node, transport
+        node.failed.add_done_callback(self._failed)
+        self.server = self._new_server(node, transport)
+        self.server.start()
+        world.started(self)
+        await node.start()
+
+    def _new_server(self, node: WatchedNode, transport: GrpcTransport) -> SimServer:
+        settings = ServerSettings(
+            reply_bytes_max=self.world.knobs.reply_bytes,
+            groups_per_stream_max=self.world.knobs.node.session_window,
+            stuck_seconds=5.0,
+        )
+        methods = Methods(Admission(settings.connections_max), settings)
+        services = {
+            raft.SERVICE: raft.RaftService(transport).handlers(),
+            log.SERVICE: log.LogService(node, settings).handlers(methods),
+            kv.SERVICE: kv.KvService(node, settings).handlers(methods),
+            machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
+            admin.SERVICE: admin.AdminService(node, settings, transport.refusals).handlers(methods),
+        }
+        return SimServer(self, self.address, services)
+
+    def open_channel(
+        self, address: str, tls: TlsMaterial | None, options: Options
+    ) -> grpc.aio.Channel:
+        """Return a channel from this machine."""
+        del tls, options
+        return cast(grpc.aio.Channel, SimChannel(self, address))
+
+    def _failed(self, failed: asyncio.Future[BaseException]) -> None:
+        error = failed.result()
+        expected = isinstance(error, StorageError) and "injected" in str(error)
+        expected = expected or (isinstance(error, StorageCorrupt) and self.was_rotten)
+        if not expected:
+            self.world.fail(f"node failed: {self.name} stopped itself: {error!r}", error)
+        self.world.count("node_stopped")
+        self.stop(hand_over=False)
+
+    def stop(self, *, hand_over: bool) -> None:
+        """Stop cleanly, as a signal makes a server do; restart later. Called on the loop."""
+        if self.is_stopping or self.node is None:
+            return
+        self.is_stopping = True
+        self._stop_begun = self.now()
+        if self.node.pending_writes:
+            self.world.count("stop_with_writes_pending")
+        task = self.loop.create_task(self._stop(hand_over=hand_over), name="stop")
+        task.add_done_callback(self._stopped)
+        self.at(self.now() + STOP_SECONDS_MAX, self._too_late, self.life)
+
+    async def _stop(self, *, hand_over: bool) -> None:
+        if self.node is not None and self.server is not None:
+            await self.node.stop(hand_over=hand_over)
+            await self.server.stop()
+            await asyncio.sleep(0)
+
+    def _too_late(self, life: int) -> None:
+        if self.is_up and self.life == life:
+            waiting = [task.get_name() for task in self.loop.pending_tasks()]
+            self.world.fail(
+                f"clean stop: {self.name} did not stop in {STOP_SECONDS_MAX:g} s; "
+                f"tasks {waiting}"
+            )
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.world.fail(f"clean stop: {self.name} raised {error!r}", error)
+        left = [each.get_name() for each in self.loop.pending_tasks() if each is not task]
+        if left:
+            self.world.fail(f"clean stop: {self.name} left tasks behind: {left}")
+        self.world.count("stopped_cleanly")
+        self.exit()
+
+    def exit(self) -> None:
+        """End the process after a clean stop."""
+        self.is_up = False
+        for executor in self.executors:
+            executor.died(lambda: True)
+        self.past_loops.append(self.loop)
+        self.world.note("exits", self, None)
+        self.world.network.host_died(self)
+        self.world.exited(self)
+
+    # ------------------------------------------------------------ the disk
+
+    def commit_seconds(self) -> float:
+        """Return how long a commit takes now."""
+        knobs, draw = self.world.knobs.disk, self.dice.random
+        seconds = knobs.commit_seconds * (0.5 + draw())
+        if self.is_calm:
+            return min(seconds, 0.001)
+        if knobs.spike_chance and draw() < knobs.spike_chance:
+            seconds += knobs.spike_seconds * draw()
+        return max(seconds, self.slow_until - self.world.scheduler.now)
+
+    def committed(self, round_: Round) -> None:
+        """Note what the disk has promised."""
+        del round_
+        self.seen.durable_term = max(self.seen.durable_term, self.disk.hard_state.term)
+
+    def job_seconds(self, name: str) -> float:
+        """Return how long a job on that executor takes."""
+        if name == "writer":
+            return self.commit_seconds()
+        most = {"snapshot": SNAPSHOT_SECONDS, "apply": APPLY_SECONDS}.get(name, 0.002)
+        return most * self.dice.random() ** 2

@@ -1,0 +1,339 @@
+"""Clients: the real SDK in processes of its own, and the history of what it was told.
+
+Each caller asks one thing after the other. Whatever becomes of a call, it must end by its timeout;
+what it said is in the history, which `raftlog.history` compares with the log at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import grpc
+
+from raftlog.client.client import Client
+from raftlog.client.log import SessionState
+from raftlog.client.values import Receipt, Transaction
+from raftlog.client.write_stream import WriterSettings
+from raftlog.errors import Compacted, RaftLogError, SessionExpired
+from raftlog.history import (
+    Absent,
+    Answer,
+    Append,
+    Appended,
+    CompareAndSet,
+    Delete,
+    Found,
+    Get,
+    Operation,
+    Put,
+    Written,
+)
+from raftlog.sim.shell.channel import SimChannel
+from raftlog.sim.shell.host import Host
+from raftlog.wire.channel import Options, TlsMaterial
+
+if TYPE_CHECKING:
+    from raftlog.history import Call
+    from raftlog.sim.shell.world import ShellWorld
+
+T = TypeVar("T")
+SLACK_SECONDS = 0.5
+"""How late a call may end: the SDK looks at deadlines now and then, not by a timer each."""
+CLOSE_SECONDS = 2.0
+
+
+class Saved:
+    """What a user of a session keeps in a file of its own: it outlives the client's process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state: SessionState | None = None
+        self.payloads: list[bytes] = []
+        self.operations: list[Operation] = []
+        self.groups = 0
+
+
+class ClientHost(Host):
+    """One client process with some callers."""
+
+    def __init__(self, world: ShellWorld, number: int, name: str, endpoints: str) -> None:
+        super().__init__(world, number, name)
+        self._endpoints = endpoints
+        self._work = world.knobs.work
+        self._count = 0
+        self.saved = [Saved(f"{name}.s{i}") for i in range(self._work.sessions)]
+        self.seen: list[list[Transaction]] = [[] for _ in range(self._work.tails)]
+        self.starts: list[int] = [0] * self._work.tails
+        self.client: Client
+        self.is_done = False
+        """Every caller has ended; only tails go on."""
+        self.asked = 0
+
+    # ------------------------------------------------------------ life
+
+    def begin(self) -> None:
+        """Begin a process: its callers ask at once."""
+        super().begin()
+        self.is_done = False
+        self.post(self._launch)
+
+    def _launch(self) -> None:
+        self.loop.create_task(self._guarded(self._run()), name="client")
+
+    def open_channel(
+        self, address: str, tls: TlsMaterial | None, options: Options
+    ) -> grpc.aio.Channel:
+        """Return a channel from this machine."""
+        del tls, options
+        return cast(grpc.aio.Channel, SimChannel(self, address))
+
+    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is, the seed that found it is kept
+            self.world.fail(f"client: {self.name} raised {error!r}", error)
+
+    async def _run(self) -> None:
+        work = self._work
+        settings = WriterSettings(
+            in_flight_max=work.in_flight_max, pending_count_max=work.pending_max
+        )
+        self.client = Client(
+            self._endpoints,
+            timeout=work.timeout_seconds,
+            writer_settings=settings,
+            open_channel=self.open_channel,
+        )
+        await self.client.open()
+        spawn = self.loop.create_task
+        callers = [
+            *(self._append_on(f"{self.name}.a{i}") for i in range(work.appenders)),
+            *(self._use_session(saved) for saved in self.saved),
+            *(self._use_keys(f"{self.name}.k{i}") for i in range(work.kv_callers)),
+        ]
+        tails = [
+            spawn(self._guarded(self._follow(i)), name=f"tail-{i}") for i in range(work.tails)
+        ]
+        await asyncio.gather(*(spawn(self._guarded(caller)) for caller in callers))
+        self.is_done = True
+        await self.world.wait_ended(self)
+        for tail in tails:
+            tail.cancel()
+        if tails:
+            await asyncio.wait(tails)
+        await self._close()
+
+    async def _close(self) -> None:
+        begun = self.loop.time()
+        await self.client.close(timeout=CLOSE_SECONDS)
+        if self.loop.time() - begun > CLOSE_SECONDS + SLACK_SECONDS:
+            self.world.fail(f"client close: {self.name} took {self.loop.time() - begun:.1f} s")
+        await asyncio.sleep(0)
+        me = asyncio.current_task()
+        left = [task.get_name() for task in self.loop.pending_tasks() if task is not me]
+        if left:
+            self.world.fail(f"client close: {self.name} left tasks behind: {left}")
+        self.loop.call_soon(self._exit)
+
+    def _exit(self) -> None:
+        self.is_up = False
+        self.past_loops.append(self.loop)
+        self.world.network.host_died(self)
+
+    # ------------------------------------------------------------ asking
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self.dice.expovariate(1 / self._work.pace_seconds))
+
+    def _timeout(self) -> float:
+        return self._work.timeout_seconds * self.dice.choice((0.3, 1.0, 1.0))
+
+    def _payload(self, caller: str) -> bytes:
+        self._count += 1
+        filler = "." * self.dice.randint(0, self._work.payload_max)
+        return f"{caller}/{self.life}/{self._count}/{filler}".encode()
+
+    async def _ask(
+        self,
+        operations: list[Operation],
+        timeout: float,
+        call: Awaitable[T],
+        answer: Callable[[T, int], Answer],
+    ) -> T | RaftLogError:
+        """Make a call; note its outcome in each of its operations, and that it ended in time."""
+        begun = self.loop.time()
+        self.asked += 1
+        try:
+            result = await call
+        except RaftLogError as error:
+            self.world.count("call_refused" if error.definite else "call_unknown")
+            if error.definite:
+                for operation in operations:
+                    operation.fail(self.now())
+            outcome: T | RaftLogError = error
+        else:
+            self.world.count("call_answered")
+            for at, operation in enumerate(operations):
+                operation.ok(self.now(), answer(result, at))
+            outcome = result
+        seconds = self.loop.time() - begun
+        if seconds > timeout + SLACK_SECONDS:
+            self.world.fail(
+                f"a call hangs: {self.name} waited {seconds:.2f} s with a timeout of "
+                f"{timeout:g} s: {operations[0] if operations else outcome!r}"
+            )
+        return outcome
+
+    def _operation(self, caller: str, call: Call, item: str = "") -> Operation:
+        operation = self.world.new_operation(f"{caller}/{self.life}", call, self.now())
+        operation.item = item
+        return operation
+
+    # ------------------------------------------------------------ the log
+
+    async def _append_on(self, caller: str) -> None:
+        client = self.client
+        while not self.world.is_ending:
+            await self._pause()
+            timeout = self._timeout()
+            payloads = [self._payload(caller)]
+            if self.dice.random() < 0.2:
+                payloads += [self._payload(caller) for _ in range(self.dice.randint(1, 4))]
+            operations = [self._operation(caller, Append(), each.decode()) for each in payloads]
+            stream = self.dice.choice(("", "", "s1"))
+            if len(payloads) == 1:
+                await self._ask(
+                    operations,
+                    timeout,
+                    client.log.append(payloads[0], stream=stream, timeout=timeout),
+                    lambda receipt, _: Appended(receipt.sequence),
+                )
+            else:
+                await self._ask(
+                    operations,
+                    timeout,
+                    client.log.append_many(payloads, stream=stream, timeout=timeout),
+                    _sequence_at,
+                )
+
+    async def _use_session(self, saved: Saved) -> None:
+        """Append groups in a session that outlives this process, each until it is answered."""
+        client = self.client
+        while not (self.world.is_ending and not saved.payloads):
+            await self._pause()
+            timeout = self._timeout()
+            if saved.state is None:
+                opened = await self._ask(
+                    [], timeout, client.log.open_session(timeout=timeout), _no_answer
+                )
+                if isinstance(opened, RaftLogError):
+                    if self.world.is_ending:
+                        return
+                    continue
+                saved.state, saved.groups = opened.state, 0
+                await opened.close()
+            await self._append_once(saved, timeout)
+
+    async def _append_once(self, saved: Saved, timeout: float) -> None:
+        state = saved.state
+        if state is None:
+            return
+        if not saved.payloads:
+            saved.payloads = [
+                self._payload(saved.name) for _ in range(self.dice.randint(1, 3))
+            ]
+            saved.operations = [
+                self._operation(saved.name, Append(), each.decode()) for each in saved.payloads
+            ]
+            saved.operations[0].session, saved.operations[0].number = state.session, state.number
+        else:
+            self.world.count("session_resumed")
+        async with self.client.log.resume_session(state) as session:
+            outcome = await self._ask(
+                [], timeout, session.append(saved.payloads, timeout=timeout), _no_answer
+            )
+            if isinstance(outcome, SessionExpired):
+                self.world.count("session_expired")
+                saved.state, saved.payloads = None, []
+            elif not isinstance(outcome, RaftLogError):
+                for operation, receipt in zip(saved.operations, outcome, strict=True):
+                    operation.ok(self.now(), Appended(receipt.sequence))
+                saved.state, saved.payloads = session.state, []
+
+    async def _follow(self, number: int) -> None:
+        seen = self.seen[number]
+        while True:
+            after = seen[-1].sequence if seen else self.starts[number]
+            tail = self.client.log.tail(after, commands=True, follow=True, timeout=60.0)
+            try:
+                async with contextlib.aclosing(tail) as transactions:  # type: ignore[type-var]
+                    async for transaction in transactions:
+                        seen.append(transaction)
+            except Compacted:
+                self.world.count("subscriber_compacted")
+                seen.clear()
+                self.starts[number] = self.world.newest_boundary() - 1
+            except RaftLogError:
+                self.world.count("tail_interrupted")
+            await asyncio.sleep(0.05)
+
+    # ------------------------------------------------------------ keys
+
+    async def _use_keys(self, caller: str) -> None:
+        kv = self.client.kv
+        revisions: dict[str, int] = {}
+        while not self.world.is_ending:
+            await self._pause()
+            timeout, key = self._timeout(), f"k{self.dice.randrange(self._work.keys)}"
+            value = self._payload(caller)
+            name, item = key.encode(), value.decode()
+            match self.dice.choice(("put", "get", "get", "swap", "swap", "delete")):
+                case "put":
+                    await self._ask(
+                        [self._operation(caller, Put(key, item), item)],
+                        timeout,
+                        kv.put(name, value, timeout=timeout),
+                        lambda result, _: Written(result.revision),
+                    )
+                case "get":
+                    found = await self._ask(
+                        [self._operation(caller, Get(key))],
+                        timeout,
+                        kv.get(name, timeout=timeout),
+                        lambda entry, _: (
+                            Absent() if entry is None else Found(entry.value.decode(), entry.revision)
+                        ),
+                    )
+                    if not isinstance(found, RaftLogError):
+                        revisions[key] = 0 if found is None else found.revision
+                case "swap":
+                    revision = revisions.get(key, 0)
+                    await self._ask(
+                        [self._operation(caller, CompareAndSet(key, item, revision), item)],
+                        timeout,
+                        kv.compare_and_swap(name, value, revision=revision, timeout=timeout),
+                        lambda result, _: Written(
+                            result.receipt.sequence,
+                            result.succeeded,
+                            "" if result.current is None else result.current.value.decode(),
+                            0 if result.current is None else result.current.revision,
+                        ),
+                    )
+                case _:
+                    await self._ask(
+                        [self._operation(caller, Delete(key))],
+                        timeout,
+                        kv.delete(name, timeout=timeout),
+                        lambda result, _: Written(result.receipt.sequence, result.deleted > 0),
+                    )
+
+
+def _sequence_at(receipts: list[Receipt], at: int) -> Answer:
+    return Appended(receipts[at].sequence)
+
+
+def _no_answer(_result: object, _at: int) -> Answer:
+    return Absent()
