@@ -119,11 +119,28 @@ class Membership:
         try:
             fields = json.loads(data)
             return cls(
-                members=tuple(Member(**member) for member in fields["members"]),
-                voters=frozenset(fields["voters"]),
-                outgoing=frozenset(fields["outgoing"]),
-                learners=frozenset(fields["learners"]),
-                learners_next=frozenset(fields["learners_next"]),
+                members=tuple(_member(member) for member in fields["members"]),
+                voters=_names(fields["voters"]),
+                outgoing=_names(fields["outgoing"]),
+                learners=_names(fields["learners"]),
+                learners_next=_names(fields["learners_next"]),
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidInput(f"membership does not parse: {error}") from None
+
+
+def _member(fields: object) -> Member:
+    """Return one member of a parsed encoding; a wrong type would fail later, in another place."""
+    if not isinstance(fields, dict):
+        raise TypeError("a member is not an object")
+    for name, value in fields.items():
+        if type(value) is not (bool if name == "has_machine" else str):
+            raise TypeError(f"a member's {name} is {value!r}")
+        str(value).encode()
+    return Member(**fields)
+
+
+def _names(names: object) -> frozenset[NodeId]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"{names!r} are not names")
+    return frozenset(names)

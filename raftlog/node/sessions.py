@@ -24,12 +24,15 @@ from raftlog.errors import (
     ProposalDropped,
     SessionExpired,
     SessionMismatch,
+    StorageCorrupt,
     invariant,
 )
 from raftlog.groups import Group
 from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
 
 Writes = dict[bytes, bytes | None]
+
+_DOES_NOT_PARSE = (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException)
 
 
 class SessionChange(enum.Enum):
@@ -53,8 +56,8 @@ def decode_change(payload: bytes) -> tuple[SessionChange, list[int]]:
     """Return what a SESSION entry says; raises `InvalidInput` where it does not parse."""
     try:
         verb, sessions = msgpack.unpackb(payload)
-        return SessionChange(verb), [int(session) for session in sessions]
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        return SessionChange(verb), [_natural(session) for session in sessions]
+    except _DOES_NOT_PARSE as error:
         raise InvalidInput(f"session entry does not parse: {error}") from None
 
 
@@ -90,17 +93,33 @@ class Reply:
 
     @classmethod
     def decode(cls, data: bytes) -> Reply:
-        """Return the reply stored in `data`."""
-        digest, number, first_sequence, count, term, index, results = msgpack.unpackb(data)
-        receipt = GroupReceipt(
-            number=number,
-            first_sequence=first_sequence,
-            count=count,
-            term=term,
-            index=index,
-            results=tuple(Result(value=value, rejected=why) for value, why in results),
-        )
+        """Return the reply stored in `data`; raises `StorageCorrupt` where it does not parse."""
+        try:
+            *numbers, results = msgpack.unpackb(data)
+            digest, number, first_sequence, count, term, index = map(_natural, numbers)
+            receipt = GroupReceipt(
+                number=number,
+                first_sequence=first_sequence,
+                count=count,
+                term=term,
+                index=index,
+                results=tuple(_result(value, why) for value, why in results),
+            )
+        except _DOES_NOT_PARSE as error:
+            raise StorageCorrupt(f"a session's reply does not parse: {error}") from None
         return cls(digest, receipt)
+
+
+def _result(value: object, rejected: object) -> Result:
+    if not isinstance(value, bytes) or not isinstance(rejected, str | None):
+        raise TypeError(f"{value!r}, {rejected!r} is no result")
+    return Result(value=value, rejected=rejected)
+
+
+def _natural(number: object) -> int:
+    if type(number) is not int or number < 0:
+        raise TypeError(f"{number!r} is no number")
+    return number
 
 
 @dataclasses.dataclass(slots=True)
@@ -126,18 +145,24 @@ class SessionTable:
         self.sessions: dict[int, Session] = {}
 
     def load(self, storage: TableReader) -> None:
-        """Read the table back as of the durable applied index."""
+        """Read the table back as of the durable applied index; raises `StorageCorrupt`."""
         self.sessions = {}
         start = b""
         while page := storage.scan(Table.SESSION, start, None, count_max=1000):
             for key, value in page:
-                session = int.from_bytes(key[:8], "big")
-                if len(key) == 8:
-                    self.sessions[session] = Session(last_number=msgpack.unpackb(value))
-                else:
-                    reply = Reply.decode(value)
-                    self.sessions[session].replies[reply.receipt.number] = reply
+                try:
+                    self._load(key, value)
+                except _DOES_NOT_PARSE as error:
+                    raise StorageCorrupt(f"the session table does not parse: {error!r}") from None
             start = page[-1][0] + b"\x00"
+
+    def _load(self, key: bytes, value: bytes) -> None:
+        session = int.from_bytes(key[:8], "big")
+        if len(key) == 8:
+            self.sessions[session] = Session(last_number=_natural(msgpack.unpackb(value)))
+        else:
+            reply = Reply.decode(value)
+            self.sessions[session].replies[reply.receipt.number] = reply
 
     def open(self, session: int) -> Writes:
         """Apply the opening of a session."""

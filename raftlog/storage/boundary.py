@@ -16,7 +16,8 @@ from raftlog.errors import InvalidInput, StorageCorrupt, StorageError
 from raftlog.types import Index, Term
 
 VERSION = 1
-_FIELD_COUNT = 12
+_FIELD_TYPES = (int, int, int, int, int, int, bytes, int, str, int, int, int)
+_FIELD_COUNT = len(_FIELD_TYPES)
 
 
 @functools.lru_cache(maxsize=16)
@@ -67,18 +68,23 @@ def decode_boundary(data: bytes) -> Boundary:
             )
         if count != _FIELD_COUNT:
             raise StorageCorrupt(f"a boundary has {count} fields instead of {_FIELD_COUNT}")
+        for at, (field, expected) in enumerate(zip(fields, _FIELD_TYPES, strict=True)):
+            if type(field) is not expected:
+                raise StorageCorrupt(f"field {at} of a boundary is a {type(field).__name__}")
+        if min(fields[1:5]) < 0:
+            raise StorageCorrupt("a boundary has a negative index, term, checksum or sequence")
         return Boundary(
-            index=Index(int(fields[1])),
-            term=Term(int(fields[2])),
-            checksum=int(fields[3]),
-            next_sequence=int(fields[4]),
-            timestamp=int(fields[5]),
-            membership=_decode_membership(bytes(fields[6])),
-            feature_level=int(fields[7]),
-            machine_name=str(fields[8]),
-            machine_version=int(fields[9]),
-            binlog_file=int(fields[10]),
-            binlog_position=int(fields[11]),
+            index=Index(fields[1]),
+            term=Term(fields[2]),
+            checksum=fields[3],
+            next_sequence=fields[4],
+            timestamp=fields[5],
+            membership=_decode_membership(fields[6]),
+            feature_level=fields[7],
+            machine_name=fields[8],
+            machine_version=fields[9],
+            binlog_file=fields[10],
+            binlog_position=fields[11],
         )
     except (ValueError, TypeError, IndexError, KeyError, InvalidInput) as error:
         raise StorageCorrupt(f"a boundary does not parse: {error}") from None

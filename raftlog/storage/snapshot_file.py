@@ -244,9 +244,11 @@ class SnapshotFileReader:
             cluster_id, created, boundary = msgpack.unpackb(head)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise StorageCorrupt(f"the snapshot's head does not parse: {error}") from None
-        self.cluster_id = str(cluster_id)
+        if not isinstance(cluster_id, str) or type(created) is not int:
+            raise StorageCorrupt("the snapshot's head does not parse: a field is of another type")
+        self.cluster_id = cluster_id
         self.boundary = decode_boundary(boundary)
-        self._created = int(created)
+        self._created = created
         self._first_chunk = _PREFIX.size + length
 
     def _read_footer(self) -> None:
@@ -263,7 +265,7 @@ class SnapshotFileReader:
         try:
             table = msgpack.unpackb(payload)
             self._extents = {
-                Section(section): _Extent(offset, records, size)
+                Section(section): _Extent(*map(_natural, (offset, records, size)))
                 for section, offset, records, size in table
             }
         except (ValueError, TypeError, msgpack.UnpackException) as error:
@@ -301,6 +303,12 @@ class SnapshotFileReader:
         if len(data) != length:
             raise StorageCorrupt("the snapshot ends early")
         return data
+
+
+def _natural(number: object) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"{number!r} is no count of bytes or records")
+    return number
 
 
 def _info(boundary: Boundary, total: int, size_bytes: int, created: int) -> SnapshotInfo:

@@ -280,18 +280,6 @@ def test_own_vote_counts_only_once_it_is_durable() -> None:
     assert node.raft.role is Role.LEADER
 
 
-def test_votes_nobody_asked_for_make_no_leader_before_the_own_vote_is_durable() -> None:
-    """Even a majority of answers waits for this candidate's own term and vote to be on disk."""
-    node = Lone()
-    node.pre_campaign()
-    node.step(B, PreVoteResponse(term=Term(1), granted=True))
-    node.step(B, VoteResponse(term=Term(1), granted=True))
-    node.step(C, VoteResponse(term=Term(1), granted=True))
-    assert node.raft.role is Role.CANDIDATE
-    node.persist()
-    assert node.raft.role is Role.LEADER
-
-
 def test_lost_election_returns_to_following() -> None:
     """Refused by a majority, a candidate waits for its deadline as a follower of nobody."""
     node = Lone()

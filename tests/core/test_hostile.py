@@ -421,3 +421,15 @@ class Hostile(RuleBasedStateMachine):
 
 TestHostile = Hostile.TestCase
 TestHostile.settings = effort(60, 60)
+
+
+def test_votes_nobody_asked_for_make_no_leader_before_the_own_vote_is_durable() -> None:
+    """Even a majority of answers waits for this candidate's own term and vote to be on disk."""
+    node = Lone()
+    node.pre_campaign()
+    node.step(NodeId("b"), messages.PreVoteResponse(term=Term(1), granted=True))
+    node.step(NodeId("b"), messages.VoteResponse(term=Term(1), granted=True))
+    node.step(NodeId("c"), messages.VoteResponse(term=Term(1), granted=True))
+    assert node.raft.role is Role.CANDIDATE
+    node.persist()
+    assert node.raft.role is Role.LEADER
