@@ -1,57 +1,111 @@
-"""``python -m raftlog.sim``: run seeds, repeat one, shrink one.
+"""``python -m raftlog.sim``: run seeds, repeat one, shrink one, add up what several runs came to.
 
 Exit code 0: all green. 1: a property was broken, or something that must sometimes happen never did.
+2: the command line, or a file named on it, is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from raftlog.sim.batch import Summary, run_batch
+from raftlog.errors import InvalidInput
+from raftlog.sim.batch import run_batch
 from raftlog.sim.coverage import SOMETIMES
 from raftlog.sim.shrinker import shrink
 from raftlog.sim.specified import run_specified_seed, write_trace
+from raftlog.sim.summary import Summary, restored, spans, spans_text
 from raftlog.sim.world import Outcome, run_seed
 
 FAILURES_SHOWN = 3
+SAVE_SECONDS = 10.0
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line asks and return the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    first, last = options.seeds
+    first, _ = options.seeds
     if options.trace_out is not None:
         _show(write_trace(first, options.trace_out), console)
         return 0
     if options.shrink or options.trace or options.keep is not None:
         return _one(first, options, console)
-    seeds: Iterable[int] = itertools.count(first) if last is None else range(first, last + 1)
-    with _progress(last and last - first + 1, is_shown=options.progress) as advance:
-        summary = run_batch(
-            seeds,
-            workers=options.workers,
-            seconds_max=options.seconds,
-            until_failure=options.until_failure or options.lying_disk,
-            lying_disks=options.lying_disk,
-            on_outcome=advance,
-            run=run_specified_seed if options.check_spec else run_seed,
-        )
+    try:
+        summary = _run(options) if options.sum is None else _add_up(options.sum)
+    except (InvalidInput, OSError) as error:
+        parser.error(str(error))
     if options.json:
-        console.print(json.dumps(_record(summary)))
+        console.print(json.dumps(summary.record()))
     else:
         _report(summary, console)
     if options.lying_disk:  # the positive control: loss must be seen
         return 0 if summary.failures else 1
     return 0 if summary.is_green else 1
+
+
+def _run(options: argparse.Namespace) -> Summary:
+    """Run what is left to do; with a file, go on with what is in it and keep it up to date."""
+    first, last = options.seeds
+    seeds: Iterable[int] = itertools.count(first) if last is None else range(first, last + 1)
+    path: Path | None = options.summary
+    total = _load(path) if path is not None and path.exists() else Summary()
+    known, before = frozenset(total.done), total.wall_seconds
+    left = None if last is None else sum(seed not in known for seed in seeds)
+    started = saved = time.monotonic()
+    with _progress(left, is_shown=options.progress) as advance:
+
+        def take(outcome: Outcome) -> None:
+            nonlocal saved
+            advance(outcome)
+            total.add(outcome)
+            now = time.monotonic()
+            total.wall_seconds = before + now - started
+            if path is not None and now - saved >= SAVE_SECONDS:
+                total.save(path)
+                saved = now
+
+        run_batch(
+            (seed for seed in seeds if seed not in known),
+            workers=options.workers,
+            seconds_max=options.seconds,
+            until_failure=options.until_failure or options.lying_disk,
+            on_outcome=take,
+            run=_runner(options),
+        )
+    if path is not None:
+        total.save(path)
+    return total
+
+
+def _runner(options: argparse.Namespace) -> Callable[[int], Outcome]:
+    if options.lying_disk:
+        return functools.partial(run_seed, lying_disks=True)
+    return run_specified_seed if options.check_spec else run_seed
+
+
+def _add_up(paths: Iterable[Path]) -> Summary:
+    total = Summary()
+    for path in paths:
+        total.merge(_load(path))
+    return total
+
+
+def _load(path: Path) -> Summary:
+    try:
+        return restored(path.read_text(encoding="utf-8"))
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error.message}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--progress", action="store_true", help="show a bar")
     add("--until-failure", action="store_true", help="stop at the first failure")
     add("--json", action="store_true", help="print the summary as one line of JSON")
+    add(
+        "--summary",
+        type=Path,
+        metavar="FILE",
+        help="keep the summary in FILE; if it is there, go on with it: its seeds are done",
+    )
+    add("--sum", type=Path, nargs="+", metavar="FILE", help="run nothing; add up summaries")
     add("--trace", action="store_true", help="print the whole transcript of the first seed")
     add("--shrink", action="store_true", help="find the few faults that make the first seed fail")
     add("--lying-disk", action="store_true", help="lie about syncs: exits 0 once loss is seen")
@@ -86,9 +147,9 @@ def _numbers(text: str) -> frozenset[int]:
 
 
 @contextlib.contextmanager
-def _progress(total: int | None, *, is_shown: bool) -> Iterator[Callable[[Outcome], None] | None]:
+def _progress(total: int | None, *, is_shown: bool) -> Iterator[Callable[[Outcome], None]]:
     if not is_shown:
-        yield None
+        yield lambda _: None
         return
     bar = Progress(
         TextColumn("seeds"),
@@ -151,7 +212,7 @@ def _report(summary: Summary, console: Console) -> None:
         console.print(f"{summary.counters.get(name, 0):>10}  {name}: {meaning}")
     faults = sum(n for name, n in summary.counters.items() if name.startswith("fault_"))
     console.print(
-        f"{summary.seeds} seeds, {summary.events} events, "
+        f"{summary.seeds} seeds ({spans_text(spans(summary.done))}), {summary.events} events, "
         f"{summary.virtual_seconds / 3600:.2f} virtual hours, {faults} faults, "
         f"{summary.counters['leader_change']} leader changes; "
         f"{summary.events_per_second:,.0f} events/s of one core; "
@@ -162,22 +223,7 @@ def _report(summary: Summary, console: Console) -> None:
         console.print(f"{lines} steps of the core held against the specification")
     if summary.missing:
         console.print(f"NEVER REACHED: {', '.join(summary.missing)}")
-    failed = [str(outcome.seed) for outcome in summary.failures]
-    console.print(f"FAILED: seeds {', '.join(failed)}" if failed else "no property was broken")
-
-
-def _record(summary: Summary) -> dict[str, object]:
-    first = summary.failures[0] if summary.failures else None
-    return {
-        "seeds": summary.seeds,
-        "events": summary.events,
-        "virtual_seconds": round(summary.virtual_seconds, 1),
-        "cpu_seconds": round(summary.cpu_seconds, 2),
-        "wall_seconds": round(summary.wall_seconds, 2),
-        "events_per_second": round(summary.events_per_second),
-        "digests": f"{summary.digests:032x}",
-        "counters": dict(sorted(summary.counters.items())),
-        "missing": summary.missing,
-        "failed": [outcome.seed for outcome in summary.failures],
-        "failure": first.failure if first is not None else None,
-    }
+    for seed, failure in sorted(summary.failed.items()):
+        console.print(f"FAILED: seed {seed}: {failure}")
+    if not summary.failed:
+        console.print("no property was broken")
