@@ -89,6 +89,7 @@ def test_log_is_the_list_it_stands_for(steps, cache) -> None:
         assert log.last_position == (last.position if last else boundary.position)
         assert log.last_checksum == (last.checksum if last else boundary.checksum)
         assert log.next_sequence == (last.next_sequence if last else boundary.next_sequence)
+        assert log._bytes == sum(entry.size for entry in log._entries)
 
 
 def test_bytes_bound_a_read_across_disk_and_memory() -> None:
@@ -114,6 +115,29 @@ def test_compacted_entries_are_known_to_be_gone() -> None:
     assert log.checksum(Index(4)) is None
     with pytest.raises(Compacted):
         log.entry(Index(2))
+
+
+def test_a_purge_told_late_takes_nothing_back() -> None:
+    """Boundaries may be told out of order; the log begins behind the highest of them."""
+    log, disk = log_of([1, 1, 2])
+    older = disk.purge(Index(1))
+    newer = disk.purge(Index(2))
+    log.compacted(newer)
+    log.compacted(older)
+    assert log.boundary == newer
+    assert [e.index for e in log.entries(Index(3), Index(3), 1)] == [3]
+
+
+def test_an_install_hides_what_the_disk_still_holds() -> None:
+    """From the moment a snapshot is taken nothing at or below its boundary can be read."""
+    log, _ = log_of([1, 1, 1])
+    log.truncate_from(Index(3))
+    log.reset(Install(boundary=dataclasses.replace(BOUNDARY, index=Index(2)), snapshot_id="s"))
+    with pytest.raises(Compacted):
+        log.entries(Index(2), Index(2), 1)
+    truncate_from, install, entries = log.take_unpersisted()
+    assert (truncate_from, entries) == (None, ())
+    assert install is not None
 
 
 def test_purge_seen_late_is_no_surprise() -> None:

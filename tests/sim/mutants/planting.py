@@ -33,4 +33,5 @@ FOLLOWER, PERSISTENCE, START = "core/follower.py", "core/persistence.py", "core/
 READS, HEARTBEAT, TIMERS = "core/reads.py", "core/heartbeat.py", "core/timers.py"
 PROGRESS, REPLICATION, SNAPSHOTS = "core/progress.py", "core/replication.py", "core/snapshots.py"
 STATE, LOG, PROPOSALS, ROLES = "core/state.py", "core/log.py", "core/proposals.py", "core/roles.py"
-TERMS, MEMORY, RULES = "core/terms.py", "storage/memory.py", "storage/rules.py"
+TERMS, TRANSFER = "core/terms.py", "core/transfer.py"
+MEMORY, RULES = "storage/memory.py", "storage/rules.py"
