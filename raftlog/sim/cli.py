@@ -20,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from raftlog.errors import InvalidInput
 from raftlog.sim.batch import run_batch
-from raftlog.sim.coverage import SOMETIMES
+from raftlog.sim.coverage import owed
+from raftlog.sim.shell.world import run_shell_seed
 from raftlog.sim.shrinker import shrink
 from raftlog.sim.specified import run_specified_seed, write_trace
 from raftlog.sim.summary import Summary, restored, spans, spans_text
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     first, _ = options.seeds
+    if options.engine == "shell" and (
+        options.lying_disk or options.check_spec or options.trace_out is not None
+    ):
+        parser.error("--lying-disk, --check-spec and --trace-out are of the engine core")
     if options.trace_out is not None:
         _show(write_trace(first, options.trace_out), console)
         return 0
@@ -89,6 +94,8 @@ def _run(options: argparse.Namespace) -> Summary:
 
 
 def _runner(options: argparse.Namespace) -> Callable[[int], Outcome]:
+    if options.engine == "shell":
+        return run_shell_seed
     if options.lying_disk:
         return functools.partial(run_seed, lying_disks=True)
     return run_specified_seed if options.check_spec else run_seed
@@ -114,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--seeds", type=_seeds, default=(0, 99), metavar="A..B", help="which ('7', '0..99', '5..')")
+    add("--engine", choices=("core", "shell"), default="core", help="core: 1; shell: 2")
     add("--workers", type=int, default=1, help="processes to run them on")
     add("--seconds", type=float, help="stop after so much time")
     add("--progress", action="store_true", help="show a bar")
@@ -171,13 +179,14 @@ def _progress(total: int | None, *, is_shown: bool) -> Iterator[Callable[[Outcom
 
 
 def _one(seed: int, options: argparse.Namespace, console: Console) -> int:
-    outcome = run_seed(seed, kept=options.keep)
+    run = run_shell_seed if options.engine == "shell" else run_seed
+    outcome = run(seed, kept=options.keep)
     if options.shrink and outcome.failure is not None:
-        outcome = shrink(seed)
+        outcome = shrink(seed, run=run)
         console.print(f"seed {seed} fails with these faults alone: {_keep(outcome) or 'none'}")
     if options.trace:
         kept = frozenset(outcome.faults) if options.shrink else options.keep
-        outcome = run_seed(seed, kept=kept, full_transcript=True)
+        outcome = run(seed, kept=kept, full_transcript=True)
     _show(outcome, console)
     if options.trace and outcome.failure is None:
         console.print("\n".join(outcome.transcript))
@@ -200,15 +209,17 @@ def _show(outcome: Outcome, console: Console) -> None:
     if outcome.detail != outcome.failure:
         console.print(outcome.detail)
     console.print(f"BROKEN: {outcome.failure}")
-    console.print(f"repeat it: python -m raftlog.sim --seeds {outcome.seed} --trace")
-    console.print(f"shrink it: python -m raftlog.sim --seeds {outcome.seed} --shrink")
+    engine = " --engine shell" if outcome.counters.get("engine_shell") else ""
+    again = f"python -m raftlog.sim{engine} --seeds {outcome.seed}"
+    console.print(f"repeat it: {again} --trace")
+    console.print(f"shrink it: {again} --shrink")
 
 
 def _report(summary: Summary, console: Console) -> None:
     for outcome in summary.failures[:FAILURES_SHOWN]:
         _show(outcome, console)
         console.print("")
-    for name, meaning in SOMETIMES.items():
+    for name, meaning in owed(summary.counters).items():
         console.print(f"{summary.counters.get(name, 0):>10}  {name}: {meaning}")
     faults = sum(n for name, n in summary.counters.items() if name.startswith("fault_"))
     console.print(

@@ -57,10 +57,56 @@ SOMETIMES: dict[str, str] = {
 }
 
 
+SHELL_SOMETIMES: dict[str, str] = {
+    "leader_change": "a second leader took over",
+    "commit_inline": "a commit was made on the event loop",
+    "commit_on_thread": "a commit was made on the writer's thread",
+    "rounds_merged": "several rounds shared one commit",
+    "crash_at_boundary": "a process died between two effects of one pass of its loop",
+    "commit_in_flight_kept": "the commit in flight at a crash had happened",
+    "commit_in_flight_lost": "the commit in flight at a crash had not happened",
+    "node_stopped": "a disk error stopped a node",
+    "event_repaired": "a damaged member was repaired",
+    "event_loop_stalled": "a node stood still for long",
+    "promotion_cut_short": "leadership ended before writes were open",
+    "event_demoted": "a leader that took writes was demoted",
+    "transferred": "leadership was handed over",
+    "writes_failed_at_demotion": "a leader lost its term with writes pending",
+    "stopped_cleanly": "a node stopped cleanly",
+    "stop_with_writes_pending": "a node was stopped with writes pending",
+    "snapshot_installed": "a snapshot was installed",
+    "install_behind_another": "a snapshot arrived while another one was being installed",
+    "install_paused_applier": "a snapshot was installed over entries that were being applied",
+    "event_snapshot_failed": "a snapshot's stream broke",
+    "log_purged": "a log was purged",
+    "purge_under_subscriber": "a log was purged under a live subscriber",
+    "subscriber_compacted": "a subscriber fell behind the purge",
+    "tail_interrupted": "a tail gave up, and went on from where it was",
+    "retry_joined_pending": "a retry met its first attempt on its way",
+    "session_resumed": "a session was resumed with the group whose answer was not heard",
+    "session_expired": "a session had expired when it was resumed",
+    "connection_to_the_dead": "something was sent to a process that had been replaced",
+    "keepalive_gave_up": "a cut lasted until the keepalive ended the connections",
+    "stream_reset": "a reset lost what was on its way",
+    "write_waits_for_window": "a writer waited for the reader's window",
+    "call_refused": "a client heard a definite refusal",
+    "call_unknown": "a client did not hear the outcome",
+    "fault_client_crash": "a client's process died",
+    "converged": "all members had the same state and log in the end",
+    "fault_free": "a seed without faults elected once and answered everybody",
+}
+"""The same for engine 2."""
+
+
+def owed(counters: Mapping[str, int]) -> dict[str, str]:
+    """Return what the engine that counted owes."""
+    return SHELL_SOMETIMES if counters.get("engine_shell") else SOMETIMES
+
+
 def missing(counters: Mapping[str, int], seeds: int) -> list[str]:
     """Return what a batch of that many seeds owed and did not reach."""
     return [
         name
-        for name in SOMETIMES
+        for name in owed(counters)
         if seeds >= RARE.get(name, SEEDS_WANTED) and not counters.get(name)
     ]

@@ -13,7 +13,7 @@ import asyncio
 import collections
 import itertools
 from collections.abc import Callable, Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 import grpc
 
@@ -32,7 +32,6 @@ Metadata = tuple[tuple[str, bytes], ...]
 Status = tuple[grpc.StatusCode, str, Metadata]
 Serialize = Callable[[object], bytes]
 Deserialize = Callable[[bytes], object]
-T = TypeVar("T")
 
 _OK: Status = (Code.OK, "", ())
 _LOCALLY_CANCELLED: Status = (Code.CANCELLED, "Locally cancelled by application!", ())
@@ -133,7 +132,7 @@ class Stream:
 # ---------------------------------------------------------------- the client's side
 
 
-class ClientCall(Stream, Generic[T]):
+class ClientCall(Stream):
     """One call as its caller sees it."""
 
     def __init__(
@@ -276,11 +275,11 @@ class ClientCall(Stream, Generic[T]):
         if self.done():
             self._raise_for_status()
 
-    async def read(self) -> T:
+    async def read(self) -> object:
         """Return the next message, or EOF after the last one if all went well."""
         if self.done():
             self._raise_for_status()
-            return cast(T, grpc.aio.EOF)
+            return grpc.aio.EOF
         try:
             data = await self._next()
         except asyncio.CancelledError:
@@ -289,8 +288,8 @@ class ClientCall(Stream, Generic[T]):
             raise
         if data is None:
             self._raise_for_status()
-            return cast(T, grpc.aio.EOF)
-        return cast(T, self._deserialize(data))
+            return grpc.aio.EOF
+        return self._deserialize(data)
 
     async def write(self, request: object) -> None:
         """Send one message."""
@@ -315,10 +314,10 @@ class ClientCall(Stream, Generic[T]):
             self._done_writing = True
             self._when_connected(lambda: self._transmit(cast(ServerCall, self.far).half_closed))
 
-    def __await__(self) -> Generator[object, None, T]:
+    def __await__(self) -> Generator[object, None, object]:
         return self._only_reply().__await__()
 
-    async def _only_reply(self) -> T:
+    async def _only_reply(self) -> object:
         reply = await self.read()
         if not self.done():
             await self.read()
@@ -338,12 +337,12 @@ class SimChannel:
         self._backoff = BACKOFF_FIRST_SECONDS
         self._not_before = float("-inf")
         self._why = ""
-        self._waiting: list[ClientCall[object]] = []
-        self._calls: dict[ClientCall[object], None] = {}
+        self._waiting: list[ClientCall] = []
+        self._calls: dict[ClientCall, None] = {}
 
     # ------------------------------------------------------------ connecting
 
-    def admit(self, call: ClientCall[object]) -> None:
+    def admit(self, call: ClientCall) -> None:
         """Let a call begin on the connection, wait for one, or fail at once."""
         if self._is_closed:
             call.finish((Code.CANCELLED, "Channel is closed.", ()))
@@ -386,7 +385,7 @@ class SimChannel:
             if call not in self._waiting:
                 call.broken(why)
 
-    def ended(self, call: ClientCall[object]) -> None:
+    def ended(self, call: ClientCall) -> None:
         """Forget a call."""
         self._calls.pop(call, None)
 
@@ -398,7 +397,7 @@ class SimChannel:
         request_serializer: Serialize = _keep,
         response_deserializer: Deserialize = _keep,
         **_options: object,
-    ) -> Callable[..., ClientCall[object]]:
+    ) -> Callable[..., ClientCall]:
         """Return what makes calls of one request and one reply."""
         return self._replying(method, (request_serializer, response_deserializer))
 
@@ -408,7 +407,7 @@ class SimChannel:
         request_serializer: Serialize = _keep,
         response_deserializer: Deserialize = _keep,
         **_options: object,
-    ) -> Callable[..., ClientCall[object]]:
+    ) -> Callable[..., ClientCall]:
         """Return what makes calls of one request and many replies."""
         return self._replying(method, (request_serializer, response_deserializer))
 
@@ -418,13 +417,11 @@ class SimChannel:
         request_serializer: Serialize = _keep,
         response_deserializer: Deserialize = _keep,
         **_options: object,
-    ) -> Callable[..., ClientCall[object]]:
+    ) -> Callable[..., ClientCall]:
         """Return what makes calls with streams both ways."""
 
-        def call(*, timeout: float | None = None) -> ClientCall[object]:
-            made: ClientCall[object] = ClientCall(
-                self, method, (request_serializer, response_deserializer)
-            )
+        def call(*, timeout: float | None = None) -> ClientCall:
+            made = ClientCall(self, method, (request_serializer, response_deserializer))
             made.begin(timeout)
             return made
 
@@ -432,9 +429,9 @@ class SimChannel:
 
     def _replying(
         self, method: str, codec: tuple[Serialize, Deserialize]
-    ) -> Callable[..., ClientCall[object]]:
-        def call(request: object, *, timeout: float | None = None) -> ClientCall[object]:
-            made: ClientCall[object] = ClientCall(self, method, codec)
+    ) -> Callable[..., ClientCall]:
+        def call(request: object, *, timeout: float | None = None) -> ClientCall:
+            made = ClientCall(self, method, codec)
             made.begin(timeout)
             made.send_request(request)
             return made
@@ -460,7 +457,7 @@ class ServerCall(Stream):
     """One call as its handler sees it: what raftlog uses of `grpc.aio.ServicerContext`."""
 
     def __init__(
-        self, end: ServerEnd, client: ClientCall[object], method: str, seconds: float | None
+        self, end: ServerEnd, client: ClientCall, method: str, seconds: float | None
     ) -> None:
         super().__init__(end.server.host, end.connection, 1)
         self._end = end
@@ -593,9 +590,7 @@ class ServerEnd:
         self.connection = connection
         self.calls: dict[ServerCall, None] = {}
 
-    def prepare(
-        self, client: ClientCall[object], method: str, seconds: float | None
-    ) -> ServerCall:
+    def prepare(self, client: ClientCall, method: str, seconds: float | None) -> ServerCall:
         """Return the server's side of a call that is about to be opened."""
         return ServerCall(self, client, method, seconds)
 

@@ -93,7 +93,13 @@ class VirtualExecutor(Executor):
         self._queue.clear()
         running, self._running = self._running, []
         for job in running:
-            if not job.has_run and toss():
+            if job.has_run:
+                continue
+            is_kept = toss()
+            if self.name == "writer":
+                kept = "kept" if is_kept else "lost"
+                self._host.world.count(f"commit_in_flight_{kept}")
+            if is_kept:
                 job.run()
             job.has_run = True
 

@@ -10,6 +10,7 @@ from raftlog.core.settings import MIB, CoreSettings
 from raftlog.node.settings import NodeSettings
 
 FAULT_FREE_SHARE = 0.15
+CALLS_PER_SECOND_MAX = 150
 
 
 class ShellFault(enum.Enum):
@@ -201,14 +202,19 @@ def _draw_disk(dice: random.Random, core: CoreSettings, *, calm: bool) -> DiskKn
 
 
 def _draw_work(dice: random.Random) -> WorkKnobs:
+    clients = dice.choice((1, 2, 3))
+    appenders = dice.choice((1, 3, 6))
+    sessions = dice.choice((0, 1, 2))
+    kv_callers = dice.choice((0, 2, 4))
+    callers = clients * (appenders + sessions + kv_callers)
     return WorkKnobs(
-        clients=dice.choice((1, 2, 3)),
-        appenders=dice.choice((1, 3, 6)),
-        sessions=dice.choice((0, 1, 2)),
-        kv_callers=dice.choice((0, 2, 4)),
+        clients=clients,
+        appenders=appenders,
+        sessions=sessions,
+        kv_callers=kv_callers,
         keys=dice.choice((1, 2, 4)),
         tails=dice.choice((0, 1, 2)),
-        pace_seconds=_log_uniform(dice, 0.02, 0.3),
+        pace_seconds=max(_log_uniform(dice, 0.02, 0.3), callers / CALLS_PER_SECOND_MAX),
         timeout_seconds=dice.choice((0.3, 1.0, 3.0, 8.0)),
         payload_max=dice.choice((0, 50, 400)),
         in_flight_max=dice.choice((1, 4, 64)),

@@ -11,6 +11,7 @@ Tasks and futures hash by a number of their own, because asyncio keeps them in s
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import contextvars
 import heapq
@@ -52,7 +53,7 @@ class VirtualTask(asyncio.Task[T]):
         context: contextvars.Context | None = None,
     ) -> None:
         self._place = next(loop.places)
-        super().__init__(coroutine, loop=loop, context=context)  # type: ignore[arg-type]
+        super().__init__(coroutine, loop=loop, context=context)
 
     def __hash__(self) -> int:
         return self._place
@@ -78,6 +79,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         begin_job: Begins what would run on a thread of the default executor or of the given one.
         on_exception: Takes what asyncio would log: nobody retrieved it, or a callback raised.
     """
+
+    _ready: collections.deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _timer_cancelled_count: int
+    _run_once: Callable[[], None]
 
     def __init__(
         self,
@@ -115,7 +121,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         scheduled = self._scheduled
         while scheduled and scheduled[0].cancelled():
             self._timer_cancelled_count -= 1
-            heapq.heappop(scheduled)._scheduled = False
+            heapq.heappop(scheduled)._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001
         return scheduled[0].when() if scheduled else None
 
     def pending_tasks(self) -> list[asyncio.Task[Any]]:
@@ -156,7 +162,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Hand it to the world, which counts it as a failure."""
         self._on_exception(context)
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
     ) -> asyncio.Future[T]:
         """Begin `func` on a thread that is none: it runs at a drawn moment, and ends at another."""

@@ -16,7 +16,7 @@ import grpc
 
 from raftlog.core.messages import InstallSnapshot, Message
 from raftlog.core.raft import Raft
-from raftlog.core.ready import Persist
+from raftlog.core.ready import Persist, Standing
 from raftlog.core.state import RaftState
 from raftlog.errors import StorageCorrupt, StorageError
 from raftlog.interfaces import Identity, Respond, Round, Table
@@ -54,6 +54,7 @@ class WatchedNode(Node):
     """The node, with eyes on what sometimes happens in it."""
 
     host: NodeHost
+    _was_leading = False
 
     def submit(self, group: bytes, respond: Respond) -> None:
         """Count retries that meet their first attempt."""
@@ -82,6 +83,8 @@ class WatchedNode(Node):
             host.world.count("rounds_merged")
         if round_.install_snapshot_id is not None:
             host.installs = 0
+            if self._raft.commit_index > self.applied_index:
+                host.world.count("install_paused_applier")
             host.world.count("snapshot_installed")
         if round_.purge_to is not None:
             host.world.count("log_purged")
@@ -103,6 +106,17 @@ class WatchedNode(Node):
     def pending_writes(self) -> int:
         """Return how many groups wait for their outcome."""
         return len(self._writes)
+
+    def _on_standing(self, standing: Standing) -> None:
+        """Count what ends before it was begun, and what ends in the middle."""
+        if standing.role is not Role.LEADER and self._was_leading:
+            self.host.world.count("standing_lost")
+            if not self._leadership.is_open:
+                self.host.world.count("promotion_cut_short")
+            if len(self._writes):
+                self.host.world.count("writes_failed_at_demotion")
+        self._was_leading = standing.role is Role.LEADER
+        super()._on_standing(standing)
 
     def contents(self) -> list[tuple[str, bytes, bytes]]:
         """Return the state and session tables as applied."""
@@ -141,9 +155,7 @@ class Applied:
 class NodeHost(Host):
     """A member's machine: its disk outlives its processes."""
 
-    def __init__(
-        self, world: ShellWorld, number: int, identity: Identity, address: str
-    ) -> None:
+    def __init__(self, world: ShellWorld, number: int, identity: Identity, address: str) -> None:
         super().__init__(world, number, identity.node_id)
         self.node_id = identity.node_id
         self.address = address
@@ -304,8 +316,7 @@ class NodeHost(Host):
         if self.is_up and self.life == life:
             waiting = [task.get_name() for task in self.loop.pending_tasks()]
             self.world.fail(
-                f"clean stop: {self.name} did not stop in {STOP_SECONDS_MAX:g} s; "
-                f"tasks {waiting}"
+                f"clean stop: {self.name} did not stop in {STOP_SECONDS_MAX:g} s; tasks {waiting}"
             )
 
     def _stopped(self, task: asyncio.Task[None]) -> None:

@@ -109,9 +109,7 @@ class Network:
         """Accept none any more."""
         self._listening.pop(address, None)
 
-    def connect(
-        self, client: Host, address: str, done: Callable[[Connection | str], None]
-    ) -> None:
+    def connect(self, client: Host, address: str, done: Callable[[Connection | str], None]) -> None:
         """Try to connect; `done` gets a connection, or why there is none, on the client's loop."""
         started = client.now()
         client.at(started, self._try, client, address, done, started)
@@ -164,9 +162,7 @@ class Network:
         self._add(connection)
         client.at(back, self._connected, connection, done)
 
-    def _connected(
-        self, connection: Connection, done: Callable[[Connection | str], None]
-    ) -> None:
+    def _connected(self, connection: Connection, done: Callable[[Connection | str], None]) -> None:
         if connection.is_up:
             connection.ways[0].host.post(done, connection)
         else:

@@ -94,5 +94,3 @@ def wrong_tail(record: LogRecord, start: int, seen: Sequence[Transaction]) -> st
         return ""
     at = next(i for i, pair in enumerate(found) if chosen[i : i + 1] != [pair])
     return f"at {at} of {len(found)} it saw {found[at]}, the log holds {chosen[at : at + 1]}"
-
-

@@ -114,12 +114,11 @@ class ClientHost(Host):
             *(self._use_session(saved) for saved in self.saved),
             *(self._use_keys(f"{self.name}.k{i}") for i in range(work.kv_callers)),
         ]
-        tails = [
-            spawn(self._guarded(self._follow(i)), name=f"tail-{i}") for i in range(work.tails)
-        ]
+        tails = [spawn(self._guarded(self._follow(i)), name=f"tail-{i}") for i in range(work.tails)]
         await asyncio.gather(*(spawn(self._guarded(caller)) for caller in callers))
         self.is_done = True
-        await self.world.wait_ended(self)
+        while not self.world.ending.may_close:  # noqa: ASYNC110 - it is set outside this loop
+            await asyncio.sleep(0.1)
         for tail in tails:
             tail.cancel()
         if tails:
@@ -159,7 +158,7 @@ class ClientHost(Host):
     async def _ask(
         self,
         operations: list[Operation],
-        timeout: float,
+        seconds_max: float,
         call: Awaitable[T],
         answer: Callable[[T, int], Answer],
     ) -> T | RaftLogError:
@@ -180,10 +179,10 @@ class ClientHost(Host):
                 operation.ok(self.now(), answer(result, at))
             outcome = result
         seconds = self.loop.time() - begun
-        if seconds > timeout + SLACK_SECONDS:
+        if seconds > seconds_max + SLACK_SECONDS:
             self.world.fail(
                 f"a call hangs: {self.name} waited {seconds:.2f} s with a timeout of "
-                f"{timeout:g} s: {operations[0] if operations else outcome!r}"
+                f"{seconds_max:g} s: {operations[0] if operations else outcome!r}"
             )
         return outcome
 
@@ -237,14 +236,12 @@ class ClientHost(Host):
                 await opened.close()
             await self._append_once(saved, timeout)
 
-    async def _append_once(self, saved: Saved, timeout: float) -> None:
+    async def _append_once(self, saved: Saved, seconds_max: float) -> None:
         state = saved.state
         if state is None:
             return
         if not saved.payloads:
-            saved.payloads = [
-                self._payload(saved.name) for _ in range(self.dice.randint(1, 3))
-            ]
+            saved.payloads = [self._payload(saved.name) for _ in range(self.dice.randint(1, 3))]
             saved.operations = [
                 self._operation(saved.name, Append(), each.decode()) for each in saved.payloads
             ]
@@ -253,7 +250,7 @@ class ClientHost(Host):
             self.world.count("session_resumed")
         async with self.client.log.resume_session(state) as session:
             outcome = await self._ask(
-                [], timeout, session.append(saved.payloads, timeout=timeout), _no_answer
+                [], seconds_max, session.append(saved.payloads, timeout=seconds_max), _no_answer
             )
             if isinstance(outcome, SessionExpired):
                 self.world.count("session_expired")
@@ -304,7 +301,9 @@ class ClientHost(Host):
                         timeout,
                         kv.get(name, timeout=timeout),
                         lambda entry, _: (
-                            Absent() if entry is None else Found(entry.value.decode(), entry.revision)
+                            Absent()
+                            if entry is None
+                            else Found(entry.value.decode(), entry.revision)
                         ),
                     )
                     if not isinstance(found, RaftLogError):

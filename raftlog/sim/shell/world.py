@@ -8,7 +8,6 @@ leave nothing behind. Last, the history of what clients were told is compared wi
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import contextlib
 import gc
@@ -18,6 +17,7 @@ import struct
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -154,12 +154,6 @@ class ShellWorld:
         """Return the first sequence that every member still holds, or will soon."""
         return max(member.disk.boundary.next_sequence for member in self.members)
 
-    async def wait_ended(self, host: Host) -> None:
-        """Wait on a client's loop until clients may close."""
-        while not self.ending.may_close:
-            await asyncio.sleep(0.1)
-        del host
-
     def restart_later(self, host: Host) -> None:
         """Let a dead process begin again after a while."""
         delay = self.knobs.restart_seconds * (0.1 + 1.9 * self._dice.random())
@@ -218,9 +212,7 @@ class ShellWorld:
         )
 
     def _add(self, number: int, first: int, second: int, third: int, fourth: int) -> None:
-        self._digest.update(
-            _DIGEST.pack(self.scheduler.now, number, first, second, third, fourth)
-        )
+        self._digest.update(_DIGEST.pack(self.scheduler.now, number, first, second, third, fourth))
 
     # ------------------------------------------------------------ the run
 
@@ -253,6 +245,7 @@ class ShellWorld:
         )
 
     def _run(self) -> None:
+        self.count("engine_shell")
         for member in self.members:
             member.begin()
         for client in self.clients:
@@ -276,12 +269,14 @@ class ShellWorld:
         """
         self._is_collecting = True
         hook, sys.unraisablehook = sys.unraisablehook, _overlook
-        for host in (*self.members, *self.clients):
-            if host.is_up:
-                host.is_up = False
-                host.loop.abandon()
-            host.dispose()
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for host in (*self.members, *self.clients):
+                if host.is_up:
+                    host.is_up = False
+                    host.loop.abandon()
+                host.dispose()
+            gc.collect()
         sys.unraisablehook = hook
 
 
