@@ -20,7 +20,6 @@ from raftlog.core.entries import Boundary
 from raftlog.core.membership import Member, Membership
 from raftlog.core.messages import Message
 from raftlog.core.watched import Watch
-from raftlog.errors import RaftLogError
 from raftlog.interfaces import Identity
 from raftlog.sim.atlas import Atlas
 from raftlog.sim.checker import Checker, CheckFailed
@@ -161,11 +160,8 @@ class World:
         failure, detail = None, ""
         try:
             self._run()
-        except CheckFailed as error:
-            failure = detail = str(error)
-        except RaftLogError as error:
-            failure = f"{type(error).__name__}: {error}"
-            detail = traceback.format_exc()
+        except CheckFailed as broken:
+            failure = detail = str(broken)
         except Exception as error:  # noqa: BLE001, whatever it is, the seed that found it is kept
             failure = f"{type(error).__name__}: {error}"
             detail = traceback.format_exc()
