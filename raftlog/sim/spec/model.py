@@ -193,7 +193,7 @@ class System:
         is_durable = (disk.term, disk.vote) == (term, candidate) or disk.term > term
         need(is_durable, action, f"{server.name} tells a vote that its disk lacks: {disk}")
         known = self.told.setdefault((server.name, term), candidate)
-        need(known == candidate, action, f"{server.name} told {known} of a vote in term {term}")
+        need(known == candidate, "OneVotePerTerm", f"{server.name} voted for {known} in {term}")
 
     def handle_request_vote_request(
         self, name: str, candidate: str, term: int, last: tuple[int, int]
