@@ -231,6 +231,10 @@ class Storage(LogReader, TableReader, Protocol):
         """Return raw bytes of a snapshot file; b"" at its end."""
         ...
 
+    def check_snapshot(self, snapshot_id: str) -> bool:
+        """Read every byte of a snapshot; return whether it is there and sound. Blocks."""
+        ...
+
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
         """Yield the section written from `machine_bytes`, or None if there is none."""
         ...

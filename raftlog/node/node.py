@@ -464,7 +464,7 @@ class Node:
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         """An outgoing snapshot stream ended."""
-        self._snapshotter.sent(peer)
+        self._snapshotter.sent(peer, delivered=delivered)
         self._raft.snapshot_finished(peer, delivered, self._clock.monotonic())
         self._drive.poke()
 

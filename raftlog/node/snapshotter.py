@@ -148,9 +148,26 @@ class Snapshotter:
 
         self.take().add_done_callback(taken)
 
-    def sent(self, peer: str) -> None:
-        """Note the end of an outgoing snapshot stream."""
+    def sent(self, peer: str, *, delivered: bool) -> None:
+        """Note the end of an outgoing snapshot stream.
+
+        What did not arrive may have rotted here; then the next one is taken anew.
+        """
         self._sending.discard(peer)
+        newest = self._newest
+        if delivered or newest is None or self._closed:
+            return
+        checking = self._loop.run_in_executor(
+            self._executor, self._storage.check_snapshot, newest.snapshot_id
+        )
+        checking.add_done_callback(lambda done: self._checked(done, newest))
+
+    def _checked(self, done: asyncio.Future[bool], snapshot: SnapshotInfo) -> None:
+        is_gone = done.cancelled() or done.exception() is not None
+        if is_gone or done.result() or self._newest is not snapshot:
+            return
+        self._observer.event("snapshot_rotten", snapshot_id=snapshot.snapshot_id)
+        self._newest = None
 
     # ------------------------------------------------------------ purging
 

@@ -35,7 +35,8 @@ class Atlas:
     def is_damaged(self, process: Process) -> bool:
         """Whether a node's disk is rotten, or its member not yet repaired or taken in anew."""
         disk = process.storage.disk
-        is_damaged = bool(disk.rotten or disk.damage) or process.is_stranger
+        rot = disk.rotten or disk.rotten_rows or disk.is_state_rotten
+        is_damaged = bool(rot or disk.damage) or process.is_stranger
         return is_damaged or (process.is_up and process.state.is_damaged)
 
     def may_rot(self, process: Process) -> bool:

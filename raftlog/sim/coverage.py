@@ -11,7 +11,13 @@ from collections.abc import Mapping
 SEEDS_WANTED = 500
 """In so many seeds each of these is reached many times over; a smaller batch owes nothing."""
 
-RARE = {"figure_8": 5000, "election_three_way": 1500}
+RARE = {
+    "figure_8": 5000,
+    "election_three_way": 1500,
+    "snapshot_torn": 3000,
+    "snapshot_refused": 3000,
+    "snapshot_rot_noticed": 3000,
+}
 """What takes a larger batch."""
 
 SOMETIMES: dict[str, str] = {
@@ -50,6 +56,12 @@ SOMETIMES: dict[str, str] = {
     "disk_wiped": "a node lost its disk and came back as somebody new",
     "stranger_refused": "peers refused a node with another instance id than they knew",
     "wiped_taken_in": "an operator removed such a node, added it anew and made it vote",
+    "state_rotted": "the hard state or the machine's rotted",
+    "start_refused": "a node did not start, for what it must know had rotted",
+    "snapshot_rotted": "a byte of a snapshot's file rotted",
+    "snapshot_torn": "a crash tore a snapshot that was half staged",
+    "snapshot_refused": "a snapshot that had rotted or was torn was refused by its checksums",
+    "snapshot_rot_noticed": "a sender noticed that its snapshot had rotted, and took another",
     "damage_beyond_repair": "a record rotted in too many of its copies",
     "ended_refusing": "a cluster damaged beyond repair elected nobody and served nothing",
     "ended_ruin": "a cluster lost many copies, yet few enough to go on",

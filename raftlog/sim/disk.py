@@ -18,7 +18,7 @@ from raftlog.core.membership import Membership
 from raftlog.core.ready import Persist
 from raftlog.interfaces import Round, SnapshotInfo, WriteSet
 from raftlog.node.group_commit import merge
-from raftlog.sim.knobs import Knobs, calm_disk
+from raftlog.sim.knobs import Fault, Knobs, calm_disk
 from raftlog.storage.memory import MemoryStorage
 from raftlog.storage.memory_disk import MemoryDisk
 from raftlog.types import Index
@@ -80,6 +80,7 @@ class Disk:
             self.storage.disk.become(self._dice.choice(self._earlier))
             self._earlier.clear()
             self._process.seen.durable_term = 0  # what it costs the cluster is to be seen, not that
+        self._tear_staged()
         commit, self.in_flight = self.in_flight, None
         self.queue.clear()
         self._purge_to = None
@@ -91,6 +92,20 @@ class Disk:
             self.storage.commit(commit.round_)
         else:
             self._process.world.count("commit_in_flight_lost")
+
+    def _tear_staged(self) -> None:
+        """Leave of a snapshot half staged what a crash may leave of a file that was not synced."""
+        staged = self.storage.staged
+        if not staged or Fault.ROT_OF_SNAPSHOT not in self.knobs.faults:
+            return
+        leftovers = {}
+        for name in sorted(staged):
+            data = staged[name][: self._dice.randint(0, len(staged[name]))]
+            for _ in range(self._dice.choice((0, 1, 3)) if data else 0):
+                data[self._dice.randrange(len(data))] = 0
+            leftovers[name] = bytes(data)
+        self.storage.disk.leftovers = leftovers
+        self._process.world.count("snapshot_torn")
 
     def open(self) -> None:
         """Open the disk again for a new life of the process."""
@@ -216,6 +231,15 @@ class Disk:
         limit = min(newest.boundary.index, reach) - knobs.retention
         if limit > self.storage.boundary.index:
             self._purge_to = self._boundary_at(Index(limit))
+
+    def check_newest(self) -> None:
+        """Send no more what has rotted, as `Snapshotter` does after a stream that failed."""
+        newest = self.newest
+        if newest is None or Fault.ROT_OF_SNAPSHOT not in self.knobs.faults:
+            return
+        if not self.storage.check_snapshot(newest.snapshot_id):
+            self._process.world.count("snapshot_rot_noticed")
+            self.newest = None
 
     def take_snapshot(self) -> SnapshotInfo:
         """Take a snapshot of the durable applied state."""

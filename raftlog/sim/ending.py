@@ -151,7 +151,7 @@ class FinalPhase:
         return all(
             p.is_up and p.machine.index >= probe and not p.state.is_damaged
             for p in self._awaited
-            if p.node_id in members
+            if p.node_id in members and not self._world.operator.is_lost(p)
         )
 
     def _leader(self) -> Process | None:

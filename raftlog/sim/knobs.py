@@ -41,12 +41,16 @@ class Fault(enum.Enum):
     MEMBERSHIP = "membership"
     FULL_DISK = "full_disk"
     WIPE = "wipe"
+    ROT_OF_SNAPSHOT = "rot_of_snapshot"
+    ROT_OF_STATE = "rot_of_state"
 
     __hash__ = object.__hash__
 
 
-HAZARDS = (Fault.FULL_DISK, Fault.WIPE)
+HAZARDS = (Fault.FULL_DISK, Fault.WIPE, Fault.ROT_OF_SNAPSHOT)
 """Faults that a share of the seeds has besides, drawn by dice of their own."""
+BESIDES = (*HAZARDS, Fault.ROT_OF_STATE)
+"""Those, and what comes with them."""
 
 
 class Ending(enum.Enum):
@@ -166,6 +170,8 @@ def _hazardous(knobs: Knobs) -> Knobs:
     """Return the same world with what besides may happen to it."""
     dice = random.Random(f"{knobs.seed}:hazards")
     faults = [fault for fault in HAZARDS if dice.random() < HAZARD_SHARE]
+    if Fault.WIPE in faults:  # what cannot be opened any more must be replaced
+        faults.append(Fault.ROT_OF_STATE)
     ending = Ending.ALL if Fault.WIPE in faults else knobs.ending
     if dice.random() < RUIN_SHARE:
         ending = Ending.RUIN
@@ -214,7 +220,7 @@ def _draw_pace(dice: random.Random) -> float:
 
 def _draw_faults(dice: random.Random) -> tuple[Fault, ...]:
     share = dice.choice((0.2, 0.4, 0.7))
-    chosen = [fault for fault in Fault if fault not in HAZARDS and dice.random() < share]
+    chosen = [fault for fault in Fault if fault not in BESIDES and dice.random() < share]
     if Fault.MEMBERSHIP in chosen:
         chosen += [Fault.MEMBERSHIP] * dice.choice((0, 3))  # most attempts are refused
     return tuple(chosen) or (Fault.CRASH,)

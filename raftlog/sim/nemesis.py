@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from raftlog.core.membership import Member, Membership
 from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
 from raftlog.errors import MembershipRejected
+from raftlog.interfaces import Table
 from raftlog.sim.knobs import Fault, Knobs
+from raftlog.sim.machine import KEY
 from raftlog.sim.operators import address_of, attempt
 from raftlog.storage.memory_disk import CommitFault
 from raftlog.types import Index, Role
@@ -56,6 +58,8 @@ class Nemesis:
             Fault.MEMBERSHIP: self._membership,
             Fault.FULL_DISK: self._fill_disk,
             Fault.WIPE: self._wipe,
+            Fault.ROT_OF_SNAPSHOT: self._rot_snapshot,
+            Fault.ROT_OF_STATE: self._rot_state,
         }
 
     def begin(self) -> None:
@@ -195,9 +199,43 @@ class Nemesis:
         if not self._may_damage(victim) or not world.operator.may_wipe(victim):
             return
         victim.crash()
-        world.operator.wiped(victim)
-        world.wipe(victim)
+        world.operator.replace(victim)
         world.restart_later(victim)
+
+    def _rot_state(self) -> None:
+        """Let the hard state or the machine's state rot: the node must not start any more."""
+        world, victim = self._world, self._victim()
+        if not self._may_damage(victim) or not world.operator.may_wipe(victim):
+            return
+        disk = victim.storage.disk
+        row = (Table.STATE, KEY)
+        if self._dice.random() < 0.5 or row[1] not in disk.tables[row[0]]:
+            disk.is_state_rotten = True
+        else:
+            disk.rotten_rows.add(row)
+        world.count("state_rotted")
+        victim.crash()
+        world.restart_later(victim)
+
+    def _rot_snapshot(self) -> None:
+        """Flip a byte of a snapshot's file; the tables it was taken from can give another one."""
+        holders = [p for p in self._world.leaders() or [self._victim()] if p.disk.newest]
+        if self._dice.random() < 0.3:
+            holders = [p for p in self._world.processes if p.disk.newest]
+        for process in holders:
+            snapshots = process.storage.disk.snapshots
+            names = sorted(snapshots)
+            newest = process.disk.newest
+            if newest is not None and newest.snapshot_id in snapshots:
+                names += [newest.snapshot_id] * 3
+            if not names:
+                continue
+            name = self._dice.choice(names)
+            info, data = snapshots[name]
+            at = self._dice.randrange(len(data))
+            flipped = data[at] ^ self._dice.randint(1, 255)
+            snapshots[name] = (info, data[:at] + bytes((flipped,)) + data[at + 1 :])
+            self._world.count("snapshot_rotted")
 
     def _fill_disk(self) -> None:
         victims = {self._victim().number}

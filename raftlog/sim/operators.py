@@ -34,6 +34,7 @@ class Operator:
         self._period = knobs.core.election_timeout_seconds
         self.is_needed = Fault.WIPE in knobs.faults
         self._returning: list[Process] = []
+        self._refused: list[Process] = []
 
     def begin(self) -> None:
         """Begin, if there will be anything to do."""
@@ -45,6 +46,10 @@ class Operator:
         """Whether every emptied node is a voter again."""
         return not self._returning
 
+    def is_lost(self, process: Process) -> bool:
+        """Whether a node does not start, and it would not be safe to empty its disk yet."""
+        return process in self._refused
+
     def may_wipe(self, process: Process) -> bool:
         """Whether peers would know this node for a stranger, were it emptied.
 
@@ -53,19 +58,27 @@ class Operator:
         """
         checker = self._world.checker
         member = checker.chosen_membership.member(process.node_id)
-        if member is None or member.instance_id != process.instance_id:
+        if member is not None and member.instance_id != process.instance_id:
             return False
         index = checker.chosen_membership_index
         return process not in self._returning and all(
             checker.holds(other, index, checker.chosen[index])
             or (other.is_up and not other.state.can_campaign)
             for other in self._world.processes
+            if other is not process and other not in self._refused
         )
 
-    def wiped(self, process: Process) -> None:
-        """Take note that a node lost everything."""
-        process.is_stranger = True
-        self._returning.append(process)
+    def replace(self, process: Process) -> None:
+        """Empty a dead node's disk, and take the node in anew."""
+        if self._world.checker.chosen_membership.member(process.node_id) is not None:
+            process.is_stranger = True
+            self._returning.append(process)
+        self._world.wipe(process)
+
+    def refused(self, process: Process) -> None:
+        """Take note that a node does not start, for its disk has rotted where it must not."""
+        if process not in self._refused:
+            self._refused.append(process)
 
     # ------------------------------------------------------------ now and then
 
@@ -73,6 +86,11 @@ class Operator:
         self._world.scheduler.after(self._period, self._act)
         leaders = self._world.leaders()
         leader = max(leaders, key=lambda process: process.state.term, default=None)
+        for process in list(self._refused):
+            if self.may_wipe(process):
+                self._refused.remove(process)
+                self.replace(process)
+                self._world.restart_later(process)
         for process in list(self._returning):
             self._look_at(process)
         if leader is not None:

@@ -200,9 +200,15 @@ class Process:
         if self.is_up:
             return
         self.world.note("restarts", self, None)
-        self.disk.open()
-        self.was_restarted = True
-        self.start()
+        try:
+            self.disk.open()
+            self.was_restarted = True
+            self.start()
+        except StorageCorrupt as error:
+            self.world.note("does not start", self, error)
+            self.world.count("start_refused")
+            self.world.operator.refused(self)
+            return
         self.world.network.process_began(self)
 
     def crash(self) -> None:
@@ -508,7 +514,9 @@ class Process:
             self.raft.step(source, message, self.local())
 
     def snapshot_finished(self, peer: Process, *, delivered: bool) -> None:
-        """Learn that an outgoing snapshot stream ended."""
+        """Learn that an outgoing stream ended; what did not arrive may have rotted here."""
+        if not delivered and self.is_up:
+            self.disk.check_newest()
         self.input(self._finished, peer.node_id, delivered)
 
     def _finished(self, peer: NodeId, delivered: bool) -> None:  # noqa: FBT001, called by position

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from raftlog.errors import DiskFull
+from raftlog.errors import DiskFull, StorageCorrupt
 from raftlog.interfaces import SnapshotInfo
 from raftlog.sim.knobs import Knobs
 from raftlog.types import Term
@@ -77,7 +77,11 @@ class SnapshotStreams:
         if writer.offset < len(content):
             self._world.count("snapshot_stream_broke")
             return False
-        writer.finish()
+        try:
+            writer.finish()
+        except StorageCorrupt:
+            self._world.count("snapshot_refused")
+            return False
         return True
 
     def _hand_over(self, source: Process, target: Process, term: Term, snapshot_id: str) -> None:

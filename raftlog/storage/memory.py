@@ -23,6 +23,7 @@ from raftlog.errors import (
     DiskFull,
     InvariantBroken,
     NotFound,
+    RaftLogError,
     StorageCorrupt,
     StorageError,
     invariant,
@@ -61,7 +62,11 @@ class MemoryStorage:
         self._closed = False
         self._poison = ""
         self._deferred: HardState | None = None
-        self._staged: dict[str, bytearray] = {}
+        self._staged = {name: bytearray(data) for name, data in disk.leftovers.items()}
+        disk.leftovers = {}
+        if disk.is_state_rotten:
+            raise StorageCorrupt("the hard state fails its checksum")
+        self._scan_snapshots()
         self._shape, damage = self._verified()
         damage = damage or rules.missing_end(self._shape, disk.hard_state, disk.applied)
         disk.damage = disk.damage or damage
@@ -95,6 +100,11 @@ class MemoryStorage:
     def disk(self) -> MemoryDisk:
         """Return what survives a crash."""
         return self._disk
+
+    @property
+    def staged(self) -> Mapping[str, bytearray]:
+        """Return the snapshots on their way in, of which a crash may leave anything."""
+        return self._staged
 
     def crash(self) -> MemoryStorage:
         """End this process's use of the disk, as kill -9 would, and open the disk again."""
@@ -214,6 +224,7 @@ class MemoryStorage:
     def get(self, table: Table, key: bytes) -> bytes | None:
         """See `TableReader.get`."""
         self._check_open()
+        self._check_row(table, key)
         value: bytes | None = self._disk.tables[table].get(key)
         return value
 
@@ -234,6 +245,7 @@ class MemoryStorage:
             for key in rows.irange(start, end, inclusive=(True, False), reverse=reverse):
                 if len(found) >= count_max:
                     break
+                self._check_row(table, key)
                 found.append((key, rows[key]))
             return found
 
@@ -277,6 +289,8 @@ class MemoryStorage:
             raise DiskFull("cannot take a snapshot: the disk is full")
         with self._lock:
             boundary = self._disk.applied
+            for table, key in self._disk.rotten_rows:
+                self._check_row(table, key)
             tables = {table: list(rows.items()) for table, rows in self._disk.tables.items()}
         file = io.BytesIO()
         writer = SnapshotFileWriter(
@@ -304,6 +318,15 @@ class MemoryStorage:
         """See `Storage.read_snapshot`."""
         return self._snapshot(snapshot_id)[offset : offset + length]
 
+    def check_snapshot(self, snapshot_id: str) -> bool:
+        """See `Storage.check_snapshot`."""
+        try:
+            reader = SnapshotFileReader(io.BytesIO(self._snapshot(snapshot_id)))
+            reader.verify(snapshot_id=snapshot_id, cluster_id=self.identity.cluster_id)
+        except RaftLogError:
+            return False
+        return True
+
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
         """See `Storage.snapshot_machine_bytes`."""
         reader = SnapshotFileReader(io.BytesIO(self._snapshot(snapshot_id)))
@@ -318,7 +341,7 @@ class MemoryStorage:
         for other in [name for name in self._staged if name != snapshot_id]:
             del self._staged[other]
         held = self._disk.snapshots.get(snapshot_id)
-        if held is not None:
+        if held is not None and self.check_snapshot(snapshot_id):
             self._staged[snapshot_id] = bytearray(held[1])
         staged = self._staged.setdefault(snapshot_id, bytearray())
         if len(staged) > size_bytes:
@@ -346,6 +369,21 @@ class MemoryStorage:
                 f"an earlier commit failed ({self._poison}); the disk must be opened again"
             )
         self._check_open()
+
+    def _check_row(self, table: Table, key: bytes) -> None:
+        if self._disk.rotten_rows and (table, key) in self._disk.rotten_rows:
+            raise StorageCorrupt(f"the value under {key[:40]!r} fails its checksum")
+
+    def _scan_snapshots(self) -> None:
+        """List only what has a head and a footer, under its own name, as the files' store does."""
+        snapshots = self._disk.snapshots
+        for name, (_, data) in list(snapshots.items()):
+            try:
+                sound = SnapshotFileReader(io.BytesIO(data)).info.snapshot_id == name
+            except StorageError:
+                sound = False
+            if not sound:
+                del snapshots[name]
 
     def _verified(self) -> tuple[LogShape, str]:
         disk = self._disk
@@ -478,15 +516,18 @@ class MemoryStorage:
 
     def _write(self, round_: Round, shape: LogShape, reader: SnapshotFileReader | None) -> None:
         disk = self._disk
+        installed = {
+            table: SortedDict(pair for pairs in reader.records(section) for pair in pairs)
+            for table, section in SECTION_BY_TABLE.items()
+            if reader is not None
+        }  # before anything is changed: a rotten file is found here
         truncate_from = round_.truncate_from
         if truncate_from is None and (round_.entries or round_.clear_damage):
             truncate_from = Index(self._shape.last_index + 1)
         if reader is not None:
             disk.tables[Table.CHANGE] = SortedDict()
-            for table, section in SECTION_BY_TABLE.items():
-                disk.tables[table] = SortedDict(
-                    pair for pairs in reader.records(section) for pair in pairs
-                )
+            disk.tables.update(installed)
+            disk.rotten_rows.clear()
             disk.applied = reader.boundary
             truncate_from = Index(disk.boundary.index + 1)
         if truncate_from is not None:
@@ -508,6 +549,7 @@ class MemoryStorage:
         for table, writes in round_.writes.items():
             rows = self._disk.tables[table]
             for key, value in writes.items():
+                self._disk.rotten_rows.discard((table, key))
                 if value is None:
                     rows.pop(key, None)
                 else:

@@ -26,8 +26,9 @@ class CommitFault(enum.Enum):
 class MemoryDisk:
     """What survives a crash, and the faults a test asks for.
 
-    `rotten`: entries that fail verification. `free_bytes`: None means plenty. `commit_fault`: taken
-    by the next commit. `commits` counts the synced ones.
+    `rotten`, `rotten_rows`, `is_state_rotten`: entries, table rows and hard state that fail
+    verification. `leftovers`: what a crash left of snapshots half staged. `free_bytes`: None means
+    plenty. `commit_fault`: taken by the next commit. `commits` counts the synced ones.
     """
 
     identity: Identity
@@ -40,7 +41,10 @@ class MemoryDisk:
     )
     snapshots: dict[str, tuple[SnapshotInfo, bytes]] = dataclasses.field(default_factory=dict)
     damage: str = ""
+    leftovers: dict[str, bytes] = dataclasses.field(default_factory=dict)
     rotten: set[Index] = dataclasses.field(default_factory=set)
+    rotten_rows: set[tuple[Table, bytes]] = dataclasses.field(default_factory=set)
+    is_state_rotten: bool = False
     free_bytes: int | None = None
     commit_fault: CommitFault | None = None
     commits: int = 0
@@ -53,6 +57,7 @@ class MemoryDisk:
             tables={table: SortedDict(rows) for table, rows in self.tables.items()},
             snapshots=dict(self.snapshots),
             rotten=set(self.rotten),
+            rotten_rows=set(self.rotten_rows),
         )
 
     def become(self, other: MemoryDisk) -> None:

@@ -170,7 +170,7 @@ async def test_a_member_is_sent_one_snapshot_at_a_time(rig):
         while not rig.sends.sent:
             await asyncio.sleep(0)
     assert rig.sends.sent == [("n2", 4, 3)]
-    rig.snapshotter.sent("n2")
+    rig.snapshotter.sent("n2", delivered=True)
     rig.snapshotter.send(SnapshotNeeded(peer="n2", term=5), finished=lambda *end: None)
     assert rig.sends.sent[1:] == [("n2", 5, 3)]
     assert ended == []
@@ -228,3 +228,25 @@ async def test_a_stop_does_not_wait_for_a_long_snapshot(rig, monkeypatch):
     chunk.set()
     with pytest.raises(Unavailable):
         await asyncio.wait_for(taking, PATIENCE)
+
+
+async def test_a_snapshot_that_rotted_is_not_sent_for_ever(rig):
+    """After a stream that failed the file is read: a bad one gives way to one taken anew."""
+    rig.fill(3)
+    info = await rig.take()
+    for is_rotten in (False, True):
+        if is_rotten:
+            _, data = rig.storage.disk.snapshots[info.snapshot_id]
+            rig.storage.disk.snapshots[info.snapshot_id] = (info, data[:-40] + bytes(40))
+        rig.snapshotter.sent("n2", delivered=False)
+        await asyncio.get_running_loop().run_in_executor(rig.executor, int)
+        async with asyncio.timeout(PATIENCE):
+            while is_rotten and rig.snapshotter.newest_index:
+                await asyncio.sleep(0)
+        assert rig.snapshotter.newest_index == (0 if is_rotten else 3)
+    rig.fill(2)
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4), finished=lambda *end: None)
+    async with asyncio.timeout(PATIENCE):
+        while not rig.sends.sent:
+            await asyncio.sleep(0)
+    assert rig.sends.sent == [("n2", 4, 5)]

@@ -8,10 +8,12 @@ import pytest
 
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Position
+from raftlog.interfaces import Table
 from raftlog.sim.checker import CheckFailed
 from raftlog.sim.cli import main
 from raftlog.sim.ending import FinalPhase
 from raftlog.sim.knobs import HAZARDS, Ending, Fault, draw_knobs
+from raftlog.sim.machine import KEY
 from raftlog.sim.operators import Operator, Silent, attempt
 from raftlog.sim.process import Process
 from raftlog.sim.world import World, run_seed
@@ -186,8 +188,7 @@ def test_an_emptied_node_is_refused_until_an_operator_takes_it_in() -> None:
     world, leader = founded_world()
     victim = followers(world, leader)[0]
     victim.crash()
-    world.operator.wiped(victim)
-    world.wipe(victim)
+    world.operator.replace(victim)
     victim.restart()
     assert victim.instance_id.endswith("-2")
     assert not leader.admits(victim)
@@ -210,8 +211,8 @@ def test_an_emptied_node_is_refused_until_an_operator_takes_it_in() -> None:
 def test_a_stranger_that_peers_admit_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were instance ids not checked, a seed would show what an emptied node's vote does."""
     monkeypatch.setattr(Process, "admits", lambda *_: True)
-    outcomes = (run_seed(seed) for seed in (74, 220, 348))
-    assert any(outcome.failure is not None for outcome in outcomes)
+    wiping = (seed for seed in range(800) if Fault.WIPE in draw_knobs(seed).faults)
+    assert any(run_seed(seed).failure is not None for seed in wiping)
 
 
 def test_a_disk_that_lies_about_syncs_shows_loss() -> None:
@@ -226,3 +227,49 @@ def test_the_command_line_has_the_positive_control(capsys: pytest.CaptureFixture
     """`--lying-disk` is content once loss was seen, and says which property broke."""
     assert main(["--lying-disk", "--seeds", "0..11"]) == 0
     assert "BROKEN:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_row", [True, False])
+def test_a_node_whose_state_rotted_does_not_start_until_it_is_replaced(is_row: bool) -> None:
+    """It refuses, and comes back as somebody new once an operator has emptied its disk."""
+    world, leader = founded_world()
+    victim = followers(world, leader)[0]
+    disk = victim.storage.disk
+    while not disk.tables[Table.STATE]:
+        assert world.scheduler.step()
+    victim.crash()
+    if is_row:
+        disk.rotten_rows.add((Table.STATE, KEY))
+    else:
+        disk.is_state_rotten = True
+    victim.restart()
+    assert not victim.is_up
+    assert world.counters["start_refused"] == 1
+    assert world.operator.is_lost(victim)
+    while not (victim.is_up and world.operator.is_done):
+        assert world.scheduler.step()
+    assert victim.instance_id.endswith("-2")
+    assert not world.operator.is_lost(victim)
+
+
+def test_a_torn_or_rotten_snapshot_is_refused_and_sent_again() -> None:
+    """What a crash left half staged, or rot made of it, fails its checksums; then it begins anew."""
+    world = calm_world(voters=3, faults=(Fault.ROT_OF_SNAPSHOT,))
+    leader = run_until_commit(world, 10)
+    info = leader.disk.take_snapshot()
+    content = leader.storage.read_snapshot(info.snapshot_id, 0, info.size_bytes)
+    follower = followers(world, leader)[0]
+    writer = follower.storage.stage_snapshot(info.snapshot_id, len(content))
+    writer.write(0, content[:100])
+    follower.crash()
+    assert world.counters["snapshot_torn"] == 1
+    follower.storage.disk.leftovers = {info.snapshot_id: bytes(50)}
+    follower.restart()
+    stage = world.snapshots._stage
+    assert not stage(follower, info.snapshot_id, content, breaks=False)
+    assert world.counters["snapshot_refused"] == 1
+    assert stage(follower, info.snapshot_id, content, breaks=False)
+    leader.storage.disk.snapshots[info.snapshot_id] = (info, content[:-30] + bytes(30))
+    leader.snapshot_finished(follower, delivered=False)
+    assert world.counters["snapshot_rot_noticed"] == 1
+    assert leader.disk.newest is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftlog.interfaces import Round
+from raftlog.interfaces import Round, Table
 from raftlog.storage.memory import MemoryStorage
 
 from .builders import FIRST, IDENTITY, Writer, round_of, vote
@@ -25,3 +25,40 @@ def test_the_snapshot_just_staged_is_kept_however_old(rig) -> None:
     oldest = taken[0][0]
     rig.storage.commit(Round(install_snapshot_id=oldest.snapshot_id, hard_state=vote(1, commit=1)))
     assert rig.crash().boundary.index == 1
+
+
+def rot_snapshot(rig, snapshot_id: str) -> None:
+    """Flip a byte in the middle of a snapshot's file."""
+    if rig.name == "lmdb":
+        path = next(rig.path.rglob(f"{snapshot_id}.snap"))
+        content = bytearray(path.read_bytes())
+        content[len(content) * 2 // 3] ^= 1
+        path.write_bytes(bytes(content))
+    else:
+        info, data = rig.storage.disk.snapshots[snapshot_id]
+        content = bytearray(data)
+        content[len(content) * 2 // 3] ^= 1
+        rig.storage.disk.snapshots[snapshot_id] = (info, bytes(content))
+
+
+def test_a_snapshot_that_rotted_is_known_and_replaced_by_what_comes_in(rig) -> None:
+    """A complete file of that name is not believed unread: staging it again begins at byte 0."""
+    writer = Writer()
+    rig.storage.commit(round_of(writer.make(), hard_state=vote(1, commit=1)))
+    rig.storage.commit(
+        Round(applied=writer.boundary_at(1), writes={Table.STATE: {b"key": b"value" * 20}})
+    )
+    info = rig.storage.take_snapshot(None)
+    content = rig.storage.read_snapshot(info.snapshot_id, 0, info.size_bytes)
+    assert rig.storage.check_snapshot(info.snapshot_id)
+    held = rig.storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    assert held.offset == info.size_bytes
+    held.abort()
+    rot_snapshot(rig, info.snapshot_id)
+    assert not rig.storage.check_snapshot(info.snapshot_id)
+    staged = rig.storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    assert staged.offset == 0
+    staged.write(0, content)
+    staged.finish()
+    assert rig.storage.check_snapshot(info.snapshot_id)
+    assert not rig.storage.check_snapshot("1-1-00000000")

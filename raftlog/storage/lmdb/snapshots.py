@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import lmdb
 
-from raftlog.errors import InvalidInput, NotFound, StorageCorrupt, StorageError
+from raftlog.errors import (
+    InvalidInput,
+    NotFound,
+    RaftLogError,
+    StorageCorrupt,
+    StorageError,
+)
 from raftlog.interfaces import SnapshotInfo
 from raftlog.storage.lmdb import layout
 from raftlog.storage.lmdb.environment import Databases, map_error, sync_directory
@@ -128,6 +134,8 @@ class SnapshotStore:
                 other.unlink(missing_ok=True)
         with self._lock:
             complete = next((i for i in self._infos if i.snapshot_id == snapshot_id), None)
+        if complete is not None and not self.is_sound(snapshot_id):
+            complete = None  # it has rotted since; what comes in takes its place
         return StagedSnapshot(
             self._path / (_STAGING + snapshot_id), size_bytes, self._accept, complete
         )
@@ -136,6 +144,14 @@ class SnapshotStore:
         """Read every byte of a snapshot; raises `StorageCorrupt`."""
         with self.reader(snapshot_id) as reader:
             return reader.verify(snapshot_id=snapshot_id, cluster_id=self._cluster_id)
+
+    def is_sound(self, snapshot_id: str) -> bool:
+        """Read every byte of a snapshot; return whether it is there and sound."""
+        try:
+            self.verify(snapshot_id)
+        except RaftLogError:
+            return False
+        return True
 
     def names(self) -> list[str]:
         """Return the ids of all files that claim to be complete snapshots."""

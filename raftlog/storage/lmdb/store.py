@@ -328,6 +328,10 @@ class LmdbStorage:
         """See `Storage.read_snapshot`."""
         return self._snapshots.read(snapshot_id, offset, length)
 
+    def check_snapshot(self, snapshot_id: str) -> bool:
+        """See `Storage.check_snapshot`."""
+        return self._snapshots.is_sound(snapshot_id)
+
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
         """See `Storage.snapshot_machine_bytes`."""
         return self._snapshots.machine_bytes(snapshot_id)
