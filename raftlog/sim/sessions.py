@@ -290,9 +290,9 @@ class SessionClient:
     ) -> None:
         operation = unanswered.operation
         del self._unanswered[operation.number]
-        answer = _answer_of(operation.call, receipt)
+        answer = _answer_of(operation, receipt)
         if answer is None:
-            self._complain(f"the machine rejected {operation}")
+            self._complain(f"it was answered with another's receipt, {receipt}: {operation}")
             return
         operation.ok(self._world.scheduler.now, answer)
         self._shared.owner.acked += 1
@@ -339,13 +339,16 @@ def _fail(text: str) -> None:
     raise CheckFailed(text)
 
 
-def _answer_of(call: Call, receipt: GroupReceipt) -> Answer | None:
+def _answer_of(operation: Operation, receipt: GroupReceipt) -> Answer | None:
+    """Return what a receipt says; None if it is not of that operation's group."""
+    call = operation.call
+    if receipt.number != operation.number or receipt.count != 1:
+        return None
     if isinstance(call, Append):
         return Appended(receipt.first_sequence)
-    result = receipt.results[0]
-    if result.rejected is not None:
+    if len(receipt.results) != 1 or receipt.results[0].rejected is not None:
         return None
-    said = pb.KvResult.FromString(result.value)
+    said = pb.KvResult.FromString(receipt.results[0].value)
     changed = said.deleted > 0 if isinstance(call, Delete) else said.succeeded
     current = said.current
     return Written(receipt.first_sequence, changed, current.value.decode(), current.revision)
