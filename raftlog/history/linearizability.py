@@ -160,6 +160,7 @@ class _Searching(Generic[S]):
         self._steps = 0
         self._seen: set[tuple[int, S]] = set()
         self._order: list[int] = []
+        self._most = -1
         self._longest: list[int] = []
         self._stuck: list[int] = []
         self._state_there: S = model.initial
@@ -211,8 +212,9 @@ class _Searching(Generic[S]):
                     fitting.append((number, after))
             if not took:
                 break
-        if not self._longest or len(self._order) > len(self._longest):
-            self._longest, self._state_there = list(self._order), state
+        count = (taken & self._goal).bit_count()
+        if count > self._most:
+            self._most, self._longest, self._state_there = count, list(self._order), state
             self._stuck = stuck
         return _Point(taken, state, len(self._order), self._preferred(fitting))
 
@@ -269,7 +271,8 @@ def explanation(operations: Sequence[Operation]) -> str:
     told = {value for operation in history for value, _ in told_by(operation)}
     shown = [o for o in history if o.outcome is Outcome.OK or value_of(o) in told]
     rows = ["No order explains these answers:"]
-    rows += [f"  {operation}" for operation in sorted(shown, key=lambda o: (o.invoked, o.id))]
+    whole = {operation.id: operation for operation in operations}
+    rows += [f"  {whole[o.id]}" for o in sorted(shown, key=lambda o: (o.invoked, o.id))]
     if len(shown) < len(history):
         rows.append(f"  (and {len(history) - len(shown)} writes whose effect none of them saw)")
     rows.append("One gets as far as: " + (_names(result.order) or "nothing"))
@@ -293,7 +296,9 @@ def shrunk(operations: Sequence[Operation]) -> list[Operation]:
         else:
             low = middle + 1
     history = _until(operations, times[low]) if times else list(operations)
-    for operation in [o for o in history if o.outcome is Outcome.OK]:
+    answered = [o for o in history if o.outcome is Outcome.OK]
+    answered.sort(key=lambda o: not isinstance(o.call, Get))
+    for operation in answered:
         rest = [o for o in history if o is not operation]
         if not isinstance(operation.call, Get):
             rest.append(_forgotten(operation))

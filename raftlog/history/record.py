@@ -172,7 +172,7 @@ class Operation:
     def __str__(self) -> str:
         """Return the operation as people read it."""
         end = "..." if self.completed == FOREVER else f"{self.completed:.4f}"
-        said = self.outcome.value if self.answer is None else _fields(self.answer)
+        said = self.outcome.value if self.answer is None else _said(self.answer)
         origin = f" ({self.item})" if self.item else ""
         call = f"{_CALL_NAMES[type(self.call)]}{_brackets(self.call)}"
         return f"[{self.invoked:.4f} {end}] {self.client}: {call}{origin} -> {said}"
@@ -183,9 +183,24 @@ def _brackets(call: Call) -> str:
     return f"({', '.join(values)})"
 
 
-def _fields(answer: Answer) -> str:
-    pairs = [f"{f.name}={getattr(answer, f.name)!r}" for f in dataclasses.fields(answer)]
-    return " ".join([_ANSWER_NAMES[type(answer)], *pairs])
+def _said(answer: Answer) -> str:
+    match answer:
+        case Appended(sequence=sequence):
+            return f"at {sequence}"
+        case Seen(upto=upto, items=items):
+            return f"up to {upto}: " + ", ".join(f"{item} at {at}" for at, item in items)
+        case Written(sequence=sequence, changed=True):
+            return f"written at {sequence}"
+        case Written(sequence=sequence, value=value, revision=revision):
+            return f"no effect at {sequence}, where there was {_value(value, revision)}"
+        case Found(value=value, revision=revision):
+            return _value(value, revision)
+        case Absent():
+            return "nothing"
+
+
+def _value(value: str, revision: int) -> str:
+    return f"{value!r} of revision {revision}" if revision else "nothing"
 
 
 # ---------------------------------------------------------------- JSON lines
