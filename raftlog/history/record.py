@@ -262,7 +262,7 @@ def read_lines(lines: Iterable[str]) -> list[Operation]:
             raise InvalidInput(f"line {number} of the history is not JSON") from None
         try:
             _take(found, row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InvalidInput(f"line {number} of the history: {error!r}") from None
     return [found[key] for key in sorted(found)]
 

@@ -19,6 +19,7 @@ from raftlog.history import (
     Operation,
     Outcome,
     Put,
+    Tail,
     Written,
 )
 from raftlog.history.record import FOREVER
@@ -42,7 +43,7 @@ class Book:
     ) -> Operation:
         """Add an operation; without an end its outcome is unknown, without an answer it failed."""
         count = len(self.operations) + 1
-        is_write = not isinstance(call, Get)
+        is_write = not isinstance(call, Get | Tail)
         item = f"{session}/{number}" if session else f"w{count}"
         operation = Operation(
             count, f"c{count}", call, invoked, item if is_write else "", session, number
