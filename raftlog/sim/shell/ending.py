@@ -154,11 +154,12 @@ class Ending:
         """Compare everything with the log."""
         world = self._world
         try:
-            self._judge()
+            self.judge()
         except CheckFailed as error:
             world.fail(str(error))
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
+        """Raise `CheckFailed` for the first thing that the log does not explain."""
         world = self._world
         wrong = wrong_log(world.record, world.operations)
         require(not wrong, "history", "\n".join(wrong[:5]))

@@ -147,6 +147,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 with contextlib.suppress(BaseException):
                     coroutine.close()
         self.tasks.clear()
+        self.close()
 
     # ------------------------------------------------------------ for asyncio
 

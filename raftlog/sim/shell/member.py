@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -117,6 +117,11 @@ class WatchedNode(Node):
                 self.host.world.count("writes_failed_at_demotion")
         self._was_leading = standing.role is Role.LEADER
         super()._on_standing(standing)
+        if not self._was_leading and len(self._writes):
+            self.host.world.fail(
+                f"demotion answers everybody: {self.host.name} follows in term {standing.term} "
+                f"with {len(self._writes)} writes pending"
+            )
 
     def contents(self) -> list[tuple[str, bytes, bytes]]:
         """Return the state and session tables as applied."""
@@ -175,6 +180,7 @@ class NodeHost(Host):
         self.is_stopping = False
         self.was_rotten = False
         self._stop_begun = 0.0
+        self._operations: list[asyncio.Task[None]] = []
 
     # ------------------------------------------------------------ what the checker sees
 
@@ -217,6 +223,7 @@ class NodeHost(Host):
         self.node = self.server = None
         self.installs = 0
         self.is_stopping = False
+        self._operations = []
         self.storage = ShellStorage(self, self.disk)
         self.seen.forget()
         self.post(self._launch)
@@ -306,10 +313,18 @@ class NodeHost(Host):
         task.add_done_callback(self._stopped)
         self.at(self.now() + STOP_SECONDS_MAX, self._too_late, self.life)
 
+    def operate(self, work: Coroutine[object, object, None]) -> None:
+        """Do what an operator asks, in a task that ends with the process. Called on the loop."""
+        self._operations.append(self.loop.create_task(work, name="operator"))
+
     async def _stop(self, *, hand_over: bool) -> None:
         if self.node is not None and self.server is not None:
             await self.node.stop(hand_over=hand_over)
             await self.server.stop()
+            for operation in self._operations:
+                operation.cancel()
+            if self._operations:
+                await asyncio.wait(self._operations)
             await asyncio.sleep(0)
 
     def _too_late(self, life: int) -> None:
@@ -323,6 +338,11 @@ class NodeHost(Host):
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.world.fail(f"clean stop: {self.name} raised {error!r}", error)
+        if self.node is not None and self.node.pending_writes:
+            self.world.fail(
+                f"a stop answers everybody: {self.name} stopped with {self.node.pending_writes} "
+                "writes pending"
+            )
         left = [each.get_name() for each in self.loop.pending_tasks() if each is not task]
         if left:
             self.world.fail(f"clean stop: {self.name} left tasks behind: {left}")

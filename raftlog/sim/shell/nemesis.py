@@ -231,7 +231,7 @@ class ShellNemesis:
                 self._world.count(f"transfer_refused_{error.code}")
 
         if victim.is_up and victim.node is not None and not victim.is_stopping:
-            victim.post(lambda: victim.loop.create_task(transfer(), name="operator"))
+            victim.post(lambda: victim.operate(transfer()))
 
     def _step_down(self) -> None:
         victim = self._dice.choice(self._world.leaders() or self._world.members)
@@ -241,4 +241,4 @@ class ShellNemesis:
                 await victim.node.step_down()
 
         if victim.is_up and victim.node is not None and not victim.is_stopping:
-            victim.post(lambda: victim.loop.create_task(step_down(), name="operator"))
+            victim.post(lambda: victim.operate(step_down()))

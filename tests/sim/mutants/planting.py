@@ -21,11 +21,13 @@ class Mutant:
     edits: tuple[Edit, ...]
     script: str = ""
     """A directed test that finds it where random seeds take too long: FILE::NAME below tests/."""
+    engine: str = "core"
+    """Which engine must find it."""
 
 
-def plant(name: str, why: str, *edits: Edit, script: str = "") -> Mutant:
+def plant(name: str, why: str, *edits: Edit, script: str = "", engine: str = "core") -> Mutant:
     """Return a planted bug."""
-    return Mutant(name, why, edits, script)
+    return Mutant(name, why, edits, script, engine)
 
 
 ELECTION, QUORUM, COMMIT = "core/election.py", "core/quorum.py", "core/commit.py"

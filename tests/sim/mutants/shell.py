@@ -1,0 +1,202 @@
+"""Planted bugs of the asyncio shell and of the SDK, which engine 2 must find."""
+
+from __future__ import annotations
+
+import functools
+
+from .planting import Mutant, plant
+
+GROUP_COMMIT, APPLIER, NODE = "node/group_commit.py", "node/applier.py", "node/node.py"
+WRITES, LEADERSHIP, READS = "node/writes.py", "node/leadership.py", "node/reads.py"
+SUBSCRIPTIONS, SNAPSHOTTER = "node/subscriptions.py", "node/snapshotter.py"
+WINDOW, WRITER, ROUTING = "client/session.py", "client/write_stream.py", "client/routing.py"
+LOG, TAIL = "client/log.py", "client/tail.py"
+
+shell = functools.partial(plant, engine="shell")
+
+_BUSY = "        if not (self._busy or self._scheduled or self._stopped):\n"
+
+COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
+    shell(
+        "told-before-the-commit",
+        "a round counts as durable when its commit begins",
+        (
+            GROUP_COMMIT,
+            "        if done.is_small and self._is_fast():\n",
+            "        self._on_durable(persists, round_)\n        if done.is_small and self._is_fast():\n",
+        ),
+        (GROUP_COMMIT, "        self._on_durable(done.persists, done.round_)\n", ""),
+    ),
+    shell(
+        "commit-error-swallowed",
+        "decision 12: a failed commit counts as made",
+        (
+            GROUP_COMMIT,
+            "        if error is not None:\n            self._fail(error)\n            return\n"
+            "        self._observer.measure",
+            "        self._observer.measure",
+        ),
+    ),
+    shell(
+        "two-commits-in-flight",
+        "a round is committed while another one is under way",
+        (GROUP_COMMIT, _BUSY, "        if not (self._scheduled or self._stopped):\n"),
+        (GROUP_COMMIT, "        if self._busy or self._stopped:\n", "        if self._stopped:\n"),
+    ),
+    shell(
+        "applier-goes-on-during-an-install",
+        "entries are applied from a log that a snapshot is replacing",
+        (APPLIER, "        self._paused = True\n", "        self._paused = False\n"),
+    ),
+    shell(
+        "merge-forgets-the-vote",
+        "of merged rounds only the last one's hard state counts, if it has one",
+        (
+            GROUP_COMMIT,
+            "        hard_state = persist.hard_state or hard_state\n",
+            "        hard_state = persist.hard_state\n",
+        ),
+    ),
+)
+
+ANSWERING: tuple[Mutant, ...] = (
+    shell(
+        "waiters-left-at-demotion",
+        "a demoted leader leaves its callers waiting",
+        (
+            NODE,
+            "        if standing.role is not Role.LEADER:\n            self._writes.fail_all(",
+            "        if standing.role is None:\n            self._writes.fail_all(",
+        ),
+    ),
+    shell(
+        "stop-drops-the-queue",
+        "a node that stops answers nobody",
+        (
+            NODE,
+            '        self._writes.fail_all(Indeterminate("this node stopped before the outcome was '
+            'known"))\n',
+            "",
+        ),
+    ),
+    shell(
+        "opens-before-the-noop",
+        "writes open before the no-op is applied: the session gate lacks what is not applied yet",
+        (LEADERSHIP, "        await self._noop_applied.wait()\n", ""),
+    ),
+    shell(
+        "answers-when-appended",
+        "a receipt is given when the entry is appended",
+        (
+            WRITES,
+            "        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))\n"
+            "        self._poke()\n        return None\n",
+            "        self._poke()\n        return GroupReceipt(\n"
+            "            number=group.number,\n            first_sequence=entry.first_sequence,\n"
+            "            count=entry.count,\n            term=entry.term,\n"
+            "            index=entry.index,\n        )\n",
+        ),
+    ),
+    shell(
+        "overwritten-proposal-gets-a-receipt",
+        "another leader's entry at the index answers a proposal",
+        (
+            "node/proposals.py",
+            "        if proposal is None or proposal.term == term:\n",
+            "        if proposal is None or proposal.term <= term:\n",
+        ),
+        (
+            NODE,
+            "        if standing.role is not Role.LEADER:\n            self._writes.fail_all(",
+            "        if standing.role is None:\n            self._writes.fail_all(",
+        ),
+    ),
+    shell(
+        "reads-before-they-are-applied",
+        "§6.4: a read is answered before its index is applied",
+        (READS, "if index <= applied]", "if index >= 0]"),
+    ),
+    shell(
+        "tail-shows-what-is-not-committed",
+        "a subscriber sees entries that may still be truncated",
+        (
+            SUBSCRIPTIONS,
+            "        return Index(min(self._committed(), self._stable()))\n",
+            "        return Index(self._stable())\n",
+        ),
+    ),
+    shell(
+        "sessions-lost-with-an-install",
+        "the session table is not that of the snapshot",
+        (
+            APPLIER,
+            "        self.durable_index = self.applied.index\n        self.sessions.load(self._storage)\n",
+            "        self.durable_index = self.applied.index\n",
+        ),
+    ),
+    shell(
+        "overlay-outlives-an-install",
+        "state that the snapshot replaced is still laid over it",
+        (APPLIER, "        self.overlay.clear()\n        self._context", "        self._context"),
+    ),
+)
+
+RETRYING: tuple[Mutant, ...] = (
+    shell(
+        "lost-stream-taken-for-a-refusal",
+        "decision 19: a group whose answer was lost counts as never sent",
+        (WINDOW, "                group.maybe = True\n", "                group.maybe = False\n"),
+    ),
+    shell(
+        "doubt-taken-for-a-refusal",
+        "decision 19: an indefinite error counts as definite",
+        (
+            WINDOW,
+            "        group.maybe = group.maybe or not error.definite\n        group.refusal",
+            "        group.refusal",
+        ),
+    ),
+    shell(
+        "expired-session-sends-again",
+        "what may have happened is sent again under another session",
+        (
+            WINDOW,
+            "            if group.maybe:\n                error = SessionExpired(",
+            "            if group.count < 0:\n                error = SessionExpired(",
+        ),
+    ),
+    shell(
+        "session-resumed-one-too-far",
+        "a resumed session gives its group the next number",
+        (
+            LOG,
+            "        window = Window(state.session, state.number)\n",
+            "        window = Window(state.session, state.number + resumed)\n",
+        ),
+    ),
+    shell(
+        "deadline-called-definite",
+        "a call whose outcome is unknown says that it did not happen",
+        (
+            WINDOW,
+            '                group.batch.expire(now, Indeterminate("no answer in time; it may have '
+            'happened"))\n',
+            "                group.batch.expire(now, timed_out(group.refusal))\n",
+        ),
+    ),
+    shell(
+        "no-deadline",
+        "the sweep forgets the groups that were sent",
+        (
+            WRITER,
+            "        if self._window is not None:\n            self._do(self._window.sweep(now))\n",
+            "",
+        ),
+    ),
+    shell(
+        "tail-starts-over",
+        "a tail that reconnects begins where it first began",
+        (TAIL, "        request.after = self._position\n", ""),
+        (TAIL, " and self._matches(transaction)", "  or self._matches(transaction)"),
+    ),
+)

@@ -1,0 +1,111 @@
+"""Engine 2: seeds repeat themselves, and everything that clients and members are owed holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from raftlog.sim.checker import CheckFailed
+from raftlog.sim.cli import main
+from raftlog.sim.coverage import SHELL_SOMETIMES, owed
+from raftlog.sim.shell import ending, member, nemesis, observer, record, storage, workload
+from raftlog.sim.shell.knobs import ShellFault, draw_shell_knobs
+from raftlog.sim.shell.world import ShellWorld, run_shell_seed
+from raftlog.sim.world import Outcome
+
+FRESH_COUNT = 12
+PARTS = (ending, member, nemesis, observer, record, storage, workload)
+
+
+def complain(outcome: Outcome) -> None:
+    """Fail with the transcript, unless the outcome is green."""
+    if outcome.failure is not None:
+        lines = "\n".join(outcome.transcript)
+        command = f"python -m raftlog.sim --engine shell --seeds {outcome.seed} --trace"
+        pytest.fail(f"{lines}\n{outcome.detail}\n{outcome.failure}\nrepeat it: {command}")
+
+
+def summary_under(hash_seed: str, *arguments: str) -> dict[str, object]:
+    """Run engine 2 in a process with that hash seed and return its summary."""
+    command = [sys.executable, "-m", "raftlog.sim", "--engine", "shell", "--json", *arguments]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 1}, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_seed_repeats_itself_in_any_process() -> None:
+    """Two processes with different hash seeds see the same events, to the last one."""
+    first, second = (summary_under(seed, "--seeds", "0..3") for seed in ("1", "4711"))
+    for name in ("digests", "events", "counters", "virtual_seconds", "failed"):
+        assert first[name] == second[name]
+
+
+def test_other_seeds_are_other_worlds() -> None:
+    """The digest tells seeds apart, so equal digests mean something."""
+    assert len({run_shell_seed(seed).digest for seed in range(3)}) == 3
+
+
+@pytest.mark.timeout(180)
+def test_fresh_seeds_hold(seed: int) -> None:
+    """Seeds nobody has seen: every property holds, and clients were answered."""
+    dice = random.Random(seed)
+    answered = 0
+    for _ in range(FRESH_COUNT):
+        outcome = run_shell_seed(dice.randrange(1 << 40))
+        complain(outcome)
+        answered += outcome.counters["call_answered"]
+    assert answered > FRESH_COUNT
+
+
+def test_leaving_out_faults_repeats_itself_too() -> None:
+    """A shrunk run is as deterministic as a whole one, and has only the faults kept."""
+    whole = run_shell_seed(0)
+    kept = frozenset(whole.faults[::2])
+    assert kept
+    first, second = run_shell_seed(0, kept=kept), run_shell_seed(0, kept=kept)
+    assert first.digest == second.digest != whole.digest
+    assert set(first.faults) <= kept
+
+
+def test_a_share_of_the_seeds_has_no_fault_and_all_faults_are_drawn() -> None:
+    """Swarm: each fault is in some seeds and missing in others; some have none at all."""
+    drawn = [draw_shell_knobs(seed) for seed in range(200)]
+    assert 10 < sum(knobs.is_fault_free for knobs in drawn) < 60
+    for fault in ShellFault:
+        assert 0 < sum(fault in knobs.faults for knobs in drawn) < 200
+
+
+def test_an_acknowledged_append_that_the_log_lacks_is_found() -> None:
+    """The judge compares what clients were told with the log itself."""
+    world = ShellWorld(draw_shell_knobs(0), kept=frozenset())
+    outcome = world.run()
+    complain(outcome)
+    entry = next(e for e in reversed(world.record.entries) if e.count)
+    at = world.record.entries.index(entry)
+    del world.record.entries[at:]
+    with pytest.raises(CheckFailed, match="history: an acknowledged write is lost"):
+        world.ending.judge()
+
+
+def test_a_pass_of_real_time_is_never_waited_for() -> None:
+    """Minutes of waiting in the world cost next to nothing outside."""
+    outcome = run_shell_seed(1)
+    complain(outcome)
+    assert outcome.virtual_seconds > 3.0
+    assert all(part.__doc__ for part in PARTS)
+
+
+def test_the_command_line_runs_the_engine(capsys) -> None:
+    """`--engine shell` reports what this engine owes, and repeats with the same command."""
+    assert main(["--engine", "shell", "--seeds", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "commit_inline: a commit was made on the event loop" in shown
+    assert owed({"engine_shell": 1}) is SHELL_SOMETIMES
+    with pytest.raises(SystemExit):
+        main(["--engine", "shell", "--lying-disk"])
