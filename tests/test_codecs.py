@@ -1,4 +1,5 @@
-"""Everything that is stored or sent: it comes back as it was, and damage never does worse than fail.
+"""Everything that is stored or sent: it comes back as it was, and damage never does worse than
+fail.
 
 For each codec: round trip; random bytes; a cut; flipped bits; and, where the outer form is JSON or
 msgpack, values of any other shape inside a sound outer form. What a decoder may raise is declared
@@ -185,7 +186,8 @@ def test_random_bytes_do_no_worse_than_fail(codec: Codec, noise: bytes) -> None:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_damage_does_no_worse_than_fail(codec: Codec, data: st.DataObject) -> None:
-    """A value that was cut, or in which bits flipped or bytes were repeated, is another or fails."""
+    """A value that was cut, or in which bits flipped or bytes were repeated, is another or
+    fails."""
     stored = bytearray(codec.encode(data.draw(codec.values)))
     place = st.integers(0, max(len(stored) - 1, 0))
     match data.draw(st.sampled_from(["cut", "flip", "repeat"]), "damage"):
