@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from .classics import ELECTIONS, QUORUMS_AND_HANDOVERS
+from .histories import ANSWERS, EXACTLY_ONCE
 from .planting import Mutant
 from .protocol import COMMITTING, REPLICATING, VOTING
+from .shell import ANSWERING, COMMITTING_IN_THE_SHELL, RETRYING
 from .surroundings import DAMAGE_AND_SNAPSHOTS, MEMBERSHIP, READING
 
 __all__ = ["BY_NAME", "MUTANTS", "Mutant"]
 
 MUTANTS: tuple[Mutant, ...] = (
     *VOTING, *COMMITTING, *REPLICATING, *READING, *MEMBERSHIP, *DAMAGE_AND_SNAPSHOTS,
-    *ELECTIONS, *QUORUMS_AND_HANDOVERS,
+    *ELECTIONS, *QUORUMS_AND_HANDOVERS, *EXACTLY_ONCE, *ANSWERS,
+    *COMMITTING_IN_THE_SHELL, *ANSWERING, *RETRYING,
 )  # fmt: skip
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

@@ -17,6 +17,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[3] / "raftlog"
 PATCHED = ("core", "storage")
 SEEDS = 300
 """So many seeds must find a planted bug."""
+SHELL_SEEDS = 150
+"""Worlds of engine 2 take longer, and what they must find is found sooner."""
 SEEDS_BEFORE_SCRIPT = 100
 """What has a script is looked for with it after so many: seeds reach it seldom, if at all."""
 
@@ -47,10 +49,13 @@ def planted(mutant: Mutant, directory: pathlib.Path) -> None:
     """Make a copy of the package in `directory`, with the bug in it."""
     package = directory / "raftlog"
     package.mkdir()
+    patched = {*PATCHED, *(name.split("/")[0] for name, _, _ in mutant.edits)}
     for item in PACKAGE.iterdir():
-        if item.name in PATCHED:
+        if item.name in patched and item.is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(item, package / item.name, ignore=ignored)
+        elif item.name in patched:
+            shutil.copy(item, package / item.name)
         elif item.name != "__pycache__":
             (package / item.name).symlink_to(item)
     for name, before, after in mutant.edits:
@@ -66,10 +71,12 @@ def hunt(mutant: Mutant, *, seeds: int) -> Verdict:
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         planted(mutant, directory)
+        if mutant.engine == "shell":
+            seeds = min(seeds, SHELL_SEEDS)
         last = (min(seeds, SEEDS_BEFORE_SCRIPT) if mutant.script else seeds) - 1
         command = [
             sys.executable, "-m", "raftlog.sim", "--seeds", f"0..{last}",
-            "--until-failure", "--json",
+            "--until-failure", "--json", "--engine", mutant.engine,
         ]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(

@@ -32,8 +32,10 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
         "decision 12: a failed commit counts as made",
         (
             GROUP_COMMIT,
-            "        if error is not None:\n            self._fail(error)\n            return\n"
-            "        self._observer.measure",
+            (
+                "        if error is not None:\n            self._fail(error)\n            return\n"
+                "        self._observer.measure"
+            ),
             "        self._observer.measure",
         ),
     ),
@@ -74,8 +76,10 @@ ANSWERING: tuple[Mutant, ...] = (
         "a node that stops answers nobody",
         (
             NODE,
-            '        self._writes.fail_all(Indeterminate("this node stopped before the outcome was '
-            'known"))\n',
+            (
+                '        self._writes.fail_all(Indeterminate("this node stopped before the outcome was '
+                'known"))\n'
+            ),
             "",
         ),
     ),
@@ -89,12 +93,16 @@ ANSWERING: tuple[Mutant, ...] = (
         "a receipt is given when the entry is appended",
         (
             WRITES,
-            "        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))\n"
-            "        self._poke()\n        return None\n",
-            "        self._poke()\n        return GroupReceipt(\n"
-            "            number=group.number,\n            first_sequence=entry.first_sequence,\n"
-            "            count=entry.count,\n            term=entry.term,\n"
-            "            index=entry.index,\n        )\n",
+            (
+                "        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))\n"
+                "        self._poke()\n        return None\n"
+            ),
+            (
+                "        self._poke()\n        return GroupReceipt(\n"
+                "            number=group.number,\n            first_sequence=entry.first_sequence,\n"
+                "            count=entry.count,\n            term=entry.term,\n"
+                "            index=entry.index,\n        )\n"
+            ),
         ),
     ),
     shell(
@@ -179,8 +187,10 @@ RETRYING: tuple[Mutant, ...] = (
         "a call whose outcome is unknown says that it did not happen",
         (
             WINDOW,
-            '                group.batch.expire(now, Indeterminate("no answer in time; it may have '
-            'happened"))\n',
+            (
+                '                group.batch.expire(now, Indeterminate("no answer in time; it may have '
+                'happened"))\n'
+            ),
             "                group.batch.expire(now, timed_out(group.refusal))\n",
         ),
     ),
