@@ -178,7 +178,7 @@ def test_a_failure_prints_the_command_that_repeats_it(
     assert "what happened last" in text
     assert "BROKEN: some property: it broke" in text
     assert "python -m raftlog.sim --seeds 5 --trace" in text
-    monkeypatch.setattr(cli, "shrink", lambda _: dataclasses.replace(outcome, faults=(7,)))
+    monkeypatch.setattr(cli, "shrink", lambda _, **__: dataclasses.replace(outcome, faults=(7,)))
     assert cli.main(["--seeds", "5", "--shrink"]) == 1
     assert "with these faults alone: 7" in capsys.readouterr().out
 
