@@ -375,7 +375,7 @@ def test_entries_of_earlier_terms_are_not_committed_by_counting() -> None:
 
 @broken_by((FOLLOWER, "    known = _count_known(state, message)", "    known = 0"))
 def test_a_repeated_request_does_no_harm() -> None:
-    """§3.7: "Raft RPCs are idempotent"; one that was lost or answered in vain is just repeated."""
+    """§3.7: requests have the same effect if repeated; one answered in vain is just sent again."""
     cluster = Cluster("a", "b", "c")
     cluster.elect("a")
     for _ in range(3):
@@ -396,7 +396,7 @@ def test_a_repeated_request_does_no_harm() -> None:
     (REPLICATION, "            progress.look_again()\n", "            pass\n"),
 )
 def test_requests_are_retried_indefinitely() -> None:
-    """§3.7: if followers crash or requests are lost, the leader "retries indefinitely"."""
+    """§3.7: if followers crash or requests are lost, the leader goes on "retrying indefinitely"."""
     cluster = Cluster("a", "b", "c")
     cluster.elect("a")
     cluster.propose("a")
@@ -421,7 +421,7 @@ def test_requests_are_retried_indefinitely() -> None:
     )
 )
 def test_a_restarted_server_votes_no_second_time() -> None:
-    """§3.8: term and vote persist, or a server "could vote for two different candidates"."""
+    """§3.8: term and vote persist, or a server could vote twice in a term."""
     node = Lone()
     node.step(B, VoteRequest(term=Term(1), last=at(0, 0)))
     node.persist()

@@ -131,7 +131,8 @@ def test_responses_that_the_client_has_are_dropped() -> None:
     )
 )
 def test_a_request_of_an_expired_session_is_an_error() -> None:
-    """§6.3: without a record of its session a request is not executed; "return an error"."""
+    """§6.3: without a record of its session a request is not executed, but answered with an
+    error."""
     rig = Rig()
     assert rig.gate.admit(group(1)) is APPEND
     rig.table.expire([SESSION])

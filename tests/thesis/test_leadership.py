@@ -156,7 +156,7 @@ def test_a_read_is_answered_after_a_round_of_a_majority() -> None:
     (READS, "    confirmed = state.quorum.reached(rounds)", "    confirmed = leadership.round")
 )
 def test_a_deposed_leader_answers_no_read() -> None:
-    """§6.4: a leader that others have replaced must not serve "a stale result"."""
+    """§6.4: a leader that others have replaced must not serve stale reads."""
     cluster = leading()
     cluster.partition("a", "bc")
     stand(cluster, "b")
@@ -200,7 +200,7 @@ def test_a_follower_reads_at_the_leaders_index() -> None:
     )
 )
 def test_a_lease_ends_before_another_leader_can_be_elected() -> None:
-    """§6.4.1: a lease lasts electionTimeout / clockDriftBound "from the start" of the heartbeats.
+    """§6.4.1: a lease lasts electionTimeout / clockDriftBound from the start of the heartbeats.
 
     Off unless asked for; the bound is subtracted rather than divided by (docs/divergence.md).
     """

@@ -92,7 +92,7 @@ def test_a_server_falls_back_when_the_entry_is_removed() -> None:
 
 @broken_by((PROPOSALS, "    if state.membership_index > state.commit_index:", "    if False:"))
 def test_a_change_waits_until_the_one_before_it_is_committed() -> None:
-    """§4.1: "a new configuration cannot be started until the previous" one's entry is committed."""
+    """§4.1: no change is started until the entry of the one before it is committed."""
     node = Lone()
     node.lead_settled()
     larger = simple(ABC, change(ChangeKind.ADD_VOTER, "d"))
