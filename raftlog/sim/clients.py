@@ -240,11 +240,14 @@ class Clients:
 
     @staticmethod
     def _tail(process: Process) -> tuple[Tail, Seen] | None:
-        """Return the end of the log as this node has applied it; None if it was purged."""
+        """Return the end of the log as this node has applied it.
+
+        None if it was purged, or is damaged and not whole again.
+        """
         high = process.machine.index
         log = process.raft.log
         low = Index(max(log.boundary.index + 1, high - TAIL_ENTRIES + 1))
-        if low > high:
+        if low > high or log.last_index < high:
             return None
         try:
             entries = log.entries(low, high, TAIL_BYTES)
