@@ -42,6 +42,10 @@ class Scheduler:
         """Let the next thing happen; return whether there was one."""
         return self.run(1) == 1
 
+    def clear(self) -> None:
+        """Let nothing more happen."""
+        self._heap.clear()
+
     def next_time(self) -> float:
         """Return when the next thing happens, or infinity."""
         return self._heap[0][0] if self._heap else float("inf")

@@ -123,8 +123,10 @@ class Host:
 
     def dispose(self) -> None:
         """Close what its lives left unfinished, so that nothing of it runs once the run is over."""
-        for loop in {id(each): each for each in (*self.past_loops, self.loop)}.values():
+        for loop in (*self.past_loops, self.loop):
             loop.dispose()
+        self.past_loops.clear()
+        self.executors.clear()
 
     # ------------------------------------------------------------ being run
 

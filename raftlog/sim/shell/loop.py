@@ -139,6 +139,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def dispose(self) -> None:
         """Close what is suspended; whatever its `finally` blocks do comes to nothing by now."""
+        if self.is_closed():
+            return
         self._ready.clear()
         self._scheduled.clear()
         for task in self.tasks:

@@ -359,6 +359,12 @@ class NodeHost(Host):
         self.world.network.host_died(self)
         self.world.exited(self)
 
+    def dispose(self) -> None:
+        """Let go of the last life's objects too, so that what nobody retrieved is told."""
+        super().dispose()
+        self.node = self.server = self.transport = None
+        self._operations.clear()
+
     # ------------------------------------------------------------ the disk
 
     def commit_seconds(self) -> float:

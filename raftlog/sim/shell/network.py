@@ -250,6 +250,11 @@ class Network:
                 wait * self._dice.random(), self.reset, connection, "Connection reset by peer"
             )
 
+    def dispose(self) -> None:
+        """Let go of everything."""
+        self._connections.clear()
+        self._listening.clear()
+
     # ------------------------------------------------------------ faults
 
     def cut(self, source: int, target: int) -> None:

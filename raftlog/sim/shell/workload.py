@@ -142,6 +142,11 @@ class ClientHost(Host):
         self.past_loops.append(self.loop)
         self.world.network.host_died(self)
 
+    def dispose(self) -> None:
+        """Let go of the client too."""
+        super().dispose()
+        self.__dict__.pop("client", None)
+
     # ------------------------------------------------------------ asking
 
     async def _pause(self) -> None:

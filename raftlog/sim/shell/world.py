@@ -225,12 +225,13 @@ class ShellWorld:
         except Exception as error:  # noqa: BLE001, whatever it is, the seed that found it is kept
             self.fail(f"{type(error).__name__}: {error}", error)
         finally:
+            standing = self.ending.describe()
             self._collect()
             if was_enabled:
                 gc.enable()
         lines: tuple[str, ...] = ()
         if self.failure is not None or self.transcript.notes.maxlen is None:
-            lines = (*self.transcript.lines(), *self.ending.describe())
+            lines = (*self.transcript.lines(), *standing)
         return Outcome(
             seed=self.knobs.seed,
             digest=self._digest.hexdigest(),
@@ -276,6 +277,8 @@ class ShellWorld:
                     host.is_up = False
                     host.loop.abandon()
                 host.dispose()
+            self.network.dispose()
+            self.scheduler.clear()
             gc.collect()
         sys.unraisablehook = hook
 
