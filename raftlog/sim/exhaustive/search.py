@@ -14,6 +14,7 @@ import collections
 import dataclasses
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 from raftlog.core.messages import AppendRequest, Message, VoteRequest, VoteResponse
 from raftlog.core.ready import Outgoing
@@ -285,34 +286,38 @@ class Search:
 
     def _events(self, state: State) -> Iterator[tuple[int, Step, str]]:
         """Yield everything that may happen next: to which node, with what effect."""
-        values, sent, _, proposals, crashes = state
-        known, bounds = self._values, self._bounds
+        values, sent, *_ = state
+        known = self._values
         for position, value in enumerate(values):
-            if state is self._start and position:
+            if position and state is self._start:
                 return  # all nodes are still alike
-            try:
-                pending = sent & known.to.get(self._names[position], 0) & ~known.values[value].idle
-                while pending:
-                    lowest = pending & -pending
-                    pending ^= lowest
-                    kind = lowest.bit_length() - 1
-                    step = known.delivered(value, kind)
-                    if step is not None and (step[0] != value or step[1] & ~sent):
-                        yield position, step, str(kind)
-                for own in ("times out", "notifies", "completes"):
-                    step = known.own(value, own)
-                    if step is not None:
-                        yield position, step, own
-                if proposals < bounds.entries:
-                    step = known.own(value, "proposes")
-                    if step is not None:
-                        yield position, step, "proposes"
-                if crashes < bounds.crashes:
-                    step = known.own(value, "crashes")
-                    if step is not None:
-                        yield position, step, "crashes"
-            except RaftLogError as error:
-                self._blame(state, f"core: {error}")
+            pending = sent & known.to.get(self._names[position], 0) & ~known.values[value].idle
+            while pending:
+                lowest = pending & -pending
+                pending ^= lowest
+                number = lowest.bit_length() - 1
+                try:
+                    step = known.delivered(value, number)
+                except RaftLogError as error:
+                    self._blame(state, f"core: {error}", position, str(number))
+                if step is not None and (step[0] != value or step[1] & ~sent):
+                    yield position, step, str(number)
+            for kind in self._own_kinds(state):
+                try:
+                    step = known.own(value, kind)
+                except RaftLogError as error:
+                    self._blame(state, f"core: {error}", position, kind)
+                if step is not None:
+                    yield position, step, kind
+
+    def _own_kinds(self, state: State) -> Iterator[str]:
+        """Yield what nodes do of themselves, as far as the bounds allow."""
+        _, _, _, proposals, crashes = state
+        yield from ("times out", "notifies", "completes")
+        if proposals < self._bounds.entries:
+            yield "proposes"
+        if crashes < self._bounds.crashes:
+            yield "crashes"
 
     def _follow(self, state: State, position: int, step: Step, kind: str) -> State:
         """Return the state that follows, checked."""
@@ -414,11 +419,9 @@ class Search:
 
     # ------------------------------------------------------------ telling
 
-    def _blame(self, state: State, why: str, position: int | None = None, kind: str = "") -> None:
+    def _blame(self, state: State, why: str, position: int, kind: str) -> NoReturn:
         """Report a broken property, with all that led to it."""
-        path: collections.deque[str] = collections.deque()
-        if position is not None:
-            path.append(self._event_text(position, kind))
+        path = collections.deque([self._event_text(position, kind)])
         after, before = state, self._before[state]
         while before is not None:
             path.appendleft(self._between(before, after))

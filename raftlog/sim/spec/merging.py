@@ -46,18 +46,34 @@ def validate(lines: Iterable[Line]) -> Validator:
 def _take_next(validator: Validator, waiting: Waiting) -> None:
     """Feed the earliest line that may come now."""
     heads = [(_time(queue[0]), name) for name, queue in waiting.items() if queue]
-    unsent: tuple[Line, str] | None = None
+    stuck: list[tuple[Line, str]] = []
     for _, name in sorted(heads):
         queue = waiting[name]
         try:
             _feed(validator, queue)
         except Unsent as error:
-            unsent = unsent or (queue[0], str(error))
+            stuck.append((queue[0], str(error)))
             continue
         return
-    if unsent is not None:
-        line, why = unsent
-        raise Refused(line, why, _state(validator))
+    for line, why in stuck:
+        # The others wait for what this one's node would have sent next.
+        if not _is_sent_by(line, waiting.get(str(line["from"]), ())):
+            raise Refused(line, why, _state(validator))
+    line, why = stuck[0]
+    raise Refused(line, why, _state(validator))
+
+
+def _is_sent_by(line: Line, following: Iterable[Line]) -> bool:
+    """Whether one of these lines sends what `line` receives."""
+    message = line["message"]
+    key, wanted = "sent", [line["node"], message]
+    if isinstance(message, dict) and message.get("type") == "InstallSnapshot":
+        key, wanted = "snapshots", [line["node"], message.get("term")]
+    for other in following:
+        sent = other.get(key, [])
+        if isinstance(sent, list) and wanted in sent:
+            return True
+    return False
 
 
 def _feed(validator: Validator, queue: collections.deque[Line]) -> None:
