@@ -32,6 +32,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let golden files be written anew instead of compared."""
+    parser.addoption("--rewrite", action="store_true", help="write golden transcripts anew")
+
+
 @pytest.fixture
 def seed(request: pytest.FixtureRequest, record_property: object) -> int:
     """Return this run's seed: RAFTLOG_SEED if set, else pytest-randomly's; printed on failure."""
