@@ -150,6 +150,8 @@ class Checker:
             f"{process.node_id} leads term {state.term} though too many copies of entry "
             f"{self._ruined_index} rotted",
         )
+        if state.is_witness:
+            self._count("witness_led")
         self._top_term = max(self._top_term, state.term)
         self._check_overlap(state)
         if len(self.leaders) > 1:
@@ -273,6 +275,11 @@ class Checker:
 
     def acked(self, process: Process, entry: Entry) -> None:
         """Check that what is acknowledged is chosen and durable on a quorum."""
+        require(
+            not process.state.is_witness,
+            "a witness takes no writes",
+            f"{process.node_id} has no state machine and acknowledged entry {entry.index}",
+        )
         require(
             entry.index <= self.chosen_index and self.chosen[entry.index] == entry.checksum,
             "acknowledged is committed",

@@ -15,7 +15,8 @@ import random
 from raftlog.core.settings import MIB, CoreSettings
 
 FAULT_FREE_SHARE = 0.1
-HAZARD_SHARE = 0.15
+HAZARD_SHARE = 0.16
+WITNESS_SHARE = 0.15
 RUIN_SHARE = 0.04
 RESTLESS_SHARE = 0.2
 """Of the seeds with faults: worlds in which elections collide and nodes die amidst them."""
@@ -121,6 +122,8 @@ class Knobs:
     read_share: float
     events_max: int
     ending: Ending
+    witnesses: int = 0
+    """How many of the first voters, the last ones, have no state machine (decision 3)."""
     has_lying_disks: bool = False
     """The positive control, never drawn: a crash takes rounds with it that were called synced."""
 
@@ -170,6 +173,10 @@ def _hazardous(knobs: Knobs) -> Knobs:
     """Return the same world with what besides may happen to it."""
     dice = random.Random(f"{knobs.seed}:hazards")
     faults = [fault for fault in HAZARDS if dice.random() < HAZARD_SHARE]
+    if Fault.WIPE in faults and Fault.MEMBERSHIP in knobs.faults:
+        faults.remove(
+            Fault.WIPE
+        )  # what a removed node still believes of others is nobody's to keep
     if Fault.WIPE in faults:  # what cannot be opened any more must be replaced
         faults.append(Fault.ROT_OF_STATE)
     ending = Ending.ALL if Fault.WIPE in faults else knobs.ending
@@ -179,6 +186,7 @@ def _hazardous(knobs: Knobs) -> Knobs:
         knobs,
         faults=(*knobs.faults, *faults),
         ending=ending,
+        witnesses=dice.randint(1, knobs.voters // 2) if dice.random() < WITNESS_SHARE else 0,
     )
 
 

@@ -10,13 +10,13 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raftlog.core.membership import Member, Membership
+from raftlog.core.membership import Membership
 from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
 from raftlog.errors import MembershipRejected
 from raftlog.interfaces import Table
 from raftlog.sim.knobs import Fault, Knobs
 from raftlog.sim.machine import KEY
-from raftlog.sim.operators import address_of, attempt
+from raftlog.sim.operators import attempt, member_of
 from raftlog.storage.memory_disk import CommitFault
 from raftlog.types import Index, Role
 
@@ -291,5 +291,5 @@ class Nemesis:
             kinds = [ChangeKind.REMOVE, ChangeKind.DEMOTE]
             if process.node_id in current.learners:
                 kinds = [ChangeKind.PROMOTE, ChangeKind.PROMOTE, ChangeKind.REMOVE]
-        member = Member(node_id=process.node_id, address=address_of(process.node_id))
+        member = member_of(process.node_id, self._knobs)
         return Change(kind=self._dice.choice(kinds), node_id=process.node_id, member=member)

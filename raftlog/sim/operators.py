@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from raftlog.sim.process import Process
     from raftlog.sim.world import World
 
+REGIONS = ("north", "south")
 BEHIND_MAX = 20
 """How many entries a learner may lack when it is promoted."""
 
@@ -31,6 +32,7 @@ class Operator:
 
     def __init__(self, world: World, knobs: Knobs) -> None:
         self._world = world
+        self._knobs = knobs
         self._period = knobs.core.election_timeout_seconds
         self.is_needed = Fault.WIPE in knobs.faults
         self._returning: list[Process] = []
@@ -53,26 +55,38 @@ class Operator:
     def may_wipe(self, process: Process) -> bool:
         """Whether peers would know this node for a stranger, were it emptied.
 
-        Every node that could stand for election must hold the entry that binds its instance id; one
-        that lacks it would count the stranger's vote.
+        Every node must hold the membership that binds its instance id: one that lacks it would
+        count the stranger's vote.
         """
         checker = self._world.checker
         member = checker.chosen_membership.member(process.node_id)
         if member is not None and member.instance_id != process.instance_id:
             return False
         index = checker.chosen_membership_index
-        return process not in self._returning and all(
+        if self._returning or set(self._refused) - {process}:
+            return False  # one at a time
+        return all(
             checker.holds(other, index, checker.chosen[index])
-            or (other.is_up and not other.state.can_campaign)
             for other in self._world.processes
-            if other is not process and other not in self._refused
+            if other is not process
         )
+
+    def is_owed(self, leader: Process) -> bool:
+        """Whether some emptied node is still to be taken in, and would let this leader do it.
+
+        One that was taken in half, and away while the others were replaced, admits nobody any more:
+        it must be emptied once more, which nobody does here.
+        """
+        return any(process.is_up and process.admits(leader) for process in self._returning)
 
     def replace(self, process: Process) -> None:
         """Empty a dead node's disk, and take the node in anew."""
+        if process in self._refused:
+            self._refused.remove(process)
         if self._world.checker.chosen_membership.member(process.node_id) is not None:
             process.is_stranger = True
-            self._returning.append(process)
+            if process not in self._returning:
+                self._returning.append(process)
         self._world.wipe(process)
 
     def refused(self, process: Process) -> None:
@@ -88,7 +102,6 @@ class Operator:
         leader = max(leaders, key=lambda process: process.state.term, default=None)
         for process in list(self._refused):
             if self.may_wipe(process):
-                self._refused.remove(process)
                 self.replace(process)
                 self._world.restart_later(process)
         for process in list(self._returning):
@@ -106,9 +119,32 @@ class Operator:
             self._returning.remove(process)
             self._world.count("wiped_taken_in")
 
+    def _look_for_left_behind(self, leader: Process) -> None:
+        """Hand over to a leader whom a member admits that was away while others were replaced.
+
+        Its own log names their first directories; it will not hear a leader with another one.
+        """
+        members = leader.raft.membership
+        behind = [
+            p
+            for p in self._world.processes
+            if p.is_up and members.member(p.node_id) is not None and not p.admits(leader)
+        ]
+        if not behind:
+            return
+        targets = [
+            other.node_id
+            for other in self._world.processes
+            if other.node_id in members.voters and other.is_up and behind[0].admits(other)
+        ]
+        if targets:
+            self._world.count("handed_over_for_left_behind")
+            attempt(lambda: leader.raft.transfer(targets[0], leader.local()))
+
     def _serve(self, leader: Process) -> None:
         if leader.raft.role is not Role.LEADER:
             return  # it was paused when it was asked
+        self._look_for_left_behind(leader)
         enrolment = leader.enrolment
         after = enrolment.unbound() if enrolment is not None else None
         if after is None:
@@ -129,12 +165,11 @@ class Operator:
                 continue
         return None
 
-    @staticmethod
-    def _change(leader: Process, current: Membership, process: Process) -> Change | None:
+    def _change(self, leader: Process, current: Membership, process: Process) -> Change | None:
         node_id = process.node_id
         member = current.member(node_id)
         if member is None:
-            again = Member(node_id=node_id, address=address_of(node_id))
+            again = member_of(node_id, self._knobs)
             return Change(kind=ChangeKind.ADD_LEARNER, node_id=node_id, member=again)
         if member.instance_id and member.instance_id != process.instance_id:
             return Change(kind=ChangeKind.REMOVE, node_id=node_id)
@@ -182,6 +217,12 @@ def attempt(action: Callable[[], object]) -> None:
             raise
 
 
-def address_of(node_id: NodeId) -> str:
-    """Return a member's address, which nothing here connects to."""
-    return f"{node_id}:7101"
+def member_of(node_id: NodeId, knobs: Knobs) -> Member:
+    """Return a node as a membership lists it before anybody has met it."""
+    number = int(node_id.removeprefix("n"))
+    return Member(
+        node_id=node_id,
+        address=f"{node_id}:7101",
+        has_machine=not knobs.voters - knobs.witnesses < number <= knobs.voters,
+        region=REGIONS[number % len(REGIONS)],
+    )

@@ -17,7 +17,7 @@ import time
 import traceback
 
 from raftlog.core.entries import Boundary
-from raftlog.core.membership import Member, Membership
+from raftlog.core.membership import Membership
 from raftlog.core.messages import Message
 from raftlog.core.watched import Watch
 from raftlog.interfaces import Identity
@@ -28,7 +28,7 @@ from raftlog.sim.ending import FinalPhase
 from raftlog.sim.knobs import Knobs, draw_knobs
 from raftlog.sim.nemesis import Nemesis
 from raftlog.sim.network import Network
-from raftlog.sim.operators import Operator, address_of
+from raftlog.sim.operators import Operator, member_of
 from raftlog.sim.process import Process
 from raftlog.sim.scheduler import Scheduler
 from raftlog.sim.snapshots import SnapshotStreams
@@ -228,9 +228,7 @@ def _names(knobs: Knobs) -> list[NodeId]:
 
 
 def _first_boundary(knobs: Knobs) -> Boundary:
-    members = [
-        Member(node_id=name, address=address_of(name)) for name in _names(knobs)[: knobs.voters]
-    ]
+    members = [member_of(name, knobs) for name in _names(knobs)[: knobs.voters]]
     return Boundary(
         index=Index(0),
         term=Term(0),

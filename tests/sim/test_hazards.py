@@ -273,3 +273,44 @@ def test_a_torn_or_rotten_snapshot_is_refused_and_sent_again() -> None:
     leader.snapshot_finished(follower, delivered=False)
     assert world.counters["snapshot_rot_noticed"] == 1
     assert leader.disk.newest is None
+
+
+def test_a_witness_that_is_elected_hands_over_and_takes_no_write() -> None:
+    """Votes and keeps the log; leadership goes on to a member with a state machine."""
+    world = calm_world(voters=3, witnesses=1)
+    leader = run_until_commit(world, 3)
+    witness = next(p for p in world.processes if p.state.is_witness)
+    assert witness.raft.membership.kind(witness.node_id) == "witness"
+    assert {member.region for member in witness.raft.membership.members} == {"north", "south"}
+    if leader is not witness:
+        leader.crash()
+        other = next(p for p in followers(world, leader) if p is not witness)
+        other.raft.may_campaign = False
+        while not world.leaders():
+            assert world.scheduler.step()
+        assert world.leaders() == [witness]
+        refused = world.clients.refused
+        world.clients.propose(witness)
+        assert world.clients.refused > refused
+        other.raft.may_campaign = True
+    while other not in world.leaders():
+        assert world.scheduler.step()
+    assert world.counters["witness_led"] >= 1
+    with pytest.raises(CheckFailed, match="^a witness takes no writes:"):
+        world.checker.acked(witness, witness.raft.log.entry(Index(1)))
+
+
+def test_a_node_that_does_not_start_is_replaced_once() -> None:
+    """Emptied by the nemesis meanwhile, it is not emptied again by the operator."""
+    world, leader = founded_world()
+    victim = followers(world, leader)[0]
+    victim.crash()
+    victim.storage.disk.is_state_rotten = True
+    victim.restart()
+    assert world.operator.is_lost(victim)
+    world.operator.replace(victim)
+    assert not world.operator.is_lost(victim)
+    victim.restart()
+    while not world.operator.is_done:
+        assert world.scheduler.step()
+    assert world.counters["disk_wiped"] == 1
