@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from raftlog.core.messages import AppendRequest, HeartbeatResponse, PreVoteResponse
-from raftlog.core.state import NEVER
-from raftlog.types import Role, Term
+import contextlib
+import dataclasses
+import struct
 
-from .cluster import Cluster
+import pytest
+
+from raftlog.checksum import chain
+from raftlog.core.entries import Entry
+from raftlog.core.follower import INDEX_MAX
+from raftlog.core.messages import (
+    AppendRequest,
+    AppendResponse,
+    HeartbeatResponse,
+    PreVoteResponse,
+)
+from raftlog.core.state import NEVER
+from raftlog.types import Index, Role, Term
+
+from .cluster import Cluster, make_entries
 from .lone import B, C, Lone
 
 
@@ -78,3 +92,72 @@ def test_a_forgotten_match_is_no_match_at_all() -> None:
     node.call(lambda raft: raft.peer_connected(B, node.now))
     assert node.leadership.progress[B].match_index == 0
     assert node.leadership.progress[B].read_round == 0
+
+
+# ---------------------------------------------------------------- headers at their widths
+
+
+def with_header(entry: Entry, previous: int, **fields: int) -> Entry:
+    """Return the entry with other header fields, sealed anew if they can be sealed at all."""
+    entry = dataclasses.replace(entry, **fields)
+    with contextlib.suppress(struct.error):
+        checksum = chain(
+            previous, entry.term, entry.index, entry.kind, entry.codec, entry.first_sequence,
+            entry.count, entry.timestamp, entry.payload,
+        )  # fmt: skip
+        return dataclasses.replace(entry, checksum=checksum)
+    return entry
+
+
+def offered(**fields: int) -> Lone:
+    """Return a node that was offered an entry with this header in place of its first one."""
+    node = Lone([1])
+    (entry,) = make_entries(node.origin, [2])
+    node.append([with_header(entry, node.origin.checksum, **fields)], term=2)
+    node.persist()
+    return node
+
+
+LIMITS = {
+    "kind": (0, 255),
+    "codec": (0, 255),
+    "count": (0, (1 << 32) - 1),
+    "first_sequence": (0, INDEX_MAX),
+    "timestamp": (0, INDEX_MAX),
+}
+
+
+@pytest.mark.parametrize("field", list(LIMITS))
+def test_a_header_past_its_width_is_refused(field: str) -> None:
+    """One below and one above what the header holds is damage, and no reason to stop."""
+    low, high = LIMITS[field]
+    for value in (low - 1, high + 1):
+        node = offered(**{field: value})
+        assert node.state.log.last_term == 1
+        assert not node.of(AppendResponse)[-1].success
+
+
+@pytest.mark.parametrize("field", [name for name in LIMITS if name != "kind"])
+def test_a_header_that_fills_its_width_is_taken(field: str) -> None:
+    """The least and the greatest value are as good as any."""
+    for value in LIMITS[field]:
+        node = offered(**{field: value})
+        assert node.state.log.last_term == 2
+        assert node.of(AppendResponse)[-1].success
+
+
+def test_no_entry_lies_beyond_the_last_index() -> None:
+    """Entries that follow one another past the greatest index are refused together."""
+    node = Lone()
+    node.disk.boundary = dataclasses.replace(
+        node.origin, index=Index(INDEX_MAX - 1), term=Term(1), checksum=5
+    )
+    node.disk.hard_state = dataclasses.replace(node.disk.hard_state, term=Term(1))
+    node.start()
+    node.origin = node.disk.boundary
+    entries = make_entries(node.disk.boundary, [1, 1])
+    node.append(entries, term=1)
+    assert node.raft.last_index == INDEX_MAX - 1
+    assert not node.of(AppendResponse)[-1].success
+    node.append(entries[:1], term=1)
+    assert node.raft.last_index == INDEX_MAX
