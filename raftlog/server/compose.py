@@ -102,12 +102,7 @@ async def compose(settings: Settings) -> RunningNode:
     check_exposure(settings)
     machine = load_machine(settings.machine)
     tls = _read_tls(settings)
-    observer = PrometheusObserver(settings.node_id)
-    logger = make_logger(
-        observer.context, level=settings.logging.level, format_=settings.logging.format
-    )
-    observer.log_to(logger)
-    lead_standard_logging(logger, settings.logging.level)
+    observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
         watch, trace = open_watch(settings.debug, settings.data_dir)
@@ -156,6 +151,17 @@ async def compose(settings: Settings) -> RunningNode:
     if settings.mysql:
         observer.event("mysql_not_served", address=settings.mysql, why="not in this version")
     return running
+
+
+def _observer(settings: Settings) -> PrometheusObserver:
+    """Return what events and measures go to, with the log set up behind it."""
+    observer = PrometheusObserver(settings.node_id)
+    logger = make_logger(
+        observer.context, level=settings.logging.level, format_=settings.logging.format
+    )
+    observer.log_to(logger)
+    lead_standard_logging(logger, settings.logging.level)
+    return observer
 
 
 async def _bind(running: RunningNode, settings: Settings) -> None:
