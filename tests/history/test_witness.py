@@ -8,7 +8,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftlog.history import Append, Appended, LogItem, Operation, Seen, Tail, check_log
+from raftlog.history import Append, Appended, Operation, Seen, Tail
+from raftlog.history.witness import LogItem, check_log
 
 from .histories import Book
 
