@@ -126,13 +126,8 @@ async def compose(settings: Settings) -> RunningNode:
     server = GrpcServer(
         node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
     )
-    running = RunningNode(
-        node=node,
-        server=server,
-        http=_http_server(settings, node, observer),
-        observer=observer,
-        trace=trace,
-    )
+    http = _http_server(settings, node, observer)
+    running = RunningNode(node=node, server=server, http=http, observer=observer, trace=trace)
     try:
         await _bind(running, settings)
     except BaseException:

@@ -264,7 +264,7 @@ def hear_what_nobody_said(lines: list[Line]) -> bool:
     return False
 
 
-def forget_to_say_who_votes(lines: list[Line]) -> bool:
+def leave_a_field_out(lines: list[Line]) -> bool:
     """Leave a field out."""
     del lines[len(lines) // 2]["commit"]
     return True
@@ -303,7 +303,7 @@ def add_two_voters(lines: list[Line]) -> bool:
         (fall_back_a_term, "term: "),
         (ack_what_was_not_sent, "HandleAppendEntriesRequest: .*acks"),
         (hear_what_nobody_said, "was not sent"),
-        (forget_to_say_who_votes, "not a trace line"),
+        (leave_a_field_out, "not a trace line"),
         (persist_out_of_order, "Persisted: "),
         (add_two_voters, "ChangeMembership: "),
     ],
@@ -320,7 +320,7 @@ def test_a_trace_that_lies_is_refused(lie: Callable[[list[Line]], bool], why: st
     merging.validate(trace(seed))
     with pytest.raises(merging.Refused, match=why) as caught:
         merging.validate(lines)
-    assert caught.value.line not in trace(seed) or lie is forget_to_say_who_votes
+    assert caught.value.line not in trace(seed) or lie is leave_a_field_out
 
 
 # ---------------------------------------------------------------- files
