@@ -18,6 +18,7 @@ from raftlog.core.messages import (
     PreVoteResponse,
 )
 from raftlog.core.state import NEVER
+from raftlog.errors import InvariantBroken
 from raftlog.types import Index, Role, Term
 
 from .cluster import Cluster, make_entries
@@ -94,6 +95,21 @@ def test_a_forgotten_match_is_no_match_at_all() -> None:
     assert node.leadership.progress[B].read_round == 0
 
 
+def test_an_ack_waits_until_its_term_is_durable() -> None:
+    """Entries that are durable are not enough: after a crash the node would know no newer term.
+
+    It would then take an older leader's word, and drop what the newer one was told it holds (S18).
+    """
+    node = Lone([1])
+    node.append([], term=2, previous=node.disk.log[0])
+    assert node.state.durable_term == 1
+    assert node.of(AppendResponse) == []
+    node.persist()
+    assert node.of(AppendResponse, B)[0].success
+    node.append([], term=2, previous=node.disk.log[0])
+    assert node.of(AppendResponse, B)[0].success
+
+
 # ---------------------------------------------------------------- headers at their widths
 
 
@@ -144,6 +160,13 @@ def test_a_header_that_fills_its_width_is_taken(field: str) -> None:
         node = offered(**{field: value})
         assert node.state.log.last_term == 2
         assert node.of(AppendResponse)[-1].success
+
+
+@pytest.mark.parametrize("kind", LIMITS["kind"])
+def test_an_unknown_kind_that_fits_is_no_damage(kind: int) -> None:
+    """It comes from a newer version, so the node stops and says so (S45)."""
+    with pytest.raises(InvariantBroken, match="does not know"):
+        offered(kind=kind)
 
 
 def test_no_entry_lies_beyond_the_last_index() -> None:
