@@ -50,6 +50,17 @@ def test_every_state_of_a_tiny_cluster_keeps_the_properties(servers, terms, rest
     assert found.depth > 10
 
 
+def test_the_command_line_explores(monkeypatch, capsys):
+    """`--explore` visits every state of the specification and says whether all is well."""
+    assert cli.main(["--explore", "2", "1", "1", "0"]) == 0
+    assert "every property held" in capsys.readouterr().out
+    monkeypatch.setattr(chains.Config, "is_quorum", lambda *_: True)
+    assert cli.main(["--explore", "2", "1", "0", "0"]) == 1
+    assert capsys.readouterr().out.startswith("BROKEN: ")
+    with pytest.raises(SystemExit):
+        cli.main([])
+
+
 def test_the_exploration_would_see_two_leaders(monkeypatch):
     """With a quorum of half of the servers the exploration finds two leaders of one term."""
     monkeypatch.setattr(

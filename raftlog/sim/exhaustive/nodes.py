@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raftlog.checksum import chain
 from raftlog.core import invariants
@@ -39,6 +39,8 @@ SETTINGS = CoreSettings(append_bytes_max=1)
 READY_MAX = 16
 
 Fingerprint = tuple[object, ...]
+Names = Mapping[NodeId | None, NodeId]
+Rename = Callable[[NodeId | None], NodeId | None]
 
 
 class Dice:
@@ -208,22 +210,26 @@ class TinyNode:
 
     # ------------------------------------------------------------ looking
 
-    def fingerprint(self) -> Fingerprint:
-        """Return all that tells this node from another, hashable; tokens and times left out."""
+    def fingerprint(self, names: Names | None = None) -> Fingerprint:
+        """Return all that tells this node from another, hashable; tokens and times left out.
+
+        `names`: under these names instead.
+        """
         state = self.state
         hard = self.disk.hard_state
+        name = names.get if names is not None else _same_name
         return (
-            self.node_id,
-            (state.term, state.vote, state.durable_term, state.durable_vote),
-            (state.role, state.leader, state.term_leader, state.commit_index),
+            name(self.node_id),
+            (state.term, name(state.vote), state.durable_term, name(state.durable_vote)),
+            (state.role, name(state.leader), name(state.term_leader), state.commit_index),
             log_of(state),
             state.log.stable_index,
             tuple(entry.checksum for entry in self.disk.entries_held),
-            (hard.term, hard.vote),
-            tuple(_round_fingerprint(persist) for persist in self.rounds),
-            tuple((done.last_index, frozenset(done.messages)) for done in state.outstanding),
-            _candidacy_fingerprint(state.candidacy),
-            _leadership_fingerprint(state.leadership),
+            (hard.term, name(hard.vote)),
+            tuple(_round_fingerprint(persist, name) for persist in self.rounds),
+            tuple((d.last_index, _outgoing(d.messages, name)) for d in state.outstanding),
+            _candidacy_fingerprint(state.candidacy, name),
+            _leadership_fingerprint(state.leadership, name),
         )
 
     def is_followed_by(self, following: TinyNode) -> None:
@@ -265,34 +271,45 @@ def _without_hint(persist: Persist) -> Persist:
     return dataclasses.replace(persist, hard_state=dataclasses.replace(hard, commit=Index(0)))
 
 
-def _round_fingerprint(persist: Persist) -> Fingerprint:
+def _same_name(name: NodeId | None) -> NodeId | None:
+    return name
+
+
+def _outgoing(messages: Iterable[Outgoing], name: Rename) -> frozenset[object]:
+    return frozenset((name(peer), message) for peer, message in messages)
+
+
+def _round_fingerprint(persist: Persist, name: Rename) -> Fingerprint:
+    hard = persist.hard_state
     return (
-        persist.hard_state,
+        (hard.term, name(hard.vote)) if hard is not None else None,
         persist.truncate_from,
         tuple(entry.checksum for entry in persist.entries),
-        frozenset(persist.messages),
+        _outgoing(persist.messages, name),
     )
 
 
-def _candidacy_fingerprint(candidacy: CandidateState | None) -> object:
-    return tuple(sorted(candidacy.votes.items())) if candidacy is not None else None
+def _candidacy_fingerprint(candidacy: CandidateState | None, name: Rename) -> object:
+    if candidacy is None:
+        return None
+    return frozenset((name(voter), granted) for voter, granted in candidacy.votes.items())
 
 
-def _leadership_fingerprint(leadership: LeaderState | None) -> object:
+def _leadership_fingerprint(leadership: LeaderState | None, name: Rename) -> object:
     if leadership is None:
         return None
     peers = [
         (
-            peer,
-            progress.state,
+            str(name(peer)),
+            progress.state.value,
             progress.match_index,
             progress.next_index,
             progress.is_paused,
             progress.commit_sent,
         )
-        for peer, progress in sorted(leadership.progress.items())
+        for peer, progress in leadership.progress.items()
     ]
-    return leadership.first_index, leadership.notice_deadline == NEVER, tuple(peers)
+    return leadership.first_index, leadership.notice_deadline == NEVER, tuple(sorted(peers))
 
 
 # ---------------------------------------------------------------- copying

@@ -5,7 +5,10 @@ sent (bits of one number; none is ever taken away, so late and repeated delivery
 events of their own), what was chosen, and how much of the bounds is used. Since messages stay, they
 are also the history: two leaders of one term, or two votes of one voter, show in what they sent.
 
-The core runs once for each pair of a node value and an input. All else is looking up numbers.
+States are kept under a hash of 64 bits that forgets the nodes' names (`Symmetry`), so what is
+counted are states up to renaming, less those that a collision hid (of ten million states none, with
+all likelihood). The core runs once for each pair of a node value and an input; all else is looking
+up numbers.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from raftlog.core.ready import Outgoing
 from raftlog.core.trace import render_message
 from raftlog.errors import RaftLogError
 from raftlog.sim.exhaustive.nodes import Fingerprint, TinyNode, log_of, matters
+from raftlog.sim.exhaustive.symmetry import Symmetry
 from raftlog.types import NodeId, Role
 
 State = tuple[tuple[int, ...], int, int, int, int]
@@ -87,6 +91,7 @@ class Values:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self.values: list[Value] = []
+        self.nodes: list[TinyNode] = []
         self.messages: list[tuple[NodeId, NodeId, Message]] = []
         self.to: dict[NodeId, int] = {}
         self.conflicts: list[int] = []
@@ -103,6 +108,7 @@ class Values:
         if known is None:
             known = self._numbers[fingerprint] = len(self.values)
             state = node.state
+            self.nodes.append(node)
             self.values.append(
                 Value(
                     node,
@@ -244,6 +250,8 @@ class Search:
         values = tuple(self._values.number(node) for node in nodes)
         self._start: State = (values, 0, 0, 0, 0)
         self._before: dict[State, State | None] = {self._start: None}
+        self._symmetry = Symmetry(self._names, self._values.nodes, self._values.messages)
+        self._seen: set[int] = {self._key(self._start)}
 
     def run(self) -> Found:
         """Search until all states are seen, the bounds are used up, or a property breaks."""
@@ -272,17 +280,26 @@ class Search:
     def _next(self, frontier: list[State], started: float) -> list[State]:
         """Return the states that are one event behind those of `frontier`, and new."""
         fresh: list[State] = []
-        before = self._before
+        before, seen = self._before, self._seen
         for number, state in enumerate(frontier):
             for position, step, kind in self._events(state):
                 self._found.steps += 1
                 following = self._follow(state, position, step, kind)
-                if following not in before:
+                if following in before:
+                    continue
+                key = self._key(following)
+                if key not in seen:
+                    seen.add(key)
                     before[following] = state
                     fresh.append(following)
             if not number & 1023 and not self._has_room(started):
                 return frontier[number + 1 :] + fresh
         return fresh
+
+    def _key(self, state: State) -> int:
+        """Return a hash of a state that is the same under all names of the nodes."""
+        values, sent, *rest = state
+        return hash((self._symmetry.key(values, sent), *rest))
 
     def _events(self, state: State) -> Iterator[tuple[int, Step, str]]:
         """Yield everything that may happen next: to which node, with what effect."""

@@ -1,7 +1,7 @@
-"""The command line of the specification: validate the traces of one cluster's nodes.
+"""The command line of the specification: validate the traces of one cluster's nodes, or explore.
 
-Exit codes: 0 every line is allowed; 1 one is not, and it is shown with the state before it; 2 a
-file cannot be read.
+Exit codes: 0 every line is allowed, or every property held; 1 one is not, and it is shown with the
+state before it; 2 a file cannot be read.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from raftlog.sim.spec.explore import Scope, explore
 from raftlog.sim.spec.merging import Refused, validate
+from raftlog.sim.spec.refusal import NotAllowed
 from raftlog.sim.spec.validator import Line
+
+SCOPE = ("servers", "terms", "entries", "restarts")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,8 +27,19 @@ def main(arguments: Sequence[str]) -> int:
         description="Hold traces of one cluster's nodes against the specification of Raft.",
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="lines of JSON")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="lines of JSON")
+    parser.add_argument(
+        "--explore",
+        nargs=4,
+        type=int,
+        metavar=("SERVERS", "TERMS", "ENTRIES", "RESTARTS"),
+        help="visit every state of the specification itself within these bounds",
+    )
     options = parser.parse_args(arguments)
+    if options.explore:
+        return _explore(Scope(**dict(zip(SCOPE, options.explore, strict=True))))
+    if not options.files:
+        parser.error("no FILE to validate")
     try:
         lines = [line for path in options.files for line in read_lines(path)]
     except (OSError, ValueError) as error:
@@ -40,6 +55,18 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     taken = ", ".join(f"{name} {count}" for name, count in sorted(validator.actions.items()))
     sys.stdout.write(f"{validator.lines} lines allowed: {taken}\n")
+    return 0
+
+
+def _explore(scope: Scope) -> int:
+    try:
+        found = explore(scope)
+    except NotAllowed as broken:
+        sys.stdout.write(f"BROKEN: {broken}\n")
+        return 1
+    sys.stdout.write(
+        f"{found.states} states, {found.steps} steps, depth {found.depth}; every property held\n"
+    )
     return 0
 
 
