@@ -17,6 +17,7 @@ from raftlog.core.messages import (
     HeartbeatResponse,
     PreVoteResponse,
 )
+from raftlog.core.progress import ProgressState
 from raftlog.core.state import NEVER
 from raftlog.errors import InvariantBroken
 from raftlog.types import Index, Role, Term
@@ -84,6 +85,19 @@ def test_an_ack_that_commits_nothing_sets_nothing_off() -> None:
     assert node.leadership.notice_deadline == NEVER
     node.ack(C)
     assert node.leadership.notice_deadline == NEVER
+
+
+def test_an_idle_peer_is_not_stuck() -> None:
+    """Patience with a window counts from its first message, not from the last ack before it."""
+    node = Lone()
+    node.lead_settled()
+    for _ in range(8):
+        node.tick(node.settings.heartbeat_seconds)
+        for peer in (B, C):
+            node.step(peer, HeartbeatResponse(term=Term(1), context=node.leadership.round))
+    node.call(lambda raft: raft.propose(1, b"", 1, node.now, 0))
+    node.tick(node.settings.heartbeat_seconds)
+    assert node.leadership.progress[B].state is ProgressState.REPLICATE
 
 
 def test_a_forgotten_match_is_no_match_at_all() -> None:
