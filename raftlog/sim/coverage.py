@@ -14,6 +14,8 @@ SEEDS_WANTED = 500
 RARE = {
     "figure_8": 5000,
     "election_three_way": 1500,
+    "install_behind_another": 5000,
+    "install_over_applying": 1500,
     "snapshot_torn": 3000,
     "snapshot_refused": 3000,
     "snapshot_rot_noticed": 3000,
@@ -89,7 +91,7 @@ SHELL_SOMETIMES: dict[str, str] = {
     "stop_with_writes_pending": "a node was stopped with writes pending",
     "snapshot_installed": "a snapshot was installed",
     "install_behind_another": "a snapshot arrived while another one was being installed",
-    "install_paused_applier": "a snapshot was installed over entries that were being applied",
+    "install_over_applying": "a snapshot came while earlier entries were still being applied",
     "event_snapshot_failed": "a snapshot's stream broke",
     "log_purged": "a log was purged",
     "purge_under_subscriber": "a log was purged under a live subscriber",

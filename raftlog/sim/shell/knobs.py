@@ -11,6 +11,8 @@ from raftlog.node.settings import NodeSettings
 
 FAULT_FREE_SHARE = 0.15
 CALLS_PER_SECOND_MAX = 150
+SECONDS_TO_EXPIRE = 10.0
+"""Leaders look for idle sessions about this often, so such worlds last longer."""
 
 
 class ShellFault(enum.Enum):
@@ -93,6 +95,8 @@ class ShellKnobs:
     clock_spread: float
     is_threaded: bool
     """The machine is applied on a thread."""
+    apply_seconds: float
+    """The most that a slice of it takes there."""
     chunk_bytes: int
     """Of a snapshot's stream."""
     reply_bytes: int
@@ -114,23 +118,26 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     calm = not faults
     core = _draw_core(dice, calm=calm)
     timeout = core.election_timeout_seconds
+    node = _draw_node(dice, core)
+    is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
     return ShellKnobs(
         seed=seed,
         voters=dice.choice((3, 3, 3, 5)),
-        node=_draw_node(dice, core),
+        node=node,
         network=_draw_network(dice, core, calm=calm),
         disk=_draw_disk(dice, core, calm=calm),
         work=_draw_work(dice),
         faults=faults,
         fault_seconds=timeout * _log_uniform(dice, 0.4, 4),
-        restart_seconds=dice.choice((0.01, 0.1, 0.5, 2.0)),
+        restart_seconds=dice.choice((0.01, 0.1, 0.5, 1.5, 3.0)),
         pass_seconds=dice.choice((1e-5, 5e-5, 2e-4, 5e-4)),
         clock_spread=dice.choice((0.0, 0.02)),
-        is_threaded=dice.random() < 0.3,
+        is_threaded=dice.random() < 0.4,
+        apply_seconds=dice.choice((0.003, 0.03, 0.3)),
         chunk_bytes=dice.choice((200, 5000, MIB)),
         reply_bytes=dice.choice((100, 2000, MIB)),
         leader_bias=dice.choice((0.0, 0.3, 0.7)),
-        seconds=dice.choice((4.0, 6.0, 8.0)),
+        seconds=dice.choice((4.0, 6.0, 8.0)) + SECONDS_TO_EXPIRE * is_expiring,
     )
 
 
@@ -165,12 +172,12 @@ def _draw_node(dice: random.Random, core: CoreSettings) -> NodeSettings:
         proposals_max=dice.choice((2, 10_000, 10_000, 10_000)),
         session_window=dice.choice((4, 64)),
         sessions_max=dice.choice((8, 10_000)),
-        session_expiry_seconds=dice.choice((3.0, 3600.0)),
+        session_expiry_seconds=dice.choice((1.0, *[3600.0] * 7)),
         flush_seconds=dice.choice((0.01, 0.1, 0.5)),
         flush_bytes=dice.choice((100, 2000, 16 * MIB)),
         apply_bytes_max=dice.choice((1, 200, MIB)),
-        snapshot_threshold_bytes=dice.choice((500, 3000, 1 << 30)),
-        retention_bytes=dice.choice((0, 500, 3000)),
+        snapshot_threshold_bytes=dice.choice((500, 500, 3000, 1 << 30)),
+        retention_bytes=dice.choice((0, 0, 500, 3000)),
         retention_seconds=dice.choice((0.5, 7 * 86_400.0)),
         hand_over_seconds=2.0,
         inline_commit_seconds_max=dice.choice((0.001, 0.01, 0.01)),

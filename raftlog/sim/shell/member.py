@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 STOP_SECONDS_MAX = 15.0
 """Longer than every deadline inside `Node.stop`, one after the other."""
 SNAPSHOT_SECONDS = 0.05
-APPLY_SECONDS = 0.003
 
 
 class ThreadedKv(KvMachine):
@@ -73,6 +72,8 @@ class WatchedNode(Node):
         """Count snapshots that arrive while another one is being installed."""
         if isinstance(message, InstallSnapshot):
             self.host.installs += 1
+            if self._raft.commit_index > self.applied_index:
+                self.host.world.count("install_over_applying")
             if self.host.installs > 1:
                 self.host.world.count("install_behind_another")
         super().receive(source, message)
@@ -83,8 +84,6 @@ class WatchedNode(Node):
             host.world.count("rounds_merged")
         if round_.install_snapshot_id is not None:
             host.installs = 0
-            if self._raft.commit_index > self.applied_index:
-                host.world.count("install_paused_applier")
             host.world.count("snapshot_installed")
         if round_.purge_to is not None:
             host.world.count("log_purged")
@@ -386,5 +385,6 @@ class NodeHost(Host):
         """Return how long a job on that executor takes."""
         if name == "writer":
             return self.commit_seconds()
-        most = {"snapshot": SNAPSHOT_SECONDS, "apply": APPLY_SECONDS}.get(name, 0.002)
+        apply = 0.001 if self.is_calm else self.world.knobs.apply_seconds
+        most = {"snapshot": SNAPSHOT_SECONDS, "apply": apply}.get(name, 0.002)
         return most * self.dice.random() ** 2

@@ -43,6 +43,8 @@ T = TypeVar("T")
 SLACK_SECONDS = 0.5
 """How late a call may end: the SDK looks at deadlines now and then, not by a timer each."""
 CLOSE_SECONDS = 2.0
+LONG_PAUSE_SECONDS = 4.0
+LONG_PAUSE_CHANCE = 0.05
 
 
 class Saved:
@@ -228,6 +230,8 @@ class ClientHost(Host):
         client = self.client
         while not (self.world.is_ending and not saved.payloads):
             await self._pause()
+            if self.dice.random() < LONG_PAUSE_CHANCE and not self.world.is_ending:
+                await asyncio.sleep(LONG_PAUSE_SECONDS)  # others' sessions go on; this one may end
             timeout = self._timeout()
             if saved.state is None:
                 opened = await self._ask(
