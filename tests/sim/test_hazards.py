@@ -253,7 +253,7 @@ def test_a_node_whose_state_rotted_does_not_start_until_it_is_replaced(is_row: b
 
 
 def test_a_torn_or_rotten_snapshot_is_refused_and_sent_again() -> None:
-    """What a crash left half staged, or rot made of it, fails its checksums; then it begins anew."""
+    """What a crash left half staged, or rot made of it, fails its checksums and begins anew."""
     world = calm_world(voters=3, faults=(Fault.ROT_OF_SNAPSHOT,))
     leader = run_until_commit(world, 10)
     info = leader.disk.take_snapshot()
