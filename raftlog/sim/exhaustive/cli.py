@@ -31,12 +31,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def report(found: Found) -> list[str]:
     """Return what a search did, in lines."""
-    rate = found.states / found.seconds if found.seconds else 0.0
+    rate = found.states / found.cpu_seconds if found.cpu_seconds else 0.0
     reach = "all states within the bounds" if found.is_complete else "stopped before the end"
     return [
         (
-            f"{found.states} states ({rate:,.0f}/s), {found.steps} events, depth {found.depth}, "
-            f"{found.seconds:.1f} s: {reach}"
+            f"{found.states} states ({rate:,.0f}/s of one core), {found.steps} events, "
+            f"depth {found.depth}, {found.seconds:.1f} s: {reach}"
         ),
         (
             f"{found.values} node values, {found.messages} messages, {found.core_steps} steps of "

@@ -47,7 +47,10 @@ class Bounds:
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class Found:
-    """What a search did. `is_complete`: every state within the bounds was seen."""
+    """What a search did.
+
+    `depth`: every order of so many events was tried. `is_complete`: longer ones add no state.
+    """
 
     states: int = 0
     steps: int = 0
@@ -56,7 +59,7 @@ class Found:
     messages: int = 0
     depth: int = 0
     seconds: float = 0.0
-    leaders: int = 0
+    cpu_seconds: float = 0.0
     chosen: int = 0
     is_complete: bool = False
     violation: str | None = None
@@ -255,17 +258,18 @@ class Search:
 
     def run(self) -> Found:
         """Search until all states are seen, the bounds are used up, or a property breaks."""
-        started = time.monotonic()
+        started, cpu_started = time.monotonic(), time.process_time()
         found = self._found
-        frontier: list[State] = [self._start]
+        frontier: list[State] | None = [self._start]
         try:
-            while frontier and self._has_room(started):
+            while frontier:
                 frontier = self._next(frontier, started)
-                found.depth += 1
-            found.is_complete = not frontier
+                found.depth += frontier is not None
+            found.is_complete = frontier is not None
         except Violation as error:
             found.violation = str(error)
         found.seconds = time.monotonic() - started
+        found.cpu_seconds = time.process_time() - cpu_started
         found.states = len(self._before)
         found.values = len(self._values.values)
         found.core_steps = self._values.core_steps
@@ -277,8 +281,11 @@ class Search:
         is_within = len(self._before) < self._bounds.states
         return is_within and time.monotonic() - started < self._bounds.seconds
 
-    def _next(self, frontier: list[State], started: float) -> list[State]:
-        """Return the states that are one event behind those of `frontier`, and new."""
+    def _next(self, frontier: list[State], started: float) -> list[State] | None:
+        """Return the states that are one event behind those of `frontier`, and new.
+
+        None: there was no room for all of them.
+        """
         fresh: list[State] = []
         before, seen = self._before, self._seen
         for number, state in enumerate(frontier):
@@ -293,7 +300,7 @@ class Search:
                     before[following] = state
                     fresh.append(following)
             if not number & 1023 and not self._has_room(started):
-                return frontier[number + 1 :] + fresh
+                return None
         return fresh
 
     def _key(self, state: State) -> int:
@@ -392,8 +399,6 @@ class Search:
         shared = min(value.commit, len(log))
         if value.log[:shared] != log[:shared]:
             raise Violation(f"state machine safety: {name} has another entry committed")
-        if value.is_leader:
-            self._found.leaders += 1
         if value.is_leader and value.term > term and value.log[: len(log)] != log:
             raise Violation(f"leader completeness: {name} leads without what is chosen")
         if value.commit <= len(log):
