@@ -17,7 +17,7 @@ from raftlog.client.client import Client
 from raftlog.client.log import SessionState
 from raftlog.client.values import Receipt, Transaction
 from raftlog.client.write_stream import WriterSettings
-from raftlog.errors import Compacted, RaftLogError, SessionExpired
+from raftlog.errors import Compacted, NotFound, RaftLogError, SessionExpired
 from raftlog.history import (
     Absent,
     Answer,
@@ -211,12 +211,14 @@ class ClientHost(Host):
             operations = [self._operation(caller, Append(), each.decode()) for each in payloads]
             stream = self.dice.choice(("", "", "s1"))
             if len(payloads) == 1:
-                await self._ask(
+                receipt = await self._ask(
                     operations,
                     timeout,
                     client.log.append(payloads[0], stream=stream, timeout=timeout),
                     lambda receipt, _: Appended(receipt.sequence),
                 )
+                if isinstance(receipt, Receipt) and self.dice.random() < 0.2:
+                    await self._get_back(receipt.sequence, payloads[0], timeout)
             else:
                 await self._ask(
                     operations,
@@ -224,6 +226,19 @@ class ClientHost(Host):
                     client.log.append_many(payloads, stream=stream, timeout=timeout),
                     _sequence_at,
                 )
+
+    async def _get_back(self, sequence: int, payload: bytes, seconds_max: float) -> None:
+        """Ask for what was acknowledged: it is there, unless nobody answers or it was purged."""
+        call = self.client.log.get(sequence, timeout=seconds_max)
+        found = await self._ask([], seconds_max, call, _no_answer)
+        if isinstance(found, NotFound):
+            self.world.fail(f"read your writes: {sequence} was acknowledged, and {found}")
+        elif isinstance(found, Transaction) and found.payload != payload:
+            self.world.fail(
+                f"read your writes: {sequence} holds {found.payload!r}, not {payload!r}"
+            )
+        else:
+            self.world.count("got_back")
 
     async def _use_session(self, saved: Saved) -> None:
         """Append groups in a session that outlives this process, each until it is answered."""
@@ -288,6 +303,18 @@ class ClientHost(Host):
 
     # ------------------------------------------------------------ keys
 
+    def _consistency(self) -> dict[str, str]:
+        """Return how to read; each of these ways is linearizable."""
+        match self.dice.choice(("leader", "lease", "follower", "member")):
+            case "lease":
+                return {"consistency": "lease"}
+            case "follower":
+                return {"consistency": "follower"}
+            case "member":
+                return {"member": self.dice.choice(self.world.members).name}
+            case _:
+                return {}
+
     async def _use_keys(self, caller: str) -> None:
         kv = self.client.kv
         revisions: dict[str, int] = {}
@@ -308,7 +335,7 @@ class ClientHost(Host):
                     found = await self._ask(
                         [self._operation(caller, Get(key))],
                         timeout,
-                        kv.get(name, timeout=timeout),
+                        kv.get(name, timeout=timeout, **self._consistency()),
                         lambda entry, _: (
                             Absent()
                             if entry is None
