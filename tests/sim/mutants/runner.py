@@ -19,7 +19,7 @@ SEEDS = 300
 """So many seeds must find a planted bug."""
 SHELL_SEEDS = 150
 """Worlds of engine 2 take longer, and what they must find is found sooner."""
-SEEDS_BEFORE_SCRIPT = 100
+SEEDS_BEFORE_SCRIPT = 40
 """What has a script is looked for with it after so many: seeds reach it seldom, if at all."""
 
 

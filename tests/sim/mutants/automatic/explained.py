@@ -1,0 +1,33 @@
+"""Survivors: mutants that no check can find, and why.
+
+Most of them change nothing that can be seen. The others change how soon something is done, never
+what is done.
+"""
+
+from __future__ import annotations
+
+EXPLAINED: dict[str, str] = {
+    "quorum:Majority.vote_result:operand-dropped:1": (
+        "With no voters one vote would be needed, and none can be counted."
+    ),
+    "log:RaftLog.entry:one-less:2": "A read of one index returns one entry: it is first and last.",
+    "log:RaftLog.compacted:boundary:2": "Dropping no entries from the cache drops none.",
+    "log:RaftLog.mark_stable:boundary:1": (
+        "Marking the same index again marks nothing; at most the cache is trimmed a call earlier."
+    ),
+    "election:_count:guard-dropped:1": (
+        "Only (pre-)candidates count votes, and an invariant gives each of them a candidacy: the "
+        "guard is for the type checker."
+    ),
+    "replication:wake_probe:operand-dropped:2": (
+        "A probe that is not paused leaves with the next Ready in any case."
+    ),
+    "commit:learn_commit:boundary:2": "Of one membership there is no older one to forget.",
+    "progress:Progress.__init__:one-more:2": (
+        "The first AppendRequest to a peer sets it, and until a peer has acked one there is nothing "
+        "of which it could be given notice."
+    ),
+    "progress:Progress.become_replicate:statement-dropped:3": (
+        "The window is empty then, and the first message into an empty window sets the same field."
+    ),
+}
