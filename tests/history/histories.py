@@ -106,7 +106,11 @@ def _respects_time(order: Sequence[Operation]) -> bool:
 
 
 def _fits(order: Sequence[Operation], cell: Cell = Cell(), last: int = 0) -> bool:
-    """Whether a copy that does these in this order can give these answers."""
+    """Whether a copy that does these in this order can give these answers.
+
+    `last` is the sequence of the last effect; where a write without effect stands among the others
+    is for the log to witness.
+    """
     if not order:
         return True
     operation, rest = order[0], order[1:]
@@ -121,8 +125,8 @@ def _fits(order: Sequence[Operation], cell: Cell = Cell(), last: int = 0) -> boo
         fits = changed == answer.changed
         if not changed and isinstance(operation.call, CompareAndSet):
             fits = fits and told == (cell.value or "", cell.revision)
-        return fits and _fits(rest, after, answer.sequence)
-    for sequence in range(last + 1, _highest(order) + 1):
+        return fits and _fits(rest, after, answer.sequence if changed else last)
+    for sequence in range(last + 1, max(last, _highest(order)) + len(order) + 1):
         after, _ = _applied(cell, operation.call, sequence)
         if _fits(rest, after, sequence):
             return True
@@ -130,13 +134,13 @@ def _fits(order: Sequence[Operation], cell: Cell = Cell(), last: int = 0) -> boo
 
 
 def _highest(order: Sequence[Operation]) -> int:
-    """Return a sequence beyond which nothing new can be told."""
+    """Return the highest sequence that any of these names."""
     told = [0]
     for operation in order:
         answer, call = operation.answer, operation.call
         told += [getattr(answer, name, 0) for name in ("sequence", "revision")]
         told.append(getattr(call, "revision", 0))
-    return max(told) + len(order)
+    return max(told)
 
 
 def _seen(cell: Cell) -> Answer:
