@@ -113,7 +113,7 @@ def test_a_table_keeps_only_what_is_current(tmp_path, monkeypatch) -> None:
 
 
 def test_what_a_trial_tells_is_taken_at_its_word() -> None:
-    """First find counts; silence after a beginning is a loop without end; a failed trial is none."""
+    """A find counts; silence after a beginning is an endless loop; a trial may fail itself."""
     running, found = {"running": "core/a.py::b"}, {"by": "seed 3", "detail": "liveness"}
     assert finding_of([running, found, {"running": "seed 4"}]) == Finding(
         by="seed 3", detail="liveness"

@@ -1,6 +1,7 @@
 """``python -m tests.sim.mutants.automatic``: hunt mutants, and keep the table of them.
 
-Without names it hunts a sample; what found a mutant the last time is tried first. Exit code 1: a mutant survives unexplained.
+Without names it hunts a sample; what found a mutant the last time is tried first. Exit code 1: a
+mutant survives unexplained.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ EXPLAINED: dict[str, str] = {
     ),
     "commit:learn_commit:boundary:2": "Of one membership there is no older one to forget.",
     "progress:Progress.__init__:one-more:2": (
-        "The first AppendRequest to a peer sets it, and until a peer has acked one there is nothing "
-        "of which it could be given notice."
+        "The first AppendRequest to a peer sets it, and until a peer has acked one there is "
+        "nothing of which it could be given notice."
     ),
     "progress:Progress.become_replicate:statement-dropped:3": (
         "The window is empty then, and the first message into an empty window sets the same field."
