@@ -1,10 +1,10 @@
 """One key of a key-value machine with revisions, as the linearizability search sees it.
 
 A write's revision is the sequence that it was told, so acknowledged writes come in the order of
-their sequences (`rank`); where one without effect stands among the others is for the log to witness.
-An unknown write has a revision that nobody knows until somebody sees it:
-such a state is `is_unseen`, and nothing but an observation may follow there. An unknown write that
-is overwritten unseen explains nothing that its absence does not explain as well.
+their sequences (`rank`); where one without effect stands is for the log to witness. An unknown
+write has a revision that nobody knows until somebody sees it: such a state is `is_unseen`, and
+nothing but an observation may follow there. An unknown write that is overwritten unseen explains
+nothing that its absence does not explain as well.
 
 Two more rules keep the search small. An unknown write whose value was told to somebody did happen,
 at the revision that was told (`settled`). Those whose values were told to nobody are as good as one
