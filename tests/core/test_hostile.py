@@ -59,6 +59,7 @@ REFUSALS = (
 SMALL = CoreSettings(
     append_bytes_max=200, inflight_count_max=3, cache_bytes_max=300, lease_seconds=0.2
 )
+STARTS = ["leading", "leading", "following", "following", "with a log", "empty"]
 INT63 = (1 << 63) - 1
 U64 = (1 << 64) - 1
 PEERS = st.sampled_from([NodeId(name) for name in "bcdx"])
@@ -83,7 +84,7 @@ class Hostile(RuleBasedStateMachine):
         self.lone = Lone(settings=SMALL)
         self.stops = 0
 
-    @initialize(start=st.sampled_from(["empty", "with a log", "leading", "following"]))
+    @initialize(start=st.sampled_from(STARTS))
     def begin(self, start: str) -> None:
         """Most lies need something to lie about."""
         if start == "empty":
@@ -109,7 +110,7 @@ class Hostile(RuleBasedStateMachine):
         now = self.lone.raft.term
         if self.seldom(data):
             return Term(data.draw(st.sampled_from([0, INT63, INT63 + 1, U64]), "term"))
-        near = [now, now, now, now, now, max(now - 1, 0), now + 1, now + 2]
+        near = [*[now] * 16, max(now - 1, 0), now + 1, now + 2]
         return Term(data.draw(st.sampled_from(near), "term"))
 
     def seldom(self, data: st.DataObject) -> bool:
@@ -347,13 +348,15 @@ class Hostile(RuleBasedStateMachine):
         self.grant_what_was_asked(NodeId("c"))
         self.persist(9)
 
-    @rule(peer=PEERS)
-    def ack_everything(self, peer: NodeId) -> None:
-        """A peer acks the whole log, at least the part this core has sent."""
-        raft = self.lone.raft
-        self.tell(
-            peer, messages.AppendResponse(term=raft.term, success=True, match_index=raft.last_index)
-        )
+    @rule(durable=st.booleans())
+    def all_ack(self, durable: bool) -> None:
+        """The peers ack the whole log, as if they had been sent it."""
+        for peer in (NodeId("b"), NodeId("c")):
+            raft = self.lone.raft
+            match, term = raft.last_index, raft.term
+            self.tell(peer, messages.AppendResponse(term=term, success=True, match_index=match))
+        if durable:
+            self.persist(9)
 
     @rule(data=st.data())
     def propose(self, data: st.DataObject) -> None:
@@ -401,6 +404,8 @@ class Hostile(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
+        if data.draw(st.integers(0, 3), "crash") < 3:
+            return
         self.lone.disk.is_damaged |= self.seldom(data)
         self.lone.start()
         self.take()

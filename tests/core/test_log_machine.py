@@ -30,9 +30,9 @@ BOUNDARY = bootstrap(voters("a"))
 class Log(RuleBasedStateMachine):
     """A list of entries, and what of it is durable; rounds become durable late, in order."""
 
-    @initialize(cache=st.sampled_from([1, 200, 1 << 20]))
-    def begin(self, cache: int) -> None:
-        """An empty log."""
+    @initialize(cache=st.sampled_from([1, 200, 1 << 20]), terms=st.lists(st.integers(1, 3)))
+    def begin(self, cache: int, terms: list[int]) -> None:
+        """A log of which everything is durable."""
         self.disk = Disk(BOUNDARY)
         self.log = RaftLog(self.disk, cache)
         self.boundary: Boundary = BOUNDARY
@@ -40,12 +40,18 @@ class Log(RuleBasedStateMachine):
         self.term = 1
         self.rounds: list[tuple[Persist, Index]] = []
         self.stable = 0
+        for term in sorted(terms):
+            self.append(1, term - self.term, 9)
+        self.flush()
 
     @property
     def last(self) -> int:
         return self.boundary.index + len(self.entries)
 
     @rule(count=st.integers(1, 4), rises=st.integers(0, 2), size=st.sampled_from([0, 9, 150]))
+    def appends(self, count: int, rises: int, size: int) -> None:
+        self.append(count, rises, size)
+
     def append(self, count: int, rises: int, size: int) -> None:
         self.term += rises
         after = self.entries[-1] if self.entries else None
@@ -64,6 +70,21 @@ class Log(RuleBasedStateMachine):
         self.stable = min(self.stable, self.last)
         self.rounds = [(done, Index(min(reach, self.last))) for done, reach in self.rounds]
 
+    @rule(all_of_it=st.booleans())
+    def write(self, all_of_it: bool) -> None:
+        """The next step on the way to the disk, or all of them."""
+        if all_of_it:
+            self.flush()
+        elif self.rounds:
+            self.durable()
+        else:
+            self.hand_out()
+
+    def flush(self) -> None:
+        self.hand_out()
+        while self.rounds:
+            self.durable()
+
     @rule()
     def hand_out(self) -> None:
         """A round takes all that the disk does not know of, once."""
@@ -78,8 +99,6 @@ class Log(RuleBasedStateMachine):
         log = self.log
         return log._truncate_from, log._install, tuple(log._entries[log._handed + 1 - log._first :])
 
-    @precondition(lambda self: self.rounds)
-    @rule()
     def durable(self) -> None:
         """The oldest round is on disk; what a later truncation took away does not count."""
         done, reach = self.rounds.pop(0)
@@ -87,11 +106,12 @@ class Log(RuleBasedStateMachine):
         self.log.mark_stable(reach)
         self.stable = max(self.stable, reach)
 
-    @precondition(lambda self: not self.rounds and self.disk.log)
+    @precondition(lambda self: self.entries)
     @rule(data=st.data())
     def compact(self, data: st.DataObject) -> None:
+        self.flush()
         high = min(self.disk.last_index, self.stable)
-        if high <= self.boundary.index or self.log.has_unpersisted:
+        if high <= self.boundary.index:
             return
         self.boundary = self.disk.purge(
             Index(data.draw(st.integers(self.boundary.index + 1, high), "to"))
@@ -100,8 +120,10 @@ class Log(RuleBasedStateMachine):
         self.log.compacted(self.boundary)
         self.log.compacted(self.boundary)  # hearing it twice is nothing new
 
-    @rule(ahead=st.integers(0, 5))
-    def restore(self, ahead: int) -> None:
+    @rule(ahead=st.integers(0, 5), seldom=st.integers(0, 5))
+    def restore(self, ahead: int, seldom: int) -> None:
+        if seldom < 5:
+            return
         self.term += 1
         self.boundary = dataclasses.replace(
             BOUNDARY, index=Index(self.last + ahead), term=Term(self.term), checksum=ahead
@@ -128,13 +150,16 @@ class Log(RuleBasedStateMachine):
         assert len(found) <= keep or sum(e.size for e in found) <= size
         assert len(found) == keep or size < 1 << 20
 
-    @rule(index=st.integers(0, 60), term=st.integers(0, 12))
-    def conflict_hint(self, index: int, term: int) -> None:
+    @invariant()
+    def hints(self) -> None:
         """The hint is the last position at or below an index whose term is not above a term."""
-        candidates = [self.boundary.position, *(e.position for e in self.entries)]
-        fits = [p for p in candidates[1:] if p.index <= index and p.term <= term]
-        expected = fits[-1] if fits else candidates[0]
-        assert self.log.last_at_most(Index(index), Term(term)) == expected
+        low = self.boundary.position
+        for index in range(max(low.index - 1, 0), self.last + 2, 2):
+            for term in {self.term, self.term - 1, low.term, low.term + 1}:
+                positions = [e.position for e in self.entries]
+                fits = [p for p in positions if p.index <= index and p.term <= term]
+                expected = fits[-1] if fits else low
+                assert self.log.last_at_most(Index(index), Term(term)) == expected
 
     @invariant()
     def holds_the_list(self) -> None:

@@ -33,7 +33,7 @@ class Told(Cluster):
     lines: list[str]
 
     def __init__(self, *words: str) -> None:
-        """Make a cluster: ``a b c`` vote, ``(d)`` is no member yet, ``one-by-one`` cuts requests."""
+        """Make a cluster: ``a b c`` vote, ``(d)`` is not in it, ``one-by-one`` cuts requests."""
         self.lines = []
         self.commits: dict[NodeId, int] = {}
         small = CoreSettings(append_bytes_max=1)

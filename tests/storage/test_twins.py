@@ -99,7 +99,14 @@ class Twins(RuleBasedStateMachine):
 
     # -------------------------------------------------------- rounds
 
-    @rule(data=st.data(), count=st.integers(0, 4), cut=st.booleans(), writes=WRITES)
+    @rule(data=st.data(), count=st.integers(1, 4), writes=WRITES)
+    def more_entries(self, data: st.DataObject, count: int, writes) -> None:
+        self.a_round(data, count, cut=False, writes=writes)
+
+    @rule(data=st.data(), count=st.integers(0, 4), writes=WRITES)
+    def other_entries(self, data: st.DataObject, count: int, writes) -> None:
+        self.a_round(data, count, cut=True, writes=writes)
+
     def a_round(self, data: st.DataObject, count: int, cut: bool, writes) -> None:
         """Truncate, append, write the effects of what is committed, all at once."""
         truncate_from = None
@@ -142,6 +149,9 @@ class Twins(RuleBasedStateMachine):
         self.hard, self.kept_back = hint, True
 
     @rule(machine=st.none() | st.lists(st.binary(max_size=9), max_size=3))
+    def takes_a_snapshot(self, machine) -> None:
+        self.snapshot(machine)
+
     def snapshot(self, machine) -> None:
         """The two snapshots hold the same; only the time of their making may differ."""
         found = [
@@ -154,24 +164,27 @@ class Twins(RuleBasedStateMachine):
             assert (chunks is None) == (machine is None)
             assert b"".join(chunks or ()) == b"".join(machine or ())
 
-    @rule(data=st.data())
-    def purge(self, data: st.DataObject) -> None:
+    @precondition(lambda self: self.log.entries)
+    @rule(data=st.data(), covers=st.booleans())
+    def purge(self, data: st.DataObject, covers: bool) -> None:
         """Drop what the newest snapshot covers; the boundary takes its place."""
+        if covers:
+            round_ = Round(applied=self.log.boundary_at(self.last))
+            self.commit(round_)
+            self.took(round_)
+            self.snapshot(None)
         held = self.rigs[0].storage.snapshots()
-        if not held:
-            return
-        high = min(held[-1].boundary.index, self.applied.index, self.last)
+        high = min(held[-1].boundary.index, self.last) if held else 0
         if high <= self.log.start.index:
             return
-        boundary = self.log.boundary_at(data.draw(st.integers(self.log.start.index, high), "to"))
+        boundary = self.log.boundary_at(data.draw(st.integers(self.log.start.index + 1, high)))
         self.commit(Round(purge_to=boundary))
         self.took(Round())
         kept = [entry for entry in self.log.entries if entry.index > boundary.index]
         self.log = Writer(boundary, tuple(kept))
-        if boundary.index:
-            changes = self.tables[Table.CHANGE]
-            for key in [k for k in changes if int.from_bytes(k, "big") <= boundary.index]:
-                del changes[key]
+        changes = self.tables[Table.CHANGE]
+        for key in [k for k in changes if int.from_bytes(k, "big") <= boundary.index]:
+            del changes[key]
 
     @rule(data=st.data(), ahead=st.integers(0, 3), chunk=st.integers(9, 999), goes_on=st.booleans())
     def install(self, data: st.DataObject, ahead: int, chunk: int, goes_on: bool) -> None:
@@ -210,9 +223,11 @@ class Twins(RuleBasedStateMachine):
 
     # -------------------------------------------------------- endings
 
-    @rule(kill=st.booleans())
-    def restart(self, kill: bool) -> None:
+    @rule(kill=st.booleans(), seldom=st.integers(0, 3))
+    def restart(self, kill: bool, seldom: int) -> None:
         """What a commit took is there again; only a kill may lose a hint that was kept back."""
+        if seldom < 3 and not self.kept_back:
+            return
         for rig in self.rigs:
             rig.crash() if kill else rig.reopen()
         if kill and self.kept_back:
@@ -273,4 +288,4 @@ class Twins(RuleBasedStateMachine):
 
 
 TestTwins = Twins.TestCase
-TestTwins.settings = effort(25, 25)
+TestTwins.settings = effort(40, 30)

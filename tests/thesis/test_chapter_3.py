@@ -384,6 +384,8 @@ def test_a_repeated_request_does_no_harm() -> None:
         cluster.deliver(keep=True)
         cluster.deliver()
     assert cluster["a"].commit_index == 4
+    rounds = [r.persist for h in cluster.hosts.values() for r in h.readies if r.persist]
+    assert {done.truncate_from for done in rounds} == {None}
     assert holdings(cluster)[0] == holdings(cluster)[1] == holdings(cluster)[2]
 
 
