@@ -11,10 +11,12 @@ from collections.abc import Callable
 
 import pytest
 
+from raftlog.checksum import chain
 from raftlog.core import election, follower
 from raftlog.core.messages import AppendResponse, VoteResponse
-from raftlog.core.watched import Watch
+from raftlog.core.watched import Watch, WatchedRaft
 from raftlog.sim.cli import main as sim_main
+from raftlog.sim.exhaustive.nodes import SETTINGS, Dice, TinyNode
 from raftlog.sim.knobs import draw_knobs
 from raftlog.sim.spec import chains, cli, explore, merging, refusal, validator
 from raftlog.sim.spec.chains import Chains, Config
@@ -369,6 +371,34 @@ def test_the_command_line_shows_the_line_and_the_state_before(tmp_path, capsys):
     path.write_text("nonsense\n")
     assert cli.main([str(path)]) == 2
     assert "trace.ndjson:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lists_log", [True, False])
+def test_a_trace_may_begin_where_there_is_a_log_already(lists_log):
+    """A first line that lists the log suffices; one that only names its end does not."""
+    node = TinyNode.cluster(1)[0]
+    node.time_out()
+    node.complete()
+    node.complete()
+    lines: list[Line] = []
+    raft = WatchedRaft(
+        node_id=node.node_id,
+        settings=SETTINGS,
+        log=node.disk,
+        hard_state=node.disk.hard_state,
+        seal=chain,
+        random=Dice(),
+        now=0.0,
+    )
+    raft.watch(Watch(line=lines.append, lists_log=lists_log), "d1", 0.0)
+    raft.tick(10.0)
+    raft.persisted(raft.take_ready(10.0).persist.token, 10.0)
+    assert lines[-1]["last"][1] == 2, "a no-op behind the one that was there"
+    if lists_log:
+        assert merging.validate(lines).actions["BecomeLeader"] == 1
+    else:
+        with pytest.raises(merging.Refused, match="a log that nobody had"):
+            merging.validate(lines)
 
 
 def test_write_trace_says_what_became_of_the_seed(tmp_path):
