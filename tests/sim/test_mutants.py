@@ -9,7 +9,12 @@ import pytest
 from .mutants.catalogue import BY_NAME, MUTANTS
 from .mutants.runner import SEEDS, PatchFailed, hunt, planted
 
-QUICK = ("vote-told-before-durable", "ack-before-durable", "reads-without-a-round")
+QUICK = (
+    "vote-told-before-durable",
+    "ack-before-durable",
+    "reads-without-a-round",
+    "told-before-the-commit",
+)
 
 
 def test_every_patch_fits(tmp_path: pathlib.Path) -> None:

@@ -90,33 +90,22 @@ ANSWERING: tuple[Mutant, ...] = (
     ),
     shell(
         "answers-when-appended",
-        "a receipt is given when the entry is appended",
+        "a receipt is given when the entry is appended, unless it holds commands",
         (
             WRITES,
+            "        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))\n",
             (
+                "        if not group.has_commands:\n"
+                "            self._poke()\n"
+                "            return GroupReceipt(\n"
+                "                number=group.number,\n"
+                "                first_sequence=entry.first_sequence,\n"
+                "                count=entry.count,\n"
+                "                term=entry.term,\n"
+                "                index=entry.index,\n"
+                "            )\n"
                 "        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))\n"
-                "        self._poke()\n        return None\n"
             ),
-            (
-                "        self._poke()\n        return GroupReceipt(\n"
-                "            number=group.number,\n            first_sequence=entry.first_sequence,\n"
-                "            count=entry.count,\n            term=entry.term,\n"
-                "            index=entry.index,\n        )\n"
-            ),
-        ),
-    ),
-    shell(
-        "overwritten-proposal-gets-a-receipt",
-        "another leader's entry at the index answers a proposal",
-        (
-            "node/proposals.py",
-            "        if proposal is None or proposal.term == term:\n",
-            "        if proposal is None or proposal.term <= term:\n",
-        ),
-        (
-            NODE,
-            "        if standing.role is not Role.LEADER:\n            self._writes.fail_all(",
-            "        if standing.role is None:\n            self._writes.fail_all(",
         ),
     ),
     shell(
