@@ -72,7 +72,12 @@ class VirtualExecutor(Executor):
         """Refuse: only a loop's `run_in_executor` may use it."""
         raise InvariantBroken("a thread was asked for beside the loop")
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002 - the real one's signature
+        *,
+        cancel_futures: bool = False,
+    ) -> None:
         """Do what the real one does: cancel what has not begun, and block until the rest ends."""
         queue, self._queue = self._queue, collections.deque()
         if not cancel_futures:

@@ -27,9 +27,10 @@ from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.sim.checker import View
-from raftlog.sim.shell.channel import SimChannel, SimServer
+from raftlog.sim.shell.channel import SimChannel
 from raftlog.sim.shell.host import Host
 from raftlog.sim.shell.observer import SimObserver
+from raftlog.sim.shell.server import SimServer
 from raftlog.sim.shell.storage import ShellStorage
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index, NodeId, Role

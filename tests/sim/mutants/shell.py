@@ -23,7 +23,10 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
         (
             GROUP_COMMIT,
             "        if done.is_small and self._is_fast():\n",
-            "        self._on_durable(persists, round_)\n        if done.is_small and self._is_fast():\n",
+            (
+                "        self._on_durable(persists, round_)\n"
+                "        if done.is_small and self._is_fast():\n"
+            ),
         ),
         (GROUP_COMMIT, "        self._on_durable(done.persists, done.round_)\n", ""),
     ),
@@ -77,8 +80,8 @@ ANSWERING: tuple[Mutant, ...] = (
         (
             NODE,
             (
-                '        self._writes.fail_all(Indeterminate("this node stopped before the outcome was '
-                'known"))\n'
+                '        self._writes.fail_all(Indeterminate("this node stopped before the '
+                'outcome was known"))\n'
             ),
             "",
         ),
@@ -127,7 +130,10 @@ ANSWERING: tuple[Mutant, ...] = (
         "the session table is not that of the snapshot",
         (
             APPLIER,
-            "        self.durable_index = self.applied.index\n        self.sessions.load(self._storage)\n",
+            (
+                "        self.durable_index = self.applied.index\n"
+                "        self.sessions.load(self._storage)\n"
+            ),
             "        self.durable_index = self.applied.index\n",
         ),
     ),
@@ -177,8 +183,8 @@ RETRYING: tuple[Mutant, ...] = (
         (
             WINDOW,
             (
-                '                group.batch.expire(now, Indeterminate("no answer in time; it may have '
-                'happened"))\n'
+                '                group.batch.expire(now, Indeterminate("no answer in time; it '
+                'may have happened"))\n'
             ),
             "                group.batch.expire(now, timed_out(group.refusal))\n",
         ),

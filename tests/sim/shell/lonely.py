@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 from types import SimpleNamespace
@@ -12,6 +13,11 @@ from raftlog.sim.shell.knobs import draw_shell_knobs
 from raftlog.sim.shell.network import Network
 
 CALM = {"delay_seconds": 0.01, "tail_chance": 0.0, "window_bytes": 1000, "silent_deaths": 0.0}
+
+
+async def pass_time(seconds) -> None:
+    """Let the world's time pass."""
+    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=seconds)
 
 
 class LonelyWorld:

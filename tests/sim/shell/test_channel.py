@@ -10,9 +10,12 @@ import pytest
 from raftlog.errors import ConnectFailed, Indeterminate, NotLeader, Unavailable
 from raftlog.rpc.methods import Admission, Methods, abort
 from raftlog.rpc.settings import ServerSettings
-from raftlog.sim.shell.channel import SimChannel, SimServer
+from raftlog.sim.shell.channel import SimChannel
+from raftlog.sim.shell.server import SimServer
 from raftlog.wire.pb import log_pb2, types_pb2
 from raftlog.wire.status import from_rpc_error
+
+from .lonely import pass_time
 
 METHOD = "/s/M"
 
@@ -108,7 +111,7 @@ def test_a_writer_waits_for_the_readers_window(lonely):
 
     async def handle(_, context):
         while not gate:
-            await asyncio.sleep(0.1)
+            await pass_time(0.1)
         while isinstance(await context.read(), bytes):
             pass
 
@@ -159,7 +162,7 @@ def test_a_deadline_ends_a_call_on_both_sides(lonely):
 
     async def handle(_data, _context):
         try:
-            await asyncio.sleep(50.0)
+            await pass_time(50.0)
         except asyncio.CancelledError:
             seen.append("cancelled")
             raise
@@ -198,7 +201,7 @@ def test_a_broken_connection_leaves_doubt(lonely):
     world = lonely()
 
     async def handle(_data, _context):
-        await asyncio.sleep(50.0)
+        await pass_time(50.0)
 
     _, channel = serve(world, grpc.unary_unary_rpc_method_handler(handle))
     world.scheduler.after(1.0, world.hosts["b"].die)
@@ -224,7 +227,7 @@ def test_a_reply_that_had_come_is_read_before_the_status(lonely):
 
     async def talk():
         call = channel.stream_stream(METHOD)()
-        await asyncio.sleep(5.0)
+        await pass_time(5.0)
         seen = [await call.read(), await call.read()]
         with pytest.raises(grpc.aio.AioRpcError, match="enough"):
             await call.read()

@@ -12,12 +12,14 @@ from raftlog.sim.shell.executor import VirtualExecutor
 from raftlog.sim.shell.host import Host, ProcessDied
 from raftlog.sim.shell.loop import VirtualLoop
 
+from .lonely import pass_time
+
 
 def test_an_hour_passes_in_no_time(lonely):
     """A sleep moves the world's time and costs none of the machine's."""
     world = lonely()
     before = time.monotonic()
-    world.result("a", asyncio.sleep(3000.0), seconds=4000.0)
+    world.result("a", pass_time(3000.0), seconds=4000.0)
     assert world.scheduler.now >= 3000.0
     assert time.monotonic() - before < 5.0
 
@@ -39,7 +41,7 @@ def test_a_clock_that_runs_fast_ends_sleeps_early(lonely):
     """Each machine's timers follow its own clock."""
     world = lonely()
     world.hosts["a"].rate = 2.0
-    world.result("a", asyncio.sleep(10.0))
+    world.result("a", pass_time(10.0))
     assert 5.0 <= world.scheduler.now < 5.1
 
 
@@ -103,7 +105,7 @@ def test_a_death_runs_no_finally(lonely):
 
     async def work():
         try:
-            await asyncio.sleep(10.0)
+            await pass_time(10.0)
         finally:
             seen.append("finally")
 
