@@ -244,6 +244,10 @@ def test_a_membership_of_other_shapes_is_invalid(membership: Membership, data) -
     with contextlib.suppress(InvalidInput):
         found = Membership.decode(json.dumps(fields).encode())
         assert Membership.decode(found.encode()) == found
+        for one in found.members:
+            words = (one.node_id, one.address, one.region, one.instance_id)
+            assert all(type(word) is str for word in words)
+            assert type(one.has_machine) is bool
 
 
 @settings(max_examples=150)
@@ -254,6 +258,8 @@ def test_a_boundary_of_other_shapes_is_corrupt(boundary: Boundary, data) -> None
     with contextlib.suppress(StorageError):
         found = decode_boundary(msgpack.packb(fields))
         assert decode_boundary(encode_boundary(found)) == found
+        for field in dataclasses.fields(found):
+            assert type(getattr(found, field.name)) is type(getattr(boundary, field.name))
 
 
 @settings(max_examples=100)
@@ -264,6 +270,9 @@ def test_a_reply_of_other_shapes_is_corrupt(reply: sessions.Reply, data) -> None
     with contextlib.suppress(StorageCorrupt):
         found = sessions.Reply.decode(msgpack.packb(fields))
         assert sessions.Reply.decode(found.encode()) == found
+        for field in dataclasses.fields(found.receipt):
+            value = getattr(found.receipt, field.name)
+            assert type(value) is type(getattr(reply.receipt, field.name))
 
 
 @settings(max_examples=100)

@@ -348,12 +348,12 @@ class Hostile(RuleBasedStateMachine):
         self.grant_what_was_asked(NodeId("c"))
         self.persist(9)
 
-    @rule(durable=st.booleans())
-    def all_ack(self, durable: bool) -> None:
-        """The peers ack the whole log, as if they had been sent it."""
+    @rule(durable=st.booleans(), beyond=st.sampled_from([0, 0, 1, 3]))
+    def all_ack(self, durable: bool, beyond: int) -> None:
+        """The peers ack the whole log, as if they had been sent it, or more than there is."""
         for peer in (NodeId("b"), NodeId("c")):
             raft = self.lone.raft
-            match, term = raft.last_index, raft.term
+            match, term = Index(raft.last_index + beyond), raft.term
             self.tell(peer, messages.AppendResponse(term=term, success=True, match_index=match))
         if durable:
             self.persist(9)

@@ -142,7 +142,8 @@ class Twins(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_hint(self, data: st.DataObject) -> None:
         """A commit hint alone costs no commit, and need not survive a crash."""
-        commit = data.draw(st.integers(self.hard.commit, max(self.hard.commit, self.last)), "hint")
+        newest = max(self.hard.commit, self.last)
+        commit = data.draw(st.just(newest) | st.integers(self.hard.commit, newest), "hint")
         hint = HardState(term=self.hard.term, vote=self.hard.vote, commit=Index(commit))
         self.hint_before = self.hard if not self.kept_back else self.hint_before
         self.commit(Round(hard_state=hint, needs_sync=False))
