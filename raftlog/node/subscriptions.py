@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 import msgpack
 
 from raftlog.core.entries import Entry, EntryKind
-from raftlog.errors import Compacted
+from raftlog.errors import Compacted, Unavailable
 from raftlog.interfaces import ChangeBatch, RowChange, Storage, Table, TailBatch
 from raftlog.node.overlay import Overlay
 from raftlog.types import Index
@@ -97,7 +97,13 @@ class Subscriptions:
     async def tail(
         self, after: int, *, stream: str | None, follow: bool, bytes_max: int
     ) -> AsyncIterator[TailBatch]:
-        """Yield committed transaction entries that reach above sequence `after`."""
+        """Yield committed transaction entries that reach above sequence `after`.
+
+        Raises:
+            Compacted: what comes next was purged.
+            Unavailable: the node stops before a reader that does not follow has come to the end;
+                an end would say that there is no more.
+        """
         position = after
         index = self._start(after)
         until = self._committed()
@@ -124,6 +130,12 @@ class Subscriptions:
                 beat_at = self._next_beat()
             else:
                 await asyncio.sleep(0)
+        self._end(follow=follow)
+
+    @staticmethod
+    def _end(*, follow: bool) -> None:
+        if not follow:
+            raise Unavailable("this node is stopping; the end was not reached")
 
     def _read(
         self, low: Index, high: Index, stream: str | None, bytes_max: int
@@ -148,7 +160,7 @@ class Subscriptions:
     async def changes(
         self, after: int, *, follow: bool, bytes_max: int
     ) -> AsyncIterator[ChangeBatch]:
-        """Yield row changes of applied transactions above sequence `after`."""
+        """Yield row changes of applied transactions above sequence `after`; raises as `tail`."""
         position = after
         index = self._start(after)
         until = self._applied()
@@ -174,6 +186,7 @@ class Subscriptions:
                 beat_at = self._next_beat()
             else:
                 await asyncio.sleep(0)
+        self._end(follow=follow)
 
     def _read_changes(
         self, low: Index, high: Index, after: int, bytes_max: int

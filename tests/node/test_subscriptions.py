@@ -9,7 +9,7 @@ import msgpack
 import pytest
 
 from raftlog import groups
-from raftlog.errors import Compacted
+from raftlog.errors import Compacted, Unavailable
 from raftlog.interfaces import Table
 from raftlog.node.overlay import Overlay
 from raftlog.node.subscriptions import Subscriptions
@@ -202,3 +202,16 @@ async def test_close_ends_every_tail(rig):
 def groups_of_changes(*sequences: int) -> bytes:
     """Return a CHANGE record with one insert for each sequence."""
     return msgpack.packb([(sequence, "t", None, [b"x"]) for sequence in sequences])
+
+
+@pytest.mark.parametrize("feed", ["tail", "changes"])
+async def test_one_that_does_not_follow_is_told_that_the_node_stops(rig, feed):
+    """An end would say that there is no more: a read of what is acknowledged would not find it."""
+    rig.commit(rig.append(b"a"))
+    rig.subscriptions.close()
+    if feed == "tail":
+        batches = rig.subscriptions.tail(0, stream=None, follow=False, bytes_max=1)
+    else:
+        batches = rig.subscriptions.changes(0, follow=False, bytes_max=1)
+    with pytest.raises(Unavailable, match="stopping"):
+        await anext(batches)

@@ -107,11 +107,13 @@ class ShellWorld:
 
     def count(self, name: str) -> None:
         """Count something that sometimes happens."""
-        self.counters[name] += 1
+        if not self._is_collecting:
+            self.counters[name] += 1
 
     def note(self, kind: str, host: Host | None, content: object) -> None:
         """Remember for the transcript."""
-        self.transcript.add((self.scheduler.now, kind, host.name if host else "-", content))
+        if not self._is_collecting:
+            self.transcript.add((self.scheduler.now, kind, host.name if host else "-", content))
 
     def fail(self, failure: str, error: BaseException | None = None) -> None:
         """Note the first property that was broken; the run ends after this event."""

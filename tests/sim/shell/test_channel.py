@@ -11,6 +11,7 @@ from raftlog.errors import ConnectFailed, Indeterminate, NotLeader, Unavailable
 from raftlog.rpc.methods import Admission, Methods, abort
 from raftlog.rpc.settings import ServerSettings
 from raftlog.sim.shell.channel import SimChannel
+from raftlog.sim.shell.flow import FRAME_BYTES
 from raftlog.sim.shell.server import SimServer
 from raftlog.wire.pb import log_pb2, types_pb2
 from raftlog.wire.status import from_rpc_error
@@ -106,7 +107,7 @@ def test_messages_come_in_order_and_then_the_end(lonely):
 
 def test_a_writer_waits_for_the_readers_window(lonely):
     """What the far end does not read holds the writer up; reading lets it go on."""
-    world = lonely(window_bytes=100)
+    world = lonely(window_bytes=50 + FRAME_BYTES + 1)
     gate = []
 
     async def handle(_, context):
