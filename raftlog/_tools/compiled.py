@@ -54,7 +54,7 @@ def build(directory: pathlib.Path, patterns: Sequence[str]) -> int:
     paths = [path for pattern in patterns for path in sorted(directory.glob(pattern))]
     names = [str(path.relative_to(directory)) for path in paths]
     command = [sys.executable, "-m", "mypyc", *names]
-    return subprocess.run(command, cwd=directory, check=False).returncode  # noqa: S603, our own files
+    return subprocess.run(command, cwd=directory, check=False).returncode  # noqa: S603, our own
 
 
 if __name__ == "__main__":
