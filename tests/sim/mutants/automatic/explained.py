@@ -7,9 +7,6 @@ what is done.
 from __future__ import annotations
 
 EXPLAINED: dict[str, str] = {
-    "quorum:Majority.vote_result:operand-dropped:1": (
-        "With no voters one vote would be needed, and none can be counted."
-    ),
     "log:RaftLog.entry:one-less:2": "A read of one index returns one entry: it is first and last.",
     "log:RaftLog.compacted:boundary:2": "Dropping no entries from the cache drops none.",
     "log:RaftLog.mark_stable:boundary:1": (
@@ -26,8 +23,5 @@ EXPLAINED: dict[str, str] = {
     "progress:Progress.__init__:one-more:2": (
         "The first AppendRequest to a peer sets it, and until a peer has acked one there is "
         "nothing of which it could be given notice."
-    ),
-    "progress:Progress.become_replicate:statement-dropped:3": (
-        "The window is empty then, and the first message into an empty window sets the same field."
     ),
 }
