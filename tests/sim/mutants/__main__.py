@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from .catalogue import BY_NAME, MUTANTS, Mutant
 from .runner import SEEDS, Verdict, hunt
 
+INNER = "the core's or the storage's own invariant"
+
 
 def main() -> int:
     """Hunt the mutants named, or all; exit code 1 if one survives."""
@@ -38,14 +40,22 @@ def verdicts(mutants: list[Mutant], seeds: int, workers: int) -> Iterator[Verdic
 
 
 def row(verdict: Verdict) -> str:
-    """Return one line of the table."""
-    seed = f"script {verdict.script.split('::')[-1]}" if verdict.script else "survived"
-    seed = seed if verdict.seed is None else f"seed {verdict.seed}"
-    broken = verdict.failure[:90].replace("|", "/")
+    """Return one line of the table, as the record has it."""
+    mutant = verdict.mutant
+    found = f"script {verdict.script.split('::')[-1]}" if verdict.script else "survived"
+    found = found if verdict.seed is None else f"seed {verdict.seed}"
     return (
-        f"| {verdict.mutant.name}: {verdict.mutant.why} | {seed} | {verdict.seeds} seeds, "
-        f"{verdict.seconds:.1f} s | {broken} |"
+        f"| `{mutant.name}`: {mutant.why} | {found} | {verdict.seeds} seeds, "
+        f"{verdict.seconds:.1f} s | {property_of(verdict)} |"
     )
+
+
+def property_of(verdict: Verdict) -> str:
+    """Return the name of what was broken; the rest of the text is of one world only."""
+    if verdict.script:
+        return "directed test"
+    name = verdict.failure.partition(":")[0]
+    return INNER if name in {"InvariantBroken", "AssertionError"} else name
 
 
 if __name__ == "__main__":
