@@ -109,3 +109,19 @@ def test_the_command_line_runs_the_engine(capsys) -> None:
     assert owed({"engine_shell": 1}) is SHELL_SOMETIMES
     with pytest.raises(SystemExit):
         main(["--engine", "shell", "--lying-disk"])
+
+
+def test_what_nobody_retrieved_breaks_a_property() -> None:
+    """A task that fails unseen in a live process is a failure of the seed."""
+    world = ShellWorld(draw_shell_knobs(2), kept=frozenset())
+
+    async def stumble() -> None:
+        raise ValueError("unseen")
+
+    client = world.clients[0]
+    world.scheduler.at(
+        1.0, lambda: client.post(lambda: client.loop.create_task(stumble()) and None)
+    )
+    outcome = world.run()
+    assert outcome.failure is not None
+    assert outcome.failure.startswith("unhandled: c1: VirtualTask exception was never retrieved")
