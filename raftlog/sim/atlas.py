@@ -53,6 +53,16 @@ class Atlas:
         """Remember a membership that may come into force without any node that still has it."""
         self._proposed.append((index, membership))
 
+    def is_repair_owed(self) -> bool:
+        """Whether every membership that may be in force has a majority without the damaged."""
+        damaged = self.damaged()
+        return all(_can_spare(membership, damaged) for membership in self._in_force())
+
+    def is_beyond_repair(self) -> bool:
+        """Whether no membership that may be in force has one."""
+        damaged = self.damaged()
+        return not any(_can_spare(membership, damaged) for membership in self._in_force())
+
     def damaged(self) -> frozenset[NodeId]:
         """Return the damaged nodes."""
         return frozenset(p.node_id for p in self._processes if self.is_damaged(p))

@@ -32,6 +32,7 @@ class FinalPhase:
         self._probe_leader: tuple[Process, int] | None = None
         self._awaited: list[Process] = list(world.processes)
         self.is_over = False
+        self._is_progress_owed = True
 
     # ------------------------------------------------------------ seeds without faults
 
@@ -96,10 +97,11 @@ class FinalPhase:
         ruined = [p for p in holders if p.node_id in membership.voters][spared:]
         for process in ruined:
             process.storage.disk.rotten.add(index)
-        damaged = {p.node_id for p in world.processes if world.atlas.is_damaged(p)}
-        if 2 * len(membership.voters - damaged) <= len(voters):
+        self._is_progress_owed = world.atlas.is_repair_owed()
+        if world.atlas.is_beyond_repair():
             world.count("damage_beyond_repair")
             world.checker.ruined(index)
+        if not self._is_progress_owed:
             self._patience /= 2
 
     def _look_again(self) -> None:
@@ -118,9 +120,9 @@ class FinalPhase:
             self.is_over = True
             world.count(f"ended_{self._knobs.ending.value}")
             return
-        if world.checker.is_ruined and world.scheduler.now >= self._deadline:
+        if not self._is_progress_owed and world.scheduler.now >= self._deadline:
             self.is_over = True
-            world.count("ended_refusing")
+            world.count("ended_refusing" if world.checker.is_ruined else "ended_undecided")
             return
         progress = (
             world.checker.chosen_index,

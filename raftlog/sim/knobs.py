@@ -161,7 +161,7 @@ def draw_knobs(seed: int) -> Knobs:
         burst_max=dice.choice((1, 1, 4, 16)),
         payload_max=dice.choice((0, 8, 100)),
         read_share=dice.choice((0.0, 0.2, 0.5)),
-        events_max=dice.choice((1500, 3000, 5000, 8600)),
+        events_max=dice.choice((1500, 3000, 5200, 8900)),
         ending=Ending.ALL if dice.random() < 0.6 or Fault.MEMBERSHIP in faults else Ending.QUORUM,
     )
     if faults and dice.random() < RESTLESS_SHARE:

@@ -15,7 +15,7 @@ import random
 from typing import TYPE_CHECKING
 
 from raftlog.core.messages import BULK_MESSAGES, Message
-from raftlog.sim.knobs import Fault, Knobs
+from raftlog.sim.knobs import Ending, Fault, Knobs
 
 if TYPE_CHECKING:
     from raftlog.sim.process import Process
@@ -57,7 +57,7 @@ class Network:
         self._knobs = knobs
         self.settings = knobs.network
         self._enrols = Fault.WIPE in knobs.faults
-        self._drops_dead = self._enrols or Fault.ROT in knobs.faults
+        self._drops_dead = self._enrols or Fault.ROT in knobs.faults or knobs.ending is Ending.RUIN
         count = knobs.voters + knobs.spares
         self.links = [[Link() for _ in range(count)] for _ in range(count)]
         pairs = {(a, b): Pair() for a in range(count) for b in range(a + 1, count)}

@@ -314,3 +314,18 @@ def test_a_node_that_does_not_start_is_replaced_once() -> None:
     while not world.operator.is_done:
         assert world.scheduler.step()
     assert world.counters["disk_wiped"] == 1
+
+
+def test_refusal_is_owed_only_where_no_membership_can_elect() -> None:
+    """Another membership that may be in force leaves it open whether the cluster goes on."""
+    world = calm_world(voters=3)
+    leader = run_until_commit(world, 3)
+    atlas = world.atlas
+    assert atlas.is_repair_owed()
+    for process in followers(world, leader):
+        process.storage.disk.rotten.add(Index(1))
+    assert atlas.is_beyond_repair()
+    alone = [leader.raft.membership.member(leader.node_id)]
+    atlas.proposed(Index(world.checker.chosen_index + 1), Membership.of_voters(alone))
+    assert not atlas.is_beyond_repair()
+    assert not atlas.is_repair_owed()
