@@ -217,6 +217,8 @@ class ClientHost(Host):
                     client.log.append(payloads[0], stream=stream, timeout=timeout),
                     lambda receipt, _: Appended(receipt.sequence),
                 )
+                if isinstance(receipt, Receipt):
+                    self._check_committed("a receipt names", receipt.index)
                 if isinstance(receipt, Receipt) and self.dice.random() < 0.2:
                     await self._get_back(receipt.sequence, payloads[0], timeout)
             else:
@@ -226,6 +228,11 @@ class ClientHost(Host):
                     client.log.append_many(payloads, stream=stream, timeout=timeout),
                     _sequence_at,
                 )
+
+    def _check_committed(self, what: str, index: int) -> None:
+        last = self.world.record.last_index
+        if index > last:
+            self.world.fail(f"told when committed: {what} index {index}; committed is {last}")
 
     async def _get_back(self, sequence: int, payload: bytes, seconds_max: float) -> None:
         """Ask for what was acknowledged: it is there, unless nobody answers or it was purged."""
@@ -292,6 +299,7 @@ class ClientHost(Host):
             try:
                 async with contextlib.aclosing(tail) as transactions:  # type: ignore[type-var]
                     async for transaction in transactions:
+                        self._check_committed("a tail showed", transaction.index)
                         seen.append(transaction)
             except Compacted:
                 self.world.count("subscriber_compacted")

@@ -18,6 +18,7 @@ PATCHED = ("core", "storage")
 SEEDS = 300
 """So many seeds must find a planted bug."""
 SHELL_SEEDS = 150
+SHELL_SEEDS_BEFORE_SCRIPT = 10
 """Worlds of engine 2 take longer, and what they must find is found sooner."""
 SEEDS_BEFORE_SCRIPT = 40
 """What has a script is looked for with it after so many: seeds reach it seldom, if at all."""
@@ -71,9 +72,10 @@ def hunt(mutant: Mutant, *, seeds: int) -> Verdict:
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         planted(mutant, directory)
+        before_script = SEEDS_BEFORE_SCRIPT
         if mutant.engine == "shell":
-            seeds = min(seeds, SHELL_SEEDS)
-        last = (min(seeds, SEEDS_BEFORE_SCRIPT) if mutant.script else seeds) - 1
+            seeds, before_script = min(seeds, SHELL_SEEDS), SHELL_SEEDS_BEFORE_SCRIPT
+        last = (min(seeds, before_script) if mutant.script else seeds) - 1
         command = [
             sys.executable, "-m", "raftlog.sim", "--seeds", f"0..{last}",
             "--until-failure", "--json", "--engine", mutant.engine,

@@ -49,11 +49,6 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
         (GROUP_COMMIT, "        if self._busy or self._stopped:\n", "        if self._stopped:\n"),
     ),
     shell(
-        "applier-goes-on-during-an-install",
-        "entries are applied from a log that a snapshot is replacing",
-        (APPLIER, "        self._paused = True\n", "        self._paused = False\n"),
-    ),
-    shell(
         "merge-forgets-the-vote",
         "of merged rounds only the last one's hard state counts, if it has one",
         (
@@ -167,6 +162,7 @@ RETRYING: tuple[Mutant, ...] = (
             "            if group.maybe:\n                error = SessionExpired(",
             "            if group.count < 0:\n                error = SessionExpired(",
         ),
+        script="client/test_session.py::test_expired_session_never_repeats_what_may_have_happened",
     ),
     shell(
         "session-resumed-one-too-far",
