@@ -151,7 +151,7 @@ class FinalPhase:
             return False
         members = leader.raft.membership.node_ids
         return all(
-            p.is_up and p.machine.index >= probe and not p.state.is_damaged
+            p.is_up and p.machine.index >= probe and not p.state.is_damaged and p.disk.is_idle
             for p in self._awaited
             if p.node_id in members and not self._world.operator.is_lost(p) and p.admits(leader)
         )

@@ -17,6 +17,7 @@ from raftlog.core.settings import MIB, CoreSettings
 FAULT_FREE_SHARE = 0.1
 HAZARD_SHARE = 0.16
 WITNESS_SHARE = 0.15
+WINDOW = 16
 RUIN_SHARE = 0.04
 RESTLESS_SHARE = 0.2
 """Of the seeds with faults: worlds in which elections collide and nodes die amidst them."""
@@ -164,6 +165,10 @@ def draw_knobs(seed: int) -> Knobs:
         events_max=dice.choice((1500, 3000, 5200, 8900)),
         ending=Ending.ALL if dice.random() < 0.6 or Fault.MEMBERSHIP in faults else Ending.QUORUM,
     )
+    if not knobs.network.is_stream and core.append_bytes_max == 1:
+        # Rejections that overtake each other would have a wide window sent again for each of them.
+        core = dataclasses.replace(core, inflight_count_max=min(core.inflight_count_max, WINDOW))
+        knobs = dataclasses.replace(knobs, core=core)
     if faults and dice.random() < RESTLESS_SHARE:
         knobs = _restless(knobs, dice)
     return _hazardous(knobs) if faults else knobs
