@@ -239,7 +239,7 @@ class Receiver:
                 if done:
                     return finishing.result()
                 await self._ack(context, size)
-        except StorageCorrupt:
+        except StorageError:
             await asyncio.to_thread(writer.abort)
             raise
 

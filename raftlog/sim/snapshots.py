@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from raftlog.errors import DiskFull, StorageCorrupt
+from raftlog.errors import DiskFull, StorageError
 from raftlog.interfaces import SnapshotInfo
 from raftlog.sim.knobs import Knobs
 from raftlog.types import Term
@@ -79,7 +79,7 @@ class SnapshotStreams:
             return False
         try:
             writer.finish()
-        except StorageCorrupt:
+        except StorageError:
             self._world.count("snapshot_refused")
             return False
         return True

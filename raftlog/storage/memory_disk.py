@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sortedcontainers import SortedDict
 
 from raftlog.core.entries import Boundary, Entry, HardState
-from raftlog.errors import InvalidInput, StorageCorrupt
+from raftlog.errors import InvalidInput, StorageError
 from raftlog.interfaces import Identity, SnapshotInfo, Table
 from raftlog.types import Index
 
@@ -100,7 +100,7 @@ class MemorySnapshotWriter:
                 )
             try:
                 self._info = self._accept()
-            except StorageCorrupt:
+            except StorageError:  # a rotten format number reads as that of a newer raftlog
                 self.abort()
                 raise
         return self._info

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from raftlog.errors import StorageError
 from raftlog.interfaces import Round, Table
 from raftlog.storage.memory import MemoryStorage
 
@@ -62,3 +65,20 @@ def test_a_snapshot_that_rotted_is_known_and_replaced_by_what_comes_in(rig) -> N
     staged.finish()
     assert rig.storage.check_snapshot(info.snapshot_id)
     assert not rig.storage.check_snapshot("1-1-00000000")
+
+
+@pytest.mark.parametrize("at", [0, 9, -1])
+def test_what_rotted_on_its_way_is_dropped_so_that_it_can_come_again(rig, at: int) -> None:
+    """A bad byte anywhere, be it in the format's number, leaves nothing that a retry goes on from."""
+    writer = Writer()
+    rig.storage.commit(round_of(writer.make(), hard_state=vote(1, commit=1)))
+    rig.storage.commit(Round(applied=writer.boundary_at(1)))
+    info = rig.storage.take_snapshot(None)
+    content = bytearray(rig.storage.read_snapshot(info.snapshot_id, 0, info.size_bytes))
+    content[at] ^= 0x40
+    other = "7-7-00000007"
+    staged = rig.storage.stage_snapshot(other, info.size_bytes)
+    staged.write(0, bytes(content))
+    with pytest.raises(StorageError):
+        staged.finish()
+    assert rig.storage.stage_snapshot(other, info.size_bytes).offset == 0

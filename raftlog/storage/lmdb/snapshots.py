@@ -21,7 +21,6 @@ from raftlog.errors import (
     InvalidInput,
     NotFound,
     RaftLogError,
-    StorageCorrupt,
     StorageError,
 )
 from raftlog.interfaces import SnapshotInfo
@@ -257,7 +256,7 @@ class StagedSnapshot:
             raise InvalidInput(f"{self._offset} of the snapshot's {self._size} bytes were staged")
         try:
             self._complete = self._accept(self._path)
-        except StorageCorrupt:
+        except StorageError:  # a rotten format number reads as that of a newer raftlog
             self.abort()
             raise
         except OSError as error:
