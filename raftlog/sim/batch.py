@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import gc
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from raftlog.sim.summary import Summary
 from raftlog.sim.world import Outcome, run_seed
@@ -46,8 +49,16 @@ def _outcomes(
     if workers <= 1:
         yield from map(run, seeds)
         return
+    fields = functools.partial(_fields, run)
     with multiprocessing.get_context("spawn").Pool(workers, _begin_worker) as pool:
-        yield from pool.imap_unordered(run, seeds, chunksize=SEEDS_AT_A_TIME)
+        for found in pool.imap_unordered(fields, seeds, chunksize=SEEDS_AT_A_TIME):
+            yield Outcome(**found)
+
+
+def _fields(run: Callable[[int], Outcome], seed: int) -> dict[str, Any]:
+    """Run a seed and return its outcome's fields: a compiled frozen class cannot be unpickled."""
+    outcome = run(seed)
+    return {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
 
 
 def _begin_worker() -> None:
