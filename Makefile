@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 BENCH_ARGS ?= --local 3
 SIM_FIRST ?= $(shell date +%s)
+# Batches that need nothing but processors, so they share them; the others would mind the company.
+BUSY := tests/core tests/sim tests/thesis
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long sim mutants lint proto diagrams bench compose-smoke wheel clean
@@ -32,13 +34,14 @@ demo: $(STAMP) ## a real cluster under load: two kill -9 of the leader, a transf
 test: $(TEST_STAMP) ## set up and run the tests (about five minutes)
 	$(BIN)/python -m pytest -m "not long" -q $(PYTEST_ARGS)
 
-long: $(TEST_STAMP) ## the longer batches: a million lines under kill -9, containers, the wheel
-	$(BIN)/python -m pytest -m long -q $(PYTEST_ARGS)
+long: $(TEST_STAMP) ## the longer batches: planted bugs, a million lines under kill -9, containers
+	$(BIN)/python -m pytest -m long -q -n auto $(BUSY) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long -q $(addprefix --ignore=,$(BUSY)) $(PYTEST_ARGS)
 
 sim: $(STAMP) ## simulate for five minutes: fresh seeds under faults, every property checked
 	$(BIN)/python -m raftlog.sim --seeds $(SIM_FIRST).. --seconds 300 --workers 2 --progress
 
-mutants: $(TEST_STAMP) ## plant known bugs one by one; the simulator must find each (about 15 minutes)
+mutants: $(TEST_STAMP) ## plant known bugs one by one; each must be found (about 15 minutes)
 	$(BIN)/python -m tests.sim.mutants
 
 lint: $(TEST_STAMP) ## ruff, mypy, import-linter, generated code and diagrams
