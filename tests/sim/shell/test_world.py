@@ -39,6 +39,7 @@ def summary_under(hash_seed: str, *arguments: str) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.timeout(300)
 def test_a_seed_repeats_itself_in_any_process() -> None:
     """Two processes with different hash seeds see the same events, to the last one."""
     first, second = (summary_under(seed, "--seeds", "0..3") for seed in ("1", "4711"))
@@ -51,7 +52,7 @@ def test_other_seeds_are_other_worlds() -> None:
     assert len({run_shell_seed(seed).digest for seed in range(3)}) == 3
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_fresh_seeds_hold(seed: int) -> None:
     """Seeds nobody has seen: every property holds, and clients were answered."""
     dice = random.Random(seed)
