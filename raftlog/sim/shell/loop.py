@@ -50,10 +50,11 @@ class VirtualTask(asyncio.Task[T]):
         coroutine: Coro[T],
         *,
         loop: VirtualLoop,
+        name: str | None = None,
         context: contextvars.Context | None = None,
     ) -> None:
         self._place = next(loop.places)
-        super().__init__(coroutine, loop=loop, context=context)
+        super().__init__(coroutine, loop=loop, name=name, context=context)
 
     def __hash__(self) -> int:
         return self._place
@@ -176,10 +177,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self,
         loop: asyncio.AbstractEventLoop,
         coroutine: Coro[T],
+        *,
+        name: str | None = None,  # a later asyncio hands it to the factory
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
         invariant(loop is self, "a task of another loop")
-        task: VirtualTask[T] = VirtualTask(coroutine, loop=self, context=context)
+        task: VirtualTask[T] = VirtualTask(coroutine, loop=self, name=name, context=context)
         self.tasks.append(task)
         if len(self.tasks) > self._tidy_at:
             self._tidy_at = 2 * len(self.pending_tasks()) + 64
