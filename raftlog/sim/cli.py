@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from raftlog.errors import InvalidInput
 from raftlog.sim.batch import run_batch
 from raftlog.sim.coverage import owed
+from raftlog.sim.properties import why
 from raftlog.sim.shell.world import run_shell_seed
 from raftlog.sim.shrinker import shrink
 from raftlog.sim.specified import run_specified_seed, write_trace
@@ -209,6 +210,9 @@ def _show(outcome: Outcome, console: Console) -> None:
     if outcome.detail != outcome.failure:
         console.print(outcome.detail)
     console.print(f"BROKEN: {outcome.failure}")
+    reason = why(outcome.failure)
+    if reason is not None:
+        console.print(f"why it matters: {reason}")
     engine = " --engine shell" if outcome.counters.get("engine_shell") else ""
     again = f"python -m raftlog.sim{engine} --seeds {outcome.seed}"
     console.print(f"repeat it: {again} --trace")
@@ -219,7 +223,7 @@ def _report(summary: Summary, console: Console) -> None:
     for outcome in summary.failures[:FAILURES_SHOWN]:
         _show(outcome, console)
         console.print("")
-    for name, meaning in owed(summary.counters).items():
+    for name, meaning in owed(summary.counters).items() if not summary.failed else ():
         console.print(f"{summary.counters.get(name, 0):>10}  {name}: {meaning}")
     faults = sum(n for name, n in summary.counters.items() if name.startswith("fault_"))
     console.print(

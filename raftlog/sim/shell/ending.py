@@ -162,9 +162,9 @@ class Ending:
         """Raise `CheckFailed` for the first thing that the log does not explain."""
         world = self._world
         wrong = wrong_log(world.record, world.operations)
-        require(not wrong, "history", "\n".join(wrong[:5]))
+        require(not wrong, "client history", "\n".join(wrong[:5]))
         why, is_unknown = wrong_keys(world.operations)
-        require(not why, "linearizable keys", why)
+        require(not why, "linearizability", why)
         if is_unknown:
             world.count("keys_undecided")
         for client in world.clients:
