@@ -41,6 +41,7 @@ WHY = {
         "(section 3.4)"
     ),
     "exactly once": "a retry of what has happened must find it done, not do it again (section 6.3)",
+    "leader append-only": "a leader never drops or rewrites an entry of its own log (figure 3.2)",
     "leader completeness": (
         "a leader lacks an entry that was committed, and will overwrite it on the others "
         "(section 3.6.1)"
