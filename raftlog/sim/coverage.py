@@ -96,7 +96,6 @@ SHELL_SOMETIMES: dict[str, str] = {
     "log_purged": "a log was purged",
     "purge_under_subscriber": "a log was purged under a live subscriber",
     "subscriber_compacted": "a subscriber fell behind the purge",
-    "tail_interrupted": "a tail gave up, and went on from where it was",
     "retry_joined_pending": "a retry met its first attempt on its way",
     "session_resumed": "a session was resumed with the group whose answer was not heard",
     "session_expired": "a session had expired when it was resumed",
