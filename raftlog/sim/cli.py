@@ -199,13 +199,15 @@ def _keep(outcome: Outcome) -> str:
 
 
 def _show(outcome: Outcome, console: Console) -> None:
-    console.print(
-        f"seed {outcome.seed}: {outcome.events} events, {outcome.virtual_seconds:.1f} virtual "
-        f"seconds, {len(outcome.faults)} faults, digest {outcome.digest}"
-    )
+    passed = f"{outcome.virtual_seconds:.1f} virtual seconds"
+    faults = f"{len(outcome.faults)} faults"
     if outcome.failure is None:
-        console.print("every property held")
+        console.print(
+            f"seed {outcome.seed}: {outcome.events} events, {passed}, {faults}, "
+            f"digest {outcome.digest}\nevery property held"
+        )
         return
+    console.print(f"seed {outcome.seed} failed after {passed} and {faults}")
     console.print("\n".join(outcome.transcript))
     if outcome.detail != outcome.failure:
         console.print(outcome.detail)
