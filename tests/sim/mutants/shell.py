@@ -121,6 +121,15 @@ ANSWERING: tuple[Mutant, ...] = (
         ),
     ),
     shell(
+        "end-of-the-log-at-a-stop",
+        "a node that stops ends a read as if there were no more, as it once did",
+        (
+            SUBSCRIPTIONS,
+            "        if not follow:\n            raise Unavailable(",
+            "        if follow is None:\n            raise Unavailable(",
+        ),
+    ),
+    shell(
         "sessions-lost-with-an-install",
         "the session table is not that of the snapshot",
         (
