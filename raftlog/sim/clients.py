@@ -59,8 +59,8 @@ class Clients:
         self._number = 0
         self._context = 0
         self._asked: dict[int, tuple[int, Operation | None]] = {}
-        self._plain: dict[int, Operation] = {}
-        """Proposals without a session, by their entry's checksum."""
+        self._plain: dict[tuple[Index, int], Operation] = {}
+        """Proposals without a session, by their entry's index and checksum."""
         self._log: list[Entry] = []
         """What was chosen, as whoever applied it first saw it."""
         self.history: list[Operation] = []
@@ -177,7 +177,7 @@ class Clients:
             operation.fail(self._world.scheduler.now)
             return
         self.proposed += 1
-        self._plain[entry.checksum] = operation
+        self._plain[entry.index, entry.checksum] = operation
         target.pending[entry.index] = entry.checksum
 
     def applied(self, process: Process, entry: Entry, checksum: int) -> None:
@@ -185,7 +185,7 @@ class Clients:
         if process.state.role is Role.LEADER and entry.checksum == checksum:
             self.acked += 1
             self._world.checker.acked(process, entry)
-            operation = self._plain.pop(checksum, None)
+            operation = self._plain.pop((entry.index, checksum), None)
             if operation is not None:
                 operation.ok(self._world.scheduler.now, Appended(entry.first_sequence))
 

@@ -5,8 +5,9 @@ more a minute later. In stream mode each directed pair has two ordered channels 
 cut holds messages back until it heals or the keepalive resets the pair, which loses everything
 still on its way (a suffix), and both ends are told of the loss and of the new connection.
 
-A datagram from a process that has since died is dropped where records may rot: a real stream ends
-before its peer's next handshake, and the repair of a damaged member rests on that (decision 8).
+Where records may rot a datagram is dropped if its sender, or the process it was meant for, has died
+since: a real stream ends before its peer's next handshake, and the repair of a damaged member rests
+on that (decision 8).
 """
 
 from __future__ import annotations
@@ -97,24 +98,27 @@ class Network:
         if link.cut or (settings.loss and draw() < settings.loss):
             self._world.count("message_lost")
             return
-        after, life = self._scheduler.after, source.incarnation
+        after = self._scheduler.after
+        lives = source.incarnation, target.incarnation
         delay = self._delay()
         if link.clogged_until > self._scheduler.now:
             delay += link.clogged_until - self._scheduler.now
-        after(delay, self._deliver_datagram, source, life, target, message)
+        after(delay, self._deliver_datagram, source, lives, target, message)
         if settings.duplicates and draw() < settings.duplicates:
             self._world.count("message_duplicated")
-            after(self._delay(), self._deliver_datagram, source, life, target, message)
+            after(self._delay(), self._deliver_datagram, source, lives, target, message)
         if settings.late_duplicates and draw() < settings.late_duplicates:
             self._world.count("message_duplicated_late")
             late = settings.late_seconds * draw() ** 2
-            after(late, self._deliver_datagram, source, life, target, message)
+            after(late, self._deliver_datagram, source, lives, target, message)
 
     def _deliver_datagram(
-        self, source: Process, life: int, target: Process, message: Message
+        self, source: Process, lives: tuple[int, int], target: Process, message: Message
     ) -> None:
         link = self.links[source.number][target.number]
-        if not target.is_up or link.cut or (self._drops_dead and life != source.incarnation):
+        life, met = lives
+        is_of_now = source.is_up and life == source.incarnation and met == target.incarnation
+        if not target.is_up or link.cut or (self._drops_dead and not is_of_now):
             self._world.count("message_lost")
             return
         if self._enrols and not self._may_meet(source, target):
