@@ -101,18 +101,19 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.examples = tuple(examples)
-        self._own = [
+        own = [
             parameter
             for parameter in self.params
             if isinstance(parameter, click.Option) and parameter.allow_from_autoenv
         ]
-        for parameter in self._own:
+        for parameter in own:
             parameter.show_envvar = True
+        self._twins = [parameter for parameter in own if parameter.envvar is None]
         self.params += _shared_options(is_root=False)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; an option's variable is named as the option is typed, not as the code has it."""
-        for parameter in self._own:
+        for parameter in self._twins:
             typed = max(parameter.opts, key=len).lstrip("-").replace("-", "_").upper()
             parameter.envvar = f"{ctx.auto_envvar_prefix}_{typed}"
         return super().parse_args(ctx, args)
