@@ -342,8 +342,8 @@ class Checker:
 
     def will_write(self, process: Process, persist: Persist) -> None:
         """Look at what a round is about to change on disk."""
-        if persist.install is not None and process.state.is_damaged:
-            # What was readable above the snapshot goes too, until the leader sends it again.
+        if process.state.is_damaged:
+            # What was sound above the rot goes too, until the leader sends it again.
             held = max(process.storage.disk.entries, default=Index(0))
             process.seen.lost_through = max(process.seen.lost_through, held)
         start = persist.truncate_from

@@ -54,6 +54,9 @@ class FinalPhase:
         world = self._world
         timeout = self._knobs.core.election_timeout_seconds
         self._patience = timeout * ELECTION_TIMEOUTS_MAX
+        network = self._knobs.network
+        if network.late_duplicates and self._knobs.ending is not Ending.RUIN:
+            self._patience += network.late_seconds  # a dead leader's datagrams still pass for it
         self._deadline = world.scheduler.now + self._patience
         world.network.settings = calm_network(
             self._knobs.core, is_stream=self._knobs.network.is_stream
