@@ -236,6 +236,7 @@ DAMAGE_AND_SNAPSHOTS = (
             "    if boundary.index <= state.commit_index:\n",
             "    if boundary.index < 0:\n",
         ),
+        script="core/test_snapshots.py::test_s41_what_the_log_covers_is_not_installed",
     ),
     plant(
         "snapshot-acked-off-by-one",
