@@ -6,8 +6,8 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 BENCH_ARGS ?= --local 3
 SIM_FIRST ?= $(shell date +%s)
-# Batches that need nothing but processors, so they share them; the others would mind the company.
-BUSY := tests/core tests/sim tests/thesis
+# Tests that need nothing but processors, so they share them; the others would mind the company.
+BUSY := tests/core tests/history tests/sim tests/thesis
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long sim mutants lint proto diagrams bench compose-smoke wheel clean
@@ -32,7 +32,8 @@ demo: $(STAMP) ## a real cluster under load: two kill -9 of the leader, a transf
 	$(BIN)/raftlog demo
 
 test: $(TEST_STAMP) ## set up and run the tests (about five minutes)
-	$(BIN)/python -m pytest -m "not long" -q $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -q -n auto $(BUSY) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -q $(addprefix --ignore=,$(BUSY)) $(PYTEST_ARGS)
 
 long: $(TEST_STAMP) ## the longer batches: planted bugs, a million lines under kill -9, containers
 	$(BIN)/python -m pytest -m long -q -n auto $(BUSY) $(PYTEST_ARGS)

@@ -21,6 +21,8 @@ print(raftlog.sim.scheduler.__file__, run_seed(int(sys.argv[1])).digest)
 """
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_a_compiled_copy_runs_compiled_and_keeps_every_digest(tmp_path: pathlib.Path) -> None:
     """One module is enough to see that the copy is what runs, and that it does the same."""
