@@ -138,12 +138,36 @@ class FinalPhase:
         if progress > self._progress:
             self._progress = progress
             self._deadline = world.scheduler.now + self._patience
+        if world.scheduler.now >= self._deadline and self._is_wedged():
+            self.is_over = True
+            world.count("ended_wedged")
+            return
         require(
             world.scheduler.now < self._deadline,
             "liveness",
             f"no progress within {ELECTION_TIMEOUTS_MAX} election timeouts after healing "
             f"({self._knobs.ending.value})",
         )
+
+    def _is_wedged(self) -> bool:
+        """Whether damage amid a change of membership has left nobody whom the rest could elect.
+
+        A node whose membership is not committed yet may need the vote of one that holds a later
+        entry, does not know itself for a voter, and so neither votes for it nor stands.
+        """
+        living = [p for p in self._world.processes if p.is_up and not p.state.is_damaged]
+        if len(living) == sum(p.is_up for p in self._world.processes):
+            return False
+        lasts = {p.node_id: p.state.log.last_position for p in living}
+
+        def wins(candidate: Process) -> bool:
+            last = lasts[candidate.node_id]
+            voters = {name for name, held in lasts.items() if held <= last}
+            membership = candidate.state.membership
+            halves = [half for half in (membership.voters, membership.outgoing) if half]
+            return all(2 * len(half & voters) > len(half) for half in halves)
+
+        return not any(p.raft.membership.is_voter(p.node_id) and wins(p) for p in living)
 
     def _is_converged(self) -> bool:
         leader = self._leader()
