@@ -184,7 +184,11 @@ def _count(state: RaftState, voter: NodeId, now: float, *, granted: bool) -> Non
 
 
 def become_leader(state: RaftState, now: float) -> None:
-    """Lead: a no-op of this term first, without which nothing older commits (§3.6.2, S14)."""
+    """Lead: a no-op of this term first, without which nothing older commits (§3.6.2, S14).
+
+    The first leader of all puts the founding membership before it, so that every log that is not
+    empty tells whose data directory each founding member has (decision 4).
+    """
     roles.become(state, Role.LEADER)
     state.leader = state.term_leader = state.node_id
     state.lost_leader = None
@@ -192,6 +196,8 @@ def become_leader(state: RaftState, now: float) -> None:
         first_index=Index(state.log.last_index + 1), heartbeat_deadline=now, window_start=now
     )
     sync_peers(state, leadership, now)
+    if state.founding is not None and state.log.last_index == 0:
+        proposals.append_own(state, EntryKind.MEMBERSHIP, state.founding.encode(), now)
     proposals.append_own(state, EntryKind.NOOP, b"", now)
     heartbeat.broadcast(state, leadership, now)
     transfer.hand_over_witness(state, now)

@@ -362,6 +362,15 @@ class Raft:
     def may_campaign(self, allowed: bool) -> None:
         self._state.may_campaign = allowed
 
+    @property
+    def founding(self) -> Membership | None:
+        """Return what the log's first entry will be, should this member lead with an empty log."""
+        return self._state.founding
+
+    @founding.setter
+    def founding(self, membership: Membership | None) -> None:
+        self._state.founding = membership
+
     def progress_of(self, peer: NodeId) -> PeerProgress | None:
         """Return a copy of the leader's view of `peer`, or None where this node has none."""
         leadership = self._state.leadership

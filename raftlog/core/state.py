@@ -222,6 +222,8 @@ class RaftState:
     last_forwarded: int = 0
 
     may_campaign: bool = True
+    founding: Membership | None = None
+    """What the leader of an empty log records before anything else (decision 4)."""
     is_damaged: bool = False
     repair: Repair | None = None
     is_repair_due: bool = False

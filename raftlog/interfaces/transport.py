@@ -7,7 +7,7 @@ from typing import Protocol
 
 from raftlog.core.messages import Message
 from raftlog.interfaces.storage import Identity, SnapshotInfo
-from raftlog.types import NodeId
+from raftlog.types import Index, NodeId
 
 
 class PeerEvents(Protocol):
@@ -36,13 +36,21 @@ class PeerEvents(Protocol):
         """An outgoing snapshot stream ended."""
         ...
 
-    def check_peer(self, peer: NodeId, instance_id: str) -> str | None:
-        """Return why a handshake of that instance must be refused, or None."""
+    def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
+        """Return why a handshake of that instance must be refused, or None.
+
+        `membership_index` is that of the membership in force at the peer.
+        """
         ...
 
     @property
     def is_fresh(self) -> bool:
-        """Whether this node has never held an entry nor heard a leader."""
+        """Whether this node's log is empty."""
+        ...
+
+    @property
+    def membership_index(self) -> Index:
+        """Return the index of the membership in force."""
         ...
 
 

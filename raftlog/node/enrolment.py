@@ -1,46 +1,57 @@
 """Who is who: the bootstrap rule and the binding of instance ids (decision 4).
 
-A data directory has an instance id. The leader records each member's in the membership once it has
-seen it, and from then on a node that shows another one (its directory was emptied or swapped) is
-refused.
+A data directory has an instance id, and the membership records each member's. A node that shows
+another one (its directory was emptied or swapped) is refused, so its vote and its acks count
+nowhere.
 
-Before that, at bootstrap, nothing in the log protects anyone. So a FRESH member (an empty log, no
-leader ever heard) campaigns only after it has seen every other initial member fresh: two emptied
-directories of three can never form a cluster of their own while the third, which knows better, is
-away.
+The log's first entry records those of the founding members, so only an empty log tells nothing. A
+FRESH member, one with an empty log, therefore campaigns only after it has seen every other initial
+member fresh in this life of its own, and holds each to the directory it showed then: emptied
+directories can never form a cluster of their own, nor help a member to lead that missed everything,
+while those that know better are away. Whoever is added later is recorded by the leader once it has
+shown itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
+from raftlog.core.messages import (
+    AppendResponse,
+    HeartbeatResponse,
+    Message,
+    PreVoteResponse,
+    VoteResponse,
+)
 from raftlog.core.raft import Raft
 from raftlog.interfaces import Identity, Observer
 from raftlog.types import NodeId
+
+COUNTED = (VoteResponse, PreVoteResponse, AppendResponse, HeartbeatResponse)
+"""What counts towards a quorum where it arrives."""
 
 
 class Enrolment:
     """Keeps what handshakes taught of the peers' directories."""
 
-    def __init__(
-        self, *, raft: Raft, identity: Identity, boundary: Boundary, observer: Observer
-    ) -> None:
+    def __init__(self, *, raft: Raft, identity: Identity, observer: Observer) -> None:
         self._raft = raft
         self._identity = identity
         self._observer = observer
         self._seen_fresh: set[NodeId] = set()
         self._instances: dict[NodeId, str] = {identity.node_id: identity.instance_id}
-        self._fresh = boundary.index == 0 and raft.last_index == 0
+        self._strangers: frozenset[NodeId] = frozenset()
+        self._was_fresh = True
+        self._known = raft.membership
         self._stranger = False
         self._withheld: set[str] = set()
         self.update()
 
     @property
     def is_fresh(self) -> bool:
-        """Whether this node has never held an entry nor heard a leader."""
-        return self._fresh
+        """Whether this node's log is empty."""
+        return self._raft.last_index == 0
 
     @property
     def alarm(self) -> str | None:
@@ -52,13 +63,16 @@ class Enrolment:
                 "must not vote; remove the member and add it anew"
             )
         missing = self._missing()
-        if self._fresh and missing:
+        if missing and self._raft.leader is None:
             return "bootstrap waits to see each initial member once; not seen yet: " + ", ".join(
                 sorted(missing)
             )
         return None
 
     def _missing(self) -> frozenset[NodeId]:
+        """Return whom this node, being fresh, must have seen fresh before it may campaign."""
+        if not self.is_fresh:
+            return frozenset()
         return self._raft.membership.all_voters - self._seen_fresh - {self._identity.node_id}
 
     def identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
@@ -68,18 +82,34 @@ class Enrolment:
             self._seen_fresh.add(peer)
         self.update()
 
+    def hears(self, peer: NodeId, message: Message) -> bool:
+        """Whether a message of that peer may count.
+
+        Votes and acks are those of the directory that the membership names, and of no other: a
+        connection may be older than the entry that tells them apart. Whoever asks or leads is heard
+        in any case, for what it is was decided by those who elected it.
+        """
+        return peer not in self._strangers or not isinstance(message, COUNTED)
+
+    def stepped(self) -> None:
+        """Take note that the core took a message, maybe the first entry or another membership."""
+        if self._was_fresh or self._raft.membership is not self._known:
+            self.update()
+
     def update(self) -> None:
-        """Decide anew whether this node may campaign."""
-        if self._fresh and (self._raft.last_index > 0 or self._raft.leader is not None):
-            self._fresh = False
-        me = self._raft.membership.member(self._identity.node_id)
-        stranger = bool(me and me.instance_id and me.instance_id != self._identity.instance_id)
+        """Decide anew whether this node may campaign, what it would found, and whom it hears."""
+        self._was_fresh, self._known = self.is_fresh, self._raft.membership
+        self._strangers = frozenset(
+            peer
+            for peer, shown in self._instances.items()
+            if (bound := self._bound(peer)) and bound != shown
+        )
+        self._raft.founding = self.unbound() if self.is_fresh else None
+        stranger = self._identity.node_id in self._strangers
         if stranger and not self._stranger:
             self._observer.event("not_the_known_instance", instance_id=self._identity.instance_id)
         self._stranger = stranger
-        self._raft.may_campaign = not (
-            stranger or self._withheld or (self._fresh and self._missing())
-        )
+        self._raft.may_campaign = not (stranger or self._withheld or self._missing())
 
     def withhold(self, why: str) -> None:
         """Keep this node from campaigning, whatever else is decided, until `release(why)`."""
@@ -91,15 +121,39 @@ class Enrolment:
         self._withheld.discard(why)
         self.update()
 
-    def check(self, peer: NodeId, instance_id: str) -> str | None:
-        """Return why a peer that shows `instance_id` must be refused, or None."""
-        member = self._raft.membership.member(peer)
-        if member is None or not member.instance_id or member.instance_id == instance_id:
+    def check(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
+        """Return why a peer that shows `instance_id` must be refused, or None.
+
+        One that has a later membership than is known to be committed here is let in: it may have
+        been added anew while this node was away, and lead by now.
+        """
+        bound = self._bound(peer)
+        if not bound:
+            return self._check_while_fresh(peer, instance_id)
+        if bound == instance_id:
+            return None
+        if membership_index > min(self._raft.membership_index, self._raft.commit_index):
             return None
         return (
-            f"member {peer} is known by the data directory {member.instance_id}, not "
+            f"member {peer} is known by the data directory {bound}, not "
             f"{instance_id}: its directory was emptied or replaced, so it is not the member it "
             "was; remove the member and add it anew"
+        )
+
+    def _bound(self, peer: NodeId) -> str:
+        """Return the directory that the membership names for a member; "" where it names none."""
+        member = self._raft.membership.member(peer)
+        return member.instance_id if member is not None else ""
+
+    def _check_while_fresh(self, peer: NodeId, instance_id: str) -> str | None:
+        """Hold a peer to the directory that it showed first, as long as the log tells nothing."""
+        shown = self._instances.get(peer, instance_id)
+        if shown == instance_id or not self.is_fresh:
+            return None
+        return (
+            f"member {peer} showed the data directory {shown} before, and now {instance_id}: it "
+            "was emptied or replaced before this node heard of any entry; if no cluster was "
+            f"founded yet, restart {self._identity.node_id} to let the new one in"
         )
 
     def unbound(self) -> Membership | None:

@@ -130,7 +130,6 @@ class Node:
         self._enrolment = Enrolment(
             raft=self._raft,
             identity=self._identity,
-            boundary=recovered.boundary,
             observer=observer,
         )
         self._drive = Drive(
@@ -424,13 +423,15 @@ class Node:
         """Take one message from a peer whose identity was checked."""
         if self.failed.done() or self._lacks_room(message):
             return
+        if not self._enrolment.hears(source, message):
+            self._observer.count("strangers_unheard")
+            return
         try:
             self._raft.step(source, message, self._clock.monotonic())
         except Exception as error:  # noqa: BLE001, a broken invariant stops the node
             self._fail(error)
             return
-        if self._enrolment.is_fresh:
-            self._enrolment.update()
+        self._enrolment.stepped()
         self._drive.poke()
 
     def _lacks_room(self, message: Message) -> bool:
@@ -468,14 +469,19 @@ class Node:
         self._raft.snapshot_finished(peer, delivered, self._clock.monotonic())
         self._drive.poke()
 
-    def check_peer(self, peer: NodeId, instance_id: str) -> str | None:
+    def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
         """Return why a handshake of that instance must be refused, or None."""
-        return self._enrolment.check(peer, instance_id)
+        return self._enrolment.check(peer, instance_id, membership_index)
 
     @property
     def is_fresh(self) -> bool:
-        """Whether this node has never held an entry nor heard a leader."""
+        """Whether this node's log is empty."""
         return self._enrolment.is_fresh
+
+    @property
+    def membership_index(self) -> Index:
+        """Return the index of the membership in force."""
+        return self._raft.membership_index
 
     # ------------------------------------------------------------ what housekeeping asks
 

@@ -43,6 +43,7 @@ class Handshake:
             feature_level_max=self._settings.feature_level_max,
             fresh=self._events.is_fresh,
             address=self._settings.address,
+            membership_index=self._events.membership_index,
         )
 
     def check_inbound(self, hello: pb.Hello, names: Names) -> NodeId:
@@ -96,7 +97,7 @@ class Handshake:
             raise Unauthorized(f"a certificate for {shown} may not speak as node {peer}")
 
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
-        why = self._events.check_peer(peer, hello.instance_id)
+        why = self._events.check_peer(peer, hello.instance_id, hello.membership_index)
         if why is not None:
             raise IdentityMismatch(why)
 

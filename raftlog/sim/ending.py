@@ -171,7 +171,7 @@ class FinalPhase:
 
     def _is_converged(self) -> bool:
         leader = self._leader()
-        if leader is None or (self._world.operator.is_owed(leader) and not self._world.left_dead):
+        if leader is None or (self._world.operator.is_owed and not self._world.left_dead):
             return False
         if self._probe is None or self._probe_leader != (leader, leader.state.term):
             self._probe_leader = (leader, leader.state.term)
@@ -184,7 +184,7 @@ class FinalPhase:
         return all(
             p.is_up and p.machine.index >= probe and not p.state.is_damaged and p.disk.is_idle
             for p in self._awaited
-            if p.node_id in members and not self._world.operator.is_lost(p) and p.admits(leader)
+            if p.node_id in members and not self._world.operator.is_lost(p)
         )
 
     def _leader(self) -> Process | None:

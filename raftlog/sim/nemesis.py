@@ -196,7 +196,7 @@ class Nemesis:
 
     def _wipe(self) -> None:
         world, victim = self._world, self._victim()
-        if not self._may_damage(victim) or not world.operator.may_wipe(victim):
+        if not world.atlas.may_rot(victim) or not world.operator.may_wipe(victim):
             return
         victim.crash()
         world.operator.replace(victim)

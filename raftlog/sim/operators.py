@@ -53,31 +53,17 @@ class Operator:
         return process in self._refused
 
     def may_wipe(self, process: Process) -> bool:
-        """Whether peers would know this node for a stranger, were it emptied.
-
-        Every node must hold the membership that binds its instance id: one that lacks it would
-        count the stranger's vote.
-        """
+        """Whether this node may be emptied: one at a time, and no stranger already."""
         checker = self._world.checker
         member = checker.chosen_membership.member(process.node_id)
-        if member is not None and member.instance_id != process.instance_id:
+        if member is not None and member.instance_id not in {"", process.instance_id}:
             return False
-        index = checker.chosen_membership_index
-        if self._returning or set(self._refused) - {process}:
-            return False  # one at a time
-        return all(
-            checker.holds(other, index, checker.chosen[index])
-            for other in self._world.processes
-            if other is not process
-        )
+        return not (self._returning or set(self._refused) - {process})
 
-    def is_owed(self, leader: Process) -> bool:
-        """Whether some emptied node is still to be taken in, and would let this leader do it.
-
-        One that was taken in half, and away while the others were replaced, admits nobody any more:
-        it must be emptied once more, which nobody does here.
-        """
-        return any(process.is_up and process.admits(leader) for process in self._returning)
+    @property
+    def is_owed(self) -> bool:
+        """Whether some emptied node is still to be taken in."""
+        return any(process.is_up for process in self._returning)
 
     def replace(self, process: Process) -> None:
         """Empty a dead node's disk, and take the node in anew."""
@@ -119,32 +105,9 @@ class Operator:
             self._returning.remove(process)
             self._world.count("wiped_taken_in")
 
-    def _look_for_left_behind(self, leader: Process) -> None:
-        """Hand over to a leader whom a member admits that was away while others were replaced.
-
-        Its own log names their first directories; it will not hear a leader with another one.
-        """
-        members = leader.raft.membership
-        behind = [
-            p
-            for p in self._world.processes
-            if p.is_up and members.member(p.node_id) is not None and not p.admits(leader)
-        ]
-        if not behind:
-            return
-        targets = [
-            other.node_id
-            for other in self._world.processes
-            if other.node_id in members.voters and other.is_up and behind[0].admits(other)
-        ]
-        if targets:
-            self._world.count("handed_over_for_left_behind")
-            attempt(lambda: leader.raft.transfer(targets[0], leader.local()))
-
     def _serve(self, leader: Process) -> None:
         if leader.raft.role is not Role.LEADER:
             return  # it was paused when it was asked
-        self._look_for_left_behind(leader)
         enrolment = leader.enrolment
         after = enrolment.unbound() if enrolment is not None else None
         if after is None:

@@ -137,7 +137,10 @@ class Process:
     def admits(self, peer: Process) -> bool:
         """Whether a handshake with that peer goes well on this side."""
         enrolment = self.enrolment
-        if enrolment is None or enrolment.check(peer.node_id, peer.instance_id) is None:
+        if (
+            enrolment is None
+            or enrolment.check(peer.node_id, peer.instance_id, peer.state.membership_index) is None
+        ):
             return True
         self.world.count("stranger_refused")
         return False
@@ -175,7 +178,6 @@ class Process:
             self.enrolment = Enrolment(
                 raft=self.raft,
                 identity=self.storage.identity,
-                boundary=recovered.boundary,
                 observer=Silent(),
             )
         self.desk = Desk(self, self.world.clients.sessions.settings)
@@ -281,9 +283,13 @@ class Process:
         return True
 
     def _step(self, source: NodeId, message: Message) -> None:
-        self.raft.step(source, message, self.local())
-        if self.enrolment is not None and self.enrolment.is_fresh:
-            self.enrolment.update()
+        if self.enrolment is None:
+            self.raft.step(source, message, self.local())
+        elif self.enrolment.hears(source, message):
+            self.raft.step(source, message, self.local())
+            self.enrolment.stepped()
+        else:
+            self.world.count("stranger_unheard")
 
     def peer_connected(self, peer: Process) -> None:
         """Learn that both channels to a peer are up."""

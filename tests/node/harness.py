@@ -113,7 +113,7 @@ class HubTransport:
     def accepts(self, far: HubTransport) -> bool:
         """Whether this side's handshake lets the other in; both sides must."""
         instance = far.storage.identity.instance_id
-        return self.events.check_peer(far.node_id, instance) is None
+        return self.events.check_peer(far.node_id, instance, far.events.membership_index) is None
 
     def identify(self, far: HubTransport) -> None:
         if self.closed or far.closed:

@@ -8,12 +8,14 @@ import pytest
 
 from raftlog.checksum import chain
 from raftlog.core.membership import Membership
+from raftlog.core.messages import PreVoteResponse, VoteRequest, VoteResponse
 from raftlog.core.raft import Raft
 from raftlog.core.settings import CoreSettings
 from raftlog.interfaces import Identity
 from raftlog.node.enrolment import Enrolment
+from raftlog.types import Index, Position, Role, Term
 from tests.node.harness import Notebook
-from tests.node.parts import MEMBERSHIP, boundary, new_storage
+from tests.node.parts import MEMBERSHIP, new_storage
 
 
 class Even:
@@ -37,7 +39,6 @@ class Rig:
         self.enrolment = Enrolment(
             raft=self.raft,
             identity=Identity(cluster_id="c1", node_id="n1", instance_id="i1"),
-            boundary=boundary(membership=membership),
             observer=self.observer,
         )
 
@@ -98,9 +99,58 @@ def test_another_directory_than_the_known_one_stays_out():
 def test_a_bound_member_is_refused_under_another_instance():
     """Only the instance the membership names is let in; members not bound yet are."""
     rig = Rig(bound("i1"))
-    assert rig.enrolment.check("n1", "i1") is None
-    assert "emptied" in rig.enrolment.check("n1", "i2")
-    assert rig.enrolment.check("n2", "whatever") is None
+    assert rig.enrolment.check("n1", "i1", 0) is None
+    assert "emptied" in rig.enrolment.check("n1", "i2", 0)
+    assert rig.enrolment.check("n2", "whatever", 0) is None
+
+
+def test_whom_a_later_membership_names_is_let_in():
+    """It may have been added anew, and lead; what it says counts, its votes and acks do not."""
+    rig = Rig(bound("i1"))
+    assert "emptied" in rig.enrolment.check("n1", "i2", 0)
+    assert rig.enrolment.check("n1", "i2", 1) is None
+
+
+def test_a_member_with_an_empty_log_holds_each_peer_to_what_it_showed_first(rig):
+    """Another directory under a name that it met is refused, until the log tells more."""
+    rig.see("n2", "n3")
+    assert rig.enrolment.check("n2", "n2-instance", 0) is None
+    refusal = rig.enrolment.check("n2", "another", 0)
+    assert "showed the data directory n2-instance before" in refusal
+    assert "restart n1" in refusal
+
+
+def test_the_founding_membership_names_every_directory(rig):
+    """Whoever may lead an empty log knows them all, and its first entry says so."""
+    rig.see("n2", "n3")
+    rig.raft.tick(1e6)
+    rig.raft.step("n2", PreVoteResponse(term=Term(1), granted=True), 1e6)
+    persist = rig.raft.take_ready(1e6).persist
+    rig.raft.step("n2", VoteResponse(term=Term(1), granted=True), 1e6)
+    rig.raft.persisted(persist.token, 1e6)
+    assert rig.raft.role is Role.LEADER
+    assert rig.raft.last_index == 2
+    assert rig.raft.membership_index == 1
+    assert {m.node_id: m.instance_id for m in rig.raft.membership.members} == {
+        "n1": "i1",
+        "n2": "n2-instance",
+        "n3": "n3-instance",
+    }
+    rig.enrolment.stepped()
+    assert not rig.enrolment.is_fresh
+    assert rig.raft.founding is None
+
+
+def test_votes_and_acks_of_another_directory_are_not_heard():
+    """A connection may be older than the entry that names the peer's directory."""
+    rig = Rig(bound("i1"))
+    vote = VoteResponse(term=Term(1), granted=True)
+    rig.enrolment.identified("n1", "i2", fresh=False)
+    assert not rig.enrolment.hears("n1", vote)
+    assert rig.enrolment.hears("n1", VoteRequest(term=Term(1), last=Position(Term(0), Index(0))))
+    assert rig.enrolment.hears("n2", vote)
+    rig.enrolment.identified("n1", "i1", fresh=False)
+    assert rig.enrolment.hears("n1", vote)
 
 
 def test_binding_names_only_members_that_were_seen(rig):

@@ -224,7 +224,7 @@ async def test_an_emptied_member_is_refused(cluster):
     shutil.rmtree(cluster.path / victim)
     await cluster.start(victim)
     leader = cluster.leader()
-    refusal = leader.check_peer(victim, cluster.storages[victim].identity.instance_id)
+    refusal = leader.check_peer(victim, cluster.storages[victim].identity.instance_id, 0)
     assert refusal is not None
     assert "emptied or replaced" in refusal
     await cluster.append(b"y")

@@ -109,12 +109,16 @@ class RecordingEvents:
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         self.snapshots.append((peer, delivered))
 
-    def check_peer(self, peer: NodeId, instance_id: str) -> str | None:
+    def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
         return self.refuse.get(instance_id)
 
     @property
     def is_fresh(self) -> bool:
         return self.fresh
+
+    @property
+    def membership_index(self) -> Index:
+        return Index(0)
 
 
 class MemoryWriter:

@@ -8,12 +8,10 @@ import pytest
 
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Position
-from raftlog.interfaces import Table
 from raftlog.sim.checker import CheckFailed
 from raftlog.sim.cli import main
 from raftlog.sim.ending import FinalPhase
 from raftlog.sim.knobs import HAZARDS, Ending, Fault, draw_knobs
-from raftlog.sim.machine import KEY
 from raftlog.sim.operators import Operator, Silent, attempt
 from raftlog.sim.process import Process
 from raftlog.sim.world import World, run_seed
@@ -155,23 +153,6 @@ def test_the_hazards_are_drawn() -> None:
         assert 5 <= sum(fault in chosen for chosen in faults) <= 80
 
 
-def founded_world() -> tuple[World, Process]:
-    """Return a world whose leader has bound everybody's instance id on every disk."""
-    world = calm_world(voters=3, faults=(Fault.WIPE,))
-    world.network.begin()
-    world.operator.begin()
-    while not all(world.operator.may_wipe(process) for process in world.processes):
-        assert world.scheduler.step()
-    return world, world.leaders()[0]
-
-
-def test_nobody_is_emptied_before_everybody_is_known() -> None:
-    """Repair is owed only once every node that may be elected knows the first instance."""
-    world = calm_world(voters=3, faults=(Fault.WIPE,))
-    assert not any(world.operator.may_wipe(process) for process in world.processes)
-    assert all(process.enrolment is not None for process in world.processes)
-
-
 def test_what_may_be_refused_is_refused_without_a_trace() -> None:
     """A definite refusal is an answer; an operator only looks where disks are emptied."""
     world = calm_world(voters=3)
@@ -181,38 +162,6 @@ def test_what_may_be_refused_is_refused_without_a_trace() -> None:
     assert isinstance(world.operator, Operator)
     assert (world.operator.is_needed, world.operator.is_done) == (False, True)
     Silent().event("nobody hears it")
-
-
-def test_an_emptied_node_is_refused_until_an_operator_takes_it_in() -> None:
-    """It comes back as somebody new: first a stranger, then a learner, then a voter."""
-    world, leader = founded_world()
-    victim = followers(world, leader)[0]
-    victim.crash()
-    world.operator.replace(victim)
-    victim.restart()
-    assert victim.instance_id.endswith("-2")
-    assert not leader.admits(victim)
-    assert not world.atlas.may_rot(leader)
-    assert victim.storage.last_index == 0
-    kinds = []
-    while not world.operator.is_done:
-        assert world.scheduler.step()
-        kind = leader.raft.membership.kind(victim.node_id)
-        known = leader.raft.membership.member(victim.node_id) is not None
-        if known and (not kinds or kinds[-1] != kind):
-            kinds.append(kind)
-    assert kinds == ["voter", "learner", "voter"]
-    assert leader.admits(victim)
-    assert not victim.is_stranger
-    assert world.counters["stranger_refused"] > 0
-    assert world.counters["wiped_taken_in"] == 1
-
-
-def test_a_stranger_that_peers_admit_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were instance ids not checked, a seed would show what an emptied node's vote does."""
-    monkeypatch.setattr(Process, "admits", lambda *_: True)
-    wiping = (seed for seed in range(800) if Fault.WIPE in draw_knobs(seed).faults)
-    assert any(run_seed(seed).failure is not None for seed in wiping)
 
 
 def test_a_disk_that_lies_about_syncs_shows_loss() -> None:
@@ -227,29 +176,6 @@ def test_the_command_line_has_the_positive_control(capsys: pytest.CaptureFixture
     """`--lying-disk` is content once loss was seen, and says which property broke."""
     assert main(["--lying-disk", "--seeds", "0..11"]) == 0
     assert "BROKEN:" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("is_row", [True, False])
-def test_a_node_whose_state_rotted_does_not_start_until_it_is_replaced(is_row: bool) -> None:
-    """It refuses, and comes back as somebody new once an operator has emptied its disk."""
-    world, leader = founded_world()
-    victim = followers(world, leader)[0]
-    disk = victim.storage.disk
-    while not disk.tables[Table.STATE]:
-        assert world.scheduler.step()
-    victim.crash()
-    if is_row:
-        disk.rotten_rows.add((Table.STATE, KEY))
-    else:
-        disk.is_state_rotten = True
-    victim.restart()
-    assert not victim.is_up
-    assert world.counters["start_refused"] == 1
-    assert world.operator.is_lost(victim)
-    while not (victim.is_up and world.operator.is_done):
-        assert world.scheduler.step()
-    assert victim.instance_id.endswith("-2")
-    assert not world.operator.is_lost(victim)
 
 
 def test_a_torn_or_rotten_snapshot_is_refused_and_sent_again() -> None:
@@ -298,22 +224,6 @@ def test_a_witness_that_is_elected_hands_over_and_takes_no_write() -> None:
     assert world.counters["witness_led"] >= 1
     with pytest.raises(CheckFailed, match="^a witness takes no writes:"):
         world.checker.acked(witness, witness.raft.log.entry(Index(1)))
-
-
-def test_a_node_that_does_not_start_is_replaced_once() -> None:
-    """Emptied by the nemesis meanwhile, it is not emptied again by the operator."""
-    world, leader = founded_world()
-    victim = followers(world, leader)[0]
-    victim.crash()
-    victim.storage.disk.is_state_rotten = True
-    victim.restart()
-    assert world.operator.is_lost(victim)
-    world.operator.replace(victim)
-    assert not world.operator.is_lost(victim)
-    victim.restart()
-    while not world.operator.is_done:
-        assert world.scheduler.step()
-    assert world.counters["disk_wiped"] == 1
 
 
 def test_refusal_is_owed_only_where_no_membership_can_elect() -> None:

@@ -69,7 +69,7 @@ def test_a_snapshot_that_rotted_is_known_and_replaced_by_what_comes_in(rig) -> N
 
 @pytest.mark.parametrize("at", [0, 9, -1])
 def test_what_rotted_on_its_way_is_dropped_so_that_it_can_come_again(rig, at: int) -> None:
-    """A bad byte anywhere, be it of the format's number, leaves nothing for a retry to go on from."""
+    """A bad byte anywhere, the format's number too, leaves nothing for a retry to go on from."""
     writer = Writer()
     rig.storage.commit(round_of(writer.make(), hard_state=vote(1, commit=1)))
     rig.storage.commit(Round(applied=writer.boundary_at(1)))

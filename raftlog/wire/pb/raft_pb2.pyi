@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "cluster_id", "node_id", "instance_id", "target_node_id", "feature_level_max", "fresh", "address")
+    __slots__ = ("protocol", "cluster_id", "node_id", "instance_id", "target_node_id", "feature_level_max", "fresh", "address", "membership_index")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class Hello(_message.Message):
     FEATURE_LEVEL_MAX_FIELD_NUMBER: _ClassVar[int]
     FRESH_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_INDEX_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     cluster_id: str
     node_id: str
@@ -24,7 +25,8 @@ class Hello(_message.Message):
     feature_level_max: int
     fresh: bool
     address: str
-    def __init__(self, protocol: _Optional[int] = ..., cluster_id: _Optional[str] = ..., node_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., target_node_id: _Optional[str] = ..., feature_level_max: _Optional[int] = ..., fresh: _Optional[bool] = ..., address: _Optional[str] = ...) -> None: ...
+    membership_index: int
+    def __init__(self, protocol: _Optional[int] = ..., cluster_id: _Optional[str] = ..., node_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., target_node_id: _Optional[str] = ..., feature_level_max: _Optional[int] = ..., fresh: _Optional[bool] = ..., address: _Optional[str] = ..., membership_index: _Optional[int] = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ()

@@ -37,3 +37,4 @@ PROGRESS, REPLICATION, SNAPSHOTS = "core/progress.py", "core/replication.py", "c
 STATE, LOG, PROPOSALS, ROLES = "core/state.py", "core/log.py", "core/proposals.py", "core/roles.py"
 TERMS, TRANSFER = "core/terms.py", "core/transfer.py"
 MEMORY, RULES = "storage/memory.py", "storage/rules.py"
+ENROLMENT = "node/enrolment.py"

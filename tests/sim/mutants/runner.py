@@ -106,7 +106,7 @@ def passes(script: str, directory: pathlib.Path, environment: dict[str, str]) ->
     tests = directory / "tests"
     tests.mkdir(exist_ok=True)
     for item in (PACKAGE.parent / "tests").iterdir():
-        if item.name not in {"__pycache__", "sim"} and not (tests / item.name).exists():
+        if item.name != "__pycache__" and not (tests / item.name).exists():
             (tests / item.name).symlink_to(item)
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .planting import (
     ELECTION,
+    ENROLMENT,
     FOLLOWER,
     HEARTBEAT,
     LOG,
@@ -333,6 +334,62 @@ DAMAGE_AND_SNAPSHOTS = (
             MEMORY,
             '            raise OSError("injected: the commit was lost")',
             "            return",
+        ),
+    ),
+)
+
+MISSED = "sim/test_strangers.py::test_an_emptied_node_helps_nobody_to_lead_who_missed_what_it_acked"
+
+STRANGERS = (
+    plant(
+        "founding-names-nobody",
+        "S37: directories are not recorded by the first entry, but some time later",
+        (
+            ENROLMENT,
+            "self._raft.founding = self.unbound() if self.is_fresh else None",
+            "self._raft.founding = None",
+        ),
+        script=MISSED,
+    ),
+    plant(
+        "fresh-forgets-whom-it-met",
+        "S37: with an empty log any directory will do under a name that was met before",
+        (
+            ENROLMENT,
+            "            return self._check_while_fresh(peer, instance_id)",
+            "            return None",
+        ),
+        script=MISSED,
+    ),
+    plant(
+        "fresh-campaigns-once-it-heard-a-leader",
+        "S37: a member with an empty log stands although it saw nobody in this life",
+        (
+            ENROLMENT,
+            "        if not self.is_fresh:\n            return frozenset()",
+            "        if not self.is_fresh or self._raft.term:\n            return frozenset()",
+        ),
+        script=MISSED,
+    ),
+    plant(
+        "old-connection-brings-votes",
+        "S37: a connection made before the directories were known goes on counting",
+        (
+            ENROLMENT,
+            "return peer not in self._strangers or not isinstance(message, COUNTED)",
+            "return True",
+        ),
+        script=(
+            "sim/test_strangers.py::test_a_connection_older_than_the_first_entry_brings_no_vote"
+        ),
+    ),
+    plant(
+        "replaced-leader-refused",
+        "a member that was away refuses the leader for the directory its own log names",
+        (ENROLMENT, "        if membership_index > min(", "        if 0 > min("),
+        script=(
+            "sim/test_strangers.py"
+            "::test_one_who_was_away_follows_a_leader_that_was_replaced_meanwhile"
         ),
     ),
 )
