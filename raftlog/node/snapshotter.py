@@ -176,9 +176,10 @@ class Snapshotter:
 
         What is applied but not durably so is applied again from the log after a restart. It bounds
         the purge even below a snapshot: one that was staged and never installed may be ahead of it.
+        A damaged member's log may end below all of these, while its lost entries come in again.
         A member that is connected and yet does not advance holds it up to twice the retention.
         """
-        hold = min(self._raft.commit_index, self._durable())
+        hold = min(self._raft.commit_index, self._durable(), self._storage.last_index)
         patient = self._storage.log_bytes() <= 2 * self._settings.retention_bytes
         if self._raft.role is Role.LEADER and patient:
             for node_id in self._raft.membership.node_ids:

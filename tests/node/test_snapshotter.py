@@ -63,6 +63,10 @@ class Rig:
         self.failures: list[BaseException] = []
         self.core, self.durable = Core(), 0
         self.executor = ThreadPoolExecutor(1)
+        self.open()
+
+    def open(self) -> None:
+        """Begin over what the storage holds."""
         self.snapshotter = Snapshotter(
             storage=self.storage,
             group_commit=self.purges,
@@ -145,6 +149,20 @@ async def test_a_snapshot_never_installed_lets_nothing_be_purged_that_a_restart_
     rig.durable = 3
     rig.snapshotter.consider()
     assert [b.index for b in rig.purges.wanted] == [3]
+
+
+async def test_a_log_that_lost_its_end_is_purged_only_as_far_as_it_goes(rig):
+    """A damaged member's snapshot and applied state may be ahead of its log, till it is repaired."""
+    rig.fill(12)
+    await rig.take()
+    rig.storage.disk.rotten.add(10)
+    rig.storage = rig.storage.crash()
+    assert rig.storage.last_index == 9
+    rig.open()
+    rig.core.matched["n2"] = 12
+    rig.snapshotter.consider()
+    assert rig.failures == []
+    assert 1 < rig.purges.wanted[0].index < 9
 
 
 async def test_an_install_does_not_end_purging_for_ever(rig):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from raftlog.sim.shell.world import run_shell_seed
+
 from .mutants.catalogue import BY_NAME
 from .mutants.runner import hunt
+from .shell.test_world import complain as complain_of_shell
 from .test_world import complain, run_seed
 
 FOUND = {
@@ -20,6 +23,16 @@ FOUND = {
 def test_a_seed_that_failed_holds(seed: int) -> None:
     """The world in which the bug was found is in order."""
     complain(run_seed(seed))
+
+
+FOUND_BY_SHELL = {"end-of-the-log-at-a-stop": 34, "purge-past-a-lost-end": 408}
+"""The same of engine 2."""
+
+
+@pytest.mark.parametrize("seed", FOUND_BY_SHELL.values(), ids=FOUND_BY_SHELL.keys())
+def test_a_seed_of_the_second_engine_that_failed_holds(seed: int) -> None:
+    """The world in which the bug was found is in order."""
+    complain_of_shell(run_shell_seed(seed))
 
 
 @pytest.mark.long

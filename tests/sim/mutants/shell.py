@@ -128,6 +128,22 @@ ANSWERING: tuple[Mutant, ...] = (
             "        if not follow:\n            raise Unavailable(",
             "        if follow is None:\n            raise Unavailable(",
         ),
+        script=(
+            "node/test_subscriptions.py::test_one_that_does_not_follow_is_told_that_the_node_stops"
+        ),
+    ),
+    shell(
+        "purge-past-a-lost-end",
+        "a damaged member purges what its log has lost, as it once did, and stops",
+        (
+            SNAPSHOTTER,
+            "        hold = min(self._raft.commit_index, self._durable(), self._storage.last_index)\n",
+            "        hold = min(self._raft.commit_index, self._durable())\n",
+        ),
+        script=(
+            "node/test_snapshotter.py"
+            "::test_a_log_that_lost_its_end_is_purged_only_as_far_as_it_goes"
+        ),
     ),
     shell(
         "sessions-lost-with-an-install",
