@@ -152,7 +152,7 @@ async def test_a_snapshot_never_installed_lets_nothing_be_purged_that_a_restart_
 
 
 async def test_a_log_that_lost_its_end_is_purged_only_as_far_as_it_goes(rig):
-    """A damaged member's snapshot and applied state may be ahead of its log, till it is repaired."""
+    """A damaged member's snapshot and applied state may be ahead of its log until repair."""
     rig.fill(12)
     await rig.take()
     rig.storage.disk.rotten.add(10)

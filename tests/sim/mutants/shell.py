@@ -137,8 +137,8 @@ ANSWERING: tuple[Mutant, ...] = (
         "a damaged member purges what its log has lost, as it once did, and stops",
         (
             SNAPSHOTTER,
-            "        hold = min(self._raft.commit_index, self._durable(), self._storage.last_index)\n",
-            "        hold = min(self._raft.commit_index, self._durable())\n",
+            "self._durable(), self._storage.last_index)",
+            "self._durable())",
         ),
         script=(
             "node/test_snapshotter.py"
