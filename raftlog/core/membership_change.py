@@ -97,6 +97,7 @@ def check_step(current: Membership, proposed: Membership) -> None:
         MembershipRejected: with the reason.
     """
     _check_whole(proposed)
+    _check_directories(current, proposed)
     if current.is_joint:
         if proposed != leave_joint(current):
             raise MembershipRejected("a joint membership can only be left")
@@ -124,6 +125,29 @@ def _check_whole(proposed: Membership) -> None:
         raise MembershipRejected(f"neither voters nor learners: {', '.join(sorted(unnamed))}")
     if proposed.learners_next & proposed.voters:
         raise MembershipRejected("a member cannot both vote on and become a learner")
+
+
+def _check_directories(current: Membership, proposed: Membership) -> None:
+    """Refuse to swap a member's data directory in place, or to let one vote that is not known.
+
+    Where the directories are known, as they are from the founding on (decision 4), a voter's must
+    be, or an emptied one could take its place.
+    """
+    known = {member.node_id: member.instance_id for member in current.members}
+    after = {member.node_id: member.instance_id for member in proposed.members}
+    for node_id, instance_id in known.items():
+        if instance_id and after.get(node_id, instance_id) != instance_id:
+            raise MembershipRejected(
+                f"{node_id} is known by the data directory {instance_id}, which only removing the "
+                "member and adding it anew may change"
+            )
+    if all(known[voter] for voter in current.voters):
+        unknown = sorted(voter for voter in proposed.voters if not after[voter])
+        if unknown:
+            raise MembershipRejected(
+                f"the data directory of {', '.join(unknown)} is not known yet: add it as a "
+                "learner, and make it a voter once it has shown itself"
+            )
 
 
 def _apply(current: Membership, change: Change) -> Membership:

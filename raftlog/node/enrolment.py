@@ -5,11 +5,12 @@ another one (its directory was emptied or swapped) is refused, so its vote and i
 nowhere.
 
 The log's first entry records those of the founding members, so only an empty log tells nothing. A
-FRESH member, one with an empty log, therefore campaigns only after it has seen every other initial
-member fresh in this life of its own, and holds each to the directory it showed then: emptied
-directories can never form a cluster of their own, nor help a member to lead that missed everything,
-while those that know better are away. Whoever is added later is recorded by the leader once it has
-shown itself.
+FRESH member, one with an empty log, therefore takes part in the founding only after it has seen
+every other initial member fresh in this life of its own, be it as candidate or as voter, and holds
+each to the directory it showed then. So the directories of a quorum had met everybody when the
+first entry was chosen, and emptied ones can never form a cluster of their own, nor help a member to
+lead that missed everything, while those that know better are away. Whoever is added later is
+recorded by the leader once it has shown itself.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from raftlog.core.messages import (
     AppendResponse,
     HeartbeatResponse,
     Message,
+    PreVoteRequest,
     PreVoteResponse,
+    VoteRequest,
     VoteResponse,
 )
 from raftlog.core.raft import Raft
@@ -30,6 +33,7 @@ from raftlog.types import NodeId
 
 COUNTED = (VoteResponse, PreVoteResponse, AppendResponse, HeartbeatResponse)
 """What counts towards a quorum where it arrives."""
+ASKING = (VoteRequest, PreVoteRequest)
 
 
 class Enrolment:
@@ -70,7 +74,7 @@ class Enrolment:
         return None
 
     def _missing(self) -> frozenset[NodeId]:
-        """Return whom this node, being fresh, must have seen fresh before it may campaign."""
+        """Return whom this node, being fresh, must see fresh before it founds anything."""
         if not self.is_fresh:
             return frozenset()
         return self._raft.membership.all_voters - self._seen_fresh - {self._identity.node_id}
@@ -80,6 +84,8 @@ class Enrolment:
         self._instances[peer] = instance_id
         if fresh:
             self._seen_fresh.add(peer)
+        else:
+            self._seen_fresh.discard(peer)  # there is a cluster already: it is to be joined
         self.update()
 
     def hears(self, peer: NodeId, message: Message) -> bool:
@@ -87,9 +93,14 @@ class Enrolment:
 
         Votes and acks are those of the directory that the membership names, and of no other: a
         connection may be older than the entry that tells them apart. Whoever asks or leads is heard
-        in any case, for what it is was decided by those who elected it.
+        in any case, for what it is was decided by those who elected it; only who would found a
+        cluster is not, before this node knows that there was none.
         """
-        return peer not in self._strangers or not isinstance(message, COUNTED)
+        if peer in self._strangers and isinstance(message, COUNTED):
+            return False
+        if self._was_fresh and isinstance(message, ASKING) and message.last.index == 0:
+            return not self._missing()
+        return True
 
     def stepped(self) -> None:
         """Take note that the core took a message, maybe the first entry or another membership."""
@@ -124,12 +135,12 @@ class Enrolment:
     def check(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
         """Return why a peer that shows `instance_id` must be refused, or None.
 
-        One that has a later membership than is known to be committed here is let in: it may have
-        been added anew while this node was away, and lead by now.
+        One that has a later membership than is known to be committed here is let in, wherever this
+        node is behind: it may have been added anew meanwhile, and lead by now.
         """
         bound = self._bound(peer)
         if not bound:
-            return self._check_while_fresh(peer, instance_id)
+            return self._check_while_fresh(peer, instance_id) if not membership_index else None
         if bound == instance_id:
             return None
         if membership_index > min(self._raft.membership_index, self._raft.commit_index):
@@ -146,9 +157,9 @@ class Enrolment:
         return member.instance_id if member is not None else ""
 
     def _check_while_fresh(self, peer: NodeId, instance_id: str) -> str | None:
-        """Hold a peer to the directory that it showed first, as long as the log tells nothing."""
+        """Hold a peer to the directory that counts as seen, as long as the log tells nothing."""
         shown = self._instances.get(peer, instance_id)
-        if shown == instance_id or not self.is_fresh:
+        if shown == instance_id or not self.is_fresh or peer not in self._seen_fresh:
             return None
         return (
             f"member {peer} showed the data directory {shown} before, and now {instance_id}: it "

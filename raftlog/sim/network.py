@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from raftlog.sim.world import World
 
 BULK = frozenset(BULK_MESSAGES)
+LATE_SHARE = 0.2
+"""How many pairs of a cluster yet to be founded meet late."""
 
 
 class Link:
@@ -67,13 +69,15 @@ class Network:
         ]
 
     def begin(self) -> None:
-        """Let everybody meet, where a cluster is founded by handshakes."""
+        """Let everybody meet, some late, where a cluster is founded by handshakes."""
         if not self._enrols:
             return
+        late = self._knobs.core.election_timeout_seconds * 8 * self._dice.random()
         for a, row in enumerate(self.pairs):
             for b in range(a):
                 row[b].is_up = False
-                self._scheduler.after(self._dice.random() * 0.001, self._connect, a, b)
+                patience = late if self._dice.random() < LATE_SHARE else 0.001
+                self._scheduler.after(self._dice.random() * patience, self._connect, a, b)
 
     # ------------------------------------------------------------ messages
 

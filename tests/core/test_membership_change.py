@@ -389,3 +389,43 @@ def test_index_of_the_membership_is_that_of_its_entry() -> None:
     propose(node, simple(ABC, change(ChangeKind.ADD_LEARNER, "d")))
     assert node.raft.membership_index == Index(2)
     assert node.raft.term == Term(1)
+
+
+# ---------------------------------------------------------------- data directories
+
+
+def known(*unknown: str) -> Membership:
+    """Return the membership of a, b and c with every data directory known but those."""
+    members = [
+        m if m.node_id in unknown else dataclasses.replace(m, instance_id=f"{m.node_id}-1")
+        for m in ABC.members
+    ]
+    return dataclasses.replace(ABC, members=tuple(members))
+
+
+def test_s37_a_data_directory_is_never_swapped_in_place() -> None:
+    """Neither for another nor for none: the member would be somebody who holds nothing."""
+    before = known()
+    for instance_id in ("b-2", ""):
+        swapped = dataclasses.replace(before.member("b"), instance_id=instance_id)
+        with pytest.raises(MembershipRejected, match="known by the data directory b-1"):
+            simple(before, Change(kind=ChangeKind.UPDATE, node_id=B, member=swapped))
+        with pytest.raises(MembershipRejected, match="known by the data directory b-1"):
+            enter_joint(before, [Change(kind=ChangeKind.UPDATE, node_id=B, member=swapped)])
+    moved = dataclasses.replace(before.member("b"), address="elsewhere:1")
+    simple(before, Change(kind=ChangeKind.UPDATE, node_id=B, member=moved))
+    check_step(known("b"), before)
+
+
+def test_s37_who_has_not_shown_itself_does_not_vote() -> None:
+    """It is a learner until its data directory is known; then it may be promoted."""
+    before = known()
+    with pytest.raises(MembershipRejected, match="directory of d is not known yet: add it as a l"):
+        simple(before, change(ChangeKind.ADD_VOTER, "d"))
+    learning = simple(before, change(ChangeKind.ADD_LEARNER, "d"))
+    with pytest.raises(MembershipRejected, match="not known yet"):
+        simple(learning, Change(kind=ChangeKind.PROMOTE, node_id=D))
+    shown = dataclasses.replace(learning.member("d"), instance_id="d-1")
+    named = simple(learning, Change(kind=ChangeKind.UPDATE, node_id=D, member=shown))
+    assert D in simple(named, Change(kind=ChangeKind.PROMOTE, node_id=D)).voters
+    assert D in simple(known("a"), change(ChangeKind.ADD_VOTER, "d")).voters

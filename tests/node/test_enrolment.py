@@ -120,6 +120,26 @@ def test_a_member_with_an_empty_log_holds_each_peer_to_what_it_showed_first(rig)
     assert "restart n1" in refusal
 
 
+def test_a_member_with_an_empty_log_votes_for_a_founder_once_it_has_met_everybody(rig):
+    """Who missed a founding must not help another one; who holds an entry may be elected."""
+    founder = VoteRequest(term=Term(1), last=Position(Term(0), Index(0)))
+    holder = VoteRequest(term=Term(1), last=Position(Term(1), Index(1)))
+    rig.see("n2")
+    assert not rig.enrolment.hears("n2", founder)
+    assert rig.enrolment.hears("n2", holder)
+    rig.see("n3")
+    assert rig.enrolment.hears("n2", founder)
+    rig.see("n3", fresh=False)
+    assert not rig.enrolment.hears("n2", founder), "somebody has founded a cluster meanwhile"
+    assert not rig.raft.may_campaign
+
+
+def test_a_member_with_an_empty_log_lets_in_whoever_knows_a_membership(rig):
+    """It may have been replaced, and lead, before this node heard of anything."""
+    rig.see("n2")
+    assert rig.enrolment.check("n2", "another", 7) is None
+
+
 def test_the_founding_membership_names_every_directory(rig):
     """Whoever may lead an empty log knows them all, and its first entry says so."""
     rig.see("n2", "n3")
@@ -147,7 +167,7 @@ def test_votes_and_acks_of_another_directory_are_not_heard():
     vote = VoteResponse(term=Term(1), granted=True)
     rig.enrolment.identified("n1", "i2", fresh=False)
     assert not rig.enrolment.hears("n1", vote)
-    assert rig.enrolment.hears("n1", VoteRequest(term=Term(1), last=Position(Term(0), Index(0))))
+    assert rig.enrolment.hears("n1", VoteRequest(term=Term(1), last=Position(Term(1), Index(1))))
     assert rig.enrolment.hears("n2", vote)
     rig.enrolment.identified("n1", "i1", fresh=False)
     assert rig.enrolment.hears("n1", vote)

@@ -6,6 +6,7 @@ import pytest
 
 from raftlog.core.messages import AppendRequest, Position
 from raftlog.interfaces import Table
+from raftlog.node.enrolment import Enrolment
 from raftlog.sim.knobs import Fault, draw_knobs
 from raftlog.sim.machine import KEY
 from raftlog.sim.process import Process
@@ -56,6 +57,7 @@ def test_an_emptied_node_is_refused_until_an_operator_takes_it_in() -> None:
 def test_a_stranger_that_peers_admit_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were instance ids not checked, a seed would show what an emptied node's vote does."""
     monkeypatch.setattr(Process, "admits", lambda *_: True)
+    monkeypatch.setattr(Enrolment, "hears", lambda *_: True)
     wiping = (seed for seed in range(800) if Fault.WIPE in draw_knobs(seed).faults)
     assert any(run_seed(seed).failure is not None for seed in wiping)
 
@@ -159,6 +161,20 @@ def test_an_emptied_node_helps_nobody_to_lead_who_missed_what_it_acked(
         scene.away.restart()
     assert scene.nobody_leads()
     assert scene.recovers()
+
+
+def test_nobody_helps_to_found_who_has_not_met_everybody() -> None:
+    """Two that never met leave a founding to nobody: one of them may miss it, and found again."""
+    world = calm_world(voters=3, faults=(Fault.WIPE,))
+    first, second, _ = world.processes
+    world.network.cut(first.number, second.number)
+    world.network.cut(second.number, first.number)
+    world.network.begin()
+    run_for(world, PATIENCE_SECONDS)
+    assert not world.leaders()
+    world.network.heal()
+    while not world.checker.acked_index:
+        assert world.scheduler.step()
 
 
 def test_a_connection_older_than_the_first_entry_brings_no_vote() -> None:

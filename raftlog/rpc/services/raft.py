@@ -50,9 +50,11 @@ class RaftService:
         stream: Inbound | None = None
         try:
             hello = await self._first_hello(context)
-            peer = self._admit(hello, certificate_names(context))
+            names = certificate_names(context)
+            peer = self._admit(hello, names)
             answer = pb.PeerMessage(hello=transport.handshake.hello(peer))
             await context.write(answer.SerializeToString())
+            self._admit(hello, names)  # another directory of that name may have come in meanwhile
             settings = transport.settings
             outbox = Outbox(
                 context.write,

@@ -356,28 +356,37 @@ STRANGERS = (
         "S37: with an empty log any directory will do under a name that was met before",
         (
             ENROLMENT,
-            "            return self._check_while_fresh(peer, instance_id)",
-            "            return None",
+            "or not self.is_fresh or peer not in self._seen_fresh:\n",
+            "or True:\n",
         ),
-        script=MISSED,
+        script=(
+            "node/test_enrolment.py"
+            "::test_a_member_with_an_empty_log_holds_each_peer_to_what_it_showed_first"
+        ),
     ),
     plant(
-        "fresh-campaigns-once-it-heard-a-leader",
-        "S37: a member with an empty log stands although it saw nobody in this life",
+        "fresh-campaigns-at-once",
+        "S37: a member with an empty log stands although it has not met everybody",
         (
             ENROLMENT,
-            "        if not self.is_fresh:\n            return frozenset()",
-            "        if not self.is_fresh or self._raft.term:\n            return frozenset()",
+            "not (stranger or self._withheld or self._missing())",
+            "not (stranger or self._withheld)",
         ),
-        script=MISSED,
+        script="node/test_enrolment.py::test_a_fresh_member_campaigns_once_it_has_seen_all_fresh",
+    ),
+    plant(
+        "fresh-votes-for-any-founder",
+        "S37: a member with an empty log votes before it knows that there is no cluster",
+        (ENROLMENT, "            return not self._missing()\n", "            return True\n"),
+        script="sim/test_strangers.py::test_nobody_helps_to_found_who_has_not_met_everybody",
     ),
     plant(
         "old-connection-brings-votes",
         "S37: a connection made before the directories were known goes on counting",
         (
             ENROLMENT,
-            "return peer not in self._strangers or not isinstance(message, COUNTED)",
-            "return True",
+            "        if peer in self._strangers and isinstance(message, COUNTED):\n",
+            "        if False:\n",
         ),
         script=(
             "sim/test_strangers.py::test_a_connection_older_than_the_first_entry_brings_no_vote"
