@@ -82,6 +82,20 @@ METRICS: dict[str, MetricSpec] = {
         Kind.HISTOGRAM, "event_loop_lag_seconds", "How late the event loop runs what is due"
     ),
     "log_bytes": MetricSpec(Kind.GAUGE, "log_bytes", "Payload bytes of the entries kept"),
+    "appends_refused": MetricSpec(
+        Kind.COUNTER, "appends_refused_total", "Entries from the leader refused for want of disk"
+    ),
+    "peer_messages_dropped": MetricSpec(
+        Kind.COUNTER, "peer_messages_dropped_total", "Messages for which a peer had no room or link"
+    ),
+    "peer_handshake_timeouts": MetricSpec(
+        Kind.COUNTER, "peer_handshake_timeouts_total", "Peers that did not answer a Hello in time"
+    ),
+    "strangers_unheard": MetricSpec(
+        Kind.COUNTER,
+        "strangers_unheard_total",
+        "Votes and acks dropped, for their sender's data directory is not the known one",
+    ),
 }
 
 EVENT_COUNTERS = {

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
+import re
+
 import pytest
 
+import raftlog
 from raftlog.telemetry.metrics import METRICS, PrometheusObserver, StatusCollector
 
 
@@ -52,6 +56,19 @@ def test_what_the_node_says_arrives_under_the_name_outside(observer):
     assert value(observer, "raftlog_disk_commit_seconds_count") == 1
     assert value(observer, "raftlog_disk_commit_seconds_bucket", {"le": "0.0001"}) == 0
     assert value(observer, "raftlog_disk_commit_seconds_bucket", {"le": "0.00025"}) == 1
+
+
+def test_every_name_that_is_told_has_words_for_operators():
+    """What a source file counts, gauges or measures is in the table that documents it."""
+    told = {
+        name
+        for path in pathlib.Path(raftlog.__file__).parent.rglob("*.py")
+        for name in re.findall(
+            r'observer\.(?:count|gauge|measure)\(\s*"(\w+)"', path.read_text(encoding="utf-8")
+        )
+    }
+    assert len(told) > 8
+    assert told <= set(METRICS)
 
 
 def test_unknown_names_get_the_prefix(observer):
