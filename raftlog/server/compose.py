@@ -105,7 +105,9 @@ async def compose(settings: Settings) -> RunningNode:
     observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
-        watch, trace = open_watch(settings.debug, settings.data_dir)
+        watch, trace = open_watch(
+            settings.debug, settings.data_dir, lambda why: observer.event("trace_ended", why=why)
+        )
         transport = GrpcTransport(
             store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 
 from raftlog.config.schema import DebugSection
 from raftlog.core.watched import TraceLine, Watch
@@ -11,11 +12,16 @@ from raftlog.errors import ConfigInvalid
 
 
 class TraceFile:
-    """Appends lines, each with one write, so that a killed process leaves whole lines behind."""
+    """Appends lines, each with one write, so that a killed process leaves whole lines behind.
 
-    def __init__(self, path: str) -> None:
+    A line that cannot be written whole ends the trace, and nothing else: the lines before it can
+    still be checked, and `on_end` is told why.
+    """
+
+    def __init__(self, path: str, on_end: Callable[[str], None]) -> None:
+        self._on_end = on_end
         try:
-            self._descriptor = os.open(
+            self._descriptor: int | None = os.open(
                 path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
             )
         except OSError as error:
@@ -25,15 +31,34 @@ class TraceFile:
 
     def write(self, line: TraceLine) -> None:
         """Append one line."""
-        os.write(self._descriptor, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        descriptor = self._descriptor
+        if descriptor is None:
+            return
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        try:
+            written = os.write(descriptor, data)
+            if written == len(data):
+                return
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+            why = "no room for a whole line"
+        except OSError as error:
+            why = error.strerror or str(error)
+        self.close()
+        self._on_end(why)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
+        """Close the file; lines that still come are dropped."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
-def open_watch(settings: DebugSection, data_dir: str) -> tuple[Watch | None, TraceFile | None]:
+def open_watch(
+    settings: DebugSection, data_dir: str, on_end: Callable[[str], None]
+) -> tuple[Watch | None, TraceFile | None]:
     """Return what to do after each step of the core, if anything, and the file it writes.
+
+    `on_end` hears why the file cannot be written any further, should that come.
 
     A relative path begins in the data directory.
 
@@ -41,7 +66,7 @@ def open_watch(settings: DebugSection, data_dir: str) -> tuple[Watch | None, Tra
         ConfigInvalid: the trace file cannot be written.
     """
     path = os.path.join(data_dir, settings.trace_file)  # noqa: PTH118, as the node has it
-    trace = TraceFile(path) if settings.trace_file else None
+    trace = TraceFile(path, on_end) if settings.trace_file else None
     if trace is None and not settings.check_invariants:
         return None, None
     line = trace.write if trace is not None else None

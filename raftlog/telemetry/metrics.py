@@ -113,7 +113,7 @@ WARNING_EVENTS = frozenset(
     {
         "disk_full", "disk_stands_still", "hand_over_failed", "loop_stalled", "loop_stands_still",
         "not_the_known_instance", "on_demote_failed", "on_promote_failed", "peer_refused",
-        "snapshot_failed", "stopped_before_flush", "damaged",
+        "snapshot_failed", "stopped_before_flush", "damaged", "trace_ended",
     }
 )  # fmt: skip
 

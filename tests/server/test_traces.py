@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 
 import pytest
@@ -19,12 +20,12 @@ from raftlog.sim.spec.merging import validate
 
 def test_nothing_is_watched_unless_asked(tmp_path):
     """With both settings at their defaults the node runs a plain core."""
-    assert open_watch(DebugSection(), str(tmp_path)) == (None, None)
+    assert open_watch(DebugSection(), str(tmp_path), print) == (None, None)
 
 
 def test_checks_need_no_file(tmp_path):
     """Invariants alone write nothing."""
-    watch, trace = open_watch(DebugSection(check_invariants=True), str(tmp_path))
+    watch, trace = open_watch(DebugSection(check_invariants=True), str(tmp_path), print)
     assert watch is not None
     assert (watch.checks, watch.line, trace) == (True, None, None)
     assert list(tmp_path.iterdir()) == []
@@ -33,7 +34,7 @@ def test_checks_need_no_file(tmp_path):
 def test_lines_are_appended_to_what_is_there(tmp_path):
     """A relative path begins in the data directory; a restarted node goes on in the same file."""
     for number in range(2):
-        watch, trace = open_watch(DebugSection(trace_file="t.ndjson"), str(tmp_path))
+        watch, trace = open_watch(DebugSection(trace_file="t.ndjson"), str(tmp_path), print)
         assert watch is not None
         assert watch.line is not None
         assert trace is not None
@@ -47,7 +48,31 @@ def test_lines_are_appended_to_what_is_there(tmp_path):
 def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path):
     """A path that cannot be opened is a configuration error that names it."""
     with pytest.raises(ConfigInvalid, match=r"debug.trace_file .*missing/t: No such file"):
-        TraceFile(str(tmp_path / "missing" / "t"))
+        TraceFile(str(tmp_path / "missing" / "t"), print)
+
+
+def test_a_full_disk_ends_the_trace_and_nothing_else(tmp_path):
+    """The node goes on; what was written before is whole, and why it ended is said once."""
+    said = []
+    trace = TraceFile("/dev/full", said.append)
+    trace.write({"number": 0})
+    trace.write({"number": 1})
+    trace.close()
+    assert said == ["No space left on device"]
+
+    said.clear()
+    trace = TraceFile(str(tmp_path / "t"), said.append)
+    trace.write({"number": 0})
+    size = (tmp_path / "t").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, before[1]))
+    try:
+        trace.write({"number": 1})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    trace.write({"number": 2})
+    assert said == ["no room for a whole line"]
+    assert (tmp_path / "t").stat().st_size == size
 
 
 async def test_a_broken_invariant_stops_a_real_node(tmp_path):
