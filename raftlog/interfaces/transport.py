@@ -28,8 +28,11 @@ class PeerEvents(Protocol):
         """
         ...
 
-    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
-        """A handshake showed the peer's instance id and whether its log is still empty."""
+    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
+        """A handshake showed the peer's instance id and whether its log is still empty.
+
+        None: it said so, but maybe before this process began.
+        """
         ...
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:

@@ -6,11 +6,11 @@ nowhere.
 
 The log's first entry records those of the founding members, so only an empty log tells nothing. A
 FRESH member, one with an empty log, therefore takes part in the founding only after it has seen
-every other initial member fresh in this life of its own, be it as candidate or as voter, and holds
-each to the directory it showed then. So the directories of a quorum had met everybody when the
-first entry was chosen, and emptied ones can never form a cluster of their own, nor help a member to
-lead that missed everything, while those that know better are away. Whoever is added later is
-recorded by the leader once it has shown itself.
+every other initial member fresh in this life of its own, be it as candidate or as voter. An emptied
+one never sees those fresh that chose an entry with it before, so it can neither form a cluster of
+its own nor help a member to lead that missed everything. Once there was a campaign, a fresh member
+also holds each peer to the directory that it saw, for the old one's vote may still be on its way.
+Whoever is added later is recorded by the leader once it has shown itself.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Enrolment:
         self._identity = identity
         self._observer = observer
         self._seen_fresh: set[NodeId] = set()
+        self._seen_with_log: set[NodeId] = set()
+        self._contested: set[NodeId] = set()
         self._instances: dict[NodeId, str] = {identity.node_id: identity.instance_id}
         self._strangers: frozenset[NodeId] = frozenset()
         self._was_fresh = True
@@ -67,25 +69,43 @@ class Enrolment:
                 "must not vote; remove the member and add it anew"
             )
         missing = self._missing()
-        if missing and self._raft.leader is None:
-            return "bootstrap waits to see each initial member once; not seen yet: " + ", ".join(
-                sorted(missing)
+        if not missing or self._raft.leader is not None:
+            return None
+        if self.contested:
+            return (
+                f"{', '.join(sorted(self.contested))} came back with another data directory amid "
+                f"the bootstrap; restart {self._identity.node_id} to let the new one in"
             )
-        return None
+        with_log = missing & self._seen_with_log
+        unseen = ", ".join(sorted(missing - with_log)) or "none"
+        return f"bootstrap waits to see each initial member once; not seen yet: {unseen}" + (
+            f"; in a cluster already: {', '.join(sorted(with_log))}" if with_log else ""
+        )
+
+    @property
+    def contested(self) -> frozenset[NodeId]:
+        """Return who came with another directory than this fresh node may still count on."""
+        return frozenset(self._contested) if self.is_fresh else frozenset()
 
     def _missing(self) -> frozenset[NodeId]:
         """Return whom this node, being fresh, must see fresh before it founds anything."""
         if not self.is_fresh:
             return frozenset()
-        return self._raft.membership.all_voters - self._seen_fresh - {self._identity.node_id}
+        counted = (self._seen_fresh | {self._identity.node_id}) - self._contested
+        return self._raft.membership.all_voters - counted
 
-    def identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
-        """Take what a handshake showed."""
+    def identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
+        """Take what a handshake showed; `fresh` is None where it may be older than this process."""
+        if self._instances.get(peer) != instance_id:
+            self._seen_fresh.discard(peer)
         self._instances[peer] = instance_id
+        self._contested.discard(peer)
         if fresh:
             self._seen_fresh.add(peer)
-        else:
+            self._seen_with_log.discard(peer)
+        elif fresh is not None:
             self._seen_fresh.discard(peer)  # there is a cluster already: it is to be joined
+            self._seen_with_log.add(peer)
         self.update()
 
     def hears(self, peer: NodeId, message: Message) -> bool:
@@ -157,14 +177,20 @@ class Enrolment:
         return member.instance_id if member is not None else ""
 
     def _check_while_fresh(self, peer: NodeId, instance_id: str) -> str | None:
-        """Hold a peer to the directory that counts as seen, as long as the log tells nothing."""
+        """Hold a peer to the directory that counts as seen, once it may have voted.
+
+        Until this node is restarted it then takes part in no founding.
+        """
         shown = self._instances.get(peer, instance_id)
-        if shown == instance_id or not self.is_fresh or peer not in self._seen_fresh:
+        is_counted = self.is_fresh and peer in self._seen_fresh and self._raft.term > 0
+        if shown == instance_id or not is_counted:
             return None
+        self._contested.add(peer)
+        self.update()
         return (
             f"member {peer} showed the data directory {shown} before, and now {instance_id}: it "
-            "was emptied or replaced before this node heard of any entry; if no cluster was "
-            f"founded yet, restart {self._identity.node_id} to let the new one in"
+            "was emptied or replaced amid the bootstrap; restart "
+            f"{self._identity.node_id} to let the new one in"
         )
 
     def unbound(self) -> Membership | None:

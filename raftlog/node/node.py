@@ -458,7 +458,7 @@ class Node:
             self._raft.peer_lost(peer, self._clock.monotonic())
             self._drive.poke()
 
-    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
+    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         """A handshake showed the peer's instance id."""
         self._enrolment.identified(peer, instance_id, fresh=fresh)
         self._housekeeping.bind_instances()

@@ -194,7 +194,8 @@ class GrpcTransport:
         """Take an inbound stream into use; its sender is there, so links to it retry at once."""
         events = self._started()
         self._inbound.add(stream)
-        events.peer_identified(stream.peer, hello.instance_id, fresh=hello.fresh)
+        # The Hello that opens a stream may have waited long for the connection; an answer cannot.
+        events.peer_identified(stream.peer, hello.instance_id, fresh=None if hello.fresh else False)
         for link in self._links.get(stream.peer, {}).values():
             link.nudge()
 

@@ -58,6 +58,7 @@ SOMETIMES: dict[str, str] = {
     "disk_wiped": "a node lost its disk and came back as somebody new",
     "stranger_refused": "peers refused a node with another instance id than they knew",
     "stranger_unheard": "a vote or an ack of another instance than the known one was dropped",
+    "restarted_amid_bootstrap": "an operator restarted who had met a directory that was emptied",
     "wiped_taken_in": "an operator removed such a node, added it anew and made it vote",
     "state_rotted": "the hard state or the machine's rotted",
     "start_refused": "a node did not start, for what it must know had rotted",

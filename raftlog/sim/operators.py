@@ -92,6 +92,11 @@ class Operator:
                 self._world.restart_later(process)
         for process in list(self._returning):
             self._look_at(process)
+        for process in self._world.processes:
+            if process.is_up and process.enrolment is not None and process.enrolment.contested:
+                self._world.count("restarted_amid_bootstrap")
+                process.crash()
+                self._world.restart_later(process)
         if leader is not None:
             leader.input(self._serve, leader)
 

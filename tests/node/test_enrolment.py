@@ -17,6 +17,8 @@ from raftlog.types import Index, Position, Role, Term
 from tests.node.harness import Notebook
 from tests.node.parts import MEMBERSHIP, new_storage
 
+START = Position(Term(0), Index(0))
+
 
 class Even:
     def uniform(self, low, high):
@@ -111,18 +113,54 @@ def test_whom_a_later_membership_names_is_let_in():
     assert rig.enrolment.check("n1", "i2", 1) is None
 
 
-def test_a_member_with_an_empty_log_holds_each_peer_to_what_it_showed_first(rig):
-    """Another directory under a name that it met is refused, until the log tells more."""
+def test_after_a_campaign_a_fresh_member_holds_each_peer_to_what_it_showed(rig):
+    """An old directory's vote may still come; it takes no part any more until it is restarted."""
     rig.see("n2", "n3")
+    rig.raft.step("n3", VoteRequest(term=Term(1), last=START), 0.0)
     assert rig.enrolment.check("n2", "n2-instance", 0) is None
+    assert rig.enrolment.contested == frozenset()
     refusal = rig.enrolment.check("n2", "another", 0)
     assert "showed the data directory n2-instance before" in refusal
-    assert "restart n1" in refusal
+    assert rig.enrolment.contested == {"n2"}
+    assert not rig.raft.may_campaign
+    assert "restart n1 to let the new one in" in rig.enrolment.alarm
+    rig.enrolment.identified("n2", "another", fresh=True)
+    assert rig.enrolment.contested == frozenset()
+    assert rig.raft.may_campaign
+
+
+def test_before_any_campaign_a_directory_may_be_swapped(rig):
+    """A member recreated while others wait for the bootstrap is the one that is founded with."""
+    rig.see("n2")
+    assert rig.enrolment.check("n2", "another", 0) is None
+    rig.enrolment.identified("n2", "another", fresh=None)
+    rig.see("n3")
+    assert not rig.raft.may_campaign, "the new one's log is not known to be empty"
+    rig.enrolment.identified("n2", "another", fresh=True)
+    assert rig.raft.may_campaign
+    names = {m.node_id: m.instance_id for m in rig.raft.founding.members}
+    assert names["n2"] == "another"
+
+
+def test_what_may_be_older_than_this_process_does_not_count_as_seen(rig):
+    """The Hello that opens a stream may have waited for the connection; only an answer counts."""
+    for peer in ("n2", "n3"):
+        rig.enrolment.identified(peer, f"{peer}-instance", fresh=None)
+    assert not rig.raft.may_campaign
+    rig.see("n2", "n3")
+    rig.enrolment.identified("n2", "n2-instance", fresh=None)
+    assert rig.raft.may_campaign
+
+
+def test_whose_log_is_not_empty_is_named_in_the_alarm(rig):
+    """An emptied member reads that there is a cluster which it no longer belongs to."""
+    rig.see("n2", fresh=False)
+    assert rig.enrolment.alarm.endswith("not seen yet: n3; in a cluster already: n2")
 
 
 def test_a_member_with_an_empty_log_votes_for_a_founder_once_it_has_met_everybody(rig):
     """Who missed a founding must not help another one; who holds an entry may be elected."""
-    founder = VoteRequest(term=Term(1), last=Position(Term(0), Index(0)))
+    founder = VoteRequest(term=Term(1), last=START)
     holder = VoteRequest(term=Term(1), last=Position(Term(1), Index(1)))
     rig.see("n2")
     assert not rig.enrolment.hears("n2", founder)

@@ -86,7 +86,7 @@ class RecordingEvents:
         self.received: list[tuple[NodeId, Message]] = []
         self.connected: list[NodeId] = []
         self.lost: list[tuple[NodeId, bool]] = []
-        self.identified: list[tuple[NodeId, str, bool]] = []
+        self.identified: list[tuple[NodeId, str, bool | None]] = []
         self.snapshots: list[tuple[NodeId, bool]] = []
         self.refuse: dict[str, str] = {}
         self.fresh = True
@@ -103,7 +103,7 @@ class RecordingEvents:
     def peer_lost(self, peer: NodeId, *, announced: bool) -> None:
         self.lost.append((peer, announced))
 
-    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool) -> None:
+    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         self.identified.append((peer, instance_id, fresh))
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:

@@ -150,6 +150,19 @@ async def test_messages_travel_both_ways_in_order(cluster: Cluster) -> None:
     assert ("n2", "i-n2", True) in n1.events.identified
 
 
+async def test_only_an_answer_says_that_a_log_is_empty(cluster: Cluster) -> None:
+    """The Hello that opens a stream may be older than this process; what it says of a log counts."""
+    await connected(cluster, "n1", "n2")
+    n1 = cluster.peers["n1"]
+    await until(lambda: len(n1.events.identified) >= 4)
+    assert {fresh for _, _, fresh in n1.events.identified} == {True, None}
+    n3 = await cluster.start("n3")
+    n3.events.fresh = False
+    await connected(cluster, "n1", "n3")
+    await until(lambda: sum(peer == "n3" for peer, _, _ in n1.events.identified) >= 4)
+    assert {fresh for peer, _, fresh in n1.events.identified if peer == "n3"} == {False}
+
+
 async def test_three_nodes_connect(cluster: Cluster) -> None:
     """Every node of three reaches every other."""
     await connected(cluster, "n1", "n2", "n3")

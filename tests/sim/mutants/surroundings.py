@@ -356,12 +356,21 @@ STRANGERS = (
         "S37: with an empty log any directory will do under a name that was met before",
         (
             ENROLMENT,
-            "or not self.is_fresh or peer not in self._seen_fresh:\n",
-            "or True:\n",
+            "        if shown == instance_id or not is_counted:\n",
+            "        if True:\n",
         ),
         script=(
             "node/test_enrolment.py"
-            "::test_a_member_with_an_empty_log_holds_each_peer_to_what_it_showed_first"
+            "::test_after_a_campaign_a_fresh_member_holds_each_peer_to_what_it_showed"
+        ),
+    ),
+    plant(
+        "old-hello-counts-as-seen",
+        "S37: a Hello composed before this process began tells it that there is no cluster",
+        (ENROLMENT, "        if fresh:\n", "        if fresh or fresh is None:\n"),
+        script=(
+            "node/test_enrolment.py"
+            "::test_what_may_be_older_than_this_process_does_not_count_as_seen"
         ),
     ),
     plant(
