@@ -12,6 +12,7 @@ SEEDS_WANTED = 500
 """In so many seeds each of these is reached many times over; a smaller batch owes nothing."""
 
 RARE = {
+    "restarted_amid_bootstrap": 5000,
     "figure_8": 5000,
     "election_three_way": 1500,
     "install_behind_another": 5000,
