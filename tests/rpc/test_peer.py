@@ -151,7 +151,7 @@ async def test_messages_travel_both_ways_in_order(cluster: Cluster) -> None:
 
 
 async def test_only_an_answer_says_that_a_log_is_empty(cluster: Cluster) -> None:
-    """The Hello that opens a stream may be older than this process; what it says of a log counts."""
+    """The Hello that opens a stream may be older than this process; one that has a log has it."""
     await connected(cluster, "n1", "n2")
     n1 = cluster.peers["n1"]
     await until(lambda: len(n1.events.identified) >= 4)
