@@ -43,14 +43,16 @@ class Enrolment:
         self._raft = raft
         self._identity = identity
         self._observer = observer
-        self._seen_fresh: set[NodeId] = set()
-        self._seen_with_log: set[NodeId] = set()
+        self._seen: dict[NodeId, bool] = {identity.node_id: True}
+        """Whether each directory's log was empty when it was seen last.
+
+        With a log there is a cluster already, and it is to be joined.
+        """
         self._contested: set[NodeId] = set()
         self._instances: dict[NodeId, str] = {identity.node_id: identity.instance_id}
         self._strangers: frozenset[NodeId] = frozenset()
         self._was_fresh = True
         self._known = raft.membership
-        self._stranger = False
         self._withheld: set[str] = set()
         self.update()
 
@@ -62,7 +64,7 @@ class Enrolment:
     @property
     def alarm(self) -> str | None:
         """Return what an operator must know of this node's own identity, or None."""
-        if self._stranger:
+        if self._is_stranger:
             return (
                 f"this data directory (instance {self._identity.instance_id}) is not the one the "
                 f"membership knows as {self._identity.node_id}: it was emptied or replaced, and "
@@ -76,7 +78,7 @@ class Enrolment:
                 f"{', '.join(sorted(self.contested))} came back with another data directory amid "
                 f"the bootstrap; restart {self._identity.node_id} to let the new one in"
             )
-        with_log = missing & self._seen_with_log
+        with_log = missing & self._seen.keys()
         unseen = ", ".join(sorted(missing - with_log)) or "none"
         return f"bootstrap waits to see each initial member once; not seen yet: {unseen}" + (
             f"; in a cluster already: {', '.join(sorted(with_log))}" if with_log else ""
@@ -91,21 +93,17 @@ class Enrolment:
         """Return whom this node, being fresh, must see fresh before it founds anything."""
         if not self.is_fresh:
             return frozenset()
-        counted = (self._seen_fresh | {self._identity.node_id}) - self._contested
+        counted = {peer for peer, was_empty in self._seen.items() if was_empty} - self._contested
         return self._raft.membership.all_voters - counted
 
     def identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         """Take what a handshake showed; `fresh` is None where it may be older than this process."""
         if self._instances.get(peer) != instance_id:
-            self._seen_fresh.discard(peer)
+            self._seen.pop(peer, None)
         self._instances[peer] = instance_id
         self._contested.discard(peer)
-        if fresh:
-            self._seen_fresh.add(peer)
-            self._seen_with_log.discard(peer)
-        elif fresh is not None:
-            self._seen_fresh.discard(peer)  # there is a cluster already: it is to be joined
-            self._seen_with_log.add(peer)
+        if fresh is not None:
+            self._seen[peer] = fresh
         self.update()
 
     def hears(self, peer: NodeId, message: Message) -> bool:
@@ -130,17 +128,21 @@ class Enrolment:
     def update(self) -> None:
         """Decide anew whether this node may campaign, what it would found, and whom it hears."""
         self._was_fresh, self._known = self.is_fresh, self._raft.membership
+        was_stranger = self._is_stranger
         self._strangers = frozenset(
             peer
             for peer, shown in self._instances.items()
             if (bound := self._bound(peer)) and bound != shown
         )
         self._raft.founding = self.unbound() if self.is_fresh else None
-        stranger = self._identity.node_id in self._strangers
-        if stranger and not self._stranger:
+        if self._is_stranger and not was_stranger:
             self._observer.event("not_the_known_instance", instance_id=self._identity.instance_id)
-        self._stranger = stranger
-        self._raft.may_campaign = not (stranger or self._withheld or self._missing())
+        self._raft.may_campaign = not (self._is_stranger or self._withheld or self._missing())
+
+    @property
+    def _is_stranger(self) -> bool:
+        """Whether the membership names another directory than this node's own."""
+        return self._identity.node_id in self._strangers
 
     def withhold(self, why: str) -> None:
         """Keep this node from campaigning, whatever else is decided, until `release(why)`."""
@@ -156,7 +158,8 @@ class Enrolment:
         """Return why a peer that shows `instance_id` must be refused, or None.
 
         One that has a later membership than is known to be committed here is let in, wherever this
-        node is behind: it may have been added anew meanwhile, and lead by now.
+        node is behind: it may have been added anew meanwhile, and lead by now. That one was refused
+        amid the bootstrap is remembered (`contested`).
         """
         bound = self._bound(peer)
         if not bound:
@@ -182,7 +185,7 @@ class Enrolment:
         Until this node is restarted it then takes part in no founding.
         """
         shown = self._instances.get(peer, instance_id)
-        is_counted = self.is_fresh and peer in self._seen_fresh and self._raft.term > 0
+        is_counted = self.is_fresh and self._seen.get(peer, False) and self._raft.term > 0
         if shown == instance_id or not is_counted:
             return None
         self._contested.add(peer)

@@ -42,12 +42,12 @@ class Atlas:
     def may_rot(self, process: Process) -> bool:
         """Whether this node may be damaged (once more)."""
         damaged = self.damaged() | {process.node_id}
-        return all(_can_spare(membership, damaged) for membership in self._in_force())
+        return all(can_spare(membership, damaged) for membership in self._in_force())
 
     def may_follow(self, membership: Membership) -> bool:
         """Whether an operator who knows what is damaged would propose that membership now."""
         damaged = self.damaged()
-        return all(_can_spare(after, damaged) for after in _with_its_end(membership))
+        return all(can_spare(after, damaged) for after in _with_its_end(membership))
 
     def proposed(self, index: Index, membership: Membership) -> None:
         """Remember a membership that may come into force without any node that still has it."""
@@ -56,12 +56,12 @@ class Atlas:
     def is_repair_owed(self) -> bool:
         """Whether every membership that may be in force has a majority without the damaged."""
         damaged = self.damaged()
-        return all(_can_spare(membership, damaged) for membership in self._in_force())
+        return all(can_spare(membership, damaged) for membership in self._in_force())
 
     def is_beyond_repair(self) -> bool:
         """Whether no membership that may be in force has one."""
         damaged = self.damaged()
-        return not any(_can_spare(membership, damaged) for membership in self._in_force())
+        return not any(can_spare(membership, damaged) for membership in self._in_force())
 
     def damaged(self) -> frozenset[NodeId]:
         """Return the damaged nodes."""
@@ -84,7 +84,7 @@ def _with_its_end(membership: Membership) -> Iterator[Membership]:
         yield leave_joint(membership)
 
 
-def _can_spare(membership: Membership, damaged: frozenset[NodeId]) -> bool:
-    """Whether each half of a membership has a majority without the damaged."""
+def can_spare(membership: Membership, lost: frozenset[NodeId]) -> bool:
+    """Whether each half of a membership has a majority without those named."""
     halves = (membership.voters, membership.outgoing)
-    return all(2 * len(half - damaged) > len(half) for half in halves if half)
+    return all(2 * len(half - lost) > len(half) for half in halves if half)

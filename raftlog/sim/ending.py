@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from raftlog.core.entries import EntryKind
 from raftlog.errors import RaftLogError
+from raftlog.sim.atlas import can_spare
 from raftlog.sim.checker import require
 from raftlog.sim.knobs import Ending, Knobs, calm_network
 from raftlog.types import Index, Role
@@ -161,11 +162,9 @@ class FinalPhase:
         lasts = {p.node_id: p.state.log.last_position for p in living}
 
         def wins(candidate: Process) -> bool:
-            last = lasts[candidate.node_id]
+            last, membership = lasts[candidate.node_id], candidate.state.membership
             voters = {name for name, held in lasts.items() if held <= last}
-            membership = candidate.state.membership
-            halves = [half for half in (membership.voters, membership.outgoing) if half]
-            return all(2 * len(half & voters) > len(half) for half in halves)
+            return can_spare(membership, membership.all_voters - voters)
 
         return not any(p.raft.membership.is_voter(p.node_id) and wins(p) for p in living)
 

@@ -367,7 +367,11 @@ STRANGERS = (
     plant(
         "old-hello-counts-as-seen",
         "S37: a Hello composed before this process began tells it that there is no cluster",
-        (ENROLMENT, "        if fresh:\n", "        if fresh or fresh is None:\n"),
+        (
+            ENROLMENT,
+            "        if fresh is not None:\n            self._seen[peer] = fresh\n",
+            "        self._seen[peer] = fresh is not False\n",
+        ),
         script=(
             "node/test_enrolment.py"
             "::test_what_may_be_older_than_this_process_does_not_count_as_seen"
@@ -378,8 +382,8 @@ STRANGERS = (
         "S37: a member with an empty log stands although it has not met everybody",
         (
             ENROLMENT,
-            "not (stranger or self._withheld or self._missing())",
-            "not (stranger or self._withheld)",
+            "not (self._is_stranger or self._withheld or self._missing())",
+            "not (self._is_stranger or self._withheld)",
         ),
         script="node/test_enrolment.py::test_a_fresh_member_campaigns_once_it_has_seen_all_fresh",
     ),
