@@ -94,6 +94,27 @@ class Boundary:
         """Return the position of the last entry covered."""
         return Position(self.term, self.index)
 
+    def after(self, entry: Entry) -> Boundary:
+        """Return the boundary once `entry`, the next one, lies below it too."""
+        membership, feature_level = self.membership, self.feature_level
+        if entry.kind is EntryKind.MEMBERSHIP:
+            membership = Membership.decode(entry.payload)
+        elif entry.kind is EntryKind.VERSION:
+            feature_level = int.from_bytes(entry.payload, "big")
+        return Boundary(
+            index=entry.index,
+            term=entry.term,
+            checksum=entry.checksum,
+            next_sequence=entry.first_sequence + entry.count,
+            timestamp=entry.timestamp,
+            membership=membership,
+            feature_level=feature_level,
+            machine_name=self.machine_name,
+            machine_version=self.machine_version,
+            binlog_file=self.binlog_file,
+            binlog_position=self.binlog_position,
+        )
+
 
 class Seal(Protocol):
     """Computes an entry's chained checksum (`raftlog.checksum.chain`)."""

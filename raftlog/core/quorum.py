@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 from raftlog.core.membership import Membership
@@ -114,37 +114,36 @@ def quorum_of(membership: Membership) -> Majority | Joint:
 class PurgeMarks:
     """What the purge rule looks at, all of it indexes of the log.
 
-    `members`: what each live member has durably. `subscribers`: what each subscriber still needs
-    next, minus one. `promotable`: what the promotable members have; binding for a witness, which
-    can never supply a machine snapshot (decision 3). `lag_entries_max`: a live member or subscriber
-    further behind than this no longer holds the log back.
+    Of this member: `snapshot` is what its newest snapshot covers, `applied` what is durably applied
+    (all above is applied again from the log after a restart), `committed` its commit index, `last`
+    the end of its durable log. Of others: `members` is what each live member is known to hold,
+    `subscribers` what each subscriber has read; both are waited for only while `is_patient`.
+    `promotable` is what the promotable members hold, which binds a witness: it can never supply a
+    machine snapshot (decision 3).
     """
 
     snapshot: Index
-    quorum_durable: Index
+    applied: Index
+    committed: Index
     last: Index
     members: tuple[Index, ...] = ()
     subscribers: tuple[Index, ...] = ()
     promotable: tuple[Index, ...] = ()
     is_witness: bool = False
-    lag_entries_max: int = 1 << 62
+    is_patient: bool = True
 
 
 def purge_index(marks: PurgeMarks) -> Index:
     """Return the index up to which entries may be dropped (decision 9).
 
-    Never above the node's own durable snapshot, nor above what a quorum holds durably. A witness
-    has no machine, so its own mark says nothing: it waits for the slowest promotable member,
-    however far behind that is.
+    The applied index bounds it even below a snapshot: one that was staged and never installed may
+    be ahead of it. A damaged member's log may end below all else, while its lost entries come in
+    again. A witness waits for the slowest promotable member, however far behind that is.
     """
-    held_back: list[Index] = [marks.snapshot, marks.quorum_durable]
+    held_back = [marks.snapshot, marks.applied, marks.committed, marks.last]
     if marks.is_witness:
         held_back.extend(marks.promotable)
-    floor = marks.last - marks.lag_entries_max
-    held_back.extend(_within(marks.members, floor))
-    held_back.extend(_within(marks.subscribers, floor))
+    if marks.is_patient:
+        held_back.extend(marks.members)
+        held_back.extend(marks.subscribers)
     return min(held_back)
-
-
-def _within(indexes: Iterable[Index], floor: int) -> list[Index]:
-    return [index for index in indexes if index >= floor]

@@ -22,7 +22,6 @@ import msgpack
 
 from raftlog import groups
 from raftlog.core.entries import Boundary, Entry, EntryKind
-from raftlog.core.membership import Membership
 from raftlog.core.ready import Install
 from raftlog.errors import Compacted, Rejected, StorageCorrupt, invariant
 from raftlog.groups import Group, TransactionKind
@@ -468,8 +467,6 @@ class Applier:
     def _apply_entry(
         self, entry: Entry, outcome: _Batch, session_writes: dict[bytes, bytes | None]
     ) -> Applied:
-        membership = self.applied.membership
-        feature_level = self.applied.feature_level
         result = Applied(entry)
         match entry.kind:
             case EntryKind.TRANSACTIONS:
@@ -478,26 +475,13 @@ class Applier:
                 session_writes.update(writes)
             case EntryKind.SESSION:
                 session_writes.update(apply_session_change(self.sessions, entry))
-            case EntryKind.MEMBERSHIP:
-                membership = Membership.decode(entry.payload)
-            case EntryKind.VERSION:
-                feature_level = int.from_bytes(entry.payload, "big")
-                invariant(
-                    feature_level <= FEATURE_LEVEL_MAX,
-                    f"the cluster's feature level {feature_level} is above this version's "
-                    f"{FEATURE_LEVEL_MAX}: upgrade this member",
-                )
-            case EntryKind.NOOP | EntryKind.ROTATE:
-                pass
-        self.applied = dataclasses.replace(
-            self.applied,
-            index=entry.index,
-            term=entry.term,
-            checksum=entry.checksum,
-            next_sequence=entry.next_sequence,
-            timestamp=entry.timestamp,
-            membership=membership,
-            feature_level=feature_level,
+            case _:
+                pass  # what else an entry says is in the boundary
+        self.applied = self.applied.after(entry)
+        invariant(
+            self.applied.feature_level <= FEATURE_LEVEL_MAX,
+            f"the cluster's feature level {self.applied.feature_level} is above this version's "
+            f"{FEATURE_LEVEL_MAX}: upgrade this member",
         )
         return result
 

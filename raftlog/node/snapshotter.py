@@ -9,19 +9,18 @@ and only once retention asks for it.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 
-from raftlog.core.entries import Boundary, EntryKind
-from raftlog.core.membership import Membership
+from raftlog.core.entries import Boundary
+from raftlog.core.quorum import PurgeMarks, purge_index
 from raftlog.core.raft import Raft
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import Compacted, StorageCorrupt, Unavailable
 from raftlog.interfaces import Clock, Observer, SnapshotInfo, Storage, Transport
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.settings import NodeSettings
-from raftlog.types import Index, Role
+from raftlog.types import Index
 
 PURGE_ENTRIES_MAX = 512
 PURGE_BYTES_MAX = 8 << 20
@@ -171,28 +170,39 @@ class Snapshotter:
 
     # ------------------------------------------------------------ purging
 
-    def _purge_hold(self) -> Index:
-        """Return the highest index that may be purged for the members' sake, this one's included.
+    def _marks(self, newest: SnapshotInfo) -> PurgeMarks:
+        """Return what holds a purge back here.
 
-        What is applied but not durably so is applied again from the log after a restart. It bounds
-        the purge even below a snapshot: one that was staged and never installed may be ahead of it.
-        A damaged member's log may end below all of these, while its lost entries come in again.
-        A member that is connected and yet does not advance holds it up to twice the retention.
+        A member that is connected, or a subscriber, and yet does not advance is waited for until
+        the log is twice what retention allows.
         """
-        hold = min(self._raft.commit_index, self._durable(), self._storage.last_index)
-        patient = self._storage.log_bytes() <= 2 * self._settings.retention_bytes
-        if self._raft.role is Role.LEADER and patient:
-            for node_id in self._raft.membership.node_ids:
-                progress = self._raft.progress_of(node_id)
-                if progress is not None and self._transport.is_connected(node_id):
-                    hold = min(hold, progress.match_index)
-        return Index(hold)
+        raft, membership = self._raft, self._raft.membership
+        matches = {
+            node_id: progress.match_index
+            for node_id in membership.node_ids
+            if (progress := raft.progress_of(node_id)) is not None
+        }
+        myself = membership.member(self._storage.identity.node_id)
+        return PurgeMarks(
+            snapshot=newest.boundary.index,
+            applied=self._durable(),
+            committed=raft.commit_index,
+            last=self._storage.last_index,
+            members=tuple(
+                match for peer, match in matches.items() if self._transport.is_connected(peer)
+            ),
+            promotable=tuple(
+                match for peer, match in matches.items() if membership.kind(peer) == "voter"
+            ),
+            is_witness=myself is not None and not myself.has_machine,
+            is_patient=self._storage.log_bytes() <= 2 * self._settings.retention_bytes,
+        )
 
     def _consider_purge(self) -> None:
         if self._purging or self._newest is None or self._sending:
             return
         boundary = self._storage.boundary
-        limit = Index(min(self._newest.boundary.index, self._purge_hold()))
+        limit = purge_index(self._marks(self._newest))
         if limit <= boundary.index:
             return
         excess = self._storage.log_bytes() - self._settings.retention_bytes
@@ -222,27 +232,10 @@ class Snapshotter:
         high = Index(min(limit, boundary.index + PURGE_ENTRIES_MAX))
         low = Index(boundary.index + 1)
         entries = self._storage.entries(low, high, PURGE_BYTES_MAX)
-        membership, level = boundary.membership, boundary.feature_level
-        last = None
         freed = 0
         for entry in entries:
             if excess is not None and freed >= excess:
                 break
             freed += entry.size
-            last = entry
-            if entry.kind is EntryKind.MEMBERSHIP:
-                membership = Membership.decode(entry.payload)
-            elif entry.kind is EntryKind.VERSION:
-                level = int.from_bytes(entry.payload, "big")
-        if last is None:
-            return boundary
-        return dataclasses.replace(
-            boundary,
-            index=last.index,
-            term=last.term,
-            checksum=last.checksum,
-            next_sequence=last.next_sequence,
-            timestamp=last.timestamp,
-            membership=membership,
-            feature_level=level,
-        )
+            boundary = boundary.after(entry)
+        return boundary

@@ -14,8 +14,8 @@ import dataclasses
 import random
 from typing import TYPE_CHECKING
 
-from raftlog.core.entries import Boundary, EntryKind
-from raftlog.core.membership import Membership
+from raftlog.core.entries import Boundary
+from raftlog.core.quorum import PurgeMarks, purge_index
 from raftlog.core.ready import Persist
 from raftlog.errors import StorageError
 from raftlog.interfaces import Round, SnapshotInfo, WriteSet
@@ -235,9 +235,13 @@ class Disk:
         newest = self.newest
         if newest is None or self._purge_to is not None or self.in_flight is not None:
             return
-        # A snapshot staged for an install that never came may be ahead of what is applied.
-        reach = min(self.storage.disk.applied.index, self.storage.last_index)
-        limit = min(newest.boundary.index, reach) - knobs.retention
+        marks = PurgeMarks(
+            snapshot=newest.boundary.index,
+            applied=self.storage.disk.applied.index,
+            committed=self._process.state.commit_index,
+            last=self.storage.last_index,
+        )
+        limit = purge_index(marks) - knobs.retention
         if limit > self.storage.boundary.index:
             self._purge_to = self._boundary_at(Index(limit))
 
@@ -259,20 +263,6 @@ class Disk:
 
     def _boundary_at(self, index: Index) -> Boundary:
         boundary = self.storage.boundary
-        membership = boundary.membership
-        last = None
         for entry in self.storage.entries(Index(boundary.index + 1), index, PURGE_BYTES_MAX):
-            last = entry
-            if entry.kind is EntryKind.MEMBERSHIP:
-                membership = Membership.decode(entry.payload)
-        if last is None:
-            return boundary
-        return dataclasses.replace(
-            boundary,
-            index=last.index,
-            term=last.term,
-            checksum=last.checksum,
-            next_sequence=last.next_sequence,
-            timestamp=last.timestamp,
-            membership=membership,
-        )
+            boundary = boundary.after(entry)
+        return boundary

@@ -9,13 +9,11 @@ node does it. Entries that are no group (a client's plain payload) have no furth
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from collections.abc import Mapping
 
 from raftlog import groups
 from raftlog.core.entries import Boundary, Entry, EntryKind
-from raftlog.core.membership import Membership
 from raftlog.interfaces import Table, WriteSet
 from raftlog.machines.kv import KvMachine
 from raftlog.machines.kv.layout import Record, find
@@ -41,10 +39,8 @@ class Machine:
     """What one process has applied."""
 
     __slots__ = (
-        "_base",
+        "_boundary",
         "_context",
-        "_last",
-        "_membership",
         "applies",
         "fold",
         "index",
@@ -63,9 +59,7 @@ class Machine:
     def load(self, storage: MemoryStorage) -> None:
         """Begin with the state that the disk holds, at a start or once a snapshot is there."""
         applied = storage.disk.applied
-        self._base = applied
-        self._last: Entry | None = None
-        self._membership = applied.membership
+        self._boundary = applied
         self.index = self.saved_index = applied.index
         self.fold = int.from_bytes(storage.get(Table.STATE, KEY) or b"", "big")
         self.applies = int.from_bytes(storage.get(Table.STATE, APPLIES) or b"", "big")
@@ -82,7 +76,7 @@ class Machine:
         self.fold = zlib.crc32(entry.checksum.to_bytes(4, "big"), self.fold)
         self.applies += 1
         self.index = entry.index
-        self._last = entry
+        self._boundary = self._boundary.after(entry)
         applied = None
         match entry.kind:
             case EntryKind.TRANSACTIONS:
@@ -90,8 +84,6 @@ class Machine:
                     applied = self._apply_group(entry)
             case EntryKind.SESSION:
                 self._absorb({Table.SESSION: apply_session_change(self.sessions, entry)})
-            case EntryKind.MEMBERSHIP:
-                self._membership = Membership.decode(entry.payload)
             case _:
                 pass
         return applied
@@ -121,25 +113,15 @@ class Machine:
 
     def flush(self, durable_index: Index) -> tuple[WriteSet, Boundary] | None:
         """Return the state to save, unless it is saved or an effect is above `durable_index`."""
-        last = self._last
-        if last is None or self.index == self.saved_index or self.index > durable_index:
+        if self.index == self.saved_index or self.index > durable_index:
             return None
-        applied = dataclasses.replace(
-            self._base,
-            index=last.index,
-            term=last.term,
-            checksum=last.checksum,
-            next_sequence=last.next_sequence,
-            timestamp=last.timestamp,
-            membership=self._membership,
-        )
         writes = self.overlay.take()
         writes[Table.STATE] = {
             **writes[Table.STATE],
             KEY: self.fold.to_bytes(4, "big"),
             APPLIES: self.applies.to_bytes(8, "big"),
         }
-        return writes, applied
+        return writes, self._boundary
 
     def flushed(self, index: Index) -> None:
         """Note that the state up to `index` is durable."""

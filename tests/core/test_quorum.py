@@ -107,26 +107,28 @@ indexes = st.integers(0, 50).map(Index)
 index_lists = st.lists(indexes, max_size=4).map(tuple)
 
 
-@given(indexes, indexes, index_lists, index_lists, index_lists, st.booleans(), indexes)
+own_marks = st.fixed_dictionaries(
+    dict.fromkeys(("snapshot", "applied", "committed", "last"), indexes)
+)
+
+
+@given(own_marks, index_lists, index_lists, index_lists, st.booleans(), st.booleans())
 def test_purge_rule_holds_for_every_index_it_gives_up(
-    snapshot, quorum_durable, members, subscribers, promotable, is_witness, lag
+    own, members, subscribers, promotable, is_witness, is_patient
 ) -> None:
     """Nothing above what is purged is missed by anyone the rule protects, and no less is purged."""
-    last = Index(50)
     marks = PurgeMarks(
-        snapshot=snapshot,
-        quorum_durable=quorum_durable,
-        last=last,
+        **own,
         members=members,
         subscribers=subscribers,
         promotable=promotable,
         is_witness=is_witness,
-        lag_entries_max=lag,
+        is_patient=is_patient,
     )
 
     def allowed(index: int) -> bool:
-        near = [m for m in (*members, *subscribers) if last - m <= lag]
+        waited_for = (*members, *subscribers) if is_patient else ()
         machines = promotable if is_witness else ()
-        return all(index <= mark for mark in (snapshot, quorum_durable, *near, *machines))
+        return all(index <= mark for mark in (*own.values(), *waited_for, *machines))
 
     assert purge_index(marks) == max(i for i in range(51) if allowed(i) or i == 0)

@@ -8,7 +8,7 @@ from .planting import Mutant, plant
 
 GROUP_COMMIT, APPLIER, NODE = "node/group_commit.py", "node/applier.py", "node/node.py"
 WRITES, LEADERSHIP, READS = "node/writes.py", "node/leadership.py", "node/reads.py"
-SUBSCRIPTIONS, SNAPSHOTTER = "node/subscriptions.py", "node/snapshotter.py"
+SUBSCRIPTIONS, QUORUM = "node/subscriptions.py", "core/quorum.py"
 WINDOW, WRITER, ROUTING = "client/session.py", "client/write_stream.py", "client/routing.py"
 LOG, TAIL = "client/log.py", "client/tail.py"
 
@@ -136,9 +136,9 @@ ANSWERING: tuple[Mutant, ...] = (
         "purge-past-a-lost-end",
         "a damaged member purges what its log has lost, as it once did, and stops",
         (
-            SNAPSHOTTER,
-            "self._durable(), self._storage.last_index)",
-            "self._durable())",
+            QUORUM,
+            "marks.committed, marks.last]",
+            "marks.committed]",
         ),
         script=(
             "node/test_snapshotter.py"
