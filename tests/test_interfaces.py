@@ -11,10 +11,10 @@ from raftlog.interfaces.machine import ApplyContext, ReadState, RoleContext, Row
 from raftlog.interfaces.node import NodePort
 from raftlog.interfaces.storage import Storage
 from raftlog.interfaces.transport import PeerEvents, Transport
-from raftlog.node.applier import ApplyState, RowRecorder
 from raftlog.node.leadership import Leading
 from raftlog.node.node import Node
 from raftlog.node.overlay import StateView
+from raftlog.node.workbench import ApplyState, RowRecorder
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.server.clock import SystemClock
 from raftlog.storage.lmdb import LmdbStorage

@@ -39,18 +39,9 @@ PARAMETER_EXEMPTIONS = {
     "raftlog/client/sync.py:SyncKv.range": _CALL,
     "raftlog/client/sync.py:SyncKv.watch": _CALL,
     "raftlog/core/raft.py:Raft.__init__": _WIRING,
-    "raftlog/node/applier.py:Applier.__init__": _WIRING,
-    "raftlog/node/drive.py:Drive.__init__": _WIRING,
-    "raftlog/node/group_commit.py:GroupCommit.__init__": _WIRING,
     "raftlog/node/housekeeping.py:Housekeeping.__init__": _WIRING,
-    "raftlog/node/node.py:Node.__init__": _WIRING,
-    "raftlog/node/snapshotter.py:Snapshotter.__init__": _WIRING,
-    "raftlog/node/status.py:Reporter.__init__": _WIRING,
-    "raftlog/node/writes.py:Writes.__init__": _WIRING,
 }
-LENGTH_EXEMPTIONS = {
-    "raftlog/node/node.py:Node.__init__": "names each part and what it gets, in one place",
-}
+LENGTH_EXEMPTIONS: dict[str, str] = {}
 IMPORT_EXEMPTIONS: dict[str, str] = {}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

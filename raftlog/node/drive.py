@@ -1,84 +1,113 @@
-"""The drive loop: inputs go into the core, and what it asks for comes out in the one legal order.
+"""The drive loop: what the core asks for comes out in the one legal order.
 
-Every input is handed to the core synchronously where it arrives; the turn that follows is scheduled
-once, so that everything that arrives in one pass of the event loop shares a round. Each turn: tick
-if due, then for every Ready send, persist, apply (core/ready.py has the order and its reasons).
+Every input is handed to the core synchronously where it arrives (`inputs`); the turn that follows
+is scheduled once, so that everything that arrives in one pass of the event loop shares a round.
+Each turn: tick if due, then for every Ready send and persist (core/ready.py has the order and its
+reasons). A round that an idle and fast disk takes at once is durable within the turn, and its acks
+leave.
 
-A standstill of the event loop is not silence of the leader: when this loop comes back late, the
-core's timers start anew before they may fire, because nothing could have been heard meanwhile.
+After-work: what a Ready says beyond that (the standing, what is to be applied, reads, snapshots) is
+done after the turn, Ready by Ready, so that nothing of it stands between a message that came and
+the ack that goes (decision 14 holds either way; the order is for speed).
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from raftlog.core.raft import Raft
-from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
-from raftlog.interfaces import Clock, Observer, Round, Transport
-from raftlog.node.group_commit import GroupCommit
+from raftlog.core.ready import Persist, ReadOutcome, Ready, SnapshotNeeded, Standing
+from raftlog.interfaces import Clock, Transport
+from raftlog.node.beat import Beat
 from raftlog.types import Index
 
-BEAT_SECONDS = 0.05
 IDLE_SECONDS = 0.0003
 """A turn this long after the last one need not wait for company."""
 READY_MAX = 16
 """Readys taken in one turn before the event loop gets its own turn."""
+NEVER = float("inf")
+
+
+class Rounds(Protocol):
+    """Who makes rounds durable (`node/group_commit.py`)."""
+
+    def submit(self, persist: Persist) -> None:
+        """Queue a round."""
+        ...
+
+    def begin(self) -> bool:
+        """Begin to commit what is queued; return whether that is done already."""
+        ...
+
+
+class AfterWork(Protocol):
+    """What follows from a Ready once its messages and its round are on their way."""
+
+    def standing(self, standing: Standing) -> None:
+        """Role, term or leader changed."""
+        ...
+
+    def committed(self, index: Index) -> None:
+        """Everything up to `index` is committed."""
+        ...
+
+    def read_answered(self, outcome: ReadOutcome) -> None:
+        """A read index is known, or cannot be."""
+        ...
+
+    def snapshot_needed(self, needed: SnapshotNeeded) -> None:
+        """A peer needs more than the log still holds."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """A rule is broken: the node stops."""
+        ...
 
 
 class Drive:
     """Owns the core's turn. All methods are for the event loop."""
 
     def __init__(
-        self,
-        *,
-        raft: Raft,
-        transport: Transport,
-        clock: Clock,
-        observer: Observer,
-        stall_seconds: float,
-        on_standing: Callable[[Standing], None],
-        on_commit: Callable[[Index], None],
-        on_read: Callable[[ReadOutcome], None],
-        on_snapshot_needed: Callable[[SnapshotNeeded], None],
-        on_failure: Callable[[BaseException], None],
+        self, *, raft: Raft, transport: Transport, clock: Clock, beat: Beat, after: AfterWork
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._raft = raft
         self._transport = transport
         self._clock = clock
-        self._observer = observer
-        self._stall_seconds = stall_seconds
-        self._on_standing = on_standing
-        self._on_commit = on_commit
-        self._on_read = on_read
-        self._on_snapshot_needed = on_snapshot_needed
-        self._on_failure = on_failure
-        self._group_commit: GroupCommit | None = None
+        self._beat = beat
+        self._after = after
+        self._rounds: Rounds
+        self._waiting: collections.deque[Ready] = collections.deque()
+        self._committed = Index(0)
         self._scheduled = False
         self._turning = False
         self._turned_at = 0.0
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_due = 0.0
-        self._beat_due = 0.0
-        self.beat = clock.monotonic()
-        """When this loop last showed that it runs."""
+        self._timer_due = NEVER
 
-    def start(self, group_commit: GroupCommit) -> None:
-        """Begin to drive."""
-        self._group_commit = group_commit
-        self.beat = self._clock.monotonic()
-        self._beat_due = self.beat + BEAT_SECONDS
-        self._loop.call_later(BEAT_SECONDS, self._on_beat)
+    def start(self, rounds: Rounds) -> None:
+        """Begin to drive; nothing may ask for a turn before."""
+        self._rounds = rounds
+        self._beat.join(self)
+        self._arm(self._clock.monotonic())
         self.poke()
 
     def stop(self) -> None:
         """Drive no more; nothing is sent or persisted after this."""
         self._stopped = True
+        self._beat.leave(self)
         if self._timer is not None:
             self._timer.cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop, and tell of a broken rule."""
+        self.stop()
+        self._after.failed(error)
 
     def poke(self) -> None:
         """Have a turn: the core was given something.
@@ -89,10 +118,10 @@ class Drive:
         if self._scheduled or self._stopped:
             return
         if not self._turning and self._clock.monotonic() - self._turned_at > IDLE_SECONDS:
-            self._turn_now()
+            self._turn()
             return
         self._scheduled = True
-        self._loop.call_soon(self._turn)
+        self._loop.call_soon(self._scheduled_turn)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -103,8 +132,11 @@ class Drive:
         finally:
             self._turning = before
 
-    def durable(self, persists: Sequence[Persist], _round: Round) -> None:
-        """Take note that rounds are durable: tell the core, then let go of what waited for it."""
+    def durable(self, persists: Sequence[Persist]) -> None:
+        """Tell the core which rounds are durable, then let go of what waited for them.
+
+        `resume` comes next, once all else that follows from the rounds is done.
+        """
         if self._stopped:
             return
         now = self._clock.monotonic()
@@ -114,77 +146,78 @@ class Drive:
                 for peer, message in persist.messages:
                     self._transport.send(peer, message)
         except Exception as error:  # noqa: BLE001, a broken invariant stops the node
-            self._fail(error)
-            return
-        self._turn_now()
+            self.fail(error)
+
+    def resume(self) -> None:
+        """Have a turn at once, unless one is under way, which then goes on by itself."""
+        if not (self._turning or self._stopped):
+            self._turn()
+
+    def _scheduled_turn(self) -> None:
+        self._scheduled = False
+        if not self._stopped:
+            self._turn()
 
     def _turn(self) -> None:
-        self._scheduled = False
-        self._turn_now()
-
-    def _turn_now(self) -> None:
-        if self._stopped:
-            return
-        before, self._turning = self._turning, True
+        self._turning = True
         try:
-            now = self._check_stall()
-            if self._raft.deadline() <= now:
-                self._raft.tick(now)
+            now = self._beat.touch()
+            raft, rounds = self._raft, self._rounds
+            if now >= self._timer_due and raft.deadline() <= now:
+                raft.tick(now)
             for _ in range(READY_MAX):
-                if not self._raft.has_ready():
-                    break
-                self._take(now)
+                if self._stopped:
+                    return
+                if raft.has_ready():
+                    self._take(raft.take_ready(now))
+                elif not rounds.begin():
+                    break  # nothing waits for the disk, or the disk takes its time
             else:
+                rounds.begin()
                 self.poke()
             self._arm(now)
+            while self._waiting and not self._stopped:
+                self._follow_up(self._waiting.popleft())
         except Exception as error:  # noqa: BLE001, a broken invariant stops the node
-            self._fail(error)
+            self.fail(error)
         finally:
-            self._turning = before
+            self._turning = False
             self._turned_at = self._clock.monotonic()
 
-    def _take(self, now: float) -> None:
-        ready = self._raft.take_ready(now)
+    def _take(self, ready: Ready) -> None:
+        """Send, then persist: the order is that of core/ready.py."""
         for peer, message in ready.messages:
             self._transport.send(peer, message)
-        if ready.persist is not None and self._group_commit is not None:
-            self._group_commit.submit(ready.persist)
-        if ready.standing is not None:
-            self._on_standing(ready.standing)
-        self._on_commit(ready.commit_index)
-        for outcome in ready.reads:
-            self._on_read(outcome)
-        for needed in ready.snapshots:
-            self._on_snapshot_needed(needed)
+        if ready.persist is not None:
+            self._rounds.submit(ready.persist)
+        self._waiting.append(ready)
 
-    def _fail(self, error: BaseException) -> None:
-        self.stop()
-        self._on_failure(error)
+    def _follow_up(self, ready: Ready) -> None:
+        after = self._after
+        if ready.standing is not None:
+            after.standing(ready.standing)
+        if ready.commit_index > self._committed:
+            self._committed = ready.commit_index
+            after.committed(ready.commit_index)
+        for outcome in ready.reads:
+            after.read_answered(outcome)
+        for needed in ready.snapshots:
+            after.snapshot_needed(needed)
 
     # ------------------------------------------------------------ time
 
-    def _on_beat(self) -> None:
-        if self._stopped:
-            return
-        lag = self._clock.monotonic() - self._beat_due
-        self._observer.measure("event_loop_lag_seconds", max(0.0, lag))
-        self._check_stall()
-        self._beat_due = self._clock.monotonic() + BEAT_SECONDS
-        self._loop.call_later(BEAT_SECONDS, self._on_beat)
-        self.poke()
-
-    def _check_stall(self) -> float:
-        now = self._clock.monotonic()
-        gap = now - self.beat - BEAT_SECONDS
-        self.beat = now
-        if gap > self._stall_seconds:
-            self._observer.event("loop_stalled", seconds=round(gap, 3))
+    def stood_still(self, now: float) -> None:
+        """Start the core's timers anew: nothing could have been heard meanwhile."""
+        if not self._stopped:
             self._raft.stalled(now)
-        return now
+
+    def beaten(self) -> None:
+        """Have a turn, in case something is due."""
+        self.poke()
 
     def _arm(self, now: float) -> None:
         due = self._raft.deadline()
-        if self._timer is not None and self._timer_due <= due and not self._timer.cancelled():
+        if self._stopped or (self._timer is not None and self._timer_due <= due):
             return  # it fires early, finds nothing due and is armed again
         if self._timer is not None:
             self._timer.cancel()
@@ -193,4 +226,5 @@ class Drive:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._turn_now()
+        if not self._stopped:
+            self._turn()

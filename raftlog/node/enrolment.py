@@ -27,8 +27,8 @@ from raftlog.core.messages import (
     VoteRequest,
     VoteResponse,
 )
-from raftlog.core.raft import Raft
 from raftlog.interfaces import Identity, Observer
+from raftlog.node.inputs import Inputs
 from raftlog.types import NodeId
 
 COUNTED = (VoteResponse, PreVoteResponse, AppendResponse, HeartbeatResponse)
@@ -39,8 +39,9 @@ ASKING = (VoteRequest, PreVoteRequest)
 class Enrolment:
     """Keeps what handshakes taught of the peers' directories."""
 
-    def __init__(self, *, raft: Raft, identity: Identity, observer: Observer) -> None:
-        self._raft = raft
+    def __init__(self, inputs: Inputs, identity: Identity, observer: Observer) -> None:
+        self._inputs = inputs
+        self._core = inputs.core
         self._identity = identity
         self._observer = observer
         self._seen: dict[NodeId, bool] = {identity.node_id: True}
@@ -52,14 +53,14 @@ class Enrolment:
         self._instances: dict[NodeId, str] = {identity.node_id: identity.instance_id}
         self._strangers: frozenset[NodeId] = frozenset()
         self._was_fresh = True
-        self._known = raft.membership
+        self._known = inputs.core.membership
         self._withheld: set[str] = set()
         self.update()
 
     @property
     def is_fresh(self) -> bool:
         """Whether this node's log is empty."""
-        return self._raft.last_index == 0
+        return self._core.last_index == 0
 
     @property
     def alarm(self) -> str | None:
@@ -71,7 +72,7 @@ class Enrolment:
                 "must not vote; remove the member and add it anew"
             )
         missing = self._missing()
-        if not missing or self._raft.leader is not None:
+        if not missing or self._core.leader is not None:
             return None
         if self.contested:
             return (
@@ -94,7 +95,7 @@ class Enrolment:
         if not self.is_fresh:
             return frozenset()
         counted = {peer for peer, was_empty in self._seen.items() if was_empty} - self._contested
-        return self._raft.membership.all_voters - counted
+        return self._core.membership.all_voters - counted
 
     def identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         """Take what a handshake showed; `fresh` is None where it may be older than this process."""
@@ -122,22 +123,24 @@ class Enrolment:
 
     def stepped(self) -> None:
         """Take note that the core took a message, maybe the first entry or another membership."""
-        if self._was_fresh or self._raft.membership is not self._known:
+        if self._was_fresh or self._core.membership is not self._known:
             self.update()
 
     def update(self) -> None:
         """Decide anew whether this node may campaign, what it would found, and whom it hears."""
-        self._was_fresh, self._known = self.is_fresh, self._raft.membership
+        self._was_fresh, self._known = self.is_fresh, self._core.membership
         was_stranger = self._is_stranger
         self._strangers = frozenset(
             peer
             for peer, shown in self._instances.items()
             if (bound := self._bound(peer)) and bound != shown
         )
-        self._raft.founding = self.unbound() if self.is_fresh else None
         if self._is_stranger and not was_stranger:
             self._observer.event("not_the_known_instance", instance_id=self._identity.instance_id)
-        self._raft.may_campaign = not (self._is_stranger or self._withheld or self._missing())
+        self._inputs.enrol(
+            may_campaign=not (self._is_stranger or self._withheld or self._missing()),
+            founding=self.unbound() if self.is_fresh else None,
+        )
 
     @property
     def _is_stranger(self) -> bool:
@@ -166,7 +169,7 @@ class Enrolment:
             return self._check_while_fresh(peer, instance_id) if not membership_index else None
         if bound == instance_id:
             return None
-        if membership_index > min(self._raft.membership_index, self._raft.commit_index):
+        if membership_index > min(self._core.membership_index, self._core.commit_index):
             return None
         return (
             f"member {peer} is known by the data directory {bound}, not "
@@ -176,7 +179,7 @@ class Enrolment:
 
     def _bound(self, peer: NodeId) -> str:
         """Return the directory that the membership names for a member; "" where it names none."""
-        member = self._raft.membership.member(peer)
+        member = self._core.membership.member(peer)
         return member.instance_id if member is not None else ""
 
     def _check_while_fresh(self, peer: NodeId, instance_id: str) -> str | None:
@@ -185,7 +188,7 @@ class Enrolment:
         Until this node is restarted it then takes part in no founding.
         """
         shown = self._instances.get(peer, instance_id)
-        is_counted = self.is_fresh and self._seen.get(peer, False) and self._raft.term > 0
+        is_counted = self.is_fresh and self._seen.get(peer, False) and self._core.term > 0
         if shown == instance_id or not is_counted:
             return None
         self._contested.add(peer)
@@ -198,7 +201,7 @@ class Enrolment:
 
     def unbound(self) -> Membership | None:
         """Return the membership with instance ids that are known by now, or None if none is new."""
-        membership = self._raft.membership
+        membership = self._core.membership
         members = tuple(
             dataclasses.replace(member, instance_id=self._instances[member.node_id])
             if not member.instance_id and member.node_id in self._instances
@@ -214,5 +217,5 @@ class Enrolment:
         """Whether every member's instance was seen."""
         return all(
             member.instance_id or member.node_id in self._instances
-            for member in self._raft.membership.members
+            for member in self._core.membership.members
         )

@@ -2,10 +2,10 @@
 
 Rounds are made durable strictly in order, one commit at a time. While one is under way, later
 rounds queue up and are merged into the next commit; applied state rides along when it is due. A
-commit runs inline on the event loop only while the disk is known to be fast (decision 11): it is
-scheduled behind the sends already handed over, and one slow commit moves the following ones to the
-writer thread until the disk has been fast there for a while, so at most one stall can delay a
-heartbeat.
+commit runs inline on the event loop only while the disk is known to be fast (decision 11): an idle
+disk begins it in the turn that made the round, behind the sends already handed over. One slow
+commit moves the following ones to the writer thread until the disk has been fast there for a while,
+so at most one stall can delay a heartbeat.
 
 Rule: after ANY exception from `Storage.commit` the outcome is unknown; the node stops (decision
 12).
@@ -23,7 +23,8 @@ from typing import Protocol
 from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.core.ready import Install, Persist
 from raftlog.errors import invariant
-from raftlog.interfaces import Clock, Observer, Round, Storage, WriteSet
+from raftlog.interfaces import Round, WriteSet
+from raftlog.node.ports import Ports
 from raftlog.types import Index
 
 INLINE_BYTES_MAX = 1 << 20
@@ -66,6 +67,18 @@ class StateSource(Protocol):
         ...
 
 
+class CommitConsequences(Protocol):
+    """What follows from a commit (`node/consequences.py`)."""
+
+    def durable(self, persists: Sequence[Persist], round_: Round) -> None:
+        """These rounds are durable, in this order, by the one transaction `round_`."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """A commit failed, or half of what it means was told: the node stops."""
+        ...
+
+
 def merge(persists: Sequence[Persist]) -> Persist:
     """Return one persist that leaves the disk as the given ones would, one after another."""
     if len(persists) == 1:
@@ -99,34 +112,25 @@ class GroupCommit:
     """Takes persists in order and reports each batch of them once it is durable."""
 
     def __init__(
-        self,
-        *,
-        storage: Storage,
-        state: StateSource,
-        clock: Clock,
-        observer: Observer,
-        writer: Executor,
-        slow_seconds: float,
-        on_durable: Callable[[Sequence[Persist], Round], None],
-        on_failure: Callable[[BaseException], None],
+        self, ports: Ports, writer: Executor, state: StateSource, then: CommitConsequences
     ) -> None:
-        self._storage = storage
-        self._state = state
-        self._clock = clock
-        self._observer = observer
+        self._storage = ports.storage
+        self._clock = ports.clock
+        self._observer = ports.observer
+        self._slow_seconds = ports.settings.inline_commit_seconds_max
         self._writer = writer
-        self._slow_seconds = slow_seconds
-        self._on_durable = on_durable
-        self._on_failure = on_failure
+        self._state = state
+        self._then = then
         self._loop = asyncio.get_running_loop()
         self._queue: collections.deque[Persist] = collections.deque()
         self._purge_to: Boundary | None = None
         self._busy = False
         self._scheduled = False
+        self._is_install_queued = False
         self._force_flush = False
         self._stopped = False
         self._fast_in_a_row = FAST_COMMITS_WANTED
-        self._durable_index = storage.last_index
+        self._durable_index = self._storage.last_index
         self._idle_waiters: list[asyncio.Future[None]] = []
         self.commit_started: float | None = None
         """When the commit now under way began, for the watchdog; None while idle."""
@@ -137,11 +141,25 @@ class GroupCommit:
         return not (self._busy or self._queue or self._scheduled)
 
     def submit(self, persist: Persist) -> None:
-        """Queue a round; it is committed with whatever else has gathered by then."""
+        """Queue a round; `begin` follows once the turn has no more of them."""
         if persist.install is not None:
             self._state.pause()
+            self._is_install_queued = True
         self._queue.append(persist)
-        self._schedule()
+
+    def begin(self) -> bool:
+        """Begin a commit of what is queued; return whether one is over already.
+
+        It is if the disk is idle and fast. Else the round is committed with whatever else has
+        gathered by then.
+        """
+        if not self._queue or self._busy or self._scheduled or self._stopped:
+            return False
+        if self._is_install_queued or not self._is_fast():
+            self._schedule()
+            return False
+        self._begin()
+        return not self._busy and not self._stopped
 
     def flush_soon(self) -> None:
         """Give applied state a round of its own if none comes along."""
@@ -174,7 +192,8 @@ class GroupCommit:
         self._scheduled = False
         if self._busy or self._stopped:
             return
-        if any(persist.install is not None for persist in self._queue):
+        if self._is_install_queued:
+            self._is_install_queued = False
             self._busy = True
             self._state.when_idle(self._start_install)
             return
@@ -268,12 +287,12 @@ class GroupCommit:
             self._state.flushed(done.flush)
         if done.merged.install is not None:
             self._state.installed(done.merged.install)
-        self._on_durable(done.persists, done.round_)
+        self._then.durable(done.persists, done.round_)
 
     def _fail(self, error: BaseException) -> None:
         self._stopped = True
         self._wake_idle()
-        self._on_failure(error)
+        self._then.failed(error)
 
     def _wake_idle(self) -> None:
         waiters, self._idle_waiters = self._idle_waiters, []

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
 from raftlog.core.entries import EntryKind
-from raftlog.core.raft import Raft
 from raftlog.errors import Compacted, RaftLogError, StorageCorrupt
-from raftlog.interfaces import Clock, Observer, Storage
 from raftlog.node.enrolment import Enrolment
+from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
+from raftlog.node.ports import Ports
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.writes import Writes
 from raftlog.types import Index, Role
@@ -23,38 +23,44 @@ STEP_ASIDE_PERIOD_SECONDS = 60.0
 """A member without room tries no more often than this: the others may be as full as it is."""
 
 
+class ChoreConsequences(Protocol):
+    """What follows from chores (`node/consequences.py`)."""
+
+    alarms: dict[str, str]
+
+    def measure(self) -> None:
+        """Set the gauges."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """The log is damaged: the node stops."""
+        ...
+
+
 class Housekeeping:
     """One timer on the loop; each chore is bounded."""
 
     def __init__(
         self,
+        ports: Ports,
+        inputs: Inputs,
         *,
-        raft: Raft,
-        storage: Storage,
-        clock: Clock,
-        observer: Observer,
         writes: Writes,
         leadership: Leadership,
         enrolment: Enrolment,
         snapshotter: Snapshotter,
-        alarms: dict[str, str],
-        measure: Callable[[], None],
-        poke: Callable[[], None],
-        on_failure: Callable[[BaseException], None],
+        then: ChoreConsequences,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._raft = raft
-        self._storage = storage
-        self._clock = clock
-        self._observer = observer
+        self._storage = ports.storage
+        self._clock = ports.clock
+        self._observer = ports.observer
+        self._inputs = inputs
         self._writes = writes
         self._leadership = leadership
         self._enrolment = enrolment
         self._snapshotter = snapshotter
-        self._alarms = alarms
-        self._measure = measure
-        self._poke = poke
-        self._on_failure = on_failure
+        self._then = then
         self._opened_at = 0.0
         self._next_expiry = 0.0
         self._scrub_at = Index(0)
@@ -81,7 +87,7 @@ class Housekeeping:
         self._check_disk()
         self._snapshotter.consider()
         self._scrub()
-        self._measure()
+        self._then.measure()
 
     def leadership_opened(self) -> None:
         """Note that this node takes writes from now on."""
@@ -111,20 +117,19 @@ class Housekeeping:
     def _check_disk(self) -> None:
         refusal = self._storage.refusal(0)
         if refusal is None:
-            self._alarms.pop("disk_full", None)
+            self._then.alarms.pop("disk_full", None)
             return
-        if "disk_full" not in self._alarms:
+        if "disk_full" not in self._then.alarms:
             self._observer.event("disk_full", why=refusal)
-        self._alarms["disk_full"] = refusal
+        self._then.alarms["disk_full"] = refusal
         now = self._clock.monotonic()
-        if self._raft.role is Role.LEADER and now >= self._next_step_aside:
+        if self._inputs.core.role is Role.LEADER and now >= self._next_step_aside:
             self._next_step_aside = now + STEP_ASIDE_PERIOD_SECONDS
             # Step aside for a member that has room; where none takes over, lead on and refuse.
             try:
-                self._raft.transfer(None, now)
+                self._inputs.transfer(None)
             except RaftLogError as error:
                 self._observer.event("transfer_refused", error=str(error))
-            self._poke()
 
     def _scrub(self) -> None:
         low = Index(max(self._scrub_at, self._storage.boundary.index + 1))
@@ -136,4 +141,4 @@ class Housekeeping:
         except Compacted:
             self._scrub_at = Index(0)  # purged meanwhile
         except StorageCorrupt as error:
-            self._on_failure(error)
+            self._then.failed(error)

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from raftlog.core.ready import Standing
-from raftlog.interfaces import Clock, Observer, ReadState, StateMachine
+from raftlog.interfaces import Clock, ReadState
+from raftlog.node.ports import Ports
 from raftlog.types import Role, Term
 
 STOP_SECONDS = 5.0
@@ -37,21 +38,14 @@ class Leadership:
     """Follows the core's standing and opens or closes writes."""
 
     def __init__(
-        self,
-        *,
-        machine: StateMachine,
-        clock: Clock,
-        observer: Observer,
-        state: ReadState,
-        execute: Execute,
-        on_open: Callable[[Term], None],
+        self, ports: Ports, state: ReadState, execute: Execute, opened: Callable[[], None]
     ) -> None:
-        self._machine = machine
-        self._clock = clock
-        self._observer = observer
+        self._machine = ports.machine
+        self._clock = ports.clock
+        self._observer = ports.observer
         self._state = state
         self._execute = execute
-        self._on_open = on_open
+        self._opened = opened
         self._term = Term(0)
         self._leading = False
         self._promoted: Leading | None = None
@@ -121,7 +115,7 @@ class Leadership:
         if not self._is_current(term):
             return  # it swallowed the cancellation
         self.is_open = True
-        self._on_open(term)
+        self._opened()
         self._observer.event(
             "promoted",
             term=int(term),

@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from raftlog.core.raft import Raft
 from raftlog.core.ready import ReadOutcome
 from raftlog.errors import RaftLogError, Unavailable
-from raftlog.interfaces import Clock
+from raftlog.node.inputs import Inputs
 from raftlog.types import Index
 
 
 class ReadQueue:
     """Turns waiting readers into ReadIndex rounds, and rounds into applied indexes to wait for."""
 
-    def __init__(
-        self, *, raft: Raft, clock: Clock, poke: Callable[[], None], applied: Callable[[], Index]
-    ) -> None:
+    def __init__(self, inputs: Inputs, applied: Callable[[], Index]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._raft = raft
-        self._clock = clock
-        self._poke = poke
+        self._inputs = inputs
         self._applied = applied
         self._context = 0
         self._gathering: list[asyncio.Future[Index]] = []
@@ -53,11 +48,9 @@ class ReadQueue:
         self._context += 1
         self._asked[self._context] = readers
         try:
-            self._raft.read_index(self._context, self._clock.monotonic())
+            self._inputs.read_index(self._context)
         except RaftLogError as error:
             self._fail(self._asked.pop(self._context), error)
-            return
-        self._poke()
 
     def answered(self, outcome: ReadOutcome) -> None:
         """Take the core's answer to a round."""

@@ -11,19 +11,43 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from typing import Protocol
 
 from raftlog.core.entries import Boundary
 from raftlog.core.quorum import PurgeMarks, purge_index
-from raftlog.core.raft import Raft
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import Compacted, StorageCorrupt, Unavailable
-from raftlog.interfaces import Clock, Observer, SnapshotInfo, Storage, Transport
-from raftlog.node.group_commit import GroupCommit
-from raftlog.node.settings import NodeSettings
-from raftlog.types import Index
+from raftlog.interfaces import SnapshotInfo
+from raftlog.node.ports import CoreView, Ports
+from raftlog.types import Index, NodeId
 
 PURGE_ENTRIES_MAX = 512
 PURGE_BYTES_MAX = 8 << 20
+
+
+class Needs(Protocol):
+    """What else of the log is still needed on this member."""
+
+    @property
+    def durable_index(self) -> Index:
+        """Return how far the applied state is on disk."""
+        ...
+
+    def read_indexes(self) -> tuple[Index, ...]:
+        """Return what each subscriber has read."""
+        ...
+
+
+class SnapshotConsequences(Protocol):
+    """What follows from snapshots (`node/consequences.py`)."""
+
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
+        """A snapshot for `peer` arrived, or did not."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """The log is damaged: the node stops."""
+        ...
 
 
 class Snapshotter:
@@ -31,33 +55,27 @@ class Snapshotter:
 
     def __init__(
         self,
-        *,
-        storage: Storage,
-        group_commit: GroupCommit,
-        transport: Transport,
-        clock: Clock,
-        observer: Observer,
+        ports: Ports,
         executor: Executor,
-        settings: NodeSettings,
-        machine_bytes: Callable[[], Iterator[bytes] | None],
-        raft: Raft,
-        durable: Callable[[], Index],
-        on_failure: Callable[[BaseException], None],
+        core: CoreView,
+        purge: Callable[[Boundary], None],
+        needs: Needs,
+        then: SnapshotConsequences,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._storage = storage
-        self._group_commit = group_commit
-        self._transport = transport
-        self._clock = clock
-        self._observer = observer
+        self._storage = storage = ports.storage
+        self._transport = ports.transport
+        self._machine = ports.machine
+        self._clock = ports.clock
+        self._observer = ports.observer
+        self._settings = ports.settings
         self._executor = executor
-        self._settings = settings
-        self._machine_bytes = machine_bytes
-        self._raft = raft
-        self._durable = durable
-        self._on_failure = on_failure
+        self._core = core
+        self._purge = purge
+        self._needs = needs
+        self._then = then
         self._taking: asyncio.Future[SnapshotInfo] | None = None
-        self._sending: set[str] = set()
+        self._sending: set[NodeId] = set()
         taken = storage.snapshots()
         self._newest: SnapshotInfo | None = taken[-1] if taken else None
         self._bytes_at_snapshot = 0
@@ -93,6 +111,9 @@ class Snapshotter:
         """Give up the snapshot being taken, so that a stop need not wait for the rest of it."""
         self._closed = True
 
+    def _machine_bytes(self) -> Iterator[bytes] | None:
+        return self._machine.snapshot() if type(self._machine).external else None
+
     def _go_on(self, _written: int) -> None:
         if self._closed:
             raise Unavailable("the node stops")
@@ -103,7 +124,7 @@ class Snapshotter:
             return
         error = done.exception()
         if isinstance(error, StorageCorrupt):
-            self._on_failure(error)
+            self._then.failed(error)
             return
         if error is not None:
             # The log is whole: a snapshot that failed costs only disk space until the next one.
@@ -129,7 +150,7 @@ class Snapshotter:
 
     # ------------------------------------------------------------ sending
 
-    def send(self, needed: SnapshotNeeded, *, finished: Callable[[str, bool], None]) -> None:
+    def send(self, needed: SnapshotNeeded) -> None:
         """Stream the newest snapshot to a member that the log no longer reaches."""
         if needed.peer in self._sending:
             return
@@ -140,14 +161,13 @@ class Snapshotter:
 
         def taken(done: asyncio.Future[SnapshotInfo]) -> None:
             if done.cancelled() or done.exception() is not None:
-                self._sending.discard(needed.peer)
-                finished(needed.peer, False)
+                self._then.snapshot_finished(needed.peer, delivered=False)
             else:
                 self._transport.send_snapshot(needed.peer, needed.term, done.result())
 
         self.take().add_done_callback(taken)
 
-    def sent(self, peer: str, *, delivered: bool) -> None:
+    def sent(self, peer: NodeId, *, delivered: bool) -> None:
         """Note the end of an outgoing snapshot stream.
 
         What did not arrive may have rotted here; then the next one is taken anew.
@@ -176,21 +196,22 @@ class Snapshotter:
         A member that is connected, or a subscriber, and yet does not advance is waited for until
         the log is twice what retention allows.
         """
-        raft, membership = self._raft, self._raft.membership
+        core, membership = self._core, self._core.membership
         matches = {
             node_id: progress.match_index
             for node_id in membership.node_ids
-            if (progress := raft.progress_of(node_id)) is not None
+            if (progress := core.progress_of(node_id)) is not None
         }
         myself = membership.member(self._storage.identity.node_id)
         return PurgeMarks(
             snapshot=newest.boundary.index,
-            applied=self._durable(),
-            committed=raft.commit_index,
+            applied=self._needs.durable_index,
+            committed=core.commit_index,
             last=self._storage.last_index,
             members=tuple(
                 match for peer, match in matches.items() if self._transport.is_connected(peer)
             ),
+            subscribers=self._needs.read_indexes(),
             promotable=tuple(
                 match for peer, match in matches.items() if membership.kind(peer) == "voter"
             ),
@@ -216,11 +237,11 @@ class Snapshotter:
         except Compacted:
             return  # the writer thread moved the boundary meanwhile
         except StorageCorrupt as error:
-            self._on_failure(error)
+            self._then.failed(error)
             return
         if target.index > boundary.index:
             self._purging = True
-            self._group_commit.purge(target)
+            self._purge(target)
 
     def purged(self) -> None:
         """Note that a round with a purge is durable; go on if there is more."""

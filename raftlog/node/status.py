@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
-from raftlog.core.raft import Raft
+from raftlog.core.entries import Boundary
 from raftlog.errors import invariant
-from raftlog.interfaces import (
-    Clock,
-    ClusterStatus,
-    Identity,
-    LogInfo,
-    MemberStatus,
-    Observer,
-    StateMachine,
-    Storage,
-)
-from raftlog.node.applier import Applier
+from raftlog.interfaces import ClusterStatus, LogInfo, MemberStatus, Observer
+from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId, Role
 
 _ROLE_WORDS = {
@@ -27,33 +18,37 @@ _ROLE_WORDS = {
 }
 
 
+class Applying(Protocol):
+    """How far this member has applied (`node/applier.py`)."""
+
+    @property
+    def applied(self) -> Boundary:
+        """Return the boundary below which everything is applied."""
+        ...
+
+    @property
+    def applied_index(self) -> Index:
+        """Return the last index whose effects reads here can see."""
+        ...
+
+
 class Reporter:
     """Puts together what this node knows; nobody is asked."""
 
-    def __init__(
-        self,
-        *,
-        raft: Raft,
-        identity: Identity,
-        storage: Storage,
-        applier: Applier,
-        machine: StateMachine,
-        clock: Clock,
-        is_connected: Callable[[NodeId], bool],
-    ) -> None:
-        self._raft = raft
-        self._identity = identity
-        self._storage = storage
+    def __init__(self, ports: Ports, core: CoreView, applier: Applying) -> None:
+        self._storage = ports.storage
+        self._identity = ports.storage.identity
+        self._machine = ports.machine
+        self._clock = ports.clock
+        self._is_connected = ports.transport.is_connected
+        self._core = core
         self._applier = applier
-        self._machine = machine
-        self._clock = clock
-        self._is_connected = is_connected
 
     def status(self, alarms: tuple[str, ...]) -> ClusterStatus:
         """Return the status as this node sees it."""
-        raft, applier = self._raft, self._applier
-        membership = raft.membership
-        leader = raft.leader
+        core, applier = self._core, self._applier
+        membership = core.membership
+        leader = core.leader
         leader_member = membership.member(leader) if leader else None
         now = self._clock.monotonic()
         members = tuple(
@@ -61,19 +56,19 @@ class Reporter:
         )
         quorum = len(membership.voters) // 2 + 1
         reachable = sum(m.reachable and m.node_id in membership.voters for m in members)
-        leading = raft.role is Role.LEADER
+        leading = core.role is Role.LEADER
         return ClusterStatus(
             cluster_id=self._identity.cluster_id,
             served_by=self._identity.node_id,
             leader=leader,
             leader_address=leader_member.address if leader_member else None,
-            term=int(raft.term),
-            commit_index=int(raft.commit_index),
+            term=int(core.term),
+            commit_index=int(core.commit_index),
             commit_sequence=self._commit_sequence(),
             applied_index=int(applier.applied_index),
             first_sequence=self._storage.boundary.next_sequence,
             quorum=quorum,
-            has_quorum=raft.quorum_active(now) if leading else leader is not None,
+            has_quorum=core.quorum_active(now) if leading else leader is not None,
             fault_tolerance=max(0, reachable - quorum),
             feature_level=applier.applied.feature_level,
             machine=f"{self._machine.name} {self._machine.version}",
@@ -88,7 +83,7 @@ class Reporter:
             first_sequence=storage.boundary.next_sequence,
             last_sequence=self._commit_sequence(),
             first_index=Index(storage.boundary.index + 1),
-            commit_index=self._raft.commit_index,
+            commit_index=self._core.commit_index,
             applied_index=self._applier.applied_index,
             last_index=storage.last_index,
             snapshot_index=snapshot_index,
@@ -99,15 +94,15 @@ class Reporter:
 
     def measure(self, observer: Observer) -> None:
         """Set the gauges."""
-        observer.gauge("term", float(self._raft.term))
-        observer.gauge("commit_index", float(self._raft.commit_index))
+        observer.gauge("term", float(self._core.term))
+        observer.gauge("commit_index", float(self._core.commit_index))
         observer.gauge("applied_index", float(self._applier.applied_index))
-        observer.gauge("is_leader", float(self._raft.role is Role.LEADER))
-        observer.gauge("has_leader", float(self._raft.leader is not None))
+        observer.gauge("is_leader", float(self._core.role is Role.LEADER))
+        observer.gauge("has_leader", float(self._core.leader is not None))
         observer.gauge("log_bytes", float(self._storage.log_bytes()))
 
     def _commit_sequence(self) -> int:
-        log, index = self._raft.log, self._raft.commit_index
+        log, index = self._core.log, self._core.commit_index
         if index <= log.boundary.index:
             return log.boundary.next_sequence - 1
         if index == self._applier.applied_index:
@@ -116,21 +111,21 @@ class Reporter:
         return log.entry(index).next_sequence - 1
 
     def _member(self, node_id: NodeId, now: float, *, healthy_here: bool) -> MemberStatus:
-        raft = self._raft
-        member = raft.membership.member(node_id)
+        core = self._core
+        member = core.membership.member(node_id)
         invariant(member is not None, "the membership lists an id that has no member")
         mine = node_id == self._identity.node_id
         reachable = mine or self._is_connected(node_id)
-        role = "leader" if node_id == raft.leader else "follower"
+        role = "leader" if node_id == core.leader else "follower"
         match_index: int | None = None
         contact_ms: float | None = None
         lag: int | None = None
         if mine:
-            role = _ROLE_WORDS[raft.role]
-            match_index = int(raft.last_index)
-            lag = max(0, raft.next_sequence - self._applier.applied.next_sequence)
-        elif raft.role is Role.LEADER:
-            progress = raft.progress_of(node_id)
+            role = _ROLE_WORDS[core.role]
+            match_index = int(core.last_index)
+            lag = max(0, core.next_sequence - self._applier.applied.next_sequence)
+        elif core.role is Role.LEADER:
+            progress = core.progress_of(node_id)
             if progress is not None:
                 match_index = int(progress.match_index)
                 lag = self._lag(progress.match_index)
@@ -142,7 +137,7 @@ class Reporter:
             node_id=node_id,
             address=member.address if member else "",
             role=role,
-            kind=raft.membership.kind(node_id),
+            kind=core.membership.kind(node_id),
             has_machine=member.has_machine if member else True,
             region=member.region if member else "",
             instance_id=member.instance_id if member else "",
@@ -156,7 +151,7 @@ class Reporter:
 
     def _lag(self, match_index: Index) -> int | None:
         """Return how many transactions a member's log is behind the leader's."""
-        if match_index >= self._raft.last_index:
+        if match_index >= self._core.last_index:
             return 0
         if match_index < self._storage.boundary.index:
             return None
@@ -164,5 +159,5 @@ class Reporter:
             matched = self._storage.boundary.next_sequence
         else:
             # Through the core's log: a follower may hold what this disk does not hold yet.
-            matched = self._raft.log.entry(match_index).next_sequence
-        return self._raft.next_sequence - matched
+            matched = self._core.log.entry(match_index).next_sequence
+        return self._core.next_sequence - matched

@@ -9,40 +9,53 @@ to the disk removes, so the core's stable index is the limit and never the stora
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
 
 import msgpack
 
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.errors import Compacted, Unavailable
-from raftlog.interfaces import ChangeBatch, RowChange, Storage, Table, TailBatch
+from raftlog.interfaces import ChangeBatch, RowChange, Table, TailBatch
 from raftlog.node.overlay import Overlay
+from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index
 
 STREAM_PAGE = 128
 CHANGE_PAGE = 64
 
 
+class Applying(Protocol):
+    """What this member has applied (`node/applier.py`)."""
+
+    overlay: Overlay
+
+    @property
+    def applied_index(self) -> Index:
+        """Return the last index whose effects reads here can see."""
+        ...
+
+
+class _Reader:
+    """One subscriber: what it has read so far, 0 before its first batch."""
+
+    __slots__ = ("read",)
+
+    def __init__(self) -> None:
+        self.read = Index(0)
+
+
 class Subscriptions:
     """Makes the iterators and wakes those that wait for more."""
 
-    def __init__(
-        self,
-        *,
-        storage: Storage,
-        overlay: Overlay,
-        committed: Callable[[], Index],
-        stable: Callable[[], Index],
-        applied: Callable[[], Index],
-        heartbeat_seconds: float,
-    ) -> None:
-        self._storage = storage
-        self._overlay = overlay
-        self._committed = committed
-        self._stable = stable
-        self._applied = applied
-        self._heartbeat_seconds = heartbeat_seconds
+    def __init__(self, ports: Ports, core: CoreView, applier: Applying) -> None:
+        self._storage = ports.storage
+        self._heartbeat_seconds = ports.settings.subscriber_heartbeat_seconds
+        self._core = core
+        self._applier = applier
         self._waiters: list[asyncio.Future[bool]] = []
+        self._readers: set[_Reader] = set()
         self._closed = False
 
     def wake(self) -> None:
@@ -53,16 +66,29 @@ class Subscriptions:
                 if not waiter.done():
                     waiter.set_result(True)
 
+    def read_indexes(self) -> tuple[Index, ...]:
+        """Return what each reader has read; what lies above it still has to reach it."""
+        return tuple(reader.read for reader in self._readers if reader.read)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[_Reader]:
+        reader = _Reader()
+        self._readers.add(reader)
+        try:
+            yield reader
+        finally:
+            self._readers.discard(reader)
+
     def close(self) -> None:
         """End every subscription."""
         self._closed = True
         self.wake()
 
     def _readable(self) -> Index:
-        return Index(min(self._committed(), self._stable()))
+        return Index(min(self._core.commit_index, self._core.log.stable_index))
 
     def _applied_readable(self) -> Index:
-        return Index(min(self._applied(), self._stable()))
+        return Index(min(self._applier.applied_index, self._core.log.stable_index))
 
     def _next_beat(self) -> float:
         """Return when a reader that gets nothing from now on is due a sign of life."""
@@ -106,30 +132,32 @@ class Subscriptions:
         """
         position = after
         index = self._start(after)
-        until = self._committed()
+        until = self._core.commit_index
         beat_at = self._next_beat()
-        while not self._closed:
-            high = self._readable()
-            if index > high:
-                if not follow and index > until:
-                    return
-                await self._wait_more(beat_at)
-                if _is_past(beat_at):
-                    yield TailBatch(entries=(), position=position)
+        with self._reading() as reader:
+            while not self._closed:
+                high = self._readable()
+                if index > high:
+                    if not follow and index > until:
+                        return
+                    await self._wait_more(beat_at)
+                    if _is_past(beat_at):
+                        yield TailBatch(entries=(), position=position)
+                        beat_at = self._next_beat()
+                    continue
+                if index <= self._storage.boundary.index:
+                    index = self._start(position)  # purged under the reader: raises Compacted
+                    continue
+                batch, reached = self._read(index, high, stream, bytes_max)
+                found = tuple(entry for entry in batch if entry.next_sequence > position + 1)
+                reader.read = reached.index
+                index = Index(reached.index + 1)
+                position = max(position, reached.next_sequence - 1)
+                if found or _is_past(beat_at):
+                    yield TailBatch(entries=found, position=position)
                     beat_at = self._next_beat()
-                continue
-            if index <= self._storage.boundary.index:
-                index = self._start(position)  # purged under the reader: raises Compacted
-                continue
-            batch, reached = self._read(index, high, stream, bytes_max)
-            found = tuple(entry for entry in batch if entry.next_sequence > position + 1)
-            index = Index(reached.index + 1)
-            position = max(position, reached.next_sequence - 1)
-            if found or _is_past(beat_at):
-                yield TailBatch(entries=found, position=position)
-                beat_at = self._next_beat()
-            else:
-                await asyncio.sleep(0)
+                else:
+                    await asyncio.sleep(0)
         self._end(follow=follow)
 
     @staticmethod
@@ -163,36 +191,38 @@ class Subscriptions:
         """Yield row changes of applied transactions above sequence `after`; raises as `tail`."""
         position = after
         index = self._start(after)
-        until = self._applied()
+        until = self._applier.applied_index
         beat_at = self._next_beat()
-        while not self._closed:
-            high = self._applied_readable()
-            if index > high:
-                if not follow and index > until:
-                    return
-                await self._wait_more(beat_at)
-                if _is_past(beat_at):
-                    yield ChangeBatch(changes=(), position=position)
+        with self._reading() as reader:
+            while not self._closed:
+                high = self._applied_readable()
+                if index > high:
+                    if not follow and index > until:
+                        return
+                    await self._wait_more(beat_at)
+                    if _is_past(beat_at):
+                        yield ChangeBatch(changes=(), position=position)
+                        beat_at = self._next_beat()
+                    continue
+                if index <= self._storage.boundary.index:
+                    index = self._start(position)
+                    continue
+                found, reached = self._read_changes(index, high, position, bytes_max)
+                reader.read = reached
+                index = Index(reached + 1)
+                position = max(position, self._storage.entry(reached).next_sequence - 1)
+                if found or _is_past(beat_at):
+                    yield ChangeBatch(changes=tuple(found), position=position)
                     beat_at = self._next_beat()
-                continue
-            if index <= self._storage.boundary.index:
-                index = self._start(position)
-                continue
-            found, reached = self._read_changes(index, high, position, bytes_max)
-            index = Index(reached + 1)
-            position = max(position, self._storage.entry(reached).next_sequence - 1)
-            if found or _is_past(beat_at):
-                yield ChangeBatch(changes=tuple(found), position=position)
-                beat_at = self._next_beat()
-            else:
-                await asyncio.sleep(0)
+                else:
+                    await asyncio.sleep(0)
         self._end(follow=follow)
 
     def _read_changes(
         self, low: Index, high: Index, after: int, bytes_max: int
     ) -> tuple[list[RowChange], Index]:
         start, end = low.to_bytes(8, "big"), (high + 1).to_bytes(8, "big")
-        page = self._overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE)
+        page = self._applier.overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE)
         found: list[RowChange] = []
         size = 0
         for key, record in page:

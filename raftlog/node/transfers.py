@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from raftlog.core.raft import Raft
-from raftlog.errors import LeaderHint, NotLeader, Unavailable
-from raftlog.interfaces import Clock
+from raftlog.errors import NotLeader, Unavailable
+from raftlog.node.inputs import Inputs
+from raftlog.node.ports import Ports, hint_of
 from raftlog.types import NodeId, Role
 
 POLL_SECONDS = 0.05
@@ -17,22 +16,10 @@ POLL_SECONDS = 0.05
 class Transfers:
     """Starts transfers in the core and waits for what becomes of them."""
 
-    def __init__(
-        self,
-        *,
-        raft: Raft,
-        node_id: NodeId,
-        clock: Clock,
-        leader_hint: Callable[[], LeaderHint | None],
-        is_connected: Callable[[NodeId], bool],
-        poke: Callable[[], None],
-    ) -> None:
-        self._raft = raft
-        self._node_id = node_id
-        self._clock = clock
-        self._leader_hint = leader_hint
-        self._is_connected = is_connected
-        self._poke = poke
+    def __init__(self, ports: Ports, inputs: Inputs) -> None:
+        self._node_id = ports.storage.identity.node_id
+        self._is_connected = ports.transport.is_connected
+        self._inputs = inputs
         self._waiters: list[asyncio.Future[None]] = []
 
     def standing_changed(self) -> None:
@@ -51,21 +38,20 @@ class Transfers:
             Unavailable: it was given up, or its target went away (both definite), or nobody leads
                 in time (it still may happen).
         """
-        raft, loop = self._raft, asyncio.get_running_loop()
-        if raft.role is not Role.LEADER:
-            raise NotLeader("only the leader can hand over", leader=self._leader_hint())
-        raft.transfer(target, self._clock.monotonic())
-        self._poke()
+        core, loop = self._inputs.core, asyncio.get_running_loop()
+        if core.role is not Role.LEADER:
+            raise NotLeader("only the leader can hand over", leader=hint_of(core))
+        self._inputs.transfer(target)
         deadline = loop.time() + timeout_seconds
         while (left := deadline - loop.time()) > 0:
-            leader = raft.leader
+            leader = core.leader
             if leader is not None and leader != self._node_id:
                 return leader
-            if raft.role is Role.LEADER and raft.transferee is None:
+            if core.role is Role.LEADER and core.transferee is None:
                 raise Unavailable("the transfer was given up; this node goes on leading")
-            if raft.transferee is not None and not self._is_connected(raft.transferee):
+            if core.transferee is not None and not self._is_connected(core.transferee):
                 # Nodes that stop together must not wait for one another.
-                raise Unavailable(f"{raft.transferee} went away before it could take over")
+                raise Unavailable(f"{core.transferee} went away before it could take over")
             waiter: asyncio.Future[None] = loop.create_future()
             self._waiters.append(waiter)
             await asyncio.wait([waiter], timeout=min(left, POLL_SECONDS))

@@ -10,33 +10,49 @@ import threading
 from collections.abc import Callable
 
 from raftlog.interfaces import Clock, Observer
+from raftlog.node.beat import Beat
 
 PERIOD_SECONDS = 0.25
 
 
+class Disk:
+    """One member's disk, as the watchdog sees it."""
+
+    def __init__(self, commit_started: Callable[[], float | None]) -> None:
+        self.commit_started = commit_started
+        self.stalled_seconds = 0.0
+        """How long the commit under way has taken, if longer than the limit; else 0."""
+        self.is_told = False
+
+
 class Watchdog:
-    """Watches two moments: the loop's last beat, and the start of the commit under way."""
+    """Watches a loop's beat, and the commits under way on the disks of the loop's members."""
 
     def __init__(
         self,
         *,
         clock: Clock,
         observer: Observer,
-        loop_beat: Callable[[], float],
-        commit_started: Callable[[], float | None],
+        beat: Beat,
         limit_seconds: float,
         period_seconds: float = PERIOD_SECONDS,
     ) -> None:
         self._clock = clock
         self._observer = observer
-        self._loop_beat = loop_beat
-        self._commit_started = commit_started
+        self._beat = beat
+        self._disks: tuple[Disk, ...] = ()
         self._limit_seconds = limit_seconds
         self._period_seconds = period_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-        self.disk_stalled_seconds = 0.0
-        """How long the commit under way has taken, if longer than the limit; else 0."""
+
+    def watch(self, disk: Disk) -> None:
+        """Watch that disk too, from now on."""
+        self._disks = (*self._disks, disk)  # a new tuple: the thread may be reading the old one
+
+    def forget(self, disk: Disk) -> None:
+        """Watch that disk no more."""
+        self._disks = tuple(each for each in self._disks if each is not disk)
 
     def start(self) -> None:
         """Begin to watch; a period of 0 means that nobody does."""
@@ -50,16 +66,22 @@ class Watchdog:
             self._thread.join(timeout=2 * self._period_seconds)
 
     def _run(self) -> None:
-        loop_told = disk_told = False
+        is_loop_told = False
         while not self._stop.wait(self._period_seconds):
             now = self._clock.monotonic()
-            loop_late = now - self._loop_beat() > self._limit_seconds
-            if loop_late and not loop_told:
-                self._observer.event("loop_stands_still", seconds=round(now - self._loop_beat(), 3))
-            started = self._commit_started()
-            seconds = now - started if started is not None else 0.0
-            disk_late = seconds > self._limit_seconds
-            self.disk_stalled_seconds = seconds if disk_late else 0.0
-            if disk_late and not disk_told:
-                self._observer.event("disk_stands_still", seconds=round(seconds, 3))
-            loop_told, disk_told = loop_late, disk_late
+            silent_seconds = now - self._beat.at
+            is_loop_late = silent_seconds > self._limit_seconds
+            if is_loop_late and not is_loop_told:
+                self._observer.event("loop_stands_still", seconds=round(silent_seconds, 3))
+            is_loop_told = is_loop_late
+            for disk in self._disks:
+                self._look(disk, now)
+
+    def _look(self, disk: Disk, now: float) -> None:
+        started = disk.commit_started()
+        seconds = now - started if started is not None else 0.0
+        is_late = seconds > self._limit_seconds
+        disk.stalled_seconds = seconds if is_late else 0.0
+        if is_late and not disk.is_told:
+            self._observer.event("disk_stands_still", seconds=round(seconds, 3))
+        disk.is_told = is_late

@@ -7,17 +7,15 @@ leaves no trace, so every refusal is definite.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from raftlog import groups
-from raftlog.core.entries import EntryKind
-from raftlog.core.raft import Raft
+from raftlog.core.entries import Entry, EntryKind
 from raftlog.errors import (
     DiskFull,
     Indeterminate,
     InvalidInput,
-    LeaderHint,
     MachineHalted,
     NotLeader,
     Overloaded,
@@ -26,11 +24,12 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.groups import Group
-from raftlog.interfaces import Clock, GroupReceipt, Observer, Respond, Storage
-from raftlog.node.applier import Applied
+from raftlog.interfaces import GroupReceipt, Respond
+from raftlog.node.application import Applied
+from raftlog.node.inputs import Inputs
+from raftlog.node.ports import Ports, hint_of
 from raftlog.node.proposals import Proposal, Proposals
 from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, encode_open
-from raftlog.node.settings import NodeSettings
 from raftlog.types import Role
 
 EXPIRED_PER_ENTRY_MAX = 1000
@@ -51,35 +50,29 @@ class Opening(Protocol):
         ...
 
 
+class Applying(Protocol):
+    """What the applier knows that decides on a write."""
+
+    halted: str | None
+    """Why nothing is applied any more."""
+    sessions: SessionTable
+
+
 class Writes:
     """Proposals and the leader's session gate. Bound to the event loop."""
 
     def __init__(
-        self,
-        *,
-        raft: Raft,
-        machine: str,
-        storage: Storage,
-        clock: Clock,
-        observer: Observer,
-        settings: NodeSettings,
-        table: SessionTable,
-        leadership: Opening,
-        leader_hint: Callable[[], LeaderHint | None],
-        halted: Callable[[], str | None],
-        poke: Callable[[], None],
+        self, ports: Ports, inputs: Inputs, applier: Applying, leadership: Opening
     ) -> None:
-        self._raft = raft
-        self._machine = machine
-        self._storage = storage
-        self._clock = clock
-        self._observer = observer
-        self._settings = settings
-        self._table = table
+        self._machine = ports.machine.name
+        self._storage = ports.storage
+        self._clock = ports.clock
+        self._observer = ports.observer
+        self._settings = ports.settings
+        self._inputs = inputs
+        self._core = inputs.core
+        self._applier = applier
         self._leadership = leadership
-        self._leader_hint = leader_hint
-        self._halted = halted
-        self._poke = poke
         self._proposals = Proposals()
         self._gate: SessionGate | None = None
         self._closed = False
@@ -124,17 +117,13 @@ class Writes:
                     raise Unavailable("the first attempt is being applied", definite=False)
                 return None
         self._require_room(len(group.data))
-        entry = self._raft.propose(
-            EntryKind.TRANSACTIONS,
-            group.data,
-            group.count,
-            self._clock.monotonic(),
-            self._clock.wall_microseconds(),
-        )
-        if group.session and gate is not None:
-            gate.appended(group, entry.index)
-        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))
-        self._poke()
+
+        def appended(entry: Entry) -> None:
+            if group.session and gate is not None:
+                gate.appended(group, entry.index)
+            self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))
+
+        self._inputs.propose(EntryKind.TRANSACTIONS, group.data, group.count, appended)
         return None
 
     def _require_open(self, *, own: bool = False) -> None:
@@ -143,13 +132,13 @@ class Writes:
         is_open = self._leadership.is_open and self._gate is not None
         if own:
             is_open = self._leadership.is_promoting
-        if is_open and self._raft.role is Role.LEADER:
+        core = self._core
+        if is_open and core.role is Role.LEADER:
             return
-        hint = self._leader_hint()
-        if self._raft.role is Role.LEADER:
-            halted = self._halted()
-            if halted:
-                raise MachineHalted(halted, definite=True)
+        hint = hint_of(core)
+        if core.role is Role.LEADER:
+            if self._applier.halted:
+                raise MachineHalted(self._applier.halted, definite=True)
             raise NotLeader("this node was elected and is not ready yet", leader=hint)
         if hint is None:
             raise NotLeader("this node does not lead, and no leader is known")
@@ -164,22 +153,23 @@ class Writes:
         if refusal is not None:
             raise DiskFull(refusal)
 
-    def propose_plain(self, kind: EntryKind, payload: bytes, respond: Respond | None = None) -> int:
-        """Propose an entry that holds no transactions; return its index."""
-        entry = self._raft.propose(
-            kind, payload, 0, self._clock.monotonic(), self._clock.wall_microseconds()
-        )
-        if respond is not None:
-            self._proposals.add(Proposal(entry.term, entry.index, None, [respond]))
-        self._poke()
-        return entry.index
+    def propose_plain(
+        self, kind: EntryKind, payload: bytes, respond: Respond | None = None
+    ) -> None:
+        """Propose an entry that holds no transactions."""
+
+        def appended(entry: Entry) -> None:
+            if respond is not None:
+                self._proposals.add(Proposal(entry.term, entry.index, None, [respond]))
+
+        self._inputs.propose(kind, payload, 0, appended)
 
     def propose_session(self, respond: Respond) -> None:
         """Propose a session's opening; the receipt's index is the session."""
         try:
             self._require_open()
             self._require_room(0)
-            if len(self._table.sessions) >= self._settings.sessions_max:
+            if len(self._applier.sessions.sessions) >= self._settings.sessions_max:
                 raise Overloaded(
                     f"{self._settings.sessions_max} sessions are open; idle ones expire after "
                     f"{self._settings.session_expiry_seconds:.0f} s"
@@ -225,7 +215,7 @@ class Writes:
 
     # ------------------------------------------------------------ out
 
-    def applied(self, batch: list[Applied]) -> None:
+    def applied(self, batch: Sequence[Applied]) -> None:
         """Answer for entries that were just applied."""
         committed = 0
         for applied in batch:
@@ -251,7 +241,7 @@ class Writes:
     def open(self) -> None:
         """Leadership is ready: the session table is complete, so the gate can be built on it."""
         self._gate = SessionGate(
-            self._table, window=self._settings.session_window, now=self._clock.monotonic
+            self._applier.sessions, window=self._settings.session_window, now=self._clock.monotonic
         )
 
     def fail_all(self, error: RaftLogError) -> None:

@@ -31,9 +31,10 @@ from raftlog.errors import (
     RaftLogError,
     SafetyRefused,
 )
-from raftlog.interfaces import Identity, StateMachine
+from raftlog.interfaces import Identity, StateMachine, Storage
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.node import Node
+from raftlog.node.ports import Ports, Shared
 from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
@@ -54,23 +55,17 @@ GC_THRESHOLDS = (50_000, 20, 50)
 SWITCH_INTERVAL_SECONDS = 0.001
 
 
+@dataclasses.dataclass(slots=True, kw_only=True)
 class RunningNode:
     """A node and what surrounds it. `stop` ends all of it, in the reverse order."""
 
-    def __init__(
-        self,
-        *,
-        node: Node,
-        server: GrpcServer,
-        http: HttpServer | None,
-        observer: PrometheusObserver,
-        trace: TraceFile | None,
-    ) -> None:
-        self.node = node
-        self.server = server
-        self.http = http
-        self.observer = observer
-        self._trace = trace
+    node: Node
+    server: GrpcServer
+    http: HttpServer | None
+    observer: PrometheusObserver
+    shared: Shared
+    storage: Storage
+    trace: TraceFile | None
 
     async def stop(self, *, hand_over: bool) -> None:
         """Hand leadership over if asked to, answer what is under way, and close everything."""
@@ -78,8 +73,14 @@ class RunningNode:
             await self.http.stop()
         await self.node.stop(hand_over=hand_over)
         await self.server.stop()
-        if self._trace is not None:
-            self._trace.close()
+        self.close()
+
+    def close(self) -> None:
+        """End the threads, then close the files that they may still be at."""
+        self.shared.close()
+        self.storage.close()
+        if self.trace is not None:
+            self.trace.close()
 
 
 def cluster_id_of(token: str) -> str:
@@ -105,38 +106,18 @@ async def compose(settings: Settings) -> RunningNode:
     observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
-        watch, trace = open_watch(
-            settings.debug, settings.data_dir, lambda why: observer.event("trace_ended", why=why)
-        )
-        transport = GrpcTransport(
-            store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
-        )
-        node = Node(
-            storage=storage,
-            transport=transport,
-            machine=machine,
-            clock=SystemClock(),
-            observer=observer,
-            random=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads timeouts
-            settings=node_settings(settings),
-            watch=watch,
-        )
+        running = _assemble(settings, storage, machine, observer, tls)
     except BaseException:
         storage.close()
         raise
-    observer.registry.register(StatusCollector(node.status, node.info))
-    server = GrpcServer(
-        node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
-    )
-    http = _http_server(settings, node, observer)
-    running = RunningNode(node=node, server=server, http=http, observer=observer, trace=trace)
     try:
         await _bind(running, settings)
     except BaseException:
-        await server.stop()
-        storage.close()
+        await running.server.stop()
+        running.close()
         raise
-    await node.start()
+    running.shared.start()
+    await running.node.start()
     observer.event(
         "started",
         cluster_id=storage.identity.cluster_id,
@@ -148,6 +129,45 @@ async def compose(settings: Settings) -> RunningNode:
     if settings.mysql:
         observer.event("mysql_not_served", address=settings.mysql, why="not in this version")
     return running
+
+
+def _assemble(
+    settings: Settings,
+    storage: LmdbStorage,
+    machine: StateMachine,
+    observer: PrometheusObserver,
+    tls: TlsMaterial | None,
+) -> RunningNode:
+    """Join adapters and node; nothing listens and nothing runs yet."""
+    watch, trace = open_watch(
+        settings.debug, settings.data_dir, lambda why: observer.event("trace_ended", why=why)
+    )
+    transport = GrpcTransport(
+        store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
+    )
+    ports = Ports(
+        storage=storage,
+        transport=transport,
+        machine=machine,
+        clock=SystemClock(),
+        observer=observer,
+        random=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads timeouts
+        settings=node_settings(settings),
+    )
+    shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
+    node = Node(ports, shared, watch=watch)
+    observer.registry.register(StatusCollector(node.status, node.info))
+    return RunningNode(
+        node=node,
+        server=GrpcServer(
+            node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
+        ),
+        http=_http_server(settings, node, observer),
+        observer=observer,
+        shared=shared,
+        storage=storage,
+        trace=trace,
+    )
 
 
 def _observer(settings: Settings) -> PrometheusObserver:

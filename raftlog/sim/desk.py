@@ -7,16 +7,20 @@ of the own term is applied, and a reader is answered once its read index is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from raftlog.core.entries import Entry, EntryKind
+from raftlog.core.messages import Message
 from raftlog.core.ready import Standing
 from raftlog.errors import Indeterminate, LeadershipLost
-from raftlog.node.applier import Applied
+from raftlog.interfaces import Identity, PeerEvents, SnapshotInfo
+from raftlog.node.application import Applied
+from raftlog.node.ports import Ports
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
-from raftlog.types import Index, Role
+from raftlog.sim.machine import KV
+from raftlog.types import Index, NodeId, Role
 
 if TYPE_CHECKING:
     from raftlog.sim.process import Process
@@ -43,6 +47,33 @@ class Silence:
 SILENCE = Silence()
 
 
+class NoTransport:
+    """`interfaces.Transport` for parts that send nothing: engine 1's network carries all."""
+
+    def start(self, events: PeerEvents, identity: Identity) -> None:
+        """Deliver nothing."""
+
+    def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
+        """Connect to nobody."""
+
+    def send(self, peer: NodeId, message: Message) -> None:
+        """Drop it."""
+
+    def send_snapshot(self, peer: NodeId, term: int, info: SnapshotInfo) -> None:
+        """Drop it."""
+
+    def is_connected(self, peer: NodeId) -> bool:
+        """Whether streams to `peer` are up: never."""
+        del peer
+        return False
+
+    async def announce_close(self) -> None:
+        """Tell nobody."""
+
+    async def close(self) -> None:
+        """End nothing."""
+
+
 class Desk:
     """One life's proposals and readers."""
 
@@ -55,27 +86,16 @@ class Desk:
         self._readers: list[tuple[Index, Reader]] = []
         self.is_open = False
         self.is_promoting = False
-        self.writes = Writes(
-            raft=process.raft,
-            machine="kv",
+        ports = Ports(
             storage=process.storage,
-            clock=self,
+            transport=NoTransport(),
+            machine=KV,
+            clock=process,
             observer=SILENCE,
+            random=process.dice,
             settings=settings,
-            table=process.machine.sessions,
-            leadership=self,
-            leader_hint=_nobody,
-            halted=_nobody,
-            poke=_nobody,
         )
-
-    def monotonic(self) -> float:
-        """Return the time on the node's clock."""
-        return self._process.local()
-
-    def wall_microseconds(self) -> int:
-        """Return the time as entries carry it."""
-        return int(self._process.world.scheduler.now * 1e6)
+        self.writes = Writes(ports, process.inputs, process.machine, self)
 
     # ------------------------------------------------------------ writes
 
@@ -121,7 +141,3 @@ class Desk:
         self._readers = [pair for pair in self._readers if pair[0] > applied]
         for reader in ready:
             reader(self._process)
-
-
-def _nobody() -> None:
-    return None

@@ -17,32 +17,33 @@ from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.interfaces import Table, WriteSet
 from raftlog.machines.kv import KvMachine
 from raftlog.machines.kv.layout import Record, find
-from raftlog.node.applier import (
+from raftlog.node.application import (
     Applied,
-    ApplyState,
     apply_commands,
     apply_group,
     apply_session_change,
 )
 from raftlog.node.overlay import Overlay, StateView
 from raftlog.node.sessions import SessionTable
+from raftlog.node.workbench import ApplyState
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index
 
 KEY = b"fold"
 APPLIES = b"applies"
 GROUP_BEGINS = bytes((groups.VERSION,))
-_KV = KvMachine()
+KV = KvMachine()
 
 
 class Machine:
-    """What one process has applied."""
+    """What one process has applied. `halted`: why it applies no more; this machine never fails."""
 
     __slots__ = (
         "_boundary",
         "_context",
         "applies",
         "fold",
+        "halted",
         "index",
         "overlay",
         "saved_index",
@@ -54,6 +55,7 @@ class Machine:
         self.overlay = Overlay(storage)
         self.view = StateView(self.overlay)
         self.sessions = SessionTable()
+        self.halted: str | None = None
         self.load(storage)
 
     def load(self, storage: MemoryStorage) -> None:
@@ -65,7 +67,7 @@ class Machine:
         self.applies = int.from_bytes(storage.get(Table.STATE, APPLIES) or b"", "big")
         self.overlay.clear()
         self.sessions.load(storage)
-        self._context = ApplyState(self.overlay, _KV)
+        self._context = ApplyState(self.overlay, KV)
 
     def find(self, key: bytes) -> Record | None:
         """Return a key's record, as a read on this node sees it now."""
@@ -91,7 +93,7 @@ class Machine:
     def _apply_group(self, entry: Entry) -> Applied:
         group = groups.parse(entry.payload)
         context = self._context
-        results = apply_commands(context, _KV, entry, group) if group.has_commands else ()
+        results = apply_commands(context, KV, entry, group) if group.has_commands else ()
         change = context.finish_entry()
         applied, session_writes = apply_group(self.sessions, entry, group, results)
         changes = {entry.index.to_bytes(8, "big"): change} if change is not None else {}

@@ -22,6 +22,7 @@ from raftlog.core.state import RaftState
 from raftlog.core.watched import WatchedRaft
 from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
 from raftlog.node.enrolment import Enrolment
+from raftlog.node.inputs import Inputs
 from raftlog.sim.checker import View
 from raftlog.sim.desk import Desk
 from raftlog.sim.disk import Commit, Disk
@@ -63,19 +64,20 @@ class Process:
     __slots__ = (
         "_clock_base",
         "_clock_start",
-        "_dice",
         "_is_apply_due",
         "_is_turn_due",
         "_is_turn_now",
         "_knobs",
         "_timer_due",
         "desk",
+        "dice",
         "disk",
         "election_dice",
         "enrolment",
         "fuse",
         "held",
         "incarnation",
+        "inputs",
         "is_applying_paused",
         "is_paused",
         "is_stranger",
@@ -102,8 +104,8 @@ class Process:
         self.number = number
         self.node_id = node_id
         self._knobs = knobs
-        self._dice = random.Random(f"{knobs.seed}:node{number}")
-        self.election_dice = ElectionDice(self._dice.random, knobs.election_spread)
+        self.dice = random.Random(f"{knobs.seed}:node{number}")
+        self.election_dice = ElectionDice(self.dice.random, knobs.election_spread)
         self.rate = self._draw_rate()
         self.incarnation = 0
         self.is_up = False
@@ -117,8 +119,8 @@ class Process:
     def _draw_rate(self) -> float:
         """Return how fast this clock runs; with leases on, within the declared bound."""
         if self._knobs.core.lease_seconds:
-            return 1 + self._dice.random() * self._knobs.core.clock_drift_max
-        return 1 + self._knobs.clock_spread * (2 * self._dice.random() - 1)
+            return 1 + self.dice.random() * self._knobs.core.clock_drift_max
+        return 1 + self._knobs.clock_spread * (2 * self.dice.random() - 1)
 
     @property
     def storage(self) -> MemoryStorage:
@@ -155,7 +157,7 @@ class Process:
         """Begin a life over what the disk holds."""
         self.incarnation += 1
         self._clock_start = self.world.scheduler.now
-        self._clock_base = 1000 * self._dice.random()
+        self._clock_base = 1000 * self.dice.random()
         recovered = self.storage.recovered()
         self.machine = Machine(self.storage)
         watch = self.world.watch
@@ -173,13 +175,10 @@ class Process:
         if watch is not None and isinstance(self.raft, WatchedRaft):
             self.raft.watch(watch, self.instance_id, self.local())
         self.state: RaftState = self.raft.observe()
+        self.inputs = Inputs(self.raft, self, self)
         self.enrolment: Enrolment | None = None
         if self.world.operator.is_needed:
-            self.enrolment = Enrolment(
-                raft=self.raft,
-                identity=self.storage.identity,
-                observer=Silent(),
-            )
+            self.enrolment = Enrolment(self.inputs, self.storage.identity, Silent())
         self.desk = Desk(self, self.world.clients.sessions.settings)
         self.pending: dict[Index, int] = {}
         self.sending: set[int] = set()
@@ -196,6 +195,21 @@ class Process:
 
     def _nothing(self) -> None:
         """Begin with a turn."""
+
+    def poke(self) -> None:
+        """Leave the turn to `input`, within which all of this happens."""
+
+    def fail(self, error: BaseException) -> None:
+        """Let the world see which rule is broken."""
+        raise error
+
+    def monotonic(self) -> float:
+        """Return the time on this node's clock."""
+        return self.local()
+
+    def wall_microseconds(self) -> int:
+        """Return the time as entries carry it."""
+        return int(self.world.scheduler.now * 1e6)
 
     def restart(self) -> None:
         """Open the disk again and begin anew."""
@@ -228,7 +242,7 @@ class Process:
         """Stop as a node does whose disk failed; a damaged record is remembered if possible."""
         self.world.note("stops", self, error)
         self.world.count("node_stopped")
-        if isinstance(error, StorageCorrupt) and self._dice.random() < 0.5:
+        if isinstance(error, StorageCorrupt) and self.dice.random() < 0.5:
             with contextlib.suppress(StorageError):
                 self.storage.mark_damaged(error.message)
         if not isinstance(error, StorageCorrupt):
@@ -335,7 +349,7 @@ class Process:
     def _turn_soon(self) -> None:
         if not self._is_turn_due:
             self._is_turn_due = True
-            after = self._knobs.turn_seconds * self._dice.random()
+            after = self._knobs.turn_seconds * self.dice.random()
             self.world.scheduler.after(after, self._late_turn, self.incarnation)
 
     def _late_turn(self, incarnation: int) -> None:
@@ -365,7 +379,7 @@ class Process:
     def _catch_up(self) -> None:
         now = self.local()
         is_stalled = now - self.paused_at > self._knobs.stall_seconds
-        is_first = self._dice.random() < 0.5
+        is_first = self.dice.random() < 0.5
         if is_stalled and is_first:
             self.raft.stalled(now)
         held, self.held = self.held, []

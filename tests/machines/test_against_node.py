@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from raftlog.errors import Rejected
 from raftlog.interfaces import Table
 from raftlog.machines.kv import KvMachine
-from raftlog.node.applier import ApplyState
 from raftlog.node.overlay import Overlay, StateView
+from raftlog.node.workbench import ApplyState
 
 from .kv.test_machine import bodies
 from .kv.words import KvHarness, command

@@ -11,7 +11,6 @@ import pathlib
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from raftlog import groups
 from raftlog.checksum import crc32c
@@ -23,6 +22,7 @@ from raftlog.errors import RaftLogError
 from raftlog.interfaces import GroupReceipt, Identity
 from raftlog.machines.kv import KvMachine
 from raftlog.node import Node, NodeSettings
+from raftlog.node.ports import Ports, Shared
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings
 from raftlog.types import NodeId
 
@@ -175,6 +175,7 @@ class Cluster:
         self.observers: dict[NodeId, Notebook] = {node_id: Notebook() for node_id in self.ids}
         self.make_machine: Callable = KvMachine
         self.storages: dict[NodeId, LmdbStorage] = {}
+        self.shared: dict[NodeId, Shared] = {}
 
     def create(self, node_id: NodeId) -> None:
         members = [Member(node_id=n, address=f"{n}:1") for n in self.ids]
@@ -207,7 +208,7 @@ class Cluster:
                 settings=StorageSettings(free_space_ratio_min=0.0, free_space_bytes_min=0),
             )
             self.storages[node_id] = storage
-            node = Node(
+            ports = Ports(
                 storage=storage,
                 transport=HubTransport(self.hub, node_id, storage),
                 machine=self.make_machine(),
@@ -215,9 +216,11 @@ class Cluster:
                 observer=self.observers[node_id],
                 random=random.Random(node_id),
                 settings=self.settings,
-                executor=lambda name: ThreadPoolExecutor(1, thread_name_prefix=name),
             )
-            self.nodes[node_id] = node
+            shared = Shared.of(clock=ports.clock, observer=ports.observer, settings=self.settings)
+            node = Node(ports, shared)
+            self.nodes[node_id], self.shared[node_id] = node, shared
+            shared.start()
             await node.start()
 
     async def stop(self, *ids: NodeId) -> None:
@@ -225,19 +228,24 @@ class Cluster:
             node = self.nodes.pop(node_id, None)
             if node is not None:
                 await node.stop(hand_over=False)
+                self.close(node_id)
+
+    def close(self, node_id: NodeId) -> None:
+        """Close what a node ran on."""
+        self.shared.pop(node_id).close()
+        self.storages[node_id].close()
 
     async def kill(self, node_id: NodeId) -> None:
         """Stop a node without letting it write or say anything more."""
         node = self.nodes.pop(node_id)
         self.hub.transports[node_id].closed = True
-        node._drive.stop()
-        node._group_commit.stop()
-        node._housekeeping.stop()
-        node._watchdog.stop()
-        await node._leadership.stop()
-        for executor in node._executors.values():
-            executor.shutdown(wait=True)
-        node._storage.close()
+        parts = node._parts
+        parts.drive.stop()
+        parts.group_commit.stop()
+        parts.applier.stop()
+        parts.housekeeping.stop()
+        await parts.leadership.stop()
+        self.close(node_id)
         for other in self.nodes.values():
             other.peer_lost(node_id, announced=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import types
 from collections.abc import Sequence
 
 from raftlog import groups
@@ -9,8 +11,13 @@ from raftlog.checksum import chain
 from raftlog.core.entries import Boundary, Entry, EntryKind, HardState
 from raftlog.core.membership import Member, Membership
 from raftlog.interfaces import Identity, Round
+from raftlog.machines.kv import KvMachine
+from raftlog.node.inputs import Inputs
+from raftlog.node.ports import Ports
+from raftlog.node.settings import NodeSettings
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import NodeId
+from tests.node.harness import Notebook
 
 MEMBERSHIP = Membership.of_voters([Member(node_id=n, address=f"{n}:1") for n in ("n1", "n2", "n3")])
 
@@ -26,6 +33,41 @@ class HandClock:
 
     def wall_microseconds(self) -> int:
         return int(self.now * 1e6)
+
+
+class Turns:
+    """Counts the turns asked for, and keeps what would have stopped the node."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failures: list[BaseException] = []
+
+    def poke(self) -> None:
+        self.count += 1
+
+    def fail(self, error: BaseException) -> None:
+        self.failures.append(error)
+
+
+def new_inputs(core, clock=None) -> Inputs:
+    """Return the way into `core`, in front of nothing that turns."""
+    return Inputs(core, clock or HandClock(), Turns())
+
+
+def new_ports(**given) -> Ports:
+    """Return ports; what is not given is there and does nothing."""
+    values = {
+        "transport": types.SimpleNamespace(is_connected=lambda _peer: True),
+        "machine": KvMachine(),
+        "clock": HandClock(),
+        "observer": Notebook(),
+        "random": random.Random(0),
+        "settings": NodeSettings(),
+        **given,
+    }
+    if "storage" not in values:
+        values["storage"] = new_storage()
+    return Ports(**values)
 
 
 def boundary(index: int = 0, **changes) -> Boundary:

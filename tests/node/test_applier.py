@@ -14,9 +14,7 @@ from raftlog.core.ready import Install
 from raftlog.errors import Compacted, InvariantBroken
 from raftlog.interfaces import StateMachine
 from raftlog.node.applier import Applier
-from raftlog.node.settings import NodeSettings
-from tests.node.harness import Notebook
-from tests.node.parts import HandClock, Log, boundary
+from tests.node.parts import Log, boundary, new_ports
 
 PATIENCE = 5.0
 
@@ -65,24 +63,21 @@ class Rig:
         self.told: list[str] = []
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="apply")
         self.applier = Applier(
-            storage=self.log.storage,
-            log=self.log.storage,
-            machine=machine,
-            clock=HandClock(),
-            observer=Notebook(),
-            executor=self.executor,
-            settings=NodeSettings(),
-            on_applied=self._on_applied,
-            on_halt=self._on_halt,
-            on_failure=self.failures.append,
-            on_dirty=lambda: 0.0,
+            new_ports(storage=self.log.storage, machine=machine),
+            self.executor,
+            self.log.storage,
+            self,
         )
+        self.failed = self.failures.append
 
-    def _on_applied(self, batch) -> None:
+    def dirtied(self) -> float:
+        return 0.0
+
+    def applied(self, batch) -> None:
         self.receipts += [applied.receipt.index for applied in batch if applied.receipt]
         self.told.append("applied")
 
-    def _on_halt(self, why: str) -> None:
+    def halted(self, why: str) -> None:
         self.halts.append(why)
         self.told.append("halted")
 

@@ -9,6 +9,7 @@ import pytest
 
 from raftlog.core.ready import Persist, ReadOutcome, Ready, Standing
 from raftlog.errors import InvariantBroken
+from raftlog.node.beat import Beat
 from raftlog.node.drive import Drive
 from raftlog.types import Role
 from tests.node.harness import Notebook
@@ -53,21 +54,35 @@ class Rig:
         self.core = Core(self.told)
         self.clock, self.observer = HandClock(), Notebook()
         self.failures: list = []
+        self.is_disk_idle = False
+        self.beat = Beat(clock=self.clock, observer=self.observer, stall_seconds=0.2)
         self.drive = Drive(
             raft=self.core,
             transport=types.SimpleNamespace(send=lambda peer, m: self.told.append(("send", m))),
             clock=self.clock,
-            observer=self.observer,
-            stall_seconds=0.2,
-            on_standing=lambda standing: self.told.append("standing"),
-            on_commit=lambda index: self.told.append(("commit", index)),
-            on_read=lambda outcome: self.told.append("read"),
-            on_snapshot_needed=lambda needed: self.told.append("snapshot"),
-            on_failure=self.failures.append,
+            beat=self.beat,
+            after=types.SimpleNamespace(
+                standing=lambda standing: self.told.append("standing"),
+                committed=lambda index: self.told.append(("commit", index)),
+                read_answered=lambda outcome: self.told.append("read"),
+                snapshot_needed=lambda needed: self.told.append("snapshot"),
+                failed=self.failures.append,
+            ),
         )
-        self.drive.start(
-            types.SimpleNamespace(submit=lambda p: self.told.append(("persist", p.token)))
-        )
+        self.rounds: list[Persist] = []
+        self.drive.start(self)
+
+    def submit(self, persist: Persist) -> None:
+        self.told.append(("persist", persist.token))
+        self.rounds.append(persist)
+
+    def begin(self) -> bool:
+        """Have what is queued durable at once, where the disk is idle."""
+        if not (self.rounds and self.is_disk_idle):
+            return False
+        rounds, self.rounds = self.rounds, []
+        self.drive.durable(rounds)
+        return True
 
     async def turn(self) -> None:
         self.drive.poke()
@@ -97,17 +112,46 @@ async def test_a_round_goes_out_in_the_legal_order(rig):
     await rig.turn()
     assert rig.told == [("send", "append"), ("persist", 1), "standing", ("commit", 3), "read"]
     rig.told.clear()
-    rig.drive.durable([persist], None)
+    rig.drive.durable([persist])
     assert rig.told == [("persisted", 1), ("send", "ack")]
+
+
+async def test_an_ack_leaves_before_what_follows_from_the_round(rig):
+    """Where the disk is done within the turn, nothing is applied between a message and its ack."""
+    rig.is_disk_idle = True
+    rig.core.readys += [
+        Ready(
+            persist=Persist(token=1, messages=(("n2", "ack"),)),
+            commit_index=3,
+            standing=Standing(role=Role.FOLLOWER, term=1, leader="n2"),
+        ),
+        Ready(messages=[("n3", "append")], commit_index=3),
+    ]
+    await rig.turn()
+    sent = [("persist", 1), ("send", "append"), ("persisted", 1), ("send", "ack")]
+    assert rig.told == [*sent, "standing", ("commit", 3)]
+
+
+async def test_a_failure_within_a_turn_ends_it(rig):
+    """Nothing that the turn was to bring about is applied once a rule is broken."""
+    rig.is_disk_idle = True
+    rig.core.error = InvariantBroken("round 1 completed out of order")
+    rig.core.readys += [
+        Ready(persist=Persist(token=1, messages=(("n2", "ack"),)), commit_index=3),
+        Ready(messages=[("n2", "late")]),
+    ]
+    await rig.turn()
+    assert rig.told == [("persist", 1), ("send", "late")]
+    assert len(rig.failures) == 1
 
 
 async def test_nothing_leaves_after_a_failure(rig):
     """A broken invariant stops the node: no message, no write, no second failure."""
     rig.core.error = InvariantBroken("round 1 completed out of order")
-    rig.drive.durable([Persist(token=1, messages=(("n2", "ack"),))], None)
+    rig.drive.durable([Persist(token=1, messages=(("n2", "ack"),))])
     rig.core.readys.append(Ready(messages=[("n2", "late")]))
     await rig.turn()
-    rig.drive.durable([Persist(token=2, messages=(("n2", "ack"),))], None)
+    rig.drive.durable([Persist(token=2, messages=(("n2", "ack"),))])
     assert rig.told == []
     assert len(rig.failures) == 1
 

@@ -15,7 +15,7 @@ from raftlog.interfaces import Identity
 from raftlog.node.enrolment import Enrolment
 from raftlog.types import Index, Position, Role, Term
 from tests.node.harness import Notebook
-from tests.node.parts import MEMBERSHIP, new_storage
+from tests.node.parts import MEMBERSHIP, new_inputs, new_storage
 
 START = Position(Term(0), Index(0))
 
@@ -39,9 +39,9 @@ class Rig:
         )
         self.observer = Notebook()
         self.enrolment = Enrolment(
-            raft=self.raft,
-            identity=Identity(cluster_id="c1", node_id="n1", instance_id="i1"),
-            observer=self.observer,
+            new_inputs(self.raft),
+            Identity(cluster_id="c1", node_id="n1", instance_id="i1"),
+            self.observer,
         )
 
     def see(self, *peers: str, fresh: bool = True) -> None:

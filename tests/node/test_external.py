@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,9 +13,7 @@ from raftlog.errors import StorageCorrupt
 from raftlog.interfaces import Round, StateMachine
 from raftlog.node.applier import Applier
 from raftlog.node.external import catch_up
-from raftlog.node.settings import NodeSettings
-from tests.node.harness import Notebook
-from tests.node.parts import HandClock, Log, boundary
+from tests.node.parts import Log, boundary, new_ports
 
 
 class Elsewhere(StateMachine):
@@ -64,17 +63,10 @@ def reopened(log: Log):
 
 def applier_over(storage, machine) -> Applier:
     return Applier(
-        storage=storage,
-        log=storage,
-        machine=machine,
-        clock=HandClock(),
-        observer=Notebook(),
-        executor=ThreadPoolExecutor(1),
-        settings=NodeSettings(),
-        on_applied=lambda batch: None,
-        on_halt=lambda why: None,
-        on_failure=lambda error: None,
-        on_dirty=lambda: 0.0,
+        new_ports(storage=storage, machine=machine),
+        ThreadPoolExecutor(1),
+        storage,
+        types.SimpleNamespace(applied=lambda batch: None, dirtied=lambda: 0.0),
     )
 
 

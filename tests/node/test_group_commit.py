@@ -16,6 +16,8 @@ from raftlog.core.ready import Install, Persist
 from raftlog.errors import StorageCorrupt
 from raftlog.interfaces import Round, Table
 from raftlog.node.group_commit import Flush, GroupCommit, merge
+from raftlog.node.settings import NodeSettings
+from tests.node.parts import new_ports
 
 MEMBERSHIP = Membership.of_voters([Member(node_id="n1", address="h:1")])
 BOUNDARY = Boundary(
@@ -127,22 +129,6 @@ class Disk:
             self.last_index = round_.entries[-1].index
 
 
-class Deaf:
-    """An Observer that keeps nothing."""
-
-    def event(self, name, **fields):
-        pass
-
-    def count(self, name, amount=1):
-        pass
-
-    def measure(self, name, value):
-        pass
-
-    def gauge(self, name, value):
-        pass
-
-
 class Applied:
     """A StateSource with one flush to give."""
 
@@ -180,18 +166,30 @@ class Rig:
         self.failures: list[BaseException] = []
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self.commits = GroupCommit(
-            storage=self.disk,
-            state=self.state,
-            clock=self.clock,
-            observer=Deaf(),
-            writer=self.executor,
-            slow_seconds=0.005,
-            on_durable=lambda persists, _round: self.tokens.extend(p.token for p in persists),
-            on_failure=self.failures.append,
+            new_ports(
+                storage=self.disk,
+                clock=self.clock,
+                settings=NodeSettings(inline_commit_seconds_max=0.005),
+            ),
+            self.executor,
+            self.state,
+            self,
         )
+        self.failed = self.failures.append
 
-    def submit(self, token: int) -> None:
-        self.commits.submit(Persist(token=token, entries=(entry(token),)))
+    def durable(self, persists, _round) -> None:
+        self.tokens.extend(p.token for p in persists)
+
+    def submit(self, *tokens: int) -> None:
+        """Hand in the rounds of one turn."""
+        for token in tokens:
+            self.commits.submit(Persist(token=token, entries=(entry(token),)))
+        self.commits.begin()
+
+    def install(self) -> None:
+        install = Install(boundary=BOUNDARY, snapshot_id="9-1-0")
+        self.commits.submit(Persist(token=1, install=install))
+        self.commits.begin()
 
 
 @pytest.fixture
@@ -201,10 +199,10 @@ async def rig():
     rig.executor.shutdown()
 
 
-async def test_what_gathers_in_one_pass_shares_one_sync(rig):
-    """Any number of rounds submitted before the loop turns cost one commit."""
-    for token in range(1, 9):
-        rig.submit(token)
+async def test_what_gathers_in_one_turn_shares_one_sync(rig):
+    """Any number of rounds of one turn cost one commit, which a fast disk does within it."""
+    rig.submit(*range(1, 9))
+    assert rig.tokens == list(range(1, 9))
     await rig.commits.wait_idle()
     assert len(rig.disk.rounds) == 1
     assert rig.tokens == list(range(1, 9))
@@ -291,8 +289,7 @@ async def test_what_breaks_after_a_commit_stops_the_node(rig):
         raise StorageCorrupt("the snapshot's tables do not read back")
 
     rig.state.installed = broken
-    install = Install(boundary=BOUNDARY, snapshot_id="9-1-0")
-    rig.commits.submit(Persist(token=1, install=install))
+    rig.install()
     await asyncio.wait_for(rig.commits.wait_idle(), 5)
     assert [type(error) for error in rig.failures] == [StorageCorrupt]
     assert rig.tokens == []
@@ -305,8 +302,7 @@ async def test_an_install_that_waited_does_not_begin_after_the_stop(rig):
     """The applier may fall idle after the storage is closed."""
     waiting = []
     rig.state.when_idle = waiting.append
-    install = Install(boundary=BOUNDARY, snapshot_id="9-1-0")
-    rig.commits.submit(Persist(token=1, install=install))
+    rig.install()
     await asyncio.sleep(0)
     rig.commits.stop()
     waiting[0]()

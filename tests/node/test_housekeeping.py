@@ -11,7 +11,7 @@ from raftlog.errors import Compacted, MembershipRejected, StorageCorrupt
 from raftlog.node.housekeeping import STEP_ASIDE_PERIOD_SECONDS, Housekeeping
 from raftlog.types import Role
 from tests.node.harness import Notebook
-from tests.node.parts import MEMBERSHIP, HandClock
+from tests.node.parts import MEMBERSHIP, HandClock, new_inputs, new_ports
 
 
 class Rig:
@@ -38,18 +38,15 @@ class Rig:
         self.scrubbed: list[int] = []
         self.alarms: dict[str, str] = {}
         self.chores = Housekeeping(
-            raft=self.raft,
-            storage=storage,
-            clock=self.clock,
-            observer=self.observer,
+            new_ports(storage=storage, clock=self.clock, observer=self.observer),
+            new_inputs(self.raft, self.clock),
             writes=types.SimpleNamespace(expire_sessions=lambda: None, propose_plain=self._propose),
             leadership=types.SimpleNamespace(is_open=True),
             enrolment=self.enrolment,
             snapshotter=types.SimpleNamespace(consider=lambda: None),
-            alarms=self.alarms,
-            measure=lambda: None,
-            poke=lambda: None,
-            on_failure=self.failures.append,
+            then=types.SimpleNamespace(
+                alarms=self.alarms, measure=lambda: None, failed=self.failures.append
+            ),
         )
 
     def _scrub(self, low, count):

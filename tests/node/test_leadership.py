@@ -10,8 +10,7 @@ from raftlog.core.ready import Standing
 from raftlog.interfaces import StateMachine
 from raftlog.node.leadership import Leadership
 from raftlog.types import Role
-from tests.node.harness import Notebook
-from tests.node.parts import HandClock
+from tests.node.parts import new_ports
 
 PATIENCE = 5.0
 
@@ -54,16 +53,14 @@ class Rig:
     def __init__(self) -> None:
         self.machine = Diary()
         self.opened: list[int] = []
-        self.leadership = Leadership(
-            machine=self.machine,
-            clock=HandClock(),
-            observer=Notebook(),
-            state=None,
-            execute=None,
-            on_open=self.opened.append,
-        )
+        self.leadership = Leadership(new_ports(machine=self.machine), None, None, self.open)
+
+    def open(self) -> None:
+        """Note in which term writes open."""
+        self.opened.append(self.term)
 
     def stand(self, role: Role, term: int) -> None:
+        self.term = term
         self.leadership.standing_changed(Standing(role=role, term=term, leader=None))
 
     def lead(self, term: int) -> None:

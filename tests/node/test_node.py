@@ -126,12 +126,13 @@ async def test_idle_sessions_expire_by_an_entry(tmp_path):
     try:
         session = await open_session(cluster)
         leader = cluster.leader()
-        leader._writes.expire_sessions()  # the leader begins to count its own time
+        leader._parts.writes.expire_sessions()  # the leader begins to count its own time
         await pass_time(0.1)
-        leader._writes.expire_sessions()
+        leader._parts.writes.expire_sessions()
         await cluster.until(
             lambda: all(
-                session not in node._applier.sessions.sessions for node in cluster.nodes.values()
+                session not in node._parts.applier.sessions.sessions
+                for node in cluster.nodes.values()
             )
         )
         with pytest.raises(SessionExpired):
@@ -281,7 +282,7 @@ async def test_a_full_disk_keeps_a_follower_alive_and_voting(cluster, monkeypatc
     await cluster.append(b"x")
     leader = cluster.leader()
     full = next(n for n in cluster.nodes.values() if n is not leader)
-    monkeypatch.setattr(full._storage, "refusal", lambda _wanted: "no room")
+    monkeypatch.setattr(full._ports.storage, "refusal", lambda _wanted: "no room")
     for i in range(5):
         await cluster.append(b"%d" % i)
     assert len(await cluster.contents(full)) <= 1
@@ -300,7 +301,7 @@ async def test_a_failed_commit_stops_the_node(cluster, monkeypatch):
     def broken(_round):
         raise StorageError("no space left on device")
 
-    monkeypatch.setattr(leader._storage, "commit", broken)
+    monkeypatch.setattr(leader._ports.storage, "commit", broken)
     answers = []
     leader.submit(groups.pack([b"lost?"]), answers.append)
     await asyncio.wait_for(asyncio.shield(leader.failed), 5)
@@ -365,7 +366,7 @@ async def test_a_machine_that_raises_halts_only_its_member(tmp_path):
     try:
         leader = await cluster.wait_leader()
         victim = next(n for n in cluster.nodes.values() if n is not leader)
-        victim._machine.explosive = True
+        victim._ports.machine.explosive = True
         await cluster.append(b"fine", **COMMAND)
         await cluster.append(b"bomb", **COMMAND)
         await cluster.until(lambda: any("boom" in alarm for alarm in victim.alarms))
@@ -391,13 +392,13 @@ async def test_a_halted_member_never_leads_again(tmp_path):
     await cluster.start()
     try:
         leader = await cluster.wait_leader()
-        leader._machine.explosive = True
+        leader._ports.machine.explosive = True
         with pytest.raises(RaftLogError) as raised:
             await cluster.append(b"bomb", node=leader, **COMMAND)
         assert not raised.value.definite
         await cluster.until(lambda: cluster.leader() not in (None, leader))
-        leader._enrolment.update()
-        assert not leader._raft.may_campaign
+        leader._parts.enrolment.update()
+        assert not leader._parts.inputs._raft.may_campaign
         await cluster.append(b"next", **COMMAND)
     finally:
         await cluster.stop()
@@ -408,14 +409,14 @@ async def test_a_member_that_stops_never_campaigns_again(cluster):
     await cluster.start()
     leader = await cluster.wait_leader()
     seen = []
-    real = leader._transport.announce_close
+    real = leader._ports.transport.announce_close
 
     async def announce() -> None:
-        leader._enrolment.update()
-        seen.append(leader._raft.may_campaign)
+        leader._parts.enrolment.update()
+        seen.append(leader._parts.inputs._raft.may_campaign)
         await real()
 
-    leader._transport.announce_close = announce
+    leader._ports.transport.announce_close = announce
     cluster.nodes.pop(leader.identity.node_id)
     await leader.stop(hand_over=True)
     assert isinstance(leader, Node)
@@ -451,9 +452,9 @@ async def test_a_rejected_execute_raises(tmp_path):
     await cluster.start()
     try:
         leader = await cluster.wait_leader()
-        assert await leader._execute(b"x") == b"X"
+        assert await leader._consequences.execute(b"x") == b"X"
         with pytest.raises(Rejected):
-            await leader._execute(b"reject")
+            await leader._consequences.execute(b"reject")
     finally:
         await cluster.stop()
 

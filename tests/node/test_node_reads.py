@@ -53,7 +53,7 @@ async def test_a_tail_of_one_stream_reads_only_that_stream(cluster):
         await cluster.append(b"noise%d" % i)
         if i % 25 == 0:
             await cluster.append(b"order%d" % i, tags=tag)
-    storage = leader._storage
+    storage = leader._ports.storage
     reads = []
     real = storage.entry
     storage.entry = lambda index: reads.append(index) or real(index)

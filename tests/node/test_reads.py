@@ -9,7 +9,7 @@ import pytest
 from raftlog.core.ready import ReadOutcome
 from raftlog.errors import NotLeader, Unavailable
 from raftlog.node.reads import ReadQueue
-from tests.node.parts import HandClock
+from tests.node.parts import new_inputs
 
 PATIENCE = 5.0
 
@@ -31,9 +31,7 @@ class Rig:
     def __init__(self) -> None:
         self.raft = Asked()
         self.applied = 0
-        self.queue = ReadQueue(
-            raft=self.raft, clock=HandClock(), poke=lambda: None, applied=lambda: self.applied
-        )
+        self.queue = ReadQueue(new_inputs(self.raft), lambda: self.applied)
 
     async def ask(self, count: int) -> list[asyncio.Task]:
         tasks = [asyncio.ensure_future(self.queue.wait_read_index()) for _ in range(count)]

@@ -16,7 +16,7 @@ from raftlog.node.settings import NodeSettings
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.types import Role
 from tests.node.harness import Notebook
-from tests.node.parts import MEMBERSHIP, HandClock, Log, boundary
+from tests.node.parts import MEMBERSHIP, Log, boundary, new_ports
 
 PATIENCE = 5.0
 
@@ -62,24 +62,39 @@ class Rig:
         self.purges, self.sends, self.observer = Purges(), Sends(), Notebook()
         self.failures: list[BaseException] = []
         self.core, self.durable = Core(), 0
+        self.read: list[int] = []
+        self.finished: list = []
         self.executor = ThreadPoolExecutor(1)
         self.open()
 
     def open(self) -> None:
         """Begin over what the storage holds."""
         self.snapshotter = Snapshotter(
-            storage=self.storage,
-            group_commit=self.purges,
-            transport=self.sends,
-            clock=HandClock(),
-            observer=self.observer,
-            executor=self.executor,
-            settings=NodeSettings(snapshot_threshold_bytes=1000, retention_bytes=500),
-            machine_bytes=lambda: None,
-            raft=self.core,
-            durable=lambda: self.durable,
-            on_failure=self.failures.append,
+            new_ports(
+                storage=self.storage,
+                transport=self.sends,
+                observer=self.observer,
+                settings=NodeSettings(snapshot_threshold_bytes=1000, retention_bytes=500),
+            ),
+            self.executor,
+            self.core,
+            self.purges.purge,
+            self,
+            types.SimpleNamespace(
+                failed=self.failures.append, snapshot_finished=self.snapshot_finished
+            ),
         )
+
+    @property
+    def durable_index(self):
+        return self.durable
+
+    def read_indexes(self):
+        return tuple(self.read)
+
+    def snapshot_finished(self, peer, *, delivered):
+        self.finished.append((peer, delivered))
+        self.snapshotter.sent(peer, delivered=delivered)
 
     def fill(self, count: int) -> None:
         """Append and durably apply `count` entries of about 100 bytes."""
@@ -179,19 +194,16 @@ async def test_an_install_does_not_end_purging_for_ever(rig):
 async def test_a_member_is_sent_one_snapshot_at_a_time(rig):
     """Asked again while one is on its way, nothing more is sent; after its end it is."""
     rig.fill(3)
-    ended = []
     for _ in range(3):
-        rig.snapshotter.send(
-            SnapshotNeeded(peer="n2", term=4), finished=lambda *end: ended.append(end)
-        )
+        rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
     async with asyncio.timeout(PATIENCE):
         while not rig.sends.sent:
             await asyncio.sleep(0)
     assert rig.sends.sent == [("n2", 4, 3)]
     rig.snapshotter.sent("n2", delivered=True)
-    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=5), finished=lambda *end: None)
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=5))
     assert rig.sends.sent[1:] == [("n2", 5, 3)]
-    assert ended == []
+    assert rig.finished == []
 
 
 async def test_a_snapshot_that_fails_is_told_and_tried_again(rig, monkeypatch):
@@ -203,14 +215,11 @@ async def test_a_snapshot_that_fails_is_told_and_tried_again(rig, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(rig.storage, "take_snapshot", full)
-        ended = []
-        rig.snapshotter.send(
-            SnapshotNeeded(peer="n2", term=4), finished=lambda *end: ended.append(end)
-        )
+        rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
         async with asyncio.timeout(PATIENCE):
-            while not ended:
+            while not rig.finished:
                 await asyncio.sleep(0)
-    assert ended == [("n2", False)]
+    assert rig.finished == [("n2", False)]
     assert rig.failures == []
     assert rig.observer.named("snapshot_failed")
     assert (await rig.take()).boundary.index == 3
@@ -263,7 +272,7 @@ async def test_a_snapshot_that_rotted_is_not_sent_for_ever(rig):
                 await asyncio.sleep(0)
         assert rig.snapshotter.newest_index == (0 if is_rotten else 3)
     rig.fill(2)
-    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4), finished=lambda *end: None)
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
     async with asyncio.timeout(PATIENCE):
         while not rig.sends.sent:
             await asyncio.sleep(0)

@@ -7,7 +7,7 @@ import pytest
 from raftlog.node.status import Reporter
 from raftlog.types import Role
 from tests.node.harness import Cluster
-from tests.node.parts import HandClock
+from tests.node.parts import new_ports
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def test_the_leader_knows_every_member_and_its_lag(cluster):
     leader = cluster.leader()
     await cluster.until(lambda: all(m.lag_transactions == 0 for m in leader.status().members))
     status = leader.status()
-    assert isinstance(leader._reporter, Reporter)
+    assert isinstance(leader._parts.reporter, Reporter)
     assert status.leader == leader.identity.node_id
     assert (status.quorum, status.has_quorum, status.fault_tolerance) == (2, True, 1)
     assert status.commit_sequence == 2
@@ -62,7 +62,7 @@ def test_the_commit_sequence_is_the_core_logs_not_the_disks():
         log, commit_index, last_index, role = CoreLog(), 4, 4, Role.FOLLOWER
 
     class Disk:
-        last_index = 9
+        last_index, identity = 9, None
 
         def entry(self, index):
             raise AssertionError("the disk was asked")
@@ -70,13 +70,5 @@ def test_the_commit_sequence_is_the_core_logs_not_the_disks():
     class Apply:
         applied_index = 2
 
-    reporter = Reporter(
-        raft=Core(),
-        identity=None,
-        storage=Disk(),
-        applier=Apply(),
-        machine=None,
-        clock=HandClock(),
-        is_connected=lambda peer: True,
-    )
+    reporter = Reporter(new_ports(storage=Disk()), Core(), Apply())
     assert reporter._commit_sequence() == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import types
 
 import msgpack
 import pytest
@@ -12,8 +13,9 @@ from raftlog import groups
 from raftlog.errors import Compacted, Unavailable
 from raftlog.interfaces import Table
 from raftlog.node.overlay import Overlay
+from raftlog.node.settings import NodeSettings
 from raftlog.node.subscriptions import Subscriptions
-from tests.node.parts import Log
+from tests.node.parts import Log, new_ports
 
 PATIENCE = 5.0
 
@@ -22,21 +24,31 @@ class Rig:
     """Subscriptions over a log of one's own making."""
 
     def __init__(self) -> None:
-        self.log = Log()
-        self.storage = self.log.storage
+        self.made = Log()
+        self.storage = self.made.storage
         self.overlay = Overlay(self.storage)
         self.committed = self.stable = self.applied = 0
+        settings = NodeSettings(subscriber_heartbeat_seconds=0.05)
         self.subscriptions = Subscriptions(
-            storage=self.storage,
-            overlay=self.overlay,
-            committed=lambda: self.committed,
-            stable=lambda: self.stable,
-            applied=lambda: self.applied,
-            heartbeat_seconds=0.05,
+            new_ports(storage=self.storage, settings=settings), self, self
         )
 
+    # What is asked of the core and of the applier.
+
+    @property
+    def log(self):
+        return types.SimpleNamespace(stable_index=self.stable)
+
+    @property
+    def commit_index(self):
+        return self.committed
+
+    @property
+    def applied_index(self):
+        return self.applied
+
     def append(self, *payloads: bytes, term: int = 1, at: int | None = None) -> int:
-        return self.log.append(payloads, term=term, at=at)
+        return self.made.append(payloads, term=term, at=at)
 
     def commit(self, index: int) -> None:
         self.committed = self.stable = self.applied = index
@@ -155,7 +167,7 @@ async def test_a_purge_under_the_reader_is_told(rig):
     rig.commit(3)
     tail = rig.subscriptions.tail(0, stream=None, follow=True, bytes_max=1)
     assert len((await anext(tail)).entries) == 1
-    rig.log.purge(3)
+    rig.made.purge(3)
     with pytest.raises(Compacted):
         await anext(tail)
     with pytest.raises(Compacted):

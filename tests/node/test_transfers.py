@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import types
 
 import pytest
 
 from raftlog.errors import NotLeader, Unavailable
 from raftlog.node.transfers import Transfers
 from raftlog.types import Role
-from tests.node.parts import HandClock
+from tests.node.parts import MEMBERSHIP, new_inputs, new_ports
 
 
 class Core:
@@ -17,6 +18,7 @@ class Core:
 
     def __init__(self) -> None:
         self.role, self.leader, self.transferee = Role.LEADER, "n1", None
+        self.membership, self.term = MEMBERSHIP, 1
 
     def transfer(self, target, now):
         self.transferee = target or "n2"
@@ -26,14 +28,8 @@ class Rig:
     def __init__(self) -> None:
         self.core = Core()
         self.away: set[str] = set()
-        self.transfers = Transfers(
-            raft=self.core,
-            node_id="n1",
-            clock=HandClock(),
-            leader_hint=lambda: None,
-            is_connected=lambda peer: peer not in self.away,
-            poke=lambda: None,
-        )
+        transport = types.SimpleNamespace(is_connected=lambda peer: peer not in self.away)
+        self.transfers = Transfers(new_ports(transport=transport), new_inputs(self.core))
 
 
 @pytest.fixture

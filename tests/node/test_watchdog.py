@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from raftlog.node.watchdog import Watchdog
+from raftlog.node.beat import Beat
+from raftlog.node.watchdog import Disk, Watchdog
 from tests.node.parts import HandClock
 
 PATIENCE = 5.0
@@ -24,11 +25,12 @@ class Ears:
 
 
 def make(clock: HandClock, ears: Ears, period_seconds: float = 0.01) -> Watchdog:
+    beat = Beat(clock=clock, observer=ears, stall_seconds=0.2)
+    clock.now += 10.0
     return Watchdog(
         clock=clock,
         observer=ears,
-        loop_beat=lambda: 90.0,
-        commit_started=lambda: 95.0,
+        beat=beat,
         limit_seconds=1.0,
         period_seconds=period_seconds,
     )
@@ -37,10 +39,12 @@ def make(clock: HandClock, ears: Ears, period_seconds: float = 0.01) -> Watchdog
 def test_a_standstill_of_loop_and_disk_is_told():
     """Both are measured from outside the loop, and each told once."""
     ears = Ears()
-    dog = make(HandClock(), ears)
+    dog, stuck, idle = make(HandClock(), ears), Disk(lambda: 105.0), Disk(lambda: None)
+    dog.watch(stuck)
+    dog.watch(idle)
     dog.start()
     assert ears.heard.wait(PATIENCE)
-    assert dog.disk_stalled_seconds == 5.0
+    assert (stuck.stalled_seconds, idle.stalled_seconds) == (5.0, 0.0)
     dog.stop()
     assert sorted(set(ears.names)) == ["disk_stands_still", "loop_stands_still"]
     assert len(ears.names) == 2

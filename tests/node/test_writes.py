@@ -21,13 +21,12 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import GroupReceipt
-from raftlog.node.applier import Applied
+from raftlog.node.application import Applied
 from raftlog.node.sessions import SessionTable
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
 from raftlog.types import Role
-from tests.node.harness import Notebook
-from tests.node.parts import HandClock, boundary, seal_entry
+from tests.node.parts import boundary, new_inputs, new_ports, seal_entry
 
 FRAME = groups.pack([b"x"])
 
@@ -37,6 +36,7 @@ class Core:
 
     def __init__(self) -> None:
         self.role = Role.LEADER
+        self.leader = None
         self.last = boundary()
         self.refusal: RaftLogError | None = None
 
@@ -56,18 +56,18 @@ class Rig:
         self.table = SessionTable()
         self.answers: list = []
         self.writes = Writes(
-            raft=self.core,
-            machine="kv",
-            storage=types.SimpleNamespace(refusal=lambda size: self.full),
-            clock=HandClock(),
-            observer=Notebook(),
-            settings=NodeSettings(**settings),
-            table=self.table,
-            leadership=self.leadership,
-            leader_hint=lambda: None,
-            halted=lambda: self.halted,
-            poke=lambda: None,
+            new_ports(
+                storage=types.SimpleNamespace(refusal=lambda size: self.full),
+                settings=NodeSettings(**settings),
+            ),
+            new_inputs(self.core),
+            self,
+            self.leadership,
         )
+
+    @property
+    def sessions(self):
+        return self.table
 
     def submit(self, frame: bytes = FRAME):
         """Submit a group; return its answer if there is one at once."""

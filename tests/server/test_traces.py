@@ -95,7 +95,7 @@ async def test_a_broken_invariant_stops_a_real_node(tmp_path):
         async with raftlog.connect(address, timeout=20) as client:
             assert (await client.log.append(b"while all is well")).sequence == 1
         assert not running.node.failed.done()
-        running.node._raft.observe().durable_term += 1
+        running.node._parts.inputs._raft.observe().durable_term += 1
         error = await asyncio.wait_for(running.node.failed, timeout=10)
     finally:
         await running.stop(hand_over=False)

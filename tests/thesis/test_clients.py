@@ -18,7 +18,7 @@ from tests.node.test_sessions import SESSION, Rig, Tables, group, receipt
 
 from .rule import GATE, broken_by
 
-READS, WRITES, APPLIER = "node/reads.py", "node/writes.py", "node/applier.py"
+READS, WRITES, APPLIER = "node/reads.py", "node/writes.py", "node/application.py"
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ async def test_committed_commands_are_applied_in_the_order_of_the_log(cluster) -
 @broken_by(
     (
         WRITES,
-        "        hint = self._leader_hint()\n        if self._raft.role",
-        "        hint = None\n        if self._raft.role",
+        "        hint = hint_of(core)\n        if core.role",
+        "        hint = None\n        if core.role",
     )
 )
 async def test_a_follower_names_the_leader(cluster) -> None:

@@ -21,7 +21,9 @@ from raftlog.core.state import RaftState
 from raftlog.errors import StorageCorrupt, StorageError
 from raftlog.interfaces import Identity, Respond, Round, Table
 from raftlog.machines.kv import KvMachine
+from raftlog.node.consequences import Consequences
 from raftlog.node.node import Node
+from raftlog.node.ports import Executors, Ports, Shared
 from raftlog.rpc.methods import Admission, Methods
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
@@ -50,36 +52,14 @@ class ThreadedKv(KvMachine):
     inline = False
 
 
-class WatchedNode(Node):
-    """The node, with eyes on what sometimes happens in it."""
+class WatchedConsequences(Consequences):
+    """What follows from what, with eyes on what sometimes does."""
 
     host: NodeHost
     _was_leading = False
 
-    def submit(self, group: bytes, respond: Respond) -> None:
-        """Count retries that meet their first attempt."""
-        before = len(self._writes)
-        answered: list[bool] = []
-
-        def noted(outcome: object) -> None:
-            answered.append(True)
-            respond(outcome)  # type: ignore[arg-type]
-
-        super().submit(group, noted)
-        if not answered and len(self._writes) == before:
-            self.host.world.count("retry_joined_pending")
-
-    def receive(self, source: NodeId, message: Message) -> None:
-        """Count snapshots that arrive while another one is being installed."""
-        if isinstance(message, InstallSnapshot):
-            self.host.installs += 1
-            if self._raft.commit_index > self.applied_index:
-                self.host.world.count("install_over_applying")
-            if self.host.installs > 1:
-                self.host.world.count("install_behind_another")
-        super().receive(source, message)
-
-    def _on_durable(self, persists: Sequence[Persist], round_: Round) -> None:
+    def durable(self, persists: Sequence[Persist], round_: Round) -> None:
+        """Count what one commit may come to."""
         host = self.host
         if len(persists) > 1:
             host.world.count("rounds_merged")
@@ -90,45 +70,84 @@ class WatchedNode(Node):
             host.world.count("log_purged")
             if host.server is not None and host.server.calls("/raftlog.v1.Log/Tail"):
                 host.world.count("purge_under_subscriber")
-        super()._on_durable(persists, round_)
+        super().durable(persists, round_)
+
+    def standing(self, standing: Standing) -> None:
+        """Count what ends before it was begun, and what ends in the middle."""
+        host, writes = self.host, self.parts.writes
+        if standing.role is not Role.LEADER and self._was_leading:
+            host.world.count("standing_lost")
+            if not self.parts.leadership.is_open:
+                host.world.count("promotion_cut_short")
+            if len(writes):
+                host.world.count("writes_failed_at_demotion")
+        self._was_leading = standing.role is Role.LEADER
+        super().standing(standing)
+        if not self._was_leading and len(writes):
+            host.world.fail(
+                f"demotion answers everybody: {host.name} follows in term {standing.term} "
+                f"with {len(writes)} writes pending"
+            )
+
+
+class WatchedNode(Node):
+    """The node, with eyes on what sometimes happens in it."""
+
+    host: NodeHost
+
+    def __init__(self, ports: Ports, shared: Shared, host: NodeHost) -> None:
+        self.host = host
+        super().__init__(ports, shared)
+
+    def _new_consequences(self, ports: Ports) -> Consequences:
+        consequences = WatchedConsequences(ports)
+        consequences.host = self.host
+        return consequences
+
+    def submit(self, group: bytes, respond: Respond) -> None:
+        """Count retries that meet their first attempt."""
+        before = len(self._parts.writes)
+        answered: list[bool] = []
+
+        def noted(outcome: object) -> None:
+            answered.append(True)
+            respond(outcome)  # type: ignore[arg-type]
+
+        super().submit(group, noted)
+        if not answered and len(self._parts.writes) == before:
+            self.host.world.count("retry_joined_pending")
+
+    def receive(self, source: NodeId, message: Message) -> None:
+        """Count snapshots that arrive while another one is being installed."""
+        if isinstance(message, InstallSnapshot):
+            self.host.installs += 1
+            if self.raft.commit_index > self.applied_index:
+                self.host.world.count("install_over_applying")
+            if self.host.installs > 1:
+                self.host.world.count("install_behind_another")
+        super().receive(source, message)
 
     @property
     def raft(self) -> Raft:
         """Return the core."""
-        return self._raft
+        return self._parts.inputs._raft  # noqa: SLF001 - the checker looks at all of it
 
     @property
     def applied_index(self) -> Index:
         """Return what is applied."""
-        return self._applier.applied_index
+        return self._parts.applier.applied_index
 
     @property
     def pending_writes(self) -> int:
         """Return how many groups wait for their outcome."""
-        return len(self._writes)
-
-    def _on_standing(self, standing: Standing) -> None:
-        """Count what ends before it was begun, and what ends in the middle."""
-        if standing.role is not Role.LEADER and self._was_leading:
-            self.host.world.count("standing_lost")
-            if not self._leadership.is_open:
-                self.host.world.count("promotion_cut_short")
-            if len(self._writes):
-                self.host.world.count("writes_failed_at_demotion")
-        self._was_leading = standing.role is Role.LEADER
-        super()._on_standing(standing)
-        if not self._was_leading and len(self._writes):
-            self.host.world.fail(
-                f"demotion answers everybody: {self.host.name} follows in term {standing.term} "
-                f"with {len(self._writes)} writes pending"
-            )
+        return len(self._parts.writes)
 
     def contents(self) -> list[tuple[str, bytes, bytes]]:
         """Return the state and session tables as applied."""
         return [
             (table.value, key, value)
             for table in (Table.STATE, Table.SESSION)
-            for key, value in self._applier.overlay.scan(table, b"", None, count_max=1 << 30)
+            for key, value in self._parts.applier.overlay.scan(table, b"", None, count_max=1 << 30)
         ]
 
 
@@ -172,6 +191,7 @@ class NodeHost(Host):
         self.node: WatchedNode | None = None
         self.server: SimServer | None = None
         self.transport: WatchedTransport | None = None
+        self.shared: Shared | None = None
         self.seen = View()
         self.machine = Applied(self)
         self.installs = 0
@@ -251,7 +271,7 @@ class NodeHost(Host):
             ),
         )
         transport.host = self
-        node = WatchedNode(
+        ports = Ports(
             storage=self.storage,
             transport=transport,
             machine=ThreadedKv() if world.knobs.is_threaded else KvMachine(),
@@ -259,14 +279,22 @@ class NodeHost(Host):
             observer=observer,
             random=random.Random(f"{world.knobs.seed}:{self.name}:{self.life}"),
             settings=world.knobs.node,
-            executor=self.new_executor,
         )
-        node.host = self
-        self.node, self.transport = node, transport
+        threads = Executors(
+            writer=self.new_executor("writer"),
+            apply=self.new_executor("apply"),
+            snapshot=self.new_executor("snapshot"),
+        )
+        shared = Shared.of(
+            clock=self, observer=observer, settings=ports.settings, executors=threads
+        )
+        node = WatchedNode(ports, shared, self)
+        self.node, self.transport, self.shared = node, transport, shared
         node.failed.add_done_callback(self._failed)
         self.server = self._new_server(node, transport)
         self.server.start()
         world.started(self)
+        shared.start()
         await node.start()
 
     def _new_server(self, node: WatchedNode, transport: GrpcTransport) -> SimServer:
@@ -323,6 +351,9 @@ class NodeHost(Host):
         if self.node is not None and self.server is not None:
             await self.node.stop(hand_over=hand_over)
             await self.server.stop()
+            if self.shared is not None:
+                self.shared.close()
+            self.storage.close()
             for operation in self._operations:
                 operation.cancel()
             if self._operations:
@@ -364,7 +395,7 @@ class NodeHost(Host):
     def dispose(self) -> None:
         """Let go of the last life's objects too, so that what nobody retrieved is told."""
         super().dispose()
-        self.node = self.server = self.transport = None
+        self.node = self.server = self.transport = self.shared = None
         self._operations.clear()
 
     # ------------------------------------------------------------ the disk

@@ -8,7 +8,7 @@ from __future__ import annotations
 from .planting import plant
 
 SESSIONS, OVERLAY, WAITING = "node/sessions.py", "node/overlay.py", "node/proposals.py"
-COMMANDS, APPLIER, DESK = "machines/kv/commands.py", "node/applier.py", "sim/desk.py"
+COMMANDS, APPLIER, DESK = "machines/kv/commands.py", "node/application.py", "sim/desk.py"
 _ONCE = "            group.number == session.last_number + 1,\n"
 _TWICE = "            group.number <= session.last_number + 1,\n"
 

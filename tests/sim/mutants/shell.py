@@ -7,6 +7,7 @@ import functools
 from .planting import Mutant, plant
 
 GROUP_COMMIT, APPLIER, NODE = "node/group_commit.py", "node/applier.py", "node/node.py"
+CONSEQUENCES = "node/consequences.py"
 WRITES, LEADERSHIP, READS = "node/writes.py", "node/leadership.py", "node/reads.py"
 SUBSCRIPTIONS, QUORUM = "node/subscriptions.py", "core/quorum.py"
 WINDOW, WRITER, ROUTING = "client/session.py", "client/write_stream.py", "client/routing.py"
@@ -24,11 +25,11 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
             GROUP_COMMIT,
             "        if done.is_small and self._is_fast():\n",
             (
-                "        self._on_durable(persists, round_)\n"
+                "        self._then.durable(persists, round_)\n"
                 "        if done.is_small and self._is_fast():\n"
             ),
         ),
-        (GROUP_COMMIT, "        self._on_durable(done.persists, done.round_)\n", ""),
+        (GROUP_COMMIT, "        self._then.durable(done.persists, done.round_)\n", ""),
     ),
     shell(
         "commit-error-swallowed",
@@ -47,6 +48,11 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
         "a round is committed while another one is under way",
         (GROUP_COMMIT, _BUSY, "        if not (self._scheduled or self._stopped):\n"),
         (GROUP_COMMIT, "        if self._busy or self._stopped:\n", "        if self._stopped:\n"),
+        (
+            GROUP_COMMIT,
+            "        if not self._queue or self._busy or self._scheduled or self._stopped:\n",
+            "        if not self._queue or self._scheduled or self._stopped:\n",
+        ),
     ),
     shell(
         "merge-forgets-the-vote",
@@ -64,9 +70,9 @@ ANSWERING: tuple[Mutant, ...] = (
         "waiters-left-at-demotion",
         "a demoted leader leaves its callers waiting",
         (
-            NODE,
-            "        if standing.role is not Role.LEADER:\n            self._writes.fail_all(",
-            "        if standing.role is None:\n            self._writes.fail_all(",
+            CONSEQUENCES,
+            "        if standing.role is not Role.LEADER:\n            hint =",
+            "        if standing.role is None:\n            hint =",
         ),
     ),
     shell(
@@ -75,7 +81,7 @@ ANSWERING: tuple[Mutant, ...] = (
         (
             NODE,
             (
-                '        self._writes.fail_all(Indeterminate("this node stopped before the '
+                '        parts.writes.fail_all(Indeterminate("this node stopped before the '
                 'outcome was known"))\n'
             ),
             "",
@@ -91,18 +97,25 @@ ANSWERING: tuple[Mutant, ...] = (
         "a receipt is given when the entry is appended, unless it holds commands",
         (
             WRITES,
-            "        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))\n",
             (
-                "        if not group.has_commands:\n"
-                "            self._poke()\n"
-                "            return GroupReceipt(\n"
-                "                number=group.number,\n"
-                "                first_sequence=entry.first_sequence,\n"
-                "                count=entry.count,\n"
-                "                term=entry.term,\n"
-                "                index=entry.index,\n"
+                "            self._proposals.add("
+                "Proposal(entry.term, entry.index, group, [respond]))\n"
+            ),
+            (
+                "            if not group.has_commands:\n"
+                "                respond(\n"
+                "                    GroupReceipt(\n"
+                "                        number=group.number,\n"
+                "                        first_sequence=entry.first_sequence,\n"
+                "                        count=entry.count,\n"
+                "                        term=entry.term,\n"
+                "                        index=entry.index,\n"
+                "                    )\n"
+                "                )\n"
+                "                return\n"
+                "            self._proposals.add(\n"
+                "                Proposal(entry.term, entry.index, group, [respond])\n"
                 "            )\n"
-                "        self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))\n"
             ),
         ),
     ),
@@ -116,8 +129,8 @@ ANSWERING: tuple[Mutant, ...] = (
         "a subscriber sees entries that may still be truncated",
         (
             SUBSCRIPTIONS,
-            "        return Index(min(self._committed(), self._stable()))\n",
-            "        return Index(self._stable())\n",
+            "        return Index(min(self._core.commit_index, self._core.log.stable_index))\n",
+            "        return Index(self._core.log.stable_index)\n",
         ),
     ),
     shell(

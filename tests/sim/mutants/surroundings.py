@@ -346,8 +346,8 @@ STRANGERS = (
         "S37: directories are not recorded by the first entry, but some time later",
         (
             ENROLMENT,
-            "self._raft.founding = self.unbound() if self.is_fresh else None",
-            "self._raft.founding = None",
+            "founding=self.unbound() if self.is_fresh else None",
+            "founding=None",
         ),
         script=MISSED,
     ),

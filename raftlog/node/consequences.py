@@ -1,0 +1,207 @@
+"""Consequences: what follows from what, across the parts.
+
+A part does one thing and tells what came of it here; which other parts that concerns, and in which
+order, is decided here and nowhere else. Everything runs on the event loop and awaits nothing, so
+no input can come between two consequences of one cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from raftlog.core.entries import EntryKind
+from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
+from raftlog.errors import (
+    Indeterminate,
+    LeadershipLost,
+    MachineHalted,
+    StorageCorrupt,
+    StorageError,
+    Unavailable,
+)
+from raftlog.interfaces import Round
+from raftlog.node.application import Applied
+from raftlog.node.ports import Ports, hint_of
+from raftlog.types import Index, NodeId, Role
+
+if TYPE_CHECKING:
+    from raftlog.node.parts import Parts
+
+
+class Consequences:
+    """Joins the parts of one member. `parts` is set once they are built, before anything runs."""
+
+    parts: Parts
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._observer = ports.observer
+        self._loop = asyncio.get_running_loop()
+        self._marking: asyncio.Future[None] | None = None
+        self.alarms: dict[str, str] = {}
+        """What an operator should know, by what raised it."""
+        self.failure: asyncio.Future[BaseException] = self._loop.create_future()
+        """Resolves with the error that stopped the node."""
+
+    # ------------------------------------------------------------ of a Ready
+
+    def standing(self, standing: Standing) -> None:
+        """Role, term or leader changed: waiters of a lost leadership are answered at once."""
+        parts = self.parts
+        self._observer.event(
+            "standing", role=standing.role.value, term=int(standing.term), leader=standing.leader
+        )
+        parts.transfers.standing_changed()
+        parts.enrolment.update()
+        parts.leadership.standing_changed(standing)
+        if standing.role is not Role.LEADER:
+            hint = hint_of(parts.inputs.core)
+            parts.writes.fail_all(
+                LeadershipLost("leadership ended before the outcome was known", leader=hint)
+            )
+
+    def committed(self, index: Index) -> None:
+        """Apply up to `index`, and let subscribers read so far."""
+        self.parts.applier.advance(index)
+        self.parts.subscriptions.wake()
+
+    def read_answered(self, outcome: ReadOutcome) -> None:
+        """Let readers wait for the index that their round gave, or fail them."""
+        self.parts.reads.answered(outcome)
+
+    def snapshot_needed(self, needed: SnapshotNeeded) -> None:
+        """Stream a snapshot to a peer that the log no longer reaches."""
+        self._observer.event("snapshot_needed", peer=needed.peer)
+        self.parts.snapshotter.send(needed)
+
+    # ------------------------------------------------------------ of a commit on the disk
+
+    def durable(self, persists: Sequence[Persist], round_: Round) -> None:
+        """Let the acks of durable rounds leave, then all else that waited for them."""
+        drive = self.parts.drive
+        drive.durable(persists)
+        if round_.install_snapshot_id is not None:
+            self._installed()
+        if round_.clear_damage:
+            self.alarms.pop("damaged", None)
+            self._observer.event("repaired")
+        if round_.purge_to is not None:
+            self.parts.inputs.compacted(round_.purge_to)
+            self.parts.snapshotter.purged()
+        self.parts.subscriptions.wake()
+        drive.resume()
+
+    def _installed(self) -> None:
+        boundary = self._ports.storage.boundary
+        self.parts.snapshotter.installed(boundary)
+        self.parts.writes.passed_over(
+            boundary.index, Indeterminate("a snapshot from the leader covers the entry")
+        )
+        self.membership_changed()
+        if not self.parts.applier.halted:  # the snapshot holds what the machine could not apply
+            self.alarms.pop("machine_halted", None)
+            self.parts.enrolment.release("machine_halted")
+
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
+        """A snapshot's stream to `peer` ended: the core sends it entries again."""
+        self.parts.snapshotter.sent(peer, delivered=delivered)
+        self.parts.inputs.snapshot_finished(peer, delivered=delivered)
+
+    # ------------------------------------------------------------ of applying
+
+    def applied(self, batch: Sequence[Applied]) -> None:
+        """Answer writers, then readers and subscribers, whom these entries concern."""
+        parts = self.parts
+        with parts.drive.held():
+            parts.writes.applied(batch)
+            for applied in batch:
+                kind = applied.entry.kind
+                if kind is EntryKind.NOOP:
+                    parts.leadership.noop_applied(applied.entry.term)
+                elif kind is EntryKind.MEMBERSHIP:
+                    self.membership_changed()
+            parts.reads.applied()
+            parts.subscriptions.wake()
+
+    def dirtied(self) -> float:
+        """See to it that applied state reaches the disk; return how long that may take."""
+        spread = self._ports.random.uniform(0.75, 1.25)
+        delay = self._ports.settings.flush_seconds * spread
+        self._loop.call_later(delay, self.parts.group_commit.flush_soon)
+        return delay
+
+    def halted(self, why: str) -> None:
+        """The machine failed: whoever waits for it is told, and this member does not lead."""
+        parts = self.parts
+        self.alarms["machine_halted"] = why
+        parts.writes.fail_all(MachineHalted(why))
+        parts.reads.fail_all(MachineHalted(why, definite=True))
+        parts.enrolment.withhold("machine_halted")
+        if parts.inputs.core.role is Role.LEADER:
+            parts.inputs.step_down()
+
+    # ------------------------------------------------------------ of a role switch
+
+    def opened(self) -> None:
+        """This member takes writes from now on."""
+        self.parts.writes.open()
+        self.parts.housekeeping.leadership_opened()
+
+    async def execute(self, command: bytes) -> bytes:
+        """Replicate and apply a command of this member's own machine."""
+        return await self.parts.writes.execute(command)
+
+    # ------------------------------------------------------------ of a membership, of chores
+
+    def membership_changed(self) -> None:
+        """Connect to whom the membership in force names."""
+        core, myself = self.parts.inputs.core, self._ports.storage.identity.node_id
+        self._ports.transport.set_peers(
+            {
+                member.node_id: member.address
+                for member in core.membership.members
+                if member.node_id != myself
+            }
+        )
+        self.parts.enrolment.update()
+
+    def measure(self) -> None:
+        """Set the gauges."""
+        parts, gauge = self.parts, self._observer.gauge
+        parts.reporter.measure(self._observer)
+        gauge("proposals_pending", float(len(parts.writes)))
+        gauge("reads_pending", float(len(parts.reads)))
+        gauge("disk_stalled_seconds", parts.disk.stalled_seconds)
+
+    # ------------------------------------------------------------ of a failure
+
+    def failed(self, error: BaseException) -> None:
+        """Stop acknowledging anything: a commit failed or a rule is broken."""
+        if self.failure.done():
+            return
+        parts = self.parts
+        parts.drive.stop()
+        parts.group_commit.stop()
+        parts.housekeeping.stop()
+        self._observer.event("node_failed", error=repr(error))
+        self.alarms["failed"] = str(error)
+        if isinstance(error, StorageCorrupt):
+            self._marking = self._loop.run_in_executor(None, self._remember_damage, str(error))
+        parts.writes.close()
+        parts.writes.fail_all(Indeterminate(f"this node stopped: {error}"))
+        parts.reads.close(Unavailable(f"this node stopped: {error}"))
+        parts.subscriptions.close()
+        self.failure.set_result(error)
+
+    def _remember_damage(self, why: str) -> None:
+        try:
+            self._ports.storage.mark_damaged(why)
+        except StorageError as error:
+            self._observer.event("damage_mark_failed", error=str(error))
+
+    async def wait_remembered(self) -> None:
+        """Wait until damage that stopped the node is marked on the disk."""
+        if self._marking is not None:
+            await asyncio.wait([self._marking])

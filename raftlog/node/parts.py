@@ -1,0 +1,150 @@
+"""Parts: what a member is made of, built in the order in which they lean on one another.
+
+The pieces, each in a file of its own: `inputs` is the way into the core and `drive` the way out,
+`group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits,
+`subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `snapshotter`
+snapshots and purges, `housekeeping` does what is due now and then. Each gets its ports, what it
+asks of others, and `consequences`, whom it tells what came of its work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from raftlog.checksum import chain
+from raftlog.core.raft import Raft
+from raftlog.core.watched import Watch, WatchedRaft
+from raftlog.node.applier import Applier
+from raftlog.node.consequences import Consequences
+from raftlog.node.drive import Drive
+from raftlog.node.enrolment import Enrolment
+from raftlog.node.group_commit import GroupCommit
+from raftlog.node.housekeeping import Housekeeping
+from raftlog.node.inputs import Inputs
+from raftlog.node.leadership import Leadership
+from raftlog.node.ports import Ports, Shared
+from raftlog.node.reads import ReadQueue
+from raftlog.node.snapshotter import Snapshotter
+from raftlog.node.status import Reporter
+from raftlog.node.subscriptions import Subscriptions
+from raftlog.node.transfers import Transfers
+from raftlog.node.watchdog import Disk
+from raftlog.node.writes import Writes
+from raftlog.types import Index
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One member's parts."""
+
+    drive: Drive
+    inputs: Inputs
+    applier: Applier
+    group_commit: GroupCommit
+    disk: Disk
+    enrolment: Enrolment
+    leadership: Leadership
+    writes: Writes
+    reads: ReadQueue
+    transfers: Transfers
+    subscriptions: Subscriptions
+    snapshotter: Snapshotter
+    reporter: Reporter
+    housekeeping: Housekeeping
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Needs:
+    """`snapshotter.Needs`: what of the log is still needed here."""
+
+    applier: Applier
+    subscriptions: Subscriptions
+
+    @property
+    def durable_index(self) -> Index:
+        return self.applier.durable_index
+
+    def read_indexes(self) -> tuple[Index, ...]:
+        return self.subscriptions.read_indexes()
+
+
+def build(
+    ports: Ports, shared: Shared, consequences: Consequences, watch: Watch | None = None
+) -> Parts:
+    """Return the parts of one member, joined by `consequences`; nothing runs yet.
+
+    Raises:
+        StorageCorrupt: the directory belongs to another machine, or lacks what its machine needs.
+    """
+    threads = shared.executors
+    raft = _core(ports, consequences, watch)
+    drive = Drive(
+        raft=raft,
+        transport=ports.transport,
+        clock=ports.clock,
+        beat=shared.beat,
+        after=consequences,
+    )
+    inputs = Inputs(raft, ports.clock, drive)
+    core = inputs.core
+    applier = Applier(ports, threads.apply, core.log, consequences)
+    group_commit = GroupCommit(ports, threads.writer, applier, consequences)
+    enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
+    leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
+    writes = Writes(ports, inputs, applier, leadership)
+    subscriptions = Subscriptions(ports, core, applier)
+    snapshotter = Snapshotter(
+        ports,
+        threads.snapshot,
+        core,
+        group_commit.purge,
+        _Needs(applier, subscriptions),
+        consequences,
+    )
+    consequences.parts = Parts(
+        drive=drive,
+        inputs=inputs,
+        applier=applier,
+        group_commit=group_commit,
+        disk=Disk(lambda: group_commit.commit_started),
+        enrolment=enrolment,
+        leadership=leadership,
+        writes=writes,
+        reads=ReadQueue(inputs, lambda: applier.applied_index),
+        transfers=Transfers(ports, inputs),
+        subscriptions=subscriptions,
+        snapshotter=snapshotter,
+        reporter=Reporter(ports, core, applier),
+        housekeeping=Housekeeping(
+            ports,
+            inputs,
+            writes=writes,
+            leadership=leadership,
+            enrolment=enrolment,
+            snapshotter=snapshotter,
+            then=consequences,
+        ),
+    )
+    return consequences.parts
+
+
+def _core(ports: Ports, consequences: Consequences, watch: Watch | None) -> Raft:
+    """Return the core over what the disk holds."""
+    storage, now = ports.storage, ports.clock.monotonic()
+    recovered = storage.recovered()
+    if recovered.damaged:
+        consequences.alarms["damaged"] = recovered.damage
+    raft = (Raft if watch is None else WatchedRaft)(
+        node_id=storage.identity.node_id,
+        settings=ports.settings.core,
+        log=storage,
+        hard_state=recovered.hard_state,
+        seal=chain,
+        random=ports.random,
+        now=now,
+        damaged=recovered.damaged,
+        applied=recovered.applied,
+    )
+    if watch is not None and isinstance(raft, WatchedRaft):
+        raft.watch(watch, storage.identity.instance_id, now)
+    return raft

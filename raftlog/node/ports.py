@@ -1,0 +1,176 @@
+"""Ports: what a part of the node may use of its surroundings, as one record.
+
+`Ports` is one member's: its storage, its transport, its machine. `Shared` belongs to the process,
+which makes it once and may host many members with it. A part takes from them what it needs and
+keeps no other way out. Whoever makes a port also closes it: the node closes none of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import Executor, ThreadPoolExecutor
+from random import Random
+from typing import Protocol
+
+from raftlog.core.log import RaftLog
+from raftlog.core.membership import Membership
+from raftlog.core.progress import PeerProgress
+from raftlog.core.ready import Standing
+from raftlog.errors import LeaderHint
+from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Transport
+from raftlog.node.beat import Beat
+from raftlog.node.settings import NodeSettings
+from raftlog.node.watchdog import Watchdog
+from raftlog.types import Index, NodeId, Role, Term
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """One member's surroundings."""
+
+    storage: Storage
+    transport: Transport
+    machine: StateMachine
+    clock: Clock
+    observer: Observer
+    random: Random
+    settings: NodeSettings
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Executors:
+    """The process's threads, one each: for commits, for machines that block, for snapshots."""
+
+    writer: Executor
+    apply: Executor
+    snapshot: Executor
+
+    @classmethod
+    def threads(cls) -> Executors:
+        """Return executors of one thread each, named for what they do."""
+        return cls(
+            writer=ThreadPoolExecutor(1, thread_name_prefix="writer"),
+            apply=ThreadPoolExecutor(1, thread_name_prefix="apply"),
+            snapshot=ThreadPoolExecutor(1, thread_name_prefix="snapshot"),
+        )
+
+    def close(self) -> None:
+        """Drop what has not begun, and wait for what has."""
+        for executor in (self.writer, self.apply, self.snapshot):
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the members of one process share. Start it on their loop before the first of them."""
+
+    executors: Executors
+    beat: Beat
+    watchdog: Watchdog
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        clock: Clock,
+        observer: Observer,
+        settings: NodeSettings,
+        executors: Executors | None = None,
+    ) -> Shared:
+        """Return what one process needs, with threads of its own unless it is given some."""
+        beat = Beat(clock=clock, observer=observer, stall_seconds=settings.stall_seconds)
+        watchdog = Watchdog(
+            clock=clock,
+            observer=observer,
+            beat=beat,
+            limit_seconds=settings.core.election_timeout_seconds,
+            period_seconds=settings.watchdog_seconds,
+        )
+        return cls(executors=executors or Executors.threads(), beat=beat, watchdog=watchdog)
+
+    def start(self) -> None:
+        """Begin to watch the running loop."""
+        self.beat.start()
+        self.watchdog.start()
+
+    def close(self) -> None:
+        """Stop watching, and end the threads; call it once every member has stopped."""
+        self.beat.stop()
+        self.watchdog.stop()
+        self.executors.close()
+
+
+class CoreView(Protocol):
+    """What a part may see of the core. Whatever it wants of the core goes through `Inputs`."""
+
+    @property
+    def log(self) -> RaftLog:
+        """Return the log, unstable tail included."""
+        ...
+
+    @property
+    def membership(self) -> Membership:
+        """Return the membership in force: the latest in the log, committed or not."""
+        ...
+
+    @property
+    def membership_index(self) -> Index:
+        """Return the index of the entry (or boundary) the membership came with."""
+        ...
+
+    @property
+    def term(self) -> Term:
+        """Return the current term."""
+        ...
+
+    @property
+    def role(self) -> Role:
+        """Return what this node is doing now."""
+        ...
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Return whom this node follows, itself if it leads, or None."""
+        ...
+
+    @property
+    def commit_index(self) -> Index:
+        """Return the newest index known committed."""
+        ...
+
+    @property
+    def last_index(self) -> Index:
+        """Return the last index of the log, durable or not."""
+        ...
+
+    @property
+    def next_sequence(self) -> int:
+        """Return the sequence the next transaction will get."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """Return role, term and leader."""
+        ...
+
+    @property
+    def transferee(self) -> NodeId | None:
+        """Return to whom leadership is being handed, or None."""
+        ...
+
+    def progress_of(self, peer: NodeId) -> PeerProgress | None:
+        """Return a copy of the leader's view of `peer`, or None where this node has none."""
+        ...
+
+    def quorum_active(self, now: float) -> bool:
+        """Whether a quorum was heard within the election timeout (a follower: the leader)."""
+        ...
+
+
+def hint_of(core: CoreView) -> LeaderHint | None:
+    """Return who leads, as an error tells it to a client, or None where nobody is known to."""
+    leader = core.leader
+    member = core.membership.member(leader) if leader else None
+    if member is None:
+        return None
+    return LeaderHint(member.node_id, member.address, int(core.term))
