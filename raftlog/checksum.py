@@ -8,15 +8,15 @@ goes into the header's, so the payload is read once.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from crc32c import crc32c as _crc32c
 
 _HEADER = struct.Struct("<IQQBBQIqII")
 
 
-def crc32c(data: bytes | memoryview, value: int = 0) -> int:
-    """Return the CRC32C (Castagnoli) of `data`, continuing from `value`."""
-    return int(_crc32c(data, value))
+crc32c: Callable[..., int] = _crc32c
+"""`crc32c(data, value=0)`: the CRC32C (Castagnoli) of `data`, continuing from `value`."""
 
 
 def chain(
@@ -41,6 +41,6 @@ def chain(
         count,
         timestamp,
         len(payload),
-        _crc32c(payload),
+        crc32c(payload),
     )
-    return int(_crc32c(header))
+    return crc32c(header)

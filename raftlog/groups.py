@@ -40,6 +40,8 @@ class TransactionKind(enum.IntEnum):
     COMMAND = 1
 
 
+_KINDS = tuple(TransactionKind)
+
 Tag = tuple[TransactionKind, str]
 OPAQUE_TAG: Tag = (TransactionKind.OPAQUE, "")
 COMMAND_TAG: Tag = (TransactionKind.COMMAND, "")
@@ -73,11 +75,8 @@ class Group:
     lengths: tuple[int, ...]
     tags: bytes
     payload_offset: int
-
-    @property
-    def has_commands(self) -> bool:
-        """Whether the state machine has anything to do here."""
-        return any(kind is TransactionKind.COMMAND for kind, _ in self.tag_table)
+    has_commands: bool
+    """Whether the state machine has anything to do here."""
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -176,7 +175,7 @@ def parse(data: bytes, *, transaction_bytes_max: int | None = None) -> Group:
         )
     if lowest > number:
         raise InvalidGroup(f"lowest unanswered number {lowest} is above the group's own {number}")
-    table, start = _parse_tags(data, tag_count)
+    table, start, has_commands = _parse_tags(data, tag_count)
     end = start + 4 * count
     payload_offset = end + (count if tag_count > 1 else 0)
     if payload_offset > len(data):
@@ -194,7 +193,9 @@ def parse(data: bytes, *, transaction_bytes_max: int | None = None) -> Group:
             f"transaction of {max(lengths)} bytes is over the limit of "
             f"{transaction_bytes_max} bytes"
         )
-    return Group(data, count, session, number, lowest, table, lengths, tags, payload_offset)
+    return Group(
+        data, count, session, number, lowest, table, lengths, tags, payload_offset, has_commands
+    )
 
 
 def peek(data: bytes) -> tuple[int, int, int]:
@@ -208,10 +209,11 @@ def peek(data: bytes) -> tuple[int, int, int]:
     return count, session, number
 
 
-def _parse_tags(data: bytes, tag_count: int) -> tuple[tuple[Tag, ...], int]:
+def _parse_tags(data: bytes, tag_count: int) -> tuple[tuple[Tag, ...], int, bool]:
     if tag_count < 1:
         raise InvalidGroup("group has no tag")
     table: list[Tag] = []
+    has_commands = False
     at = HEADER_BYTES
     for _ in range(tag_count):
         if at + 2 > len(data):
@@ -231,5 +233,6 @@ def _parse_tags(data: bytes, tag_count: int) -> tuple[tuple[Tag, ...], int]:
             raise InvalidGroup("stream name is not UTF-8") from None
         if not name.isprintable():
             raise InvalidGroup(f"stream name has unprintable characters: {name!r}")
-        table.append((TransactionKind(kind), name))
-    return tuple(table), at
+        table.append((_KINDS[kind], name))
+        has_commands = has_commands or kind == TransactionKind.COMMAND
+    return tuple(table), at, has_commands

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from raftlog.core import membership_change, proposals, reads, roles, timers, transfer
 from raftlog.core.entries import EntryKind
-from raftlog.core.state import NEVER, LeaderState, RaftState, forget_old_memberships
+from raftlog.core.state import LeaderState, RaftState, forget_old_memberships
 from raftlog.types import Index
 
 
@@ -28,18 +28,20 @@ def advance_commit(state: RaftState, now: float) -> None:
     leadership = state.leadership
     if leadership is None:
         return
-    reached = {peer: progress.match_index for peer, progress in leadership.progress.items()}
-    reached[state.node_id] = state.log.stable_index
+    reached = {state.node_id: state.log.stable_index}
+    for peer, progress in leadership.progress.items():
+        reached[peer] = progress.match_index
     index = Index(state.quorum.reached(reached))
     if index <= state.commit_index or index < leadership.first_index:
         _release_proposals(state, leadership)
         return
     learn_commit(state, index, now)
     _release_proposals(state, leadership)
-    if leadership.notice_deadline == NEVER:
-        delay = state.settings.heartbeat_seconds * timers.COMMIT_NOTICE_FRACTION
-        leadership.notice_deadline = now + delay
-    reads.unpark(state)
+    # Each commit puts the notice off: under load the next AppendRequest tells of it.
+    delay = state.settings.heartbeat_seconds * timers.COMMIT_NOTICE_FRACTION
+    leadership.notice_deadline = now + delay
+    if leadership.parked_reads:
+        reads.unpark(state)
     if state.membership_index <= index:
         _after_membership(state, now)
 

@@ -71,6 +71,7 @@ class RaftLog:
         "_reader",
         "_truncate_from",
         "boundary",
+        "has_unpersisted",
         "last_checksum",
         "last_index",
         "last_term",
@@ -91,6 +92,8 @@ class RaftLog:
         self.stable_index = self.last_index
         self._handed = self.last_index
         self._first = self.last_index + 1
+        self.has_unpersisted = False
+        """Whether the next Persist has anything of the log to write."""
         self.last_term = self.boundary.term
         self.last_checksum = self.boundary.checksum
         self.next_sequence = self.boundary.next_sequence
@@ -200,6 +203,7 @@ class RaftLog:
         self._entries.extend(entries)
         for entry in entries:
             self._bytes += len(entry.payload) + ENTRY_OVERHEAD_BYTES
+        self.has_unpersisted = True
         self.last_index = last.index
         self.last_term = last.term
         self.last_checksum = last.checksum
@@ -222,6 +226,12 @@ class RaftLog:
             self._handed = Index(index - 1)
         self.stable_index = Index(min(self.stable_index, index - 1))
         self.last_index = Index(index - 1)
+        # A truncation of what was never handed out is nothing to the disk.
+        self.has_unpersisted = (
+            self._handed < self.last_index
+            or self._truncate_from is not None
+            or self._install is not None
+        )
         self._refresh_last()
 
     def reset(self, install: Install) -> None:
@@ -230,6 +240,7 @@ class RaftLog:
         self._entries.clear()
         self._bytes = 0
         self._install = install
+        self.has_unpersisted = True
         self._truncate_from = None
         self._first = boundary.index + 1
         self._handed = boundary.index
@@ -265,19 +276,11 @@ class RaftLog:
 
     # ------------------------------------------------------------ persistence
 
-    @property
-    def has_unpersisted(self) -> bool:
-        """Whether the next Persist has anything of the log to write."""
-        return (
-            self._handed < self.last_index
-            or self._truncate_from is not None
-            or self._install is not None
-        )
-
     def take_unpersisted(self) -> tuple[Index | None, Install | None, tuple[Entry, ...]]:
         """Hand out, once, the truncation, install and entries that the disk does not know of."""
         truncate_from, install = self._truncate_from, self._install
         self._truncate_from = self._install = None
+        self.has_unpersisted = False
         entries = tuple(self._entries[self._handed + 1 - self._first :])
         self._handed = self.last_index
         return truncate_from, install, entries

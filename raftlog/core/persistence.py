@@ -18,7 +18,7 @@ from raftlog.core.state import (
     replace_memberships,
     revert_memberships,
 )
-from raftlog.errors import invariant
+from raftlog.errors import InvariantBroken, invariant
 from raftlog.types import Index, NodeId
 
 
@@ -98,10 +98,8 @@ def take_persist(state: RaftState) -> Persist | None:
 
 def complete(state: RaftState, token: int) -> None:
     """Note that the round `token` is durable; it must be the oldest outstanding one."""
-    invariant(
-        state.outstanding and state.outstanding[0].token == token,
-        f"round {token} completed out of order",
-    )
+    if not state.outstanding or state.outstanding[0].token != token:
+        raise InvariantBroken(f"round {token} completed out of order")
     done = state.outstanding.popleft()
     state.log.mark_stable(done.last_index)
     if done.hard_state is not None:

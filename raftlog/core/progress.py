@@ -169,7 +169,7 @@ class Progress:
             self.is_paused = True
             self.probed_at = now
             return
-        if not self.inflights:
+        if not self.inflights.bytes:
             self.last_progress = now
         self.next_index = Index(last_index + 1)
         self.inflights.add(last_index, size)

@@ -100,8 +100,9 @@ def _append(
         codec=codec,
     )
     log.append((entry,))
-    leadership.uncommitted.append((index, entry.size))
-    leadership.uncommitted_bytes += entry.size
+    size = entry.size
+    leadership.uncommitted.append((index, size))
+    leadership.uncommitted_bytes += size
     state.is_replication_wanted = True
     if membership is not None:
         adopt_membership(state, index, membership)

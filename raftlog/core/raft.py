@@ -106,7 +106,7 @@ class Raft:
             damaged=damaged,
         )
         self._state = begin_state(found, now)
-        self._reported_standing: Standing | None = None
+        self._reported_standing: tuple[Role, Term, NodeId | None] | None = None
         self._reported_commit = NO_INDEX
 
     # ------------------------------------------------------------ inputs
@@ -226,7 +226,7 @@ class Raft:
     def has_ready(self) -> bool:
         """Whether `take_ready` has anything to say."""
         state = self._state
-        outbox = state.outbox
+        outbox, leadership = state.outbox, state.leadership
         return bool(
             outbox.messages
             or outbox.gated
@@ -238,8 +238,8 @@ class Raft:
             or state.is_replication_wanted
             or state.log.has_unpersisted
             or state.commit_index != self._reported_commit
-            or (state.leadership is not None and reads.wants_round(state.leadership))
-            or self._standing_changed()
+            or (leadership is not None and leadership.reads and reads.wants_round(leadership))
+            or self._reported_standing != (state.role, state.term, state.leader)
         )
 
     def take_ready(self, now: float) -> Ready:
@@ -247,7 +247,7 @@ class Raft:
         state = self._state
         leadership = state.leadership
         if leadership is not None:
-            if reads.wants_round(leadership):
+            if leadership.reads and reads.wants_round(leadership):
                 heartbeat.broadcast(state, leadership, now)
             if state.is_replication_wanted:
                 replication.replicate(state, leadership, now)
@@ -262,20 +262,13 @@ class Raft:
             reads=outbox.reads,
             snapshots=outbox.snapshots,
         )
-        if self._standing_changed():
-            ready.standing = self._reported_standing = self.standing
+        standing = (state.role, state.term, state.leader)
+        if self._reported_standing != standing:
+            self._reported_standing = standing
+            ready.standing = self.standing
         self._reported_commit = state.commit_index
         outbox.messages, outbox.reads, outbox.snapshots = [], [], []
         return ready
-
-    def _standing_changed(self) -> bool:
-        known, state = self._reported_standing, self._state
-        return (
-            known is None
-            or known.role is not state.role
-            or known.term != state.term
-            or known.leader != state.leader
-        )
 
     # ------------------------------------------------------------ status
 

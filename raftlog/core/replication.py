@@ -8,6 +8,7 @@ leader's own fsync (§10.2.1).
 from __future__ import annotations
 
 from raftlog.core import commit, transfer
+from raftlog.core.log import ENTRY_OVERHEAD_BYTES
 from raftlog.core.messages import AppendRequest, AppendResponse
 from raftlog.core.progress import Progress, ProgressState
 from raftlog.core.ready import SnapshotNeeded
@@ -80,7 +81,10 @@ def _build_append(state: RaftState, next_index: Index) -> Batch | None:
         entries=entries,
         commit_index=state.commit_index,
     )
-    return message, sum([entry.size for entry in entries])
+    size = ENTRY_OVERHEAD_BYTES * len(entries)
+    for entry in entries:
+        size += len(entry.payload)
+    return message, size
 
 
 def handle_append_response(
@@ -96,12 +100,15 @@ def handle_append_response(
         _take_rejection(state, progress, message)
         return
     is_news = progress.acked(message.match_index, now)
-    _resume(state, progress, message.match_index, now)
+    if progress.state is not ProgressState.REPLICATE:
+        _resume(state, progress, message.match_index, now)
     if progress.next_index <= state.log.last_index:
         state.is_replication_wanted = True
     if is_news:
-        commit.advance_commit(state, now)
-        transfer.advance(state, source)
+        if message.match_index > state.commit_index:  # else a quorum holds it already
+            commit.advance_commit(state, now)
+        if leadership.transfer is not None:
+            transfer.advance(state, source)
 
 
 def _resume(state: RaftState, progress: Progress, match_index: Index, now: float) -> None:

@@ -13,7 +13,7 @@ from raftlog.core.entries import Entry
 from raftlog.errors import Rejected
 from raftlog.groups import Group, TransactionKind
 from raftlog.interfaces import ApplyContext, GroupReceipt, Result, StateMachine
-from raftlog.node.sessions import SessionChange, SessionTable, Writes, decode_change
+from raftlog.node.sessions import SessionChange, SessionTable, SessionWrites, decode_change
 
 _DONE = Result()
 
@@ -81,7 +81,7 @@ def apply_commands(
 
 def apply_group(
     sessions: SessionTable, entry: Entry, group: Group, results: tuple[Result, ...]
-) -> tuple[Applied, Writes]:
+) -> tuple[Applied, SessionWrites]:
     """Return what a group whose commands are applied came to, and what its session keeps of it."""
     receipt = GroupReceipt(
         number=group.number,
@@ -95,7 +95,7 @@ def apply_group(
     return Applied(entry, group, receipt), writes
 
 
-def apply_session_change(sessions: SessionTable, entry: Entry) -> Writes:
+def apply_session_change(sessions: SessionTable, entry: Entry) -> SessionWrites:
     """Open or expire sessions, as a SESSION entry says."""
     change, expired = decode_change(entry.payload)
     if change is SessionChange.OPEN:

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.ready import Install
-from raftlog.errors import Compacted, StorageCorrupt, invariant
+from raftlog.errors import Compacted, InvariantBroken, StorageCorrupt
 from raftlog.groups import Group
 from raftlog.interfaces import Table
 from raftlog.node.application import (
@@ -77,6 +77,7 @@ class Applier:
         self._loop = asyncio.get_running_loop()
         self._storage = storage = ports.storage
         self._machine = machine = ports.machine
+        self._is_inline = type(machine).inline
         self._clock = ports.clock
         self._observer = ports.observer
         self._settings = ports.settings
@@ -128,8 +129,8 @@ class Applier:
                 batch = self._log.entries(low, self._commit_index, self._settings.apply_bytes_max)
             except Compacted:
                 return  # a snapshot is taking the log's place; `installed` goes on from there
-            parsed = parse(batch)
-            if type(self._machine).inline or not any(g.has_commands for g in parsed.values()):
+            parsed, has_commands = parse(batch)
+            if self._is_inline or not has_commands:
                 self._finish(batch, self._run(parsed, batch))
                 return
         except Exception as error:  # noqa: BLE001, an unreadable log or a broken rule: stop
@@ -173,10 +174,11 @@ class Applier:
             self._absorb(batch, outcome)
         if outcome.fault is not None:
             self._halt(outcome)
-        self._begin_queries()
+        if self._queries:
+            self._begin_queries()
         if self._idle_then is not None:
             self._tell_idle()
-        else:
+        elif self.applied.index < self._commit_index:
             self._go_on_soon()
 
     def _tell_idle(self) -> None:
@@ -232,7 +234,7 @@ class Applier:
         self._then.applied(applied)
 
     def _go_on_soon(self) -> None:
-        if self.applied.index < self._commit_index and not self._scheduled:
+        if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._go_on)
 
@@ -254,11 +256,11 @@ class Applier:
             case _:
                 pass  # what else an entry says is in the boundary
         self.applied = self.applied.after(entry)
-        invariant(
-            self.applied.feature_level <= FEATURE_LEVEL_MAX,
-            f"the cluster's feature level {self.applied.feature_level} is above this version's "
-            f"{FEATURE_LEVEL_MAX}: upgrade this member",
-        )
+        if self.applied.feature_level > FEATURE_LEVEL_MAX:
+            raise InvariantBroken(
+                f"the cluster's feature level {self.applied.feature_level} is above this version's "
+                f"{FEATURE_LEVEL_MAX}: upgrade this member"
+            )
         return result
 
     # ------------------------------------------------------------ halting

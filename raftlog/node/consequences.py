@@ -65,7 +65,8 @@ class Consequences:
     def committed(self, index: Index) -> None:
         """Apply up to `index`, and let subscribers read so far."""
         self.parts.applier.advance(index)
-        self.parts.subscriptions.wake()
+        if self.parts.subscriptions.waiters:
+            self.parts.subscriptions.wake()
 
     def read_answered(self, outcome: ReadOutcome) -> None:
         """Let readers wait for the index that their round gave, or fail them."""
@@ -90,8 +91,10 @@ class Consequences:
         if round_.purge_to is not None:
             self.parts.inputs.compacted(round_.purge_to)
             self.parts.snapshotter.purged()
-        self.parts.subscriptions.wake()
-        drive.resume()
+        if self.parts.subscriptions.waiters:
+            self.parts.subscriptions.wake()
+        if not drive.is_turning:
+            drive.resume()
 
     def _installed(self) -> None:
         boundary = self._ports.storage.boundary
@@ -113,16 +116,24 @@ class Consequences:
 
     def applied(self, batch: Sequence[Applied]) -> None:
         """Answer writers, then readers and subscribers, whom these entries concern."""
+        if self.parts.drive.is_turning:
+            self._answer(batch)
+        else:
+            with self.parts.drive.held():
+                self._answer(batch)
+
+    def _answer(self, batch: Sequence[Applied]) -> None:
         parts = self.parts
-        with parts.drive.held():
-            parts.writes.applied(batch)
-            for applied in batch:
-                kind = applied.entry.kind
-                if kind is EntryKind.NOOP:
-                    parts.leadership.noop_applied(applied.entry.term)
-                elif kind is EntryKind.MEMBERSHIP:
-                    self.membership_changed()
+        parts.writes.applied(batch)
+        for applied in batch:
+            kind = applied.entry.kind
+            if kind is EntryKind.NOOP:
+                parts.leadership.noop_applied(applied.entry.term)
+            elif kind is EntryKind.MEMBERSHIP:
+                self.membership_changed()
+        if parts.reads.waiting:
             parts.reads.applied()
+        if parts.subscriptions.waiters:
             parts.subscriptions.wake()
 
     def dirtied(self) -> float:

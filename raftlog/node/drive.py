@@ -84,7 +84,8 @@ class Drive:
         self._waiting: collections.deque[Ready] = collections.deque()
         self._committed = Index(0)
         self._scheduled = False
-        self._turning = False
+        self.is_turning = False
+        """Whether a turn is under way: whoever is called within it need not ask for one."""
         self._turned_at = 0.0
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -117,7 +118,7 @@ class Drive:
         """
         if self._scheduled or self._stopped:
             return
-        if not self._turning and self._clock.monotonic() - self._turned_at > IDLE_SECONDS:
+        if not self.is_turning and self._clock.monotonic() - self._turned_at > IDLE_SECONDS:
             self._turn()
             return
         self._scheduled = True
@@ -126,11 +127,11 @@ class Drive:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Have no turn inside: whoever is answered there may hand in more."""
-        before, self._turning = self._turning, True
+        before, self.is_turning = self.is_turning, True
         try:
             yield
         finally:
-            self._turning = before
+            self.is_turning = before
 
     def durable(self, persists: Sequence[Persist]) -> None:
         """Tell the core which rounds are durable, then let go of what waited for them.
@@ -149,8 +150,8 @@ class Drive:
             self.fail(error)
 
     def resume(self) -> None:
-        """Have a turn at once, unless one is under way, which then goes on by itself."""
-        if not (self._turning or self._stopped):
+        """Have a turn at once; one that is under way goes on by itself."""
+        if not (self.is_turning or self._stopped):
             self._turn()
 
     def _scheduled_turn(self) -> None:
@@ -159,19 +160,21 @@ class Drive:
             self._turn()
 
     def _turn(self) -> None:
-        self._turning = True
+        self.is_turning = True
         try:
             now = self._beat.touch()
-            raft, rounds = self._raft, self._rounds
+            raft, rounds, has_round = self._raft, self._rounds, False
             if now >= self._timer_due and raft.deadline() <= now:
                 raft.tick(now)
             for _ in range(READY_MAX):
                 if self._stopped:
                     return
                 if raft.has_ready():
-                    self._take(raft.take_ready(now))
-                elif not rounds.begin():
+                    has_round = self._take(raft.take_ready(now)) or has_round
+                elif not has_round or not rounds.begin():
                     break  # nothing waits for the disk, or the disk takes its time
+                else:
+                    has_round = False
             else:
                 rounds.begin()
                 self.poke()
@@ -181,16 +184,27 @@ class Drive:
         except Exception as error:  # noqa: BLE001, a broken invariant stops the node
             self.fail(error)
         finally:
-            self._turning = False
+            self.is_turning = False
             self._turned_at = self._clock.monotonic()
 
-    def _take(self, ready: Ready) -> None:
-        """Send, then persist: the order is that of core/ready.py."""
+    def _take(self, ready: Ready) -> bool:
+        """Send, then persist: the order is that of core/ready.py. Return whether there is a round.
+
+        What else it says is done after the turn.
+        """
         for peer, message in ready.messages:
             self._transport.send(peer, message)
-        if ready.persist is not None:
-            self._rounds.submit(ready.persist)
-        self._waiting.append(ready)
+        if (
+            ready.commit_index > self._committed
+            or ready.standing is not None
+            or ready.reads
+            or ready.snapshots
+        ):
+            self._waiting.append(ready)
+        if ready.persist is None:
+            return False
+        self._rounds.submit(ready.persist)
+        return True
 
     def _follow_up(self, ready: Ready) -> None:
         after = self._after

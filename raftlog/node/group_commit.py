@@ -18,11 +18,11 @@ import collections
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.core.ready import Install, Persist
-from raftlog.errors import invariant
+from raftlog.errors import InvariantBroken
 from raftlog.interfaces import Round, WriteSet
 from raftlog.node.ports import Ports
 from raftlog.types import Index
@@ -79,10 +79,11 @@ class CommitConsequences(Protocol):
         ...
 
 
+NOTHING = Persist(token=0, needs_sync=False)
+
+
 def merge(persists: Sequence[Persist]) -> Persist:
     """Return one persist that leaves the disk as the given ones would, one after another."""
-    if len(persists) == 1:
-        return persists[0]
     hard_state: HardState | None = None
     truncate_from: Index | None = None
     install: Install | None = None
@@ -155,7 +156,7 @@ class GroupCommit:
         """
         if not self._queue or self._busy or self._scheduled or self._stopped:
             return False
-        if self._is_install_queued or not self._is_fast():
+        if self._is_install_queued or self._fast_in_a_row < FAST_COMMITS_WANTED:
             self._schedule()
             return False
         self._begin()
@@ -207,7 +208,7 @@ class GroupCommit:
     def _begin(self) -> None:
         persists = list(self._queue)
         self._queue.clear()
-        merged = merge(persists) if persists else Persist(token=0, needs_sync=False)
+        merged = merge(persists) if len(persists) > 1 else persists[0] if persists else NOTHING
         last_index = merged.entries[-1].index if merged.entries else self._durable_index
         if merged.truncate_from is not None and not merged.entries:
             last_index = Index(min(last_index, merged.truncate_from - 1))
@@ -231,16 +232,13 @@ class GroupCommit:
             needs_sync=merged.needs_sync or flush is not None or purge_to is not None,
         )
         self._busy = True
-        done = _Commit(persists, merged, round_, flush)
+        done = _Commit(persists, merged.install, round_, flush, is_small(merged, flush))
         self.commit_started = self._clock.monotonic()
-        if done.is_small and self._is_fast():
+        if done.is_small and self._fast_in_a_row >= FAST_COMMITS_WANTED:
             self._commit_inline(done)
         else:
             future = self._loop.run_in_executor(self._writer, self._storage.commit, round_)
             future.add_done_callback(lambda finished: self._finish_on_loop(done, finished))
-
-    def _is_fast(self) -> bool:
-        return self._fast_in_a_row >= FAST_COMMITS_WANTED
 
     def _commit_inline(self, done: _Commit) -> None:
         error: BaseException | None = None
@@ -257,8 +255,9 @@ class GroupCommit:
 
     def _finish(self, done: _Commit, error: BaseException | None) -> None:
         started = self.commit_started
-        invariant(started is not None, "a commit ended that had not begun")
-        seconds = self._clock.monotonic() - (started or 0.0)
+        if started is None:
+            raise InvariantBroken("a commit ended that had not begun")
+        seconds = self._clock.monotonic() - started
         self.commit_started = None
         self._busy = False
         if error is not None:
@@ -278,15 +277,15 @@ class GroupCommit:
             return
         if self._queue or self._force_flush or self._purge_to is not None:
             self._schedule()
-        elif self.is_idle:
+        elif self._idle_waiters and self.is_idle:
             self._wake_idle()
 
     def _tell(self, done: _Commit) -> None:
         self._durable_index = self._storage.last_index
         if done.flush is not None:
             self._state.flushed(done.flush)
-        if done.merged.install is not None:
-            self._state.installed(done.merged.install)
+        if done.install is not None:
+            self._state.installed(done.install)
         self._then.durable(done.persists, done.round_)
 
     def _fail(self, error: BaseException) -> None:
@@ -301,20 +300,19 @@ class GroupCommit:
                 waiter.set_result(None)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Commit:
+class _Commit(NamedTuple):
     persists: list[Persist]
-    merged: Persist
+    install: Install | None
     round_: Round
     flush: Flush | None
+    is_small: bool
 
-    @property
-    def is_small(self) -> bool:
-        """Whether the round is quick on a fast disk."""
-        size = sum(entry.size for entry in self.merged.entries)
-        flush_size = self.flush.size if self.flush is not None else 0
-        return (
-            self.merged.install is None
-            and size <= INLINE_BYTES_MAX
-            and flush_size <= INLINE_FLUSH_BYTES_MAX
-        )
+
+def is_small(merged: Persist, flush: Flush | None) -> bool:
+    """Whether a round is quick on a fast disk."""
+    if merged.install is not None or (flush is not None and flush.size > INLINE_FLUSH_BYTES_MAX):
+        return False
+    size = 0
+    for entry in merged.entries:
+        size += len(entry.payload)
+    return size <= INLINE_BYTES_MAX

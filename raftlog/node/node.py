@@ -132,9 +132,12 @@ class Node:
 
         Unanswered, the leader offers them again; this member goes on voting from its reserve.
         """
-        if not isinstance(message, AppendRequest) or not message.entries:
+        if type(message) is not AppendRequest or not message.entries:
             return False
-        if self._ports.storage.refusal(sum(entry.size for entry in message.entries)) is None:
+        size = 0
+        for entry in message.entries:
+            size += entry.size
+        if self._ports.storage.refusal(size) is None:
             return False
         self._ports.observer.count("appends_refused")
         return True

@@ -49,9 +49,8 @@ class Overlay:
         for table, changes in writes.items():
             if changes:
                 dirty[table].update(changes)
-                self.dirty_bytes += sum(map(len, changes)) + sum(
-                    len(value) for value in changes.values() if value
-                )
+                for key, value in changes.items():
+                    self.dirty_bytes += len(key) + (len(value) if value else 0)
 
     def take(self) -> Layer:
         """Hand out what waits, for a round; reads go on seeing it until `settle`."""

@@ -21,11 +21,12 @@ class ReadQueue:
         self._context = 0
         self._gathering: list[asyncio.Future[Index]] = []
         self._asked: dict[int, list[asyncio.Future[Index]]] = {}
-        self._waiting: dict[asyncio.Future[Index], Index] = {}
+        self.waiting: dict[asyncio.Future[Index], Index] = {}
+        """Readers whose index is known and not applied yet."""
         self._closed: RaftLogError | None = None
 
     def __len__(self) -> int:
-        return len(self._gathering) + sum(map(len, self._asked.values())) + len(self._waiting)
+        return len(self._gathering) + sum(map(len, self._asked.values())) + len(self.waiting)
 
     async def wait_read_index(self) -> Index:
         """Wait for a read index taken after this call began, and until it is applied here."""
@@ -38,7 +39,7 @@ class ReadQueue:
         try:
             return await future
         finally:
-            self._waiting.pop(future, None)  # one that gave up must not wait on for a slow apply
+            self.waiting.pop(future, None)  # one that gave up must not wait on for a slow apply
 
     def _ask(self) -> None:
         readers = [future for future in self._gathering if not future.done()]
@@ -58,17 +59,17 @@ class ReadQueue:
         if outcome.index is None:
             self._fail(readers, Unavailable("leadership could not be confirmed for the read"))
             return
-        self._waiting.update((future, outcome.index) for future in readers if not future.done())
+        self.waiting.update((future, outcome.index) for future in readers if not future.done())
         self.applied()
 
     def applied(self) -> None:
         """Let go of readers whose index is applied by now."""
-        if not self._waiting:
+        if not self.waiting:
             return
         applied = self._applied()
-        ready = [future for future, index in self._waiting.items() if index <= applied]
+        ready = [future for future, index in self.waiting.items() if index <= applied]
         for future in ready:
-            del self._waiting[future]
+            del self.waiting[future]
             if not future.done():
                 future.set_result(applied)
 
@@ -79,10 +80,10 @@ class ReadQueue:
 
     def fail_all(self, error: RaftLogError) -> None:
         """Answer every reader with an error."""
-        readers = self._gathering + list(self._waiting)
+        readers = self._gathering + list(self.waiting)
         for asked in self._asked.values():
             readers += asked
-        self._gathering, self._asked, self._waiting = [], {}, {}
+        self._gathering, self._asked, self.waiting = [], {}, {}
         self._fail(readers, error)
 
     @staticmethod

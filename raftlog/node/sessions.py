@@ -20,17 +20,17 @@ import msgpack
 from raftlog.checksum import crc32c
 from raftlog.errors import (
     InvalidInput,
+    InvariantBroken,
     Overloaded,
     ProposalDropped,
     SessionExpired,
     SessionMismatch,
     StorageCorrupt,
-    invariant,
 )
 from raftlog.groups import Group
 from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
 
-Writes = dict[bytes, bytes | None]
+SessionWrites = dict[bytes, bytes | None]
 
 _DOES_NOT_PARSE = (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException)
 
@@ -76,7 +76,7 @@ class Reply:
     def encode(self) -> bytes:
         """Return the stored form."""
         receipt = self.receipt
-        results = [(result.value, result.rejected) for result in receipt.results]
+        results = receipt.results and [(each.value, each.rejected) for each in receipt.results]
         return bytes(
             msgpack.packb(
                 [
@@ -164,14 +164,14 @@ class SessionTable:
             reply = Reply.decode(value)
             self.sessions[session].replies[reply.receipt.number] = reply
 
-    def open(self, session: int) -> Writes:
+    def open(self, session: int) -> SessionWrites:
         """Apply the opening of a session."""
         self.sessions[session] = Session()
         return {_session_key(session): msgpack.packb(0)}
 
-    def expire(self, sessions: Iterable[int]) -> Writes:
+    def expire(self, sessions: Iterable[int]) -> SessionWrites:
         """Apply the end of sessions; one already gone stays gone."""
-        writes: Writes = {}
+        writes: SessionWrites = {}
         for session in sessions:
             ended = self.sessions.pop(session, None)
             if ended is not None:
@@ -179,7 +179,7 @@ class SessionTable:
                 writes.update((_reply_key(session, number), None) for number in ended.replies)
         return writes
 
-    def record(self, group: Group, receipt: GroupReceipt) -> Writes:
+    def record(self, group: Group, receipt: GroupReceipt) -> SessionWrites:
         """Apply a group: keep its reply, drop those the client has answers for.
 
         A session that an entry before this one expired makes the group count for no session: its
@@ -188,19 +188,20 @@ class SessionTable:
         session = self.sessions.get(group.session)
         if session is None:
             return {}
-        invariant(
-            group.number == session.last_number + 1,
-            f"session {group.session} applied number {group.number} after {session.last_number}",
-        )
+        if group.number != session.last_number + 1:
+            raise InvariantBroken(
+                f"session {group.session} applied number {group.number} after {session.last_number}"
+            )
         session.last_number = group.number
         reply = Reply(digest_of(group), receipt)
-        writes: Writes = {
+        writes: SessionWrites = {
             _session_key(group.session): msgpack.packb(group.number),
             _reply_key(group.session, group.number): reply.encode(),
         }
-        for number in [n for n in session.replies if n < group.lowest_unanswered]:
-            del session.replies[number]
-            writes[_reply_key(group.session, number)] = None
+        for number in tuple(session.replies):
+            if number < group.lowest_unanswered:
+                del session.replies[number]
+                writes[_reply_key(group.session, number)] = None
         session.replies[group.number] = reply
         return writes
 

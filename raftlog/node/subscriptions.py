@@ -54,14 +54,15 @@ class Subscriptions:
         self._heartbeat_seconds = ports.settings.subscriber_heartbeat_seconds
         self._core = core
         self._applier = applier
-        self._waiters: list[asyncio.Future[bool]] = []
+        self.waiters: list[asyncio.Future[bool]] = []
+        """Readers that wait for more."""
         self._readers: set[_Reader] = set()
         self._closed = False
 
     def wake(self) -> None:
         """Something was committed, made durable or applied."""
-        if self._waiters:
-            waiters, self._waiters = self._waiters, []
+        if self.waiters:
+            waiters, self.waiters = self.waiters, []
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(True)
@@ -101,14 +102,14 @@ class Subscriptions:
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         handle = loop.call_at(beat_at, _expire, waiter)
         try:
             await waiter
         finally:
             handle.cancel()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
 
     def _start(self, after: int) -> Index:
         boundary = self._storage.boundary

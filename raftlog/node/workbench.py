@@ -163,13 +163,15 @@ class Outcome:
     fault_index: int = 0
 
 
-def parse(batch: Sequence[Entry]) -> dict[Index, Group]:
-    """Return the groups of a batch, by index."""
-    return {
-        entry.index: groups.parse(entry.payload)
-        for entry in batch
-        if entry.kind is EntryKind.TRANSACTIONS
-    }
+def parse(batch: Sequence[Entry]) -> tuple[dict[Index, Group], bool]:
+    """Return the groups of a batch, by index, and whether any of them holds a command."""
+    found: dict[Index, Group] = {}
+    has_commands = False
+    for entry in batch:
+        if entry.kind is EntryKind.TRANSACTIONS:
+            group = found[entry.index] = groups.parse(entry.payload)
+            has_commands = has_commands or group.has_commands
+    return found, has_commands
 
 
 def run_batch(

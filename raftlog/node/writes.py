@@ -104,9 +104,8 @@ class Writes:
 
     def _propose_group(self, group: Group, respond: Respond, *, own: bool) -> GroupReceipt | None:
         self._require_open(own=own)
-        for name in group.machines:
-            if name != self._machine:
-                raise InvalidInput(f"this cluster runs the machine {self._machine!r}, not {name!r}")
+        if group.has_commands:
+            self._check_machines(group)
         gate = self._gate
         if group.session and gate is not None:
             admission = gate.admit(group)
@@ -125,6 +124,11 @@ class Writes:
 
         self._inputs.propose(EntryKind.TRANSACTIONS, group.data, group.count, appended)
         return None
+
+    def _check_machines(self, group: Group) -> None:
+        for name in group.machines:
+            if name != self._machine:
+                raise InvalidInput(f"this cluster runs the machine {self._machine!r}, not {name!r}")
 
     def _require_open(self, *, own: bool = False) -> None:
         if self._closed:

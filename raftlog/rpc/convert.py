@@ -42,24 +42,19 @@ def parse(kind: type[_P], data: bytes) -> _P:
 
 def encode(message: Message) -> bytes:
     """Return the bytes of the PeerMessage that carries `message`."""
-    return to_pb(message).SerializeToString()
-
-
-def decode(data: bytes) -> Message | pb.Hello | pb.Goodbye:
-    """Return what a PeerMessage carries. Raises `InvalidInput` for whatever does not fit."""
-    return from_pb(parse(pb.PeerMessage, data))
-
-
-def to_pb(message: Message) -> pb.PeerMessage:
-    """Return the PeerMessage that carries `message`."""
     encoder = _ENCODERS.get(type(message))
     if encoder is None:
         raise InvariantBroken(f"{type(message).__name__} does not travel as a peer message")
-    return encoder(message)
+    return encoder(message).SerializeToString()
 
 
-def from_pb(message: pb.PeerMessage) -> Message | pb.Hello | pb.Goodbye:
-    """Return the core's message, or the Hello or Goodbye that is the transport's own."""
+def decode(data: bytes) -> Message | pb.Hello | pb.Goodbye:
+    """Return the core's message, or the Hello or Goodbye that is the transport's own.
+
+    Raises:
+        InvalidInput: whatever does not fit.
+    """
+    message = parse(pb.PeerMessage, data)
     name = message.WhichOneof("body")
     if name is None:
         raise InvalidInput("peer message is empty, or of a kind that is not known here")

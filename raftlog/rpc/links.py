@@ -39,6 +39,8 @@ class Channel(enum.Enum):
     BULK = "Bulk"
     CONTROL = "Control"
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own is a Python call a message
+
     @property
     def method(self) -> str:
         """Return the gRPC method behind it."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from typing import get_args
 
 import grpc
 
@@ -22,7 +23,7 @@ from raftlog.core import messages
 from raftlog.core.messages import Message
 from raftlog.errors import InvariantBroken, RaftLogError, Unavailable
 from raftlog.interfaces import Identity, Observer, PeerEvents, SnapshotInfo
-from raftlog.rpc import snapshots
+from raftlog.rpc import convert, snapshots
 from raftlog.rpc.handshake import Handshake, Refusals
 from raftlog.rpc.inbound import Inbound, InboundStreams
 from raftlog.rpc.links import Channel, Link
@@ -32,18 +33,43 @@ from raftlog.types import NodeId
 from raftlog.wire.pb import raft_pb2 as pb
 from raftlog.wire.status import from_rpc_error
 
-_RESPONSES = (
-    messages.PreVoteResponse,
-    messages.VoteResponse,
-    messages.AppendResponse,
-    messages.HeartbeatResponse,
-    messages.ReadIndexResponse,
+_RESPONSES = frozenset(
+    {
+        messages.PreVoteResponse,
+        messages.VoteResponse,
+        messages.AppendResponse,
+        messages.HeartbeatResponse,
+        messages.ReadIndexResponse,
+    }
 )
 _GOODBYE = pb.PeerMessage(goodbye=pb.Goodbye()).SerializeToString()
 
 
-def _channel_of(kind: type[Message]) -> Channel:
-    return Channel.BULK if kind in messages.BULK_MESSAGES else Channel.CONTROL
+_ROUTES: dict[type[Message], tuple[Channel, bool]] = {
+    kind: (
+        Channel.BULK if kind in messages.BULK_MESSAGES else Channel.CONTROL,
+        kind in _RESPONSES,
+    )
+    for kind in get_args(Message)
+}
+"""On which channel each kind goes, and whether it answers on the stream its request came by."""
+
+
+class _Encoder:
+    """Encodes a message once, however many peers it goes to in a row (a leader's entries do)."""
+
+    __slots__ = ("_bytes", "_message")
+
+    def __init__(self) -> None:
+        self._message: Message | None = None
+        self._bytes = b""
+
+    def encode(self, message: Message) -> bytes:
+        """Return the bytes of the PeerMessage that carries `message`."""
+        if message is not self._message:
+            self._bytes = convert.encode(message)
+            self._message = message
+        return self._bytes
 
 
 class GrpcTransport:
@@ -64,6 +90,7 @@ class GrpcTransport:
         self._events: PeerEvents | None = None
         self._handshake: Handshake | None = None
         self._closing = False
+        self._encoder = _Encoder()
         self.receiver = snapshots.Receiver(store, settings, self.receive)
 
     # ------------------------------------------------------------ the port
@@ -87,16 +114,15 @@ class GrpcTransport:
 
     def send(self, peer: NodeId, message: Message) -> None:
         """Begin to write one message, or queue it, or drop it. Never blocks."""
-        kind = type(message)
-        channel = _channel_of(kind)
+        channel, is_response = _ROUTES[type(message)]
         outbox = None
-        if kind in _RESPONSES:
+        if is_response:
             outbox = self._inbound.outbox(peer, channel)
         else:
             links = self._links.get(peer)
             if links is not None:
                 outbox = links[channel].outbox
-        if outbox is None or not outbox.push(message):
+        if outbox is None or not outbox.push(self._encoder.encode(message)):
             self.observer.count("peer_messages_dropped")
 
     def send_snapshot(self, peer: NodeId, term: int, info: SnapshotInfo) -> None:

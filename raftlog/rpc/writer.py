@@ -13,9 +13,6 @@ import asyncio
 import collections
 from collections.abc import Callable, Coroutine
 
-from raftlog.core.messages import AppendRequest, Message
-from raftlog.rpc import convert
-
 Write = Callable[[bytes], Coroutine[object, None, None]]
 
 MESSAGE_OVERHEAD_BYTES = 64
@@ -29,6 +26,16 @@ class StreamWriter:
     why. `on_end` is called once, when it breaks.
     """
 
+    __slots__ = (
+        "_coroutine",
+        "_idle",
+        "_on_end",
+        "_produce",
+        "_write",
+        "is_broken",
+        "is_writing",
+    )
+
     def __init__(
         self,
         write: Write,
@@ -40,67 +47,62 @@ class StreamWriter:
         self._on_end = on_end
         self._coroutine: Coroutine[object, None, None] | None = None
         self._idle: asyncio.Future[None] | None = None
-        self._broken = False
-
-    @property
-    def is_broken(self) -> bool:
+        self.is_broken = False
         """Whether nothing will be written any more."""
-        return self._broken
-
-    @property
-    def is_writing(self) -> bool:
+        self.is_writing = False
         """Whether a write is under way."""
-        return self._coroutine is not None
 
-    def kick(self) -> None:
-        """Write what there is, unless a write is under way, which goes on to it by itself."""
-        while self._coroutine is None and not self._broken:
-            data = self._produce()
-            if data is None:
-                self._tell_idle()
-                return
-            self._coroutine = self._write(data)
-            self._step()
+    def kick(self, _: object = None) -> None:
+        """Write what there is; a write under way goes on by itself, to whatever comes behind it."""
+        if self.is_writing or self.is_broken:
+            return
+        self._go_on()
 
     async def wait_idle(self) -> None:
         """Wait until all there is was handed to gRPC, or the stream broke."""
         self.kick()
-        if self._coroutine is not None and not self._broken:
+        if self.is_writing and not self.is_broken:
             if self._idle is None:
                 self._idle = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._idle)
 
     def stop(self) -> None:
         """Write nothing more; a write under way is gRPC's to end."""
-        if not self._broken:
-            self._broken = True
+        if not self.is_broken:
+            self.is_broken = True
             self._tell_idle()
 
-    def _step(self) -> None:
-        coroutine = self._coroutine
-        if coroutine is None:
-            return
-        try:
-            awaited = coroutine.send(None)
-        except StopIteration:
-            self._coroutine = None
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001  the reader learns why
-            self._coroutine = None
-            self.stop()
-            if self._on_end is not None:
-                self._on_end()
-        else:
-            if isinstance(awaited, asyncio.Future):
-                # A Future marks that its awaiter saw it; Task does the same.
-                awaited._asyncio_future_blocking = False  # noqa: SLF001  asyncio's own protocol
-                awaited.add_done_callback(self._resume)
+    def _go_on(self, _: object = None) -> None:
+        """Do what is left of the write under way, then write what there is, until one must wait."""
+        while True:
+            coroutine = self._coroutine
+            if coroutine is None:
+                self.is_writing = False
+                data = None if self.is_broken else self._produce()
+                if data is None:
+                    if self._idle is not None:
+                        self._tell_idle()
+                    return
+                self.is_writing = True
+                coroutine = self._coroutine = self._write(data)
+            try:
+                awaited = coroutine.send(None)
+            except StopIteration:
+                self._coroutine = None
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001  the reader learns why
+                self._coroutine = None
+                self.stop()
+                if self._on_end is not None:
+                    self._on_end()
             else:
-                # A bare yield (asyncio.sleep(0)) asks for another turn of the loop.
-                asyncio.get_running_loop().call_soon(self._resume, None)
-
-    def _resume(self, _: object) -> None:
-        self._step()
-        self.kick()
+                if isinstance(awaited, asyncio.Future):
+                    # A Future marks that its awaiter saw it; Task does the same.
+                    awaited._asyncio_future_blocking = False  # noqa: SLF001  asyncio's protocol
+                    awaited.add_done_callback(self._go_on)
+                else:
+                    # A bare yield (asyncio.sleep(0)) asks for another turn of the loop.
+                    asyncio.get_running_loop().call_soon(self._go_on)
+                return
 
     def _tell_idle(self) -> None:
         if self._idle is not None and not self._idle.done():
@@ -109,30 +111,31 @@ class StreamWriter:
 
 
 class Outbox:
-    """A bounded queue of peer messages before one stream."""
+    """A bounded queue of encoded peer messages before one stream."""
 
     def __init__(self, write: Write, *, count_max: int, bytes_max: int) -> None:
-        self._queue: collections.deque[tuple[Message | bytes, int]] = collections.deque()
+        self._queue: collections.deque[bytes] = collections.deque()
         self._bytes = 0
         self._count_max = count_max
         self._bytes_max = bytes_max
         self._writer = StreamWriter(write, self._produce, self._queue.clear)
 
-    def push(self, message: Message | bytes) -> bool:
+    def push(self, data: bytes) -> bool:
         """Queue a message, and begin to write it if the stream is idle.
 
         Returns False, and drops it, where the queue is full or the stream broke. An empty queue
         takes a message of any size.
         """
-        size = size_of(message)
-        queue = self._queue
-        if self._writer.is_broken or (
+        size = MESSAGE_OVERHEAD_BYTES + len(data)
+        queue, writer = self._queue, self._writer
+        if writer.is_broken or (
             queue and (len(queue) >= self._count_max or self._bytes + size > self._bytes_max)
         ):
             return False
-        queue.append((message, size))
+        queue.append(data)
         self._bytes += size
-        self._writer.kick()
+        if not writer.is_writing:
+            writer.kick()
         return True
 
     async def wait_flushed(self) -> None:
@@ -147,13 +150,6 @@ class Outbox:
     def _produce(self) -> bytes | None:
         if not self._queue:
             return None
-        message, size = self._queue.popleft()
-        self._bytes -= size
-        return message if isinstance(message, bytes) else convert.encode(message)
-
-
-def size_of(message: Message | bytes) -> int:
-    """Return the bytes a message counts for in a queue."""
-    if isinstance(message, AppendRequest):
-        return MESSAGE_OVERHEAD_BYTES + sum(entry.size for entry in message.entries)
-    return MESSAGE_OVERHEAD_BYTES
+        data = self._queue.popleft()
+        self._bytes -= MESSAGE_OVERHEAD_BYTES + len(data)
+        return data

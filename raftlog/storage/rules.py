@@ -46,25 +46,26 @@ class LogShape:
 
     def extended(self, entries: Sequence[Entry]) -> LogShape:
         """Return the shape once `entries`, which follow its last one, are appended."""
-        last = entries[-1]
+        last, payload_bytes = entries[-1], self.payload_bytes
+        for entry in entries:
+            payload_bytes += len(entry.payload)
         return LogShape(
             boundary=self.boundary,
             last_index=last.index,
             last_term=last.term,
             last_checksum=last.checksum,
-            next_sequence=last.next_sequence,
+            next_sequence=last.first_sequence + last.count,
             physical_last=last.index,
-            payload_bytes=self.payload_bytes + sum([len(entry.payload) for entry in entries]),
+            payload_bytes=payload_bytes,
         )
 
 
 def check_hard_state(new: HardState, old: HardState) -> None:
     """Check that terms never go back and a vote, once given, stays in its term (S1 to S3)."""
-    invariant(new.term >= old.term, f"hard state goes back from term {old.term} to {new.term}")
-    invariant(
-        new.term > old.term or old.vote is None or new.vote == old.vote,
-        f"vote of term {old.term} changes from {old.vote} to {new.vote}",
-    )
+    if new.term < old.term:
+        raise InvariantBroken(f"hard state goes back from term {old.term} to {new.term}")
+    if new.term == old.term and old.vote is not None and new.vote != old.vote:
+        raise InvariantBroken(f"vote of term {old.term} changes from {old.vote} to {new.vote}")
 
 
 def check_truncate(truncate_from: Index, shape: LogShape, commit_index: Index) -> None:
@@ -114,10 +115,10 @@ def check_entries(entries: Sequence[Entry], shape: LogShape, seal: Seal) -> None
 
 def check_commit(commit_index: Index, last_index: Index) -> None:
     """Check that a commit index is never durable before the entry it names."""
-    invariant(
-        commit_index <= last_index,
-        f"commit index {commit_index} is beyond the log's last entry {last_index}",
-    )
+    if commit_index > last_index:
+        raise InvariantBroken(
+            f"commit index {commit_index} is beyond the log's last entry {last_index}"
+        )
 
 
 def check_applied(applied: Boundary, before: Index, last_index: Index) -> None:

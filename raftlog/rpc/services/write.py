@@ -3,7 +3,8 @@
 Theory of operation. One coroutine per stream reads a group, checks its size and submits it; the
 node answers by calling back on the loop, perhaps at once. Answers gather in a list, and everything
 in it leaves as ONE WriteReply, since the cost is per message. The write is begun from the loop's
-next turn, so the answers of one round share a message, and it needs no task.
+next turn, so the answers of one round share a message, and it needs no task; the last outstanding
+answer leaves at once.
 
 Two bounds turn into backpressure by not reading: groups outstanding, and bytes of answers that the
 client has not read. A client that reads nothing for long loses its stream. A client that went away
@@ -87,8 +88,13 @@ class WriteStream:
         reply, size = _reply(session, number, outcome)
         self._replies.append((reply, size))
         self._reply_bytes += size
-        self._tell_change()
-        if not self._is_scheduled and not self._writer.is_writing:
+        if self._change is not None:
+            self._tell_change()
+        if self._is_scheduled or self._writer.is_writing:
+            return
+        if not self._outstanding:
+            self._writer.kick()  # the last one has no company to wait for
+        else:
             self._is_scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -107,7 +113,8 @@ class WriteStream:
             batch.append(reply)
             size += reply_size
         self._reply_bytes -= size
-        self._tell_change()
+        if self._change is not None:
+            self._tell_change()
         return pb.WriteReply(replies=batch).SerializeToString()
 
     def _has_room(self) -> bool:

@@ -226,16 +226,17 @@ class LmdbLog:
         """Add entries that `rules.check_entries` passed."""
         if shape.physical_last > shape.last_index:
             shape = self.truncate(txn, shape, Index(shape.last_index + 1))
-        records = [(encode_index(entry.index), encode_entry(entry)) for entry in entries]
+        records: list[tuple[bytes, bytes]] = []
+        streams: list[tuple[bytes, Index]] = []
+        for entry in entries:
+            records.append((encode_index(entry.index), encode_entry(entry)))
+            names = stream_names(entry.kind, entry.codec, entry.payload)
+            if names:
+                streams += [(name, entry.index) for name in names]
         cursor = txn.cursor(self._databases.log)
         _, added = cursor.putmulti(records, append=True)
         if added != len(records):
             raise StorageCorrupt("the log holds records above its end: its tree is damaged")
-        streams = [
-            (name, entry.index)
-            for entry in entries
-            for name in stream_names(entry.kind, entry.codec, entry.payload)
-        ]
         if streams:
             put_streams(txn, self._databases.stream, streams)
         return shape.extended(entries)

@@ -31,7 +31,6 @@ from raftlog.errors import (
     InvariantBroken,
     SafetyRefused,
     StorageError,
-    invariant,
 )
 from raftlog.interfaces import Identity, Recovered, Round, SnapshotInfo, Table
 from raftlog.storage import rules
@@ -263,9 +262,8 @@ class LmdbStorage:
         with self._log.write_lock:
             self._check_writable()
             try:
-                if self._defer(round_):
-                    return
-                self._commit(round_)
+                if round_.needs_sync or not self._defer(round_):
+                    self._commit(round_)
             except BaseException as error:
                 self._poison = self._poison or f"{type(error).__name__}: {error}"
                 if isinstance(error, InvariantBroken) or not isinstance(error, Exception):
@@ -401,7 +399,7 @@ class LmdbStorage:
     def _defer(self, round_: Round) -> bool:
         """Keep a round back that holds a commit hint and nothing else; return whether it was."""
         hint = round_.hard_state
-        if round_.needs_sync or hint is None or round_ != Round(hard_state=hint, needs_sync=False):
+        if hint is None or round_ != Round(hard_state=hint, needs_sync=False):
             return False
         current = self._deferred or self._hard_state
         if (hint.term, hint.vote) != (current.term, current.vote):
@@ -420,7 +418,7 @@ class LmdbStorage:
         if round_.urgent:
             self._disk.make_room()
         before = self._log.shape
-        with self._writing() as txn:
+        with self._environment.begin(write=True, buffers=True) as txn:
             shape, applied_index = self._write_round(txn, round_, before, current.commit)
             if hard_state is not None:
                 if not (self._is_damaged and not round_.clear_damage):
@@ -433,6 +431,7 @@ class LmdbStorage:
                 self._meta.write_boundary(txn, shape.boundary)
             if shape.payload_bytes != before.payload_bytes:
                 self._meta.write_log_bytes(txn, shape.payload_bytes)
+        self._commits += 1
         self._log.publish(
             shape,
             truncated_from=round_.truncate_from,
@@ -464,7 +463,8 @@ class LmdbStorage:
         if round_.entries:
             rules.check_entries(round_.entries, shape, self._seal)
             shape = self._log.append(txn, shape, round_.entries)
-        invariant(not round_.writes or round_.applied, "writes come without their applied index")
+        if round_.writes and not round_.applied:
+            raise InvariantBroken("writes come without their applied index")
         for table, writes in round_.writes.items():
             self._tables.write(txn, table, writes)
         if round_.applied is not None:
