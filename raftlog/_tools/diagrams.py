@@ -18,7 +18,8 @@ from raftlog.cli.output import ExitCode
 from raftlog.config.schema import SETTINGS
 from raftlog.core.progress import PROGRESS_TRANSITIONS, ProgressState
 from raftlog.core.roles import ROLE_TRANSITIONS
-from raftlog.telemetry.metrics import EVENT_COUNTERS, METRICS, PREFIX, Kind
+from raftlog.interfaces import Event, Kind, Measure
+from raftlog.telemetry.metrics import PREFIX
 from raftlog.types import Role
 
 State = TypeVar("State", bound=enum.Enum)
@@ -96,14 +97,20 @@ def settings_table() -> str:
 def metrics_table() -> str:
     """Return every metric the node measures, by its outside name."""
     rows = [
-        (f"`{PREFIX}{spec.name}`", spec.kind.value, spec.help)
-        for spec in sorted(METRICS.values(), key=lambda spec: spec.name)
+        (f"`{PREFIX}{measure}`", measure.kind.value, measure.meaning) for measure in sorted(Measure)
     ]
     rows += [
-        (f"`{PREFIX}{name}`", Kind.COUNTER.value, f"Events named `{event}` in the log")
-        for event, name in sorted(EVENT_COUNTERS.items())
+        (f"`{PREFIX}{event.counter}`", Kind.COUNTER.value, f"Events named `{event}` in the log")
+        for event in sorted(Event)
+        if event.counter
     ]
     return _table(("metric", "kind", "meaning"), rows)
+
+
+def events_table() -> str:
+    """Return every event the node writes to its log."""
+    rows = ((f"`{event}`", event.severity.value, event.meaning) for event in sorted(Event))
+    return _table(("event", "level", "meaning"), rows)
 
 
 def exit_codes_table() -> str:
@@ -118,6 +125,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "progress": lambda: state_diagram(PROGRESS_TRANSITIONS, ProgressState.PROBE),
     "settings": settings_table,
     "metrics": metrics_table,
+    "events": events_table,
     "exit-codes": exit_codes_table,
 }
 

@@ -155,6 +155,8 @@ class RaftLog:
         if low <= self.boundary.index:
             raise Compacted(f"the log begins after index {self.boundary.index}")
         if low >= self._first:
+            if low == high:
+                return [self._entries[low - self._first]]
             return self._cached(low, high, bytes_max)
         durable_high = Index(min(high, self._first - 1))
         found = self._reader.entries(low, durable_high, bytes_max)
@@ -168,8 +170,6 @@ class RaftLog:
 
     def _cached(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
         start, stop = low - self._first, high - self._first + 1
-        if low == high:
-            return [self._entries[start]]
         entries, end, room = self._entries, start, bytes_max
         while end < stop:
             room -= len(entries[end].payload) + ENTRY_OVERHEAD_BYTES

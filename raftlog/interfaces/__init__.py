@@ -28,6 +28,7 @@ from raftlog.interfaces.node import (
     RowChange,
     TailBatch,
 )
+from raftlog.interfaces.observation import Event, Kind, Measure, Severity
 from raftlog.interfaces.storage import (
     Identity,
     LogReader,
@@ -48,10 +49,13 @@ __all__ = [
     "ChangeBatch",
     "Clock",
     "ClusterStatus",
+    "Event",
     "GroupReceipt",
     "Identity",
+    "Kind",
     "LogInfo",
     "LogReader",
+    "Measure",
     "MemberStatus",
     "NodePort",
     "Observer",
@@ -65,6 +69,7 @@ __all__ = [
     "Row",
     "RowChange",
     "Rows",
+    "Severity",
     "SnapshotInfo",
     "SnapshotWriter",
     "State",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from raftlog.interfaces.observation import Event, Measure
 from raftlog.types import NodeId
 
 
@@ -23,19 +24,19 @@ class Clock(Protocol):
 class Observer(Protocol):
     """Takes what the node measures; an adapter turns it into metrics and log lines."""
 
-    def event(self, name: str, **fields: str | float | bool | None) -> None:
+    def event(self, event: Event, **fields: str | float | bool | None) -> None:
         """Take one rare, typed event (role change, alarm, snapshot, refused peer)."""
         ...
 
-    def count(self, name: str, amount: int = 1) -> None:
+    def count(self, measure: Measure, amount: int = 1) -> None:
         """Add to a counter."""
         ...
 
-    def measure(self, name: str, value: float) -> None:
-        """Record one observation of a histogram (seconds or bytes, by its name)."""
+    def measure(self, measure: Measure, value: float) -> None:
+        """Record one observation of a histogram, in the unit that its name ends with."""
         ...
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, measure: Measure, value: float) -> None:
         """Set a gauge."""
         ...
 

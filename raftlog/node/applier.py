@@ -23,7 +23,7 @@ from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.ready import Install
 from raftlog.errors import Compacted, InvariantBroken, StorageCorrupt
 from raftlog.groups import Group
-from raftlog.interfaces import Table
+from raftlog.interfaces import Event, Table
 from raftlog.node.application import (
     Applied,
     apply_commands,
@@ -271,7 +271,7 @@ class Applier:
             f"machine {self._machine.name!r} raised {type(fault).__name__} at index "
             f"{outcome.fault_index}: {fault}"
         )
-        self._observer.event("machine_halted", index=outcome.fault_index, error=repr(fault))
+        self._observer.event(Event.MACHINE_HALTED, index=outcome.fault_index, error=repr(fault))
         self._then.halted(self.halted)
 
     def check_machine(self) -> None:

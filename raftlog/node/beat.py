@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from raftlog.interfaces import Clock, Observer
+from raftlog.interfaces import Clock, Event, Measure, Observer
 
 BEAT_SECONDS = 0.05
 
@@ -66,7 +66,7 @@ class Beat:
         gap = now - self.at - BEAT_SECONDS
         self.at = now
         if gap > self._stall_seconds:
-            self._observer.event("loop_stalled", seconds=round(gap, 3))
+            self._observer.event(Event.LOOP_STALLED, seconds=round(gap, 3))
             for listener in tuple(self._listeners):
                 listener.stood_still(now)
         return now
@@ -75,7 +75,7 @@ class Beat:
         if self._loop is None:
             return
         lag = self._clock.monotonic() - self._due
-        self._observer.measure("event_loop_lag_seconds", max(0.0, lag))
+        self._observer.measure(Measure.EVENT_LOOP_LAG_SECONDS, max(0.0, lag))
         self._due = self.touch() + BEAT_SECONDS
         self._loop.call_later(BEAT_SECONDS, self._run)
         for listener in tuple(self._listeners):

@@ -21,7 +21,7 @@ from raftlog.errors import (
     StorageError,
     Unavailable,
 )
-from raftlog.interfaces import Round
+from raftlog.interfaces import Event, Measure, Round
 from raftlog.node.application import Applied
 from raftlog.node.ports import Ports, hint_of
 from raftlog.types import Index, NodeId, Role
@@ -51,7 +51,10 @@ class Consequences:
         """Role, term or leader changed: waiters of a lost leadership are answered at once."""
         parts = self.parts
         self._observer.event(
-            "standing", role=standing.role.value, term=int(standing.term), leader=standing.leader
+            Event.STANDING,
+            role=standing.role.value,
+            term=int(standing.term),
+            leader=standing.leader,
         )
         parts.transfers.standing_changed()
         parts.enrolment.update()
@@ -74,7 +77,7 @@ class Consequences:
 
     def snapshot_needed(self, needed: SnapshotNeeded) -> None:
         """Stream a snapshot to a peer that the log no longer reaches."""
-        self._observer.event("snapshot_needed", peer=needed.peer)
+        self._observer.event(Event.SNAPSHOT_NEEDED, peer=needed.peer)
         self.parts.snapshotter.send(needed)
 
     # ------------------------------------------------------------ of a commit on the disk
@@ -87,7 +90,7 @@ class Consequences:
             self._installed()
         if round_.clear_damage:
             self.alarms.pop("damaged", None)
-            self._observer.event("repaired")
+            self._observer.event(Event.REPAIRED)
         if round_.purge_to is not None:
             self.parts.inputs.compacted(round_.purge_to)
             self.parts.snapshotter.purged()
@@ -182,9 +185,9 @@ class Consequences:
         """Set the gauges."""
         parts, gauge = self.parts, self._observer.gauge
         parts.reporter.measure(self._observer)
-        gauge("proposals_pending", float(len(parts.writes)))
-        gauge("reads_pending", float(len(parts.reads)))
-        gauge("disk_stalled_seconds", parts.disk.stalled_seconds)
+        gauge(Measure.PROPOSALS_PENDING, float(len(parts.writes)))
+        gauge(Measure.READS_PENDING, float(len(parts.reads)))
+        gauge(Measure.DISK_STALLED_SECONDS, parts.disk.stalled_seconds)
 
     # ------------------------------------------------------------ of a failure
 
@@ -196,7 +199,7 @@ class Consequences:
         parts.drive.stop()
         parts.group_commit.stop()
         parts.housekeeping.stop()
-        self._observer.event("node_failed", error=repr(error))
+        self._observer.event(Event.NODE_FAILED, error=repr(error))
         self.alarms["failed"] = str(error)
         if isinstance(error, StorageCorrupt):
             self._marking = self._loop.run_in_executor(None, self._remember_damage, str(error))
@@ -210,7 +213,7 @@ class Consequences:
         try:
             self._ports.storage.mark_damaged(why)
         except StorageError as error:
-            self._observer.event("damage_mark_failed", error=str(error))
+            self._observer.event(Event.DAMAGE_MARK_FAILED, error=str(error))
 
     async def wait_remembered(self) -> None:
         """Wait until damage that stopped the node is marked on the disk."""

@@ -27,7 +27,7 @@ from raftlog.core.messages import (
     VoteRequest,
     VoteResponse,
 )
-from raftlog.interfaces import Identity, Observer
+from raftlog.interfaces import Event, Identity, Observer
 from raftlog.node.inputs import Inputs
 from raftlog.types import NodeId
 
@@ -136,7 +136,9 @@ class Enrolment:
             if (bound := self._bound(peer)) and bound != shown
         )
         if self._is_stranger and not was_stranger:
-            self._observer.event("not_the_known_instance", instance_id=self._identity.instance_id)
+            self._observer.event(
+                Event.NOT_THE_KNOWN_INSTANCE, instance_id=self._identity.instance_id
+            )
         self._inputs.enrol(
             may_campaign=not (self._is_stranger or self._withheld or self._missing()),
             founding=self.unbound() if self.is_fresh else None,

@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.core.ready import Install, Persist
 from raftlog.errors import InvariantBroken
-from raftlog.interfaces import Round, WriteSet
+from raftlog.interfaces import Measure, Round, WriteSet
 from raftlog.node.ports import Ports
 from raftlog.types import Index
 
@@ -263,7 +263,7 @@ class GroupCommit:
         if error is not None:
             self._fail(error)
             return
-        self._observer.measure("commit_seconds", seconds)
+        self._observer.measure(Measure.COMMIT_SECONDS, seconds)
         if not done.is_small:
             pass  # takes long on any disk, and says nothing of this one
         elif seconds > self._slow_seconds:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from raftlog.core.entries import EntryKind
 from raftlog.errors import Compacted, RaftLogError, StorageCorrupt
+from raftlog.interfaces import Event
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
@@ -112,7 +113,7 @@ class Housekeeping:
         try:
             self._writes.propose_plain(EntryKind.MEMBERSHIP, membership.encode())
         except RaftLogError as error:
-            self._observer.event("binding_postponed", error=str(error))
+            self._observer.event(Event.BINDING_POSTPONED, error=str(error))
 
     def _check_disk(self) -> None:
         refusal = self._storage.refusal(0)
@@ -120,7 +121,7 @@ class Housekeeping:
             self._then.alarms.pop("disk_full", None)
             return
         if "disk_full" not in self._then.alarms:
-            self._observer.event("disk_full", why=refusal)
+            self._observer.event(Event.DISK_FULL, why=refusal)
         self._then.alarms["disk_full"] = refusal
         now = self._clock.monotonic()
         if self._inputs.core.role is Role.LEADER and now >= self._next_step_aside:
@@ -129,7 +130,7 @@ class Housekeeping:
             try:
                 self._inputs.transfer(None)
             except RaftLogError as error:
-                self._observer.event("transfer_refused", error=str(error))
+                self._observer.event(Event.TRANSFER_REFUSED, error=str(error))
 
     def _scrub(self) -> None:
         low = Index(max(self._scrub_at, self._storage.boundary.index + 1))

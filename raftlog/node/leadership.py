@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from raftlog.core.ready import Standing
-from raftlog.interfaces import Clock, ReadState
+from raftlog.interfaces import Clock, Event, ReadState
 from raftlog.node.ports import Ports
 from raftlog.types import Role, Term
 
@@ -111,13 +111,13 @@ class Leadership:
         try:
             await self._machine.on_promote(context)
         except Exception as error:  # noqa: BLE001, user code; the node leads without it
-            self._observer.event("on_promote_failed", error=repr(error), term=int(term))
+            self._observer.event(Event.ON_PROMOTE_FAILED, error=repr(error), term=int(term))
         if not self._is_current(term):
             return  # it swallowed the cancellation
         self.is_open = True
         self._opened()
         self._observer.event(
-            "promoted",
+            Event.PROMOTED,
             term=int(term),
             noop_ms=round((applied - began) * 1e3, 1),
             on_promote_ms=round((self._clock.monotonic() - applied) * 1e3, 1),
@@ -129,9 +129,9 @@ class Leadership:
         try:
             await self._machine.on_demote(context)
         except Exception as error:  # noqa: BLE001, user code; the node follows all the same
-            self._observer.event("on_demote_failed", error=repr(error), term=context.term)
+            self._observer.event(Event.ON_DEMOTE_FAILED, error=repr(error), term=context.term)
         self._observer.event(
-            "demoted",
+            Event.DEMOTED,
             term=context.term,
             on_demote_ms=round((self._clock.monotonic() - began) * 1e3, 1),
         )

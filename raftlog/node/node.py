@@ -24,8 +24,10 @@ from raftlog.errors import (
 from raftlog.interfaces import (
     ChangeBatch,
     ClusterStatus,
+    Event,
     Identity,
     LogInfo,
+    Measure,
     Respond,
     TailBatch,
 )
@@ -104,7 +106,7 @@ class Node:
         try:
             await self.transfer_leadership(None, self._ports.settings.hand_over_seconds)
         except RaftLogError as error:
-            self._ports.observer.event("hand_over_failed", error=str(error))
+            self._ports.observer.event(Event.HAND_OVER_FAILED, error=str(error))
 
     async def _settle(self) -> None:
         """Leave nothing applied behind that is not durable, so that a restart replays little."""
@@ -113,7 +115,7 @@ class Node:
         try:
             await asyncio.wait_for(group_commit.wait_idle(), timeout=SETTLE_SECONDS)
         except TimeoutError:
-            self._ports.observer.event("stopped_before_flush")
+            self._ports.observer.event(Event.STOPPED_BEFORE_FLUSH)
 
     # ------------------------------------------------------------ PeerEvents
 
@@ -123,7 +125,7 @@ class Node:
             return
         enrolment = self._parts.enrolment
         if not enrolment.hears(source, message):
-            self._ports.observer.count("strangers_unheard")
+            self._ports.observer.count(Measure.STRANGERS_UNHEARD)
             return
         self._parts.inputs.step(source, message, enrolment.stepped)
 
@@ -139,7 +141,7 @@ class Node:
             size += entry.size
         if self._ports.storage.refusal(size) is None:
             return False
-        self._ports.observer.count("appends_refused")
+        self._ports.observer.count(Measure.APPENDS_REFUSED)
         return True
 
     def peer_connected(self, peer: NodeId) -> None:
@@ -148,7 +150,7 @@ class Node:
 
     def peer_lost(self, peer: NodeId, *, announced: bool) -> None:
         """Both streams from `peer` ended."""
-        self._ports.observer.event("peer_lost", peer=peer, announced=announced)
+        self._ports.observer.event(Event.PEER_LOST, peer=peer, announced=announced)
         if not announced:
             self._parts.inputs.peer_lost(peer)
 

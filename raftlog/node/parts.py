@@ -14,6 +14,7 @@ import dataclasses
 from raftlog.checksum import chain
 from raftlog.core.raft import Raft
 from raftlog.core.watched import Watch, WatchedRaft
+from raftlog.interfaces import Event
 from raftlog.node.applier import Applier
 from raftlog.node.consequences import Consequences
 from raftlog.node.drive import Drive
@@ -134,6 +135,7 @@ def _core(ports: Ports, consequences: Consequences, watch: Watch | None) -> Raft
     recovered = storage.recovered()
     if recovered.damaged:
         consequences.alarms["damaged"] = recovered.damage
+        ports.observer.event(Event.DAMAGED, why=recovered.damage)
     raft = (Raft if watch is None else WatchedRaft)(
         node_id=storage.identity.node_id,
         settings=ports.settings.core,

@@ -17,7 +17,7 @@ from raftlog.core.entries import Boundary
 from raftlog.core.quorum import PurgeMarks, purge_index
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import Compacted, StorageCorrupt, Unavailable
-from raftlog.interfaces import SnapshotInfo
+from raftlog.interfaces import Event, SnapshotInfo
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId
 
@@ -128,13 +128,13 @@ class Snapshotter:
             return
         if error is not None:
             # The log is whole: a snapshot that failed costs only disk space until the next one.
-            self._observer.event("snapshot_failed", error=str(error))
+            self._observer.event(Event.SNAPSHOT_FAILED, error=str(error))
             self._bytes_at_snapshot = log_bytes
             return
         self._newest = done.result()
         self._bytes_at_snapshot = log_bytes
         self._observer.event(
-            "snapshot_taken",
+            Event.SNAPSHOT_TAKEN,
             index=self._newest.boundary.index,
             bytes=self._newest.size_bytes,
             seconds=round(self._clock.monotonic() - started, 3),
@@ -146,7 +146,7 @@ class Snapshotter:
         taken = self._storage.snapshots()
         self._newest = taken[-1] if taken else None
         self._bytes_at_snapshot = self._storage.log_bytes()
-        self._observer.event("snapshot_installed", index=boundary.index)
+        self._observer.event(Event.SNAPSHOT_INSTALLED, index=boundary.index)
 
     # ------------------------------------------------------------ sending
 
@@ -185,7 +185,7 @@ class Snapshotter:
         is_gone = done.cancelled() or done.exception() is not None
         if is_gone or done.result() or self._newest is not snapshot:
             return
-        self._observer.event("snapshot_rotten", snapshot_id=snapshot.snapshot_id)
+        self._observer.event(Event.SNAPSHOT_ROTTEN, snapshot_id=snapshot.snapshot_id)
         self._newest = None
 
     # ------------------------------------------------------------ purging

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary
 from raftlog.errors import invariant
-from raftlog.interfaces import ClusterStatus, LogInfo, MemberStatus, Observer
+from raftlog.interfaces import ClusterStatus, LogInfo, Measure, MemberStatus, Observer
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId, Role
 
@@ -94,12 +94,12 @@ class Reporter:
 
     def measure(self, observer: Observer) -> None:
         """Set the gauges."""
-        observer.gauge("term", float(self._core.term))
-        observer.gauge("commit_index", float(self._core.commit_index))
-        observer.gauge("applied_index", float(self._applier.applied_index))
-        observer.gauge("is_leader", float(self._core.role is Role.LEADER))
-        observer.gauge("has_leader", float(self._core.leader is not None))
-        observer.gauge("log_bytes", float(self._storage.log_bytes()))
+        observer.gauge(Measure.TERM, float(self._core.term))
+        observer.gauge(Measure.COMMIT_INDEX, float(self._core.commit_index))
+        observer.gauge(Measure.APPLIED_INDEX, float(self._applier.applied_index))
+        observer.gauge(Measure.IS_LEADER, float(self._core.role is Role.LEADER))
+        observer.gauge(Measure.HAS_LEADER, float(self._core.leader is not None))
+        observer.gauge(Measure.LOG_BYTES, float(self._storage.log_bytes()))
 
     def _commit_sequence(self) -> int:
         log, index = self._core.log, self._core.commit_index

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from raftlog.interfaces import Clock, Observer
+from raftlog.interfaces import Clock, Event, Observer
 from raftlog.node.beat import Beat
 
 PERIOD_SECONDS = 0.25
@@ -72,7 +72,7 @@ class Watchdog:
             silent_seconds = now - self._beat.at
             is_loop_late = silent_seconds > self._limit_seconds
             if is_loop_late and not is_loop_told:
-                self._observer.event("loop_stands_still", seconds=round(silent_seconds, 3))
+                self._observer.event(Event.LOOP_STANDS_STILL, seconds=round(silent_seconds, 3))
             is_loop_told = is_loop_late
             for disk in self._disks:
                 self._look(disk, now)
@@ -83,5 +83,5 @@ class Watchdog:
         is_late = seconds > self._limit_seconds
         disk.stalled_seconds = seconds if is_late else 0.0
         if is_late and not disk.is_told:
-            self._observer.event("disk_stands_still", seconds=round(seconds, 3))
+            self._observer.event(Event.DISK_STANDS_STILL, seconds=round(seconds, 3))
         disk.is_told = is_late

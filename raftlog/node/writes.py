@@ -24,7 +24,7 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.groups import Group
-from raftlog.interfaces import GroupReceipt, Respond
+from raftlog.interfaces import Event, GroupReceipt, Measure, Respond
 from raftlog.node.application import Applied
 from raftlog.node.inputs import Inputs
 from raftlog.node.ports import Ports, hint_of
@@ -96,7 +96,7 @@ class Writes:
             group = groups.parse(data, transaction_bytes_max=self._settings.transaction_bytes_max)
             receipt = self._propose_group(group, respond, own=own)
         except RaftLogError as error:
-            self._observer.count("proposals_failed")
+            self._observer.count(Measure.PROPOSALS_FAILED)
             respond(error)
             return
         if receipt is not None:
@@ -240,7 +240,7 @@ class Writes:
                     )
                 )
         if committed:
-            self._observer.count("proposals_applied", committed)
+            self._observer.count(Measure.PROPOSALS_APPLIED, committed)
 
     def open(self) -> None:
         """Leadership is ready: the session table is complete, so the gate can be built on it."""
@@ -252,7 +252,7 @@ class Writes:
         """Leadership ended: nobody here will hear how these end."""
         self._gate = None
         if len(self._proposals):
-            self._observer.count("proposals_failed", len(self._proposals))
+            self._observer.count(Measure.PROPOSALS_FAILED, len(self._proposals))
         self._proposals.fail_all(error)
 
     def passed_over(self, index: int, error: RaftLogError) -> None:
@@ -272,4 +272,4 @@ class Writes:
             try:
                 self.propose_plain(EntryKind.SESSION, encode_expire(idle[:EXPIRED_PER_ENTRY_MAX]))
             except RaftLogError as error:
-                self._observer.event("session_expiry_postponed", error=str(error))
+                self._observer.event(Event.SESSION_EXPIRY_POSTPONED, error=str(error))

@@ -9,7 +9,7 @@ bytes have a stream of their own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError
@@ -54,7 +54,10 @@ def decode(data: bytes) -> Message | pb.Hello | pb.Goodbye:
     Raises:
         InvalidInput: whatever does not fit.
     """
-    message = parse(pb.PeerMessage, data)
+    try:
+        message = pb.PeerMessage.FromString(data)
+    except DecodeError:
+        raise InvalidInput(f"{len(data)} bytes do not parse as PeerMessage") from None
     name = message.WhichOneof("body")
     if name is None:
         raise InvalidInput("peer message is empty, or of a kind that is not known here")
@@ -63,24 +66,6 @@ def decode(data: bytes) -> Message | pb.Hello | pb.Goodbye:
     if decoder is None:
         return body  # type: ignore[no-any-return]  # Hello or Goodbye
     return decoder(body)
-
-
-def entries_to_pb(entries: Sequence[Entry]) -> list[pb.Entry]:
-    """Return the entries as they travel, payloads byte for byte."""
-    return [
-        pb.Entry(
-            term=entry.term,
-            index=entry.index,
-            kind=entry.kind,
-            codec=entry.codec,
-            first_sequence=entry.first_sequence,
-            count=entry.count,
-            timestamp=entry.timestamp,
-            checksum=entry.checksum,
-            payload=entry.payload,
-        )
-        for entry in entries
-    ]
 
 
 def entry_from_pb(entry: pb.Entry) -> Entry:
@@ -138,15 +123,26 @@ def _encode_vote_response(m: messages.VoteResponse) -> pb.PeerMessage:
 
 
 def _encode_append_request(m: messages.AppendRequest) -> pb.PeerMessage:
-    return pb.PeerMessage(
-        append_request=pb.AppendRequest(
-            term=m.term,
-            previous=_pb_position(m.previous),
-            previous_checksum=m.previous_checksum,
-            entries=entries_to_pb(m.entries),
-            commit_index=m.commit_index,
+    message = pb.PeerMessage()
+    request = message.append_request
+    request.term = m.term
+    request.previous.term, request.previous.index = m.previous.term, m.previous.index
+    request.previous_checksum = m.previous_checksum
+    request.commit_index = m.commit_index
+    request.previous.SetInParent()  # a position of zeros is there too
+    for entry in m.entries:
+        request.entries.add(
+            term=entry.term,
+            index=entry.index,
+            kind=entry.kind,
+            codec=entry.codec,
+            first_sequence=entry.first_sequence,
+            count=entry.count,
+            timestamp=entry.timestamp,
+            checksum=entry.checksum,
+            payload=entry.payload,
         )
-    )
+    return message
 
 
 def _encode_append_response(m: messages.AppendResponse) -> pb.PeerMessage:

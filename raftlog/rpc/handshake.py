@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import grpc
 
 from raftlog.errors import IdentityMismatch, InvalidInput, RaftLogError, Unauthorized
-from raftlog.interfaces import Identity, Observer, PeerEvents
+from raftlog.interfaces import Event, Identity, Observer, PeerEvents
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NODE_ID_BYTES_MAX, NodeId
 from raftlog.wire.pb import raft_pb2 as pb
@@ -116,7 +116,7 @@ class Refusals:
         if peer not in self.reasons and len(self.reasons) >= REFUSALS_MAX:
             self.reasons.pop(next(iter(self.reasons)))
         self.reasons[peer] = error.message
-        self._observer.event("peer_refused", peer=peer, by=by, why=error.message)
+        self._observer.event(Event.PEER_REFUSED, peer=peer, by=by, why=error.message)
 
     def clear(self, peer: NodeId) -> None:
         """Forget the peer's refusal: a handshake went well."""

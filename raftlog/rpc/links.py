@@ -16,7 +16,7 @@ import grpc
 
 from raftlog.core.messages import Message
 from raftlog.errors import IdentityMismatch, InvalidInput, RaftLogError, Unauthorized
-from raftlog.interfaces import Observer
+from raftlog.interfaces import Event, Measure, Observer
 from raftlog.rpc import convert
 from raftlog.rpc.handshake import Handshake
 from raftlog.rpc.settings import TransportSettings
@@ -105,10 +105,10 @@ class Link:
                 if self._is_refusal(error, events):
                     wait = self._settings.refused_retry_seconds
             except TimeoutError:
-                self._observer.count("peer_handshake_timeouts")
+                self._observer.count(Measure.PEER_HANDSHAKE_TIMEOUTS)
             except Exception as error:  # noqa: BLE001  whatever it was, the peer is still needed
                 self._observer.event(
-                    "peer_link_failed", peer=self.peer, why=f"{type(error).__name__}: {error}"
+                    Event.PEER_LINK_FAILED, peer=self.peer, why=f"{type(error).__name__}: {error}"
                 )
                 wait = self._settings.refused_retry_seconds
             if loop.time() - started >= STABLE_SECONDS:

@@ -22,7 +22,7 @@ import grpc
 from raftlog.core import messages
 from raftlog.core.messages import Message
 from raftlog.errors import InvariantBroken, RaftLogError, Unavailable
-from raftlog.interfaces import Identity, Observer, PeerEvents, SnapshotInfo
+from raftlog.interfaces import Event, Identity, Measure, Observer, PeerEvents, SnapshotInfo
 from raftlog.rpc import convert, snapshots
 from raftlog.rpc.handshake import Handshake, Refusals
 from raftlog.rpc.inbound import Inbound, InboundStreams
@@ -123,7 +123,7 @@ class GrpcTransport:
             if links is not None:
                 outbox = links[channel].outbox
         if outbox is None or not outbox.push(self._encoder.encode(message)):
-            self.observer.count("peer_messages_dropped")
+            self.observer.count(Measure.PEER_MESSAGES_DROPPED)
 
     def send_snapshot(self, peer: NodeId, term: int, info: SnapshotInfo) -> None:
         """Stream a snapshot in the background; one per peer at a time, a second is ignored."""
@@ -187,12 +187,12 @@ class GrpcTransport:
         self._refusals.clear(link.peer)
         events.peer_identified(link.peer, hello.instance_id, fresh=hello.fresh)
         if self.is_connected(link.peer):
-            self.observer.event("peer_connected", peer=link.peer, address=link.address)
+            self.observer.event(Event.PEER_CONNECTED, peer=link.peer, address=link.address)
             events.peer_connected(link.peer)
 
     def link_down(self, link: Link) -> None:
         """Note that a link ended."""
-        self.observer.event("peer_link_down", peer=link.peer, channel=link.channel.value)
+        self.observer.event(Event.PEER_LINK_DOWN, peer=link.peer, channel=link.channel.value)
 
     def link_refused(self, link: Link, error: RaftLogError, *, by: str) -> None:
         """Note that one side refused the other."""
@@ -234,7 +234,7 @@ class GrpcTransport:
         announced = self._inbound.remove(stream)
         if announced is None or self._closing:
             return
-        self.observer.event("peer_lost", peer=stream.peer, announced=announced)
+        self.observer.event(Event.PEER_LOST, peer=stream.peer, announced=announced)
         self._started().peer_lost(stream.peer, announced=announced)
 
     # ------------------------------------------------------------ privately
@@ -271,7 +271,7 @@ class GrpcTransport:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             why = f"{type(error).__name__}: {error}"
-            self.observer.event("transport_task_failed", task=task.get_name(), why=why)
+            self.observer.event(Event.TRANSPORT_TASK_FAILED, task=task.get_name(), why=why)
 
     async def _send_snapshot(self, peer: NodeId, outgoing: snapshots.Outgoing) -> None:
         delivered = False
@@ -287,7 +287,7 @@ class GrpcTransport:
             self._started().snapshot_finished(peer, delivered=delivered)
 
     def _snapshot_failed(self, peer: NodeId, error: RaftLogError) -> None:
-        self.observer.event("snapshot_failed", peer=peer, why=error.message)
+        self.observer.event(Event.SNAPSHOT_FAILED, peer=peer, why=error.message)
 
     def _call_later_finished(self, peer: NodeId) -> None:
         events = self._started()

@@ -52,11 +52,10 @@ class StreamWriter:
         self.is_writing = False
         """Whether a write is under way."""
 
-    def kick(self, _: object = None) -> None:
+    def kick(self) -> None:
         """Write what there is; a write under way goes on by itself, to whatever comes behind it."""
-        if self.is_writing or self.is_broken:
-            return
-        self._go_on()
+        if not self.is_writing:
+            self.go_on()
 
     async def wait_idle(self) -> None:
         """Wait until all there is was handed to gRPC, or the stream broke."""
@@ -72,8 +71,11 @@ class StreamWriter:
             self.is_broken = True
             self._tell_idle()
 
-    def _go_on(self, _: object = None) -> None:
-        """Do what is left of the write under way, then write what there is, until one must wait."""
+    def go_on(self, _: object = None) -> None:
+        """Write what there is, until a write must wait. Only while none is under way.
+
+        A write that waited goes on here.
+        """
         while True:
             coroutine = self._coroutine
             if coroutine is None:
@@ -98,10 +100,10 @@ class StreamWriter:
                 if isinstance(awaited, asyncio.Future):
                     # A Future marks that its awaiter saw it; Task does the same.
                     awaited._asyncio_future_blocking = False  # noqa: SLF001  asyncio's protocol
-                    awaited.add_done_callback(self._go_on)
+                    awaited.add_done_callback(self.go_on)
                 else:
                     # A bare yield (asyncio.sleep(0)) asks for another turn of the loop.
-                    asyncio.get_running_loop().call_soon(self._go_on)
+                    asyncio.get_running_loop().call_soon(self.go_on)
                 return
 
     def _tell_idle(self) -> None:
@@ -135,7 +137,7 @@ class Outbox:
         queue.append(data)
         self._bytes += size
         if not writer.is_writing:
-            writer.kick()
+            writer.go_on()
         return True
 
     async def wait_flushed(self) -> None:

@@ -31,7 +31,7 @@ from raftlog.errors import (
     RaftLogError,
     SafetyRefused,
 )
-from raftlog.interfaces import Identity, StateMachine, Storage
+from raftlog.interfaces import Event, Identity, StateMachine, Storage
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
@@ -119,7 +119,7 @@ async def compose(settings: Settings) -> RunningNode:
     running.shared.start()
     await running.node.start()
     observer.event(
-        "started",
+        Event.STARTED,
         cluster_id=storage.identity.cluster_id,
         instance_id=storage.identity.instance_id,
         listen=settings.listen,
@@ -127,7 +127,7 @@ async def compose(settings: Settings) -> RunningNode:
         machine=settings.machine,
     )
     if settings.mysql:
-        observer.event("mysql_not_served", address=settings.mysql, why="not in this version")
+        observer.event(Event.MYSQL_NOT_SERVED, address=settings.mysql, why="not in this version")
     return running
 
 
@@ -140,7 +140,7 @@ def _assemble(
 ) -> RunningNode:
     """Join adapters and node; nothing listens and nothing runs yet."""
     watch, trace = open_watch(
-        settings.debug, settings.data_dir, lambda why: observer.event("trace_ended", why=why)
+        settings.debug, settings.data_dir, lambda why: observer.event(Event.TRACE_ENDED, why=why)
     )
     transport = GrpcTransport(
         store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)

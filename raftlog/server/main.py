@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from raftlog.config.schema import Settings
 from raftlog.errors import RaftLogError, StorageError
+from raftlog.interfaces import Event
 from raftlog.server.compose import RunningNode, compose, tune_interpreter
 from raftlog.server.signals import StopSignals
 
@@ -49,14 +50,14 @@ async def _until_stopped(running: RunningNode, signals: StopSignals) -> None:
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     error = failed.result() if failed.done() else None
     if error is None:
-        running.observer.event("stopping", signal=asked.result().name)
+        running.observer.event(Event.STOPPING, signal=asked.result().name)
     asked.cancel()
     try:
         await asyncio.wait_for(running.stop(hand_over=error is None), STOP_SECONDS)
     except TimeoutError:
-        running.observer.event("stop_given_up", seconds=STOP_SECONDS)
+        running.observer.event(Event.STOP_GIVEN_UP, seconds=STOP_SECONDS)
     else:
-        running.observer.event("stopped")
+        running.observer.event(Event.STOPPED)
     if isinstance(error, RaftLogError):
         raise error
     if error is not None:
@@ -66,7 +67,7 @@ async def _until_stopped(running: RunningNode, signals: StopSignals) -> None:
 def _report(running: RunningNode, context: dict[str, object]) -> None:
     """Write what nobody awaited as a log line rather than to standard error."""
     message, error = context.get("message"), context.get("exception")
-    running.observer.event("unhandled", message=str(message), error=repr(error))
+    running.observer.event(Event.UNHANDLED, message=str(message), error=repr(error))
 
 
 def run_on_loop(work: Coroutine[object, object, T]) -> T:

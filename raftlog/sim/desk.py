@@ -14,7 +14,7 @@ from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.messages import Message
 from raftlog.core.ready import Standing
 from raftlog.errors import Indeterminate, LeadershipLost
-from raftlog.interfaces import Identity, PeerEvents, SnapshotInfo
+from raftlog.interfaces import Event, Identity, Measure, PeerEvents, SnapshotInfo
 from raftlog.node.application import Applied
 from raftlog.node.ports import Ports
 from raftlog.node.settings import NodeSettings
@@ -31,16 +31,16 @@ Reader = Callable[["Process"], None]
 class Silence:
     """An observer that nobody listens to."""
 
-    def event(self, name: str, **fields: str | float | bool | None) -> None:
+    def event(self, event: Event, **fields: str | float | bool | None) -> None:
         """Ignore it."""
 
-    def count(self, name: str, amount: int = 1) -> None:
+    def count(self, measure: Measure, amount: int = 1) -> None:
         """Ignore it."""
 
-    def measure(self, name: str, value: float) -> None:
+    def measure(self, measure: Measure, value: float) -> None:
         """Ignore it."""
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, measure: Measure, value: float) -> None:
         """Ignore it."""
 
 

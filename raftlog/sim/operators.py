@@ -15,6 +15,7 @@ from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.core.membership_change import Change, ChangeKind, simple
 from raftlog.errors import MembershipRejected, RaftLogError
+from raftlog.interfaces import Event, Measure
 from raftlog.sim.knobs import Fault, Knobs
 from raftlog.types import NodeId, Role
 
@@ -163,16 +164,16 @@ class Operator:
 class Silent:
     """An observer that nobody listens to."""
 
-    def event(self, name: str, **fields: str | float | bool | None) -> None:
+    def event(self, event: Event, **fields: str | float | bool | None) -> None:
         """Take one event."""
 
-    def count(self, name: str, amount: int = 1) -> None:
+    def count(self, measure: Measure, amount: int = 1) -> None:
         """Count."""
 
-    def measure(self, name: str, value: float) -> None:
+    def measure(self, measure: Measure, value: float) -> None:
         """Take a measurement."""
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, measure: Measure, value: float) -> None:
         """Set a gauge."""
 
 

@@ -1,32 +1,30 @@
 """PrometheusObserver: what the node measures, under names operators know.
 
-The node names things by short snake_case words; `METRICS` says what they are called outside. A name
-that is not listed becomes ``raftlog_<name>``. Events become log lines, and those that operators
-count become counters too. What belongs to a member as others see it (`raftlog_peer_...`) is read
-from the node's status when somebody asks for the metrics, not on the node's paths.
+What is told, and under which name, is declared in `raftlog.interfaces.observation`. Events become
+log lines, and those that operators count become counters too. Here everything is plain numbers,
+because the node tells of each round; they become metrics when somebody asks for them, and so does
+what the node's status says of the members (`raftlog_peer_...`).
 """
 
 from __future__ import annotations
 
-import dataclasses
-import enum
+import bisect
 from collections.abc import Callable, Iterator
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 from structlog.typing import FilteringBoundLogger
 
-from raftlog.interfaces import ClusterStatus, LogInfo
+from raftlog.interfaces import ClusterStatus, Event, Kind, LogInfo, Measure, Severity
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -34,92 +32,33 @@ PREFIX = "raftlog_"
 SECONDS_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 )  # fmt: skip
-BYTES_BUCKETS = tuple(float(1 << shift) for shift in range(8, 27, 2))
-COUNT_BUCKETS = tuple(float(1 << shift) for shift in range(0, 17, 2))
 
 
-class Kind(enum.Enum):
-    """How a metric behaves."""
+class Buckets:
+    """One histogram: how many values fell at or below each bound and above the one before it."""
 
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
+    __slots__ = ("counts", "total")
 
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SECONDS_BUCKETS) + 1)
+        self.total = 0.0
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class MetricSpec:
-    """A metric's kind, its name outside (without prefix), and its help text."""
-
-    kind: Kind
-    name: str
-    help: str
-
-
-METRICS: dict[str, MetricSpec] = {
-    "has_leader": MetricSpec(Kind.GAUGE, "has_leader", "1 while this node knows a leader"),
-    "is_leader": MetricSpec(Kind.GAUGE, "is_leader", "1 while this node leads"),
-    "term": MetricSpec(Kind.GAUGE, "term", "The term this node is in"),
-    "commit_index": MetricSpec(Kind.GAUGE, "commit_index", "Last index known committed"),
-    "applied_index": MetricSpec(Kind.GAUGE, "applied_index", "Last index applied"),
-    "leader_changes": MetricSpec(Kind.COUNTER, "leader_changes_total", "Leaders seen coming"),
-    "proposals_applied": MetricSpec(
-        Kind.COUNTER, "proposals_applied_total", "Groups answered after apply"
-    ),
-    "proposals_failed": MetricSpec(
-        Kind.COUNTER, "proposals_failed_total", "Groups refused or lost"
-    ),
-    "proposals_pending": MetricSpec(
-        Kind.GAUGE, "proposals_pending", "Groups waiting for commit and apply"
-    ),
-    "reads_pending": MetricSpec(Kind.GAUGE, "reads_pending", "Reads waiting for their index"),
-    "commit_seconds": MetricSpec(
-        Kind.HISTOGRAM, "disk_commit_seconds", "One write transaction with its fsync"
-    ),
-    "disk_stalled_seconds": MetricSpec(
-        Kind.GAUGE, "disk_stalled_seconds", "How long the running commit has taken so far"
-    ),
-    "event_loop_lag_seconds": MetricSpec(
-        Kind.HISTOGRAM, "event_loop_lag_seconds", "How late the event loop runs what is due"
-    ),
-    "log_bytes": MetricSpec(Kind.GAUGE, "log_bytes", "Payload bytes of the entries kept"),
-    "appends_refused": MetricSpec(
-        Kind.COUNTER, "appends_refused_total", "Entries from the leader refused for want of disk"
-    ),
-    "peer_messages_dropped": MetricSpec(
-        Kind.COUNTER, "peer_messages_dropped_total", "Messages for which a peer had no room or link"
-    ),
-    "peer_handshake_timeouts": MetricSpec(
-        Kind.COUNTER, "peer_handshake_timeouts_total", "Peers that did not answer a Hello in time"
-    ),
-    "strangers_unheard": MetricSpec(
-        Kind.COUNTER,
-        "strangers_unheard_total",
-        "Votes and acks dropped, for their sender's data directory is not the known one",
-    ),
-}
-
-EVENT_COUNTERS = {
-    "peer_lost": "peer_lost_total",
-    "peer_refused": "peer_refused_total",
-    "snapshot_taken": "snapshot_taken_total",
-    "snapshot_installed": "snapshot_installed_total",
-    "snapshot_needed": "snapshot_sent_total",
-    "snapshot_failed": "snapshot_failed_total",
-    "loop_stalled": "event_loop_stalls_total",
-    "disk_stands_still": "disk_stalls_total",
-}
-ERROR_EVENTS = frozenset({"node_failed", "machine_halted", "divergence", "damage_mark_failed"})
-WARNING_EVENTS = frozenset(
-    {
-        "disk_full", "disk_stands_still", "hand_over_failed", "loop_stalled", "loop_stands_still",
-        "not_the_known_instance", "on_demote_failed", "on_promote_failed", "peer_refused",
-        "snapshot_failed", "stopped_before_flush", "damaged", "trace_ended",
-    }
-)  # fmt: skip
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return each bound with the number of values at or below it, as Prometheus has it."""
+        found: list[tuple[str, float]] = []
+        count = 0
+        for bound, here in zip((*SECONDS_BUCKETS, float("inf")), self.counts, strict=True):
+            count += here
+            found.append((floatToGoString(bound), float(count)))  # type: ignore[no-untyped-call]
+        return found
 
 
-class PrometheusObserver:
-    """Implements `interfaces.Observer` over a registry of its own. Loop-bound but for `measure`."""
+class PrometheusObserver(Collector):
+    """Implements `interfaces.Observer` over a registry of its own.
+
+    Loop-bound, but for events, which the watchdog's thread tells too: no event comes from both, and
+    each number is of one event or measure, so none is written by two threads.
+    """
 
     def __init__(self, node_id: str) -> None:
         self.registry = CollectorRegistry()
@@ -130,13 +69,12 @@ class PrometheusObserver:
         self._term = 0
         self._leader: str | None = None
         self._logger: FilteringBoundLogger | None = None
-        self._counters: dict[str, Counter] = {}
-        self._gauges: dict[str, Gauge] = {}
-        self._histograms: dict[str, Histogram] = {}
-        for short, spec in METRICS.items():
-            self._make(short, spec)
-        for short, name in EVENT_COUNTERS.items():
-            self._counters[short] = self._counter(name, f"Events of the kind {short}")
+        self._events = {event: 0 for event in Event if event.counter}
+        self._numbers = {measure: 0.0 for measure in Measure if measure.kind is not Kind.HISTOGRAM}
+        self._histograms = {
+            measure: Buckets() for measure in Measure if measure.kind is Kind.HISTOGRAM
+        }
+        self.registry.register(self)
 
     def context(self) -> dict[str, object]:
         """Return what every log line carries: node, term and role."""
@@ -148,43 +86,60 @@ class PrometheusObserver:
 
     # ------------------------------------------------------------ interfaces.Observer
 
-    def event(self, name: str, **fields: str | float | bool | None) -> None:
+    def event(self, event: Event, **fields: str | float | bool | None) -> None:
         """Take one rare, typed event: a log line, and for some a counter."""
-        if name == "standing":
+        if event is Event.STANDING:
             self._standing(fields)
-        counter = self._counters.get(name) if name in EVENT_COUNTERS else None
-        if counter is not None:
-            counter.inc()
+        if event.counter:
+            self._events[event] += 1
         logger = self._logger
         if logger is None:
             return
-        if name in ERROR_EVENTS:
-            logger.error(name, **fields)
-        elif name in WARNING_EVENTS:
-            logger.warning(name, **fields)
+        if event.severity is Severity.ERROR:
+            logger.error(event.value, **fields)
+        elif event.severity is Severity.WARNING:
+            logger.warning(event.value, **fields)
         else:
-            logger.info(name, **fields)
+            logger.info(event.value, **fields)
 
-    def count(self, name: str, amount: int = 1) -> None:
+    def count(self, measure: Measure, amount: int = 1) -> None:
         """Add to a counter."""
-        found = self._counters.get(name)
-        if found is None:
-            found = self._counters[name] = self._counter(f"{name}_total", name)
-        found.inc(amount)
+        self._numbers[measure] += amount
 
-    def measure(self, name: str, value: float) -> None:
+    def measure(self, measure: Measure, value: float) -> None:
         """Record one observation of a histogram."""
-        found = self._histograms.get(name)
-        if found is None:
-            found = self._histograms[name] = self._histogram(name, name)
-        found.observe(value)
+        buckets = self._histograms[measure]
+        buckets.counts[bisect.bisect_left(SECONDS_BUCKETS, value)] += 1
+        buckets.total += value
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, measure: Measure, value: float) -> None:
         """Set a gauge."""
-        found = self._gauges.get(name)
-        if found is None:
-            found = self._gauges[name] = Gauge(PREFIX + name, name, registry=self.registry)
-        found.set(value)
+        self._numbers[measure] = value
+
+    # ------------------------------------------------------------ prometheus_client's Collector
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every measure and every event that is counted."""
+        for measure in Measure:
+            name = PREFIX + measure
+            match measure.kind:
+                case Kind.COUNTER:
+                    number = self._numbers[measure]
+                    yield CounterMetricFamily(name, measure.meaning, value=number)
+                case Kind.GAUGE:
+                    yield GaugeMetricFamily(name, measure.meaning, value=self._numbers[measure])
+                case Kind.HISTOGRAM:
+                    buckets = self._histograms[measure]
+                    yield HistogramMetricFamily(
+                        name, measure.meaning, buckets.cumulative(), sum_value=buckets.total
+                    )
+        for event, number in self._events.items():
+            help_ = f"Events of the kind {event}"
+            yield CounterMetricFamily(PREFIX + event.counter, help_, value=number)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
 
     # ------------------------------------------------------------ inside
 
@@ -196,35 +151,12 @@ class PrometheusObserver:
             self._term = int(term)
         found = leader if isinstance(leader, str) else None
         if found is not None and found != self._leader:
-            self._counters["leader_changes"].inc()
+            self.count(Measure.LEADER_CHANGES)
         if found is not None:
             self._leader = found
-        self._gauges["has_leader"].set(found is not None)
-        self._gauges["is_leader"].set(role == "leader")
-        self._gauges["term"].set(self._term)
-
-    def _make(self, short: str, spec: MetricSpec) -> None:
-        if spec.kind is Kind.COUNTER:
-            self._counters[short] = self._counter(spec.name, spec.help)
-        elif spec.kind is Kind.GAUGE:
-            self._gauges[short] = Gauge(PREFIX + spec.name, spec.help, registry=self.registry)
-        else:
-            self._histograms[short] = self._histogram(spec.name, spec.help)
-
-    def _counter(self, name: str, help_: str) -> Counter:
-        return Counter(PREFIX + name, help_, registry=self.registry)
-
-    def _histogram(self, name: str, help_: str) -> Histogram:
-        buckets = COUNT_BUCKETS
-        if name.endswith("_seconds"):
-            buckets = SECONDS_BUCKETS
-        elif name.endswith("_bytes"):
-            buckets = BYTES_BUCKETS
-        return Histogram(PREFIX + name, help_, registry=self.registry, buckets=buckets)
-
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        self.gauge(Measure.HAS_LEADER, found is not None)
+        self.gauge(Measure.IS_LEADER, role == "leader")
+        self.gauge(Measure.TERM, self._term)
 
 
 class StatusCollector(Collector):

@@ -237,10 +237,10 @@ async def test_many_groups_share_few_syncs(cluster):
     await cluster.start()
     leader = await cluster.wait_leader()
     await pass_time(0.1)
-    before = {n: o.counts.get("commit_seconds", 0) for n, o in cluster.observers.items()}
+    before = {n: o.counts.get("disk_commit_seconds", 0) for n, o in cluster.observers.items()}
     sent = cluster.hub.sent
     await asyncio.gather(*(cluster.append(b"%d" % i, node=leader) for i in range(200)))
-    commits = {n: o.counts["commit_seconds"] - before[n] for n, o in cluster.observers.items()}
+    commits = {n: o.counts["disk_commit_seconds"] - before[n] for n, o in cluster.observers.items()}
     assert all(count <= 6 for count in commits.values()), commits
     assert cluster.hub.sent - sent <= 40
 

@@ -199,7 +199,7 @@ async def test_waiters_do_not_pile_up(rig):
         with contextlib.suppress(asyncio.CancelledError):
             await waiting
         await tail.aclose()
-    assert rig.subscriptions._waiters == []
+    assert rig.subscriptions.waiters == []
 
 
 async def test_close_ends_every_tail(rig):

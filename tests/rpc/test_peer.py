@@ -178,7 +178,7 @@ async def test_a_message_to_no_one_is_dropped_and_counted(cluster: Cluster) -> N
     n1 = await cluster.start("n1")
     n1.transport.send(NodeId("ghost"), messages.TimeoutNow(term=T))
     n1.transport.send(NodeId("ghost"), messages.VoteResponse(term=T, granted=True))
-    assert n1.observer.counts == {"peer_messages_dropped": 2}
+    assert n1.observer.counts == {"peer_messages_dropped_total": 2}
 
 
 # ---------------------------------------------------------------- refusals
@@ -465,7 +465,7 @@ async def test_a_peer_that_does_not_answer_is_retried(cluster: Cluster) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         n1.transport.set_peers({NodeId("n2"): f"127.0.0.1:{port}"})
-        await until(lambda: n1.observer.counts.get("peer_handshake_timeouts", 0) >= 2)
+        await until(lambda: n1.observer.counts.get("peer_handshake_timeouts_total", 0) >= 2)
 
 
 async def test_streams_before_start_are_told_to_wait() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import grpc
 
 from raftlog.errors import InvalidInput, ProposalDropped, RaftLogError, Unavailable
+from raftlog.interfaces import Event
 from raftlog.rpc import convert
 from raftlog.rpc.handshake import Names, certificate_names, claimed_id
 from raftlog.rpc.inbound import Inbound
@@ -122,5 +123,5 @@ class RaftService:
             peer = self._admit(first.hello, certificate_names(context))
             await self._transport.receiver.serve(context, peer, first)
         except (RaftLogError, OSError) as error:
-            self._transport.observer.event("snapshot_refused", why=str(error))
+            self._transport.observer.event(Event.SNAPSHOT_REFUSED, why=str(error))
             await abort(context, as_error(error))

@@ -93,7 +93,7 @@ class WriteStream:
         if self._is_scheduled or self._writer.is_writing:
             return
         if not self._outstanding:
-            self._writer.kick()  # the last one has no company to wait for
+            self._writer.go_on()  # the last one has no company to wait for
         else:
             self._is_scheduled = True
             self._loop.call_soon(self._flush)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raftlog.interfaces import Event, Measure
+
 if TYPE_CHECKING:
     from raftlog.sim.shell.host import Host
 
@@ -14,18 +16,18 @@ class SimObserver:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def event(self, name: str, **fields: str | float | bool | None) -> None:
+    def event(self, event: Event, **fields: str | float | bool | None) -> None:
         """Count and note one event."""
-        self._host.world.count(f"event_{name}")
-        self._host.world.note(name, self._host, fields)
+        self._host.world.count(f"event_{event}")
+        self._host.world.note(event, self._host, fields)
 
-    def count(self, name: str, amount: int = 1) -> None:
+    def count(self, measure: Measure, amount: int = 1) -> None:
         """Add to a counter."""
         del amount
-        self._host.world.count(f"count_{name}")
+        self._host.world.count(f"count_{measure}")
 
-    def measure(self, name: str, value: float) -> None:
+    def measure(self, measure: Measure, value: float) -> None:
         """Take no note."""
 
-    def gauge(self, name: str, value: float) -> None:
+    def gauge(self, measure: Measure, value: float) -> None:
         """Take no note."""

@@ -1,0 +1,180 @@
+"""What a node tells of itself: its events and its measures, each declared once.
+
+An event is rare and becomes a log line; where operators count it, it carries the counter's name. A
+measure is counted on the node's paths and read when somebody asks for the metrics. Both are strings
+to whoever takes them, so an observer may use them as keys.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Self
+
+
+class Severity(enum.StrEnum):
+    """How loudly an event is told; the values are the log's levels."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Event(enum.StrEnum):
+    """Every event there is: its word in the log, what it means, how loud it is, its counter."""
+
+    meaning: str
+    severity: Severity
+    counter: str
+    """The counter's name outside, without prefix; "" where nobody counts."""
+
+    def __new__(
+        cls, word: str, meaning: str, severity: Severity = Severity.INFO, counter: str = ""
+    ) -> Self:
+        """Return the member for `word`."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning, member.severity, member.counter = meaning, severity, counter
+        return member
+
+    STARTED = "started", "The node runs"
+    STOPPING = "stopping", "A signal stops the node"
+    STOPPED = "stopped", "The node stopped cleanly"
+    STOP_GIVEN_UP = "stop_given_up", "A clean stop took too long"
+    STOPPED_BEFORE_FLUSH = (
+        "stopped_before_flush", "A stop did not wait for the disk: the restart replays more",
+        Severity.WARNING,
+    )  # fmt: skip
+    NODE_FAILED = "node_failed", "The node stopped itself", Severity.ERROR
+    UNHANDLED = "unhandled", "An error that nobody awaited"
+    MYSQL_NOT_SERVED = "mysql_not_served", "A setting asks for what this version has not"
+    TRACE_ENDED = "trace_ended", "The debug trace cannot be written any more", Severity.WARNING
+
+    STANDING = "standing", "Role, term or leader changed"
+    PROMOTED = "promoted", "This member leads and takes writes"
+    DEMOTED = "demoted", "This member does not lead any more"
+    ON_PROMOTE_FAILED = (
+        "on_promote_failed", "The machine's on_promote raised", Severity.WARNING
+    )  # fmt: skip
+    ON_DEMOTE_FAILED = "on_demote_failed", "The machine's on_demote raised", Severity.WARNING
+    HAND_OVER_FAILED = (
+        "hand_over_failed", "A stop could not hand leadership over", Severity.WARNING
+    )  # fmt: skip
+    TRANSFER_REFUSED = "transfer_refused", "A member without room could not step aside"
+    BINDING_POSTPONED = "binding_postponed", "Directories are recorded later than wished"
+    SESSION_EXPIRY_POSTPONED = "session_expiry_postponed", "Idle sessions are expired later"
+
+    PEER_CONNECTED = "peer_connected", "Both streams to a peer are up"
+    PEER_LINK_DOWN = "peer_link_down", "A stream to a peer ended"
+    PEER_LINK_FAILED = "peer_link_failed", "A stream to a peer ended for an unforeseen reason"
+    PEER_LOST = "peer_lost", "Both streams from a peer ended", Severity.INFO, "peer_lost_total"
+    PEER_REFUSED = (
+        "peer_refused", "A peer was refused, or refused this node", Severity.WARNING,
+        "peer_refused_total",
+    )  # fmt: skip
+    NOT_THE_KNOWN_INSTANCE = (
+        "not_the_known_instance", "The membership knows this member by another data directory",
+        Severity.WARNING,
+    )  # fmt: skip
+    TRANSPORT_TASK_FAILED = "transport_task_failed", "A task of the transport ended in an error"
+
+    SNAPSHOT_TAKEN = (
+        "snapshot_taken",
+        "A snapshot is durable",
+        Severity.INFO,
+        "snapshot_taken_total",
+    )
+    SNAPSHOT_INSTALLED = (
+        "snapshot_installed", "A snapshot from the leader took the log's place", Severity.INFO,
+        "snapshot_installed_total",
+    )  # fmt: skip
+    SNAPSHOT_NEEDED = (
+        "snapshot_needed", "A peer needs more than the log still holds", Severity.INFO,
+        "snapshot_sent_total",
+    )  # fmt: skip
+    SNAPSHOT_FAILED = (
+        "snapshot_failed", "A snapshot was not taken, or did not arrive", Severity.WARNING,
+        "snapshot_failed_total",
+    )  # fmt: skip
+    SNAPSHOT_REFUSED = "snapshot_refused", "A snapshot that a peer sent was not taken"
+    SNAPSHOT_ROTTEN = "snapshot_rotten", "A snapshot on this disk fails its checksum"
+
+    DAMAGED = (
+        "damaged", "This member lost part of its log and waits for it to be repaired",
+        Severity.WARNING,
+    )  # fmt: skip
+    REPAIRED = "repaired", "The log is whole again"
+    DAMAGE_MARK_FAILED = (
+        "damage_mark_failed", "Damage was found and could not be marked on the disk", Severity.ERROR
+    )  # fmt: skip
+    MACHINE_HALTED = (
+        "machine_halted", "The machine raised: nothing more is applied here", Severity.ERROR
+    )  # fmt: skip
+    DISK_FULL = "disk_full", "The disk has no room for entries", Severity.WARNING
+    DISK_STANDS_STILL = (
+        "disk_stands_still", "A commit takes longer than the election timeout", Severity.WARNING,
+        "disk_stalls_total",
+    )  # fmt: skip
+    LOOP_STANDS_STILL = (
+        "loop_stands_still", "The event loop does not run", Severity.WARNING
+    )  # fmt: skip
+    LOOP_STALLED = (
+        "loop_stalled", "The event loop had stood still", Severity.WARNING,
+        "event_loop_stalls_total",
+    )  # fmt: skip
+
+
+class Kind(enum.StrEnum):
+    """How a measure behaves."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Measure(enum.StrEnum):
+    """Every measure there is: its name outside (without prefix), its kind, what it means."""
+
+    kind: Kind
+    meaning: str
+
+    def __new__(cls, name: str, kind: Kind, meaning: str) -> Self:
+        """Return the member for `name`."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.kind, member.meaning = kind, meaning
+        return member
+
+    HAS_LEADER = "has_leader", Kind.GAUGE, "1 while this node knows a leader"
+    IS_LEADER = "is_leader", Kind.GAUGE, "1 while this node leads"
+    TERM = "term", Kind.GAUGE, "The term this node is in"
+    COMMIT_INDEX = "commit_index", Kind.GAUGE, "Last index known committed"
+    APPLIED_INDEX = "applied_index", Kind.GAUGE, "Last index applied"
+    LEADER_CHANGES = "leader_changes_total", Kind.COUNTER, "Leaders seen coming"
+    PROPOSALS_APPLIED = "proposals_applied_total", Kind.COUNTER, "Groups answered after apply"
+    PROPOSALS_FAILED = "proposals_failed_total", Kind.COUNTER, "Groups refused or lost"
+    PROPOSALS_PENDING = "proposals_pending", Kind.GAUGE, "Groups waiting for commit and apply"
+    READS_PENDING = "reads_pending", Kind.GAUGE, "Reads waiting for their index"
+    COMMIT_SECONDS = (
+        "disk_commit_seconds", Kind.HISTOGRAM, "One write transaction with its fsync"
+    )  # fmt: skip
+    DISK_STALLED_SECONDS = (
+        "disk_stalled_seconds", Kind.GAUGE, "How long the running commit has taken so far"
+    )  # fmt: skip
+    EVENT_LOOP_LAG_SECONDS = (
+        "event_loop_lag_seconds", Kind.HISTOGRAM, "How late the event loop runs what is due"
+    )  # fmt: skip
+    LOG_BYTES = "log_bytes", Kind.GAUGE, "Payload bytes of the entries kept"
+    APPENDS_REFUSED = (
+        "appends_refused_total", Kind.COUNTER, "Entries from the leader refused for want of disk"
+    )  # fmt: skip
+    PEER_MESSAGES_DROPPED = (
+        "peer_messages_dropped_total", Kind.COUNTER,
+        "Messages for which a peer had no room or link",
+    )  # fmt: skip
+    PEER_HANDSHAKE_TIMEOUTS = (
+        "peer_handshake_timeouts_total", Kind.COUNTER, "Peers that did not answer a Hello in time"
+    )  # fmt: skip
+    STRANGERS_UNHEARD = (
+        "strangers_unheard_total", Kind.COUNTER,
+        "Votes and acks dropped, for their sender's data directory is not the known one",
+    )  # fmt: skip
