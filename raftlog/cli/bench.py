@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from raftlog.cli.cluster import LocalCluster
+from raftlog.cli.interpreter import interpreter
 from raftlog.cli.options import Command, Globals, group
 from raftlog.cli.output import emit, say, table
 from raftlog.cli.session import run_async, terminable
@@ -104,10 +105,17 @@ def _run(options: Globals, kind: WorkKind, given: dict[str, object]) -> None:
         rows = _measure_rows(reached, plan)
     columns = [field.name for field in dataclasses.fields(Row)]
 
-    def human() -> str:
-        return table(columns, [[getattr(row, name) for name in columns] for row in rows])
+    python = interpreter()
 
-    document = {"kind": kind.value, "rows": [dataclasses.asdict(row) for row in rows]}
+    def human() -> str:
+        found = table(columns, [[getattr(row, name) for name in columns] for row in rows])
+        return f"{found}\n{python}"
+
+    document = {
+        "kind": kind.value,
+        "python": dataclasses.asdict(python),
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
     emit(options.output, document, human)
 
 

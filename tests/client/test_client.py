@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 
@@ -38,6 +39,23 @@ def test_importing_the_package_is_cheap() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["raftlog", "raftlog.client.client", "raftlog.server.main"])
+def test_grpc_is_told_before_it_is_loaded(module: str) -> None:
+    """Its event engine is off however raftlog is imported, and an operator's own word wins."""
+    code = (
+        f"import os, {module}, grpc, grpc.aio; grpc.insecure_channel('127.0.0.1:1').close(); "
+        "print(os.environ['GRPC_EXPERIMENTS'])"
+    )
+    environment = {name: each for name, each in os.environ.items() if not name.startswith("GRPC")}
+    for given, wanted in (("", "-event_engine_client,"), ("-tcp_rcv_lowat", "-tcp_rcv_lowat")):
+        mine = environment | ({"GRPC_EXPERIMENTS": given} if given else {})
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=mine
+        )
+        assert done.stdout.startswith(wanted)
+        assert done.stderr == ""
 
 
 def test_client_does_not_load_the_server() -> None:
