@@ -13,12 +13,12 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.cli.interpreter import interpreter
 from raftlog.cli.options import Command, Globals, group
 from raftlog.cli.output import emit, say, table
 from raftlog.cli.session import run_async, terminable
 from raftlog.cli.workload import Row, Work, WorkKind, measure, prepare
+from raftlog.local import LocalCluster
 
 CLIENTS_DEFAULT = "1,16,64,256,1024"
 SECONDS_DEFAULT = 5.0

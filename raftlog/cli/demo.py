@@ -17,12 +17,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from raftlog.cli.cluster import BASE_PORT_DEFAULT, LocalCluster, ports_are_free
 from raftlog.cli.drill import Drill, Verdict
 from raftlog.cli.options import Command, Globals
 from raftlog.cli.output import ExitCode, emit, say, table
 from raftlog.cli.session import run_async, terminable
 from raftlog.errors import InvalidInput
+from raftlog.local import BASE_PORT_DEFAULT, LocalCluster, ports_are_free
 
 PER_SECOND_DEFAULT = 2000
 REFRESH_SECONDS = 0.2

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from raftlog.checksum import crc32c
-from raftlog.cli.cluster import LocalCluster, LocalNode
 from raftlog.client.client import Client, connect
 from raftlog.client.values import Receipt
 from raftlog.errors import RaftLogError
+from raftlog.local import LocalCluster, LocalNode
 
 TICK_SECONDS = 0.005
 OUTSTANDING_MAX = 20_000

@@ -6,9 +6,9 @@ import dataclasses
 
 import click
 
-from raftlog.cli.cluster import BASE_PORT_DEFAULT, LocalCluster
 from raftlog.cli.options import Globals, group
 from raftlog.cli.output import ExitCode, OutputFormat, emit, say, table
+from raftlog.local import BASE_PORT_DEFAULT, LocalCluster
 
 local = group(
     "local",

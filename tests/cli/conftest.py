@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from raftlog.cli import main
-from raftlog.cli.cluster import LocalCluster
+from raftlog.local import LocalCluster
 
 
 @dataclasses.dataclass

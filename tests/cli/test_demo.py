@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from raftlog.cli import demo
-from raftlog.cli.cluster import LocalCluster
+from raftlog.local import LocalCluster
 
 from .conftest import spawn, spawn_deaf
 

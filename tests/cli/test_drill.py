@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.cli.drill import Drill, Failover, Load, count_node
 from raftlog.client.values import Receipt, Transaction
 from raftlog.errors import Unavailable
 from raftlog.groups import TransactionKind
+from raftlog.local import LocalCluster
 
 
 class FakeLog:

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster, wait_until
 from raftlog.cli.leader import leader as leader_group
+from raftlog.local import LocalCluster, wait_until
 
 from .conftest import spawn
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster, find_base_port
 from raftlog.cli.local import describe
+from raftlog.local import LocalCluster, find_base_port
 
 FIELDS = {"id", "address", "http", "mysql", "pid", "running", "data_dir"}
 

@@ -7,10 +7,10 @@ import signal
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.cli.log import describe
 from raftlog.client.values import Transaction
 from raftlog.groups import TransactionKind
+from raftlog.local import LocalCluster
 
 from .conftest import spawn
 

@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from raftlog.cli.cluster import wait_until
 from raftlog.cli.node import serve
+from raftlog.local import wait_until
 from raftlog.server import main as server_main
 
 from .conftest import spawn

@@ -16,9 +16,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.client.client import Client, connect
 from raftlog.errors import RaftLogError
+from raftlog.local import LocalCluster
 
 DEADLINE_SECONDS = 30.0
 PAUSE_AFTER_REFUSAL_SECONDS = 0.05

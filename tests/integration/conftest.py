@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster
+from raftlog.local import LocalCluster
 
 MakeCluster = Callable[..., LocalCluster]
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.client.client import connect
+from raftlog.local import LocalCluster
 from tests.integration.bookkeeping import Notes, check_everywhere, load, more_acknowledged
 
 

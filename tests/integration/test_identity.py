@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
-from raftlog.cli.cluster import LocalCluster, LocalNode
 from raftlog.client.client import connect
+from raftlog.local import LocalCluster, LocalNode
 from tests.integration.bookkeeping import Notes, check_everywhere, log_of, wait_until
 
 NO_LEADER_SECONDS = 4.0

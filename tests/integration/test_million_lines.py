@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster
+from raftlog.local import LocalCluster
 from tests.integration.bookkeeping import command
 
 LINES = 1_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.client.client import connect
+from raftlog.local import LocalCluster
 from tests.integration.bookkeeping import answer, command, log_of, raftlog, wait_until
 from tests.integration.conftest import MakeCluster
 

@@ -18,8 +18,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from raftlog.cli.cluster import LocalCluster, find_base_port
 from raftlog.client.client import connect
+from raftlog.local import LocalCluster, find_base_port
 from tests.test_docs import TOP, fences, shell_lines
 
 README = TOP / "README.md"

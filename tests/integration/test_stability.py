@@ -14,8 +14,8 @@ import urllib.request
 
 import pytest
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.client.client import Client, connect
+from raftlog.local import LocalCluster
 from tests.integration.bookkeeping import load as steady_load
 from tests.integration.bookkeeping import more_acknowledged
 from tests.integration.conftest import MakeCluster

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from raftlog.cli.cluster import LocalCluster
 from raftlog.client.client import connect
+from raftlog.local import LocalCluster
 from raftlog.sim.spec.cli import main, read_lines
 from tests.integration.bookkeeping import check_everywhere, load, more_acknowledged
 from tests.integration.conftest import MakeCluster

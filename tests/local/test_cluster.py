@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import pytest
 
-from raftlog.cli import cluster as module
-from raftlog.cli.cluster import (
+from raftlog.errors import ConfigInvalid, InvalidInput, NotFound
+from raftlog.local import (
     LocalCluster,
     NodeFailed,
-    find_base_port,
-    ports_are_free,
     wait_until,
 )
-from raftlog.errors import ConfigInvalid, InvalidInput, NotFound
+from raftlog.local import cluster as module
 
 
 @pytest.fixture
 def laid_out(tmp_path):
     """Return a cluster that was never started."""
     return LocalCluster.create(tmp_path / "c", nodes=3, base_port=0)
-
-
-def test_addresses_are_laid_out(tmp_path):
-    """Ports go up from the base: gRPC, HTTP 100 above, MySQL 200 above."""
-    base = find_base_port(2)
-    made = LocalCluster.create(tmp_path, nodes=2, base_port=base)
-    assert [node.id for node in made.nodes] == ["n1", "n2"]
-    second = made.nodes[1]
-    assert second.address == f"127.0.0.1:{base + 1}"
-    assert second.http == f"127.0.0.1:{base + 101}"
-    assert second.mysql == f"127.0.0.1:{base + 201}"
-    assert made.endpoints == f"127.0.0.1:{base},127.0.0.1:{base + 1}"
 
 
 def test_a_cluster_is_found_again(laid_out):
@@ -66,16 +49,6 @@ def test_what_cannot_be_laid_out(tmp_path, nodes, base_port):
     assert not (tmp_path / "cluster.json").exists()
 
 
-def test_a_taken_port_is_refused(tmp_path):
-    """A port in use is named before anything is started."""
-    base = find_base_port(1)
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", base + 100))
-        assert not ports_are_free(base, 1)
-        with pytest.raises(InvalidInput, match=f"port {base + 100} is in use"):
-            LocalCluster.create(tmp_path, nodes=1, base_port=base)
-
-
 def test_directories_without_a_cluster(tmp_path):
     """A directory that has none, or a broken description, is said to be so."""
     with pytest.raises(NotFound, match="no local cluster"):
@@ -83,22 +56,6 @@ def test_directories_without_a_cluster(tmp_path):
     (tmp_path / "cluster.json").write_text("{}")
     with pytest.raises(InvalidInput, match="does not parse"):
         LocalCluster.open(tmp_path)
-
-
-def test_a_pid_alone_proves_nothing(laid_out):
-    """Another process under an old pid is not taken for the node, and is not killed."""
-    node = laid_out.nodes[0]
-    node.directory.mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
-        node.pid_file.write_text(str(stranger.pid))
-        assert laid_out.pid("n1") is None
-        assert laid_out.stop()
-        assert stranger.poll() is None
-        stranger.communicate(b"\n")
-    node.pid_file.write_text("not a number")
-    assert laid_out.running() == []
-    with pytest.raises(NotFound):
-        laid_out.pid("n9")
 
 
 def test_nobody_is_ready_when_nobody_runs(laid_out):
@@ -170,18 +127,3 @@ def test_a_clusters_life(tmp_path):
         assert not node.pid_file.exists()
         first = json.loads(node.log_file.read_text().splitlines()[0])
         assert first["node"] == node.id
-
-
-@pytest.mark.integration
-def test_what_the_caller_has_set_does_not_reach_the_nodes(tmp_path, monkeypatch):
-    """A settings file or address of the caller's environment is not the nodes' own."""
-    monkeypatch.setenv("RAFTLOG_CONFIG", "/no/such/file")
-    monkeypatch.setenv("RAFTLOG_ADVERTISE", "elsewhere:1")
-    monkeypatch.setenv("RAFTLOG_CACERT", "/no/such/file")
-    made = LocalCluster.create(tmp_path / "c", nodes=1, base_port=0)
-    try:
-        made.start(timeout=60)
-        assert made.leader() == "n1"
-    finally:
-        made.stop()
-    assert os.environ["RAFTLOG_CONFIG"] == "/no/such/file"

@@ -1,4 +1,4 @@
-"""A cluster of real processes on this machine: what `local` and `demo` run, and tests too.
+"""A cluster of real processes on this machine, and everything one does to them.
 
 Each node is ``raftlog serve`` in a process of its own, in the background, on loopback. Everything
 that must outlive the command that started it lies in one directory::
@@ -8,8 +8,7 @@ that must outlive the command that started it lies in one directory::
     D/<id>/log          what it wrote to standard output and error
     D/<id>/pid          its process, while it runs
 
-A pid alone proves nothing (they are reused): a process counts as the node's only if its command
-line names the node's data directory. Calls block; use a thread where an event loop must not wait.
+Calls block; use a thread where an event loop must not wait.
 """
 
 from __future__ import annotations
@@ -19,13 +18,8 @@ import dataclasses
 import fcntl
 import json
 import os
-import random
 import secrets
 import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -35,54 +29,30 @@ from typing import TypeVar
 
 from raftlog.config.load import load
 from raftlog.errors import InvalidInput, NotFound, RaftLogError, Unavailable
+from raftlog.local.layout import (
+    BASE_PORT_DEFAULT,
+    MYSQL_PORT_OFFSET,
+    LocalNode,
+    find_base_port,
+    is_free,
+    lay_out,
+    ports,
+)
+from raftlog.local.processes import Processes, last_words
 
 T = TypeVar("T")
 
-HTTP_PORT_OFFSET = 100
-MYSQL_PORT_OFFSET = 200
-BASE_PORT_DEFAULT = 7101
 NODES_MAX = 99
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 POLL_SECONDS = 0.03
 PROBE_SECONDS = 1.0
-_HOST = "127.0.0.1"
-_NOT_INHERITED = (
-    "CONFIG", "ADVERTISE", "JOIN", "MYSQL", "TLS_CACERT", "TLS_CERT", "TLS_KEY", "CACERT", "CERT",
-    "KEY",
-)  # fmt: skip
 
 
 class NodeFailed(RaftLogError):
     """A node's process ended, or did not come up; the message ends with its last words."""
 
     code = "node_failed"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class LocalNode:
-    """One node of a local cluster: its id, its three addresses and its directory."""
-
-    id: str
-    address: str
-    http: str
-    mysql: str
-    directory: Path
-
-    @property
-    def data_dir(self) -> Path:
-        """Return its data directory."""
-        return self.directory / "data"
-
-    @property
-    def log_file(self) -> Path:
-        """Return the file its output goes to."""
-        return self.directory / "log"
-
-    @property
-    def pid_file(self) -> Path:
-        """Return the file that holds its process id."""
-        return self.directory / "pid"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +87,7 @@ class LocalCluster:
         self.nodes = tuple(nodes)
         self.token = token
         self.assignments: tuple[str, ...] = ()
-        self._children: dict[str, int] = {}
-        self._children_lock = threading.Lock()
+        self._processes = Processes()
 
     # ------------------------------------------------------------ making and finding
 
@@ -145,12 +114,12 @@ class LocalCluster:
         base = base_port or find_base_port(nodes)
         if base + MYSQL_PORT_OFFSET + nodes > 65536:
             raise InvalidInput(f"base port {base} leaves no room for {nodes} nodes below 65536")
-        for port in _ports(base, nodes):
-            if not _is_free(port):
+        for port in ports(base, nodes):
+            if not is_free(port):
                 raise InvalidInput(
                     f"port {port} is in use; choose others with --base-port (0 picks free ones)"
                 )
-        cluster = cls(place, _lay_out(place, nodes, base), secrets.token_hex(16))
+        cluster = cls(place, lay_out(place, nodes, base), secrets.token_hex(16))
         return cluster.assign(tuple(assignments))
 
     @classmethod
@@ -214,15 +183,7 @@ class LocalCluster:
 
     def pid(self, node_id: str) -> int | None:
         """Return the node's process id while it runs."""
-        node = self.node(node_id)
-        child = self._living_child(node_id)
-        if child is not None:
-            return child
-        try:
-            pid = int(node.pid_file.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return pid if str(node.data_dir) in _command_line(pid) else None
+        return self._processes.pid(self.node(node_id))
 
     def is_running(self, node_id: str) -> bool:
         """Whether the node's process lives."""
@@ -386,48 +347,8 @@ class LocalCluster:
         return bool(gone)
 
     def _spawn(self, node: LocalNode) -> None:
-        node.directory.mkdir(parents=True, exist_ok=True)
-        prefix = "RAFTLOG_"
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in {prefix + suffix for suffix in _NOT_INHERITED}
-        }
-        # Not subprocess: the node outlives this object, and this process, on purpose.
-        with node.log_file.open("ab") as log, open(os.devnull, "rb") as nothing:  # noqa: PTH123
-            pid = os.posix_spawn(
-                sys.executable,
-                self._command(node),
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
-                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
-                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
-                ],
-                setsid=True,
-            )
-        node.pid_file.write_text(f"{pid}\n")
-        with self._children_lock:
-            self._children[node.id] = pid
-
-    def _living_child(self, node_id: str) -> int | None:
-        """Return the pid of a node that this process started and that still lives."""
-        with self._children_lock:
-            pid = self._children.get(node_id)
-            if pid is None:
-                return None
-            try:
-                ended, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                ended = pid
-            if ended:
-                del self._children[node_id]
-                return None
-            return pid
-
-    def _command(self, node: LocalNode) -> list[str]:
         initial = ",".join(f"{n.id}={n.address}" for n in self.nodes)
-        command = [sys.executable, "-m", "raftlog.cli.main", "serve"]
+        arguments: list[str] = []
         for flag, value in (
             ("--node-id", node.id),
             ("--data-dir", str(node.data_dir)),
@@ -436,17 +357,17 @@ class LocalCluster:
             ("--bootstrap-token", self.token),
             ("--initial-cluster", initial),
         ):
-            command += [flag, value]
+            arguments += [flag, value]
         for assignment in self.assignments:
-            command += ["--set", assignment]
-        return command
+            arguments += ["--set", assignment]
+        self._processes.spawn(node, arguments)
 
     def _wait_answering(self, node_id: str, timeout: float) -> None:
         node = self.node(node_id)
 
         def answers() -> bool:
             if not self.is_running(node_id):
-                raise NodeFailed(f"node {node_id} ended at once: {_last_words(node.log_file)}")
+                raise NodeFailed(f"node {node_id} ended at once: {last_words(node.log_file)}")
             return self.readiness(node_id) is not None
 
         if not wait_until(answers, timeout):
@@ -475,72 +396,3 @@ def wait_until(condition: Callable[[], T], timeout: float) -> T | None:
         if time.monotonic() >= deadline:
             return None
         time.sleep(POLL_SECONDS)
-
-
-def find_base_port(nodes: int) -> int:
-    """Return a base port whose three ranges are free now, below the ephemeral ones."""
-    chooser = random.SystemRandom()
-    for _ in range(200):
-        base = chooser.randrange(10_000, 30_000, 10)
-        if all(_is_free(port) for port in _ports(base, nodes)):
-            return base
-    raise Unavailable("found no free ports on loopback")
-
-
-def ports_are_free(base: int, nodes: int) -> bool:
-    """Whether a local cluster could take its ports from `base` now."""
-    return all(_is_free(port) for port in _ports(base, nodes))
-
-
-def _ports(base: int, nodes: int) -> Iterator[int]:
-    for offset in (0, HTTP_PORT_OFFSET, MYSQL_PORT_OFFSET):
-        yield from range(base + offset, base + offset + nodes)
-
-
-def _lay_out(place: Path, nodes: int, base: int) -> list[LocalNode]:
-    return [
-        LocalNode(
-            id=f"n{number + 1}",
-            address=f"{_HOST}:{base + number}",
-            http=f"{_HOST}:{base + HTTP_PORT_OFFSET + number}",
-            mysql=f"{_HOST}:{base + MYSQL_PORT_OFFSET + number}",
-            directory=place / f"n{number + 1}",
-        )
-        for number in range(nodes)
-    ]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _command_line(pid: int) -> str:
-    """Return a live process's command line; "" if it is gone or a zombie."""
-    if Path("/proc/self").exists():
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (OSError, UnicodeDecodeError):
-            return ""
-    listed = subprocess.run(  # noqa: S603 - a fixed program and a number
-        ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return listed.stdout
-
-
-def _last_words(log_file: Path, lines: int = 8) -> str:
-    try:
-        with log_file.open("rb") as file:
-            file.seek(max(0, log_file.stat().st_size - 8192))
-            tail = file.read().decode(errors="replace").splitlines()[-lines:]
-    except OSError:
-        return "(it wrote nothing)"
-    return "\n  " + "\n  ".join(tail) if tail else "(it wrote nothing)"

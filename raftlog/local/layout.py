@@ -1,0 +1,88 @@
+"""Where a local cluster's nodes listen, and what lies where in its directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from raftlog.errors import Unavailable
+
+HTTP_PORT_OFFSET = 100
+MYSQL_PORT_OFFSET = 200
+BASE_PORT_DEFAULT = 7101
+HOST = "127.0.0.1"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LocalNode:
+    """One node of a local cluster: its id, its three addresses and its directory."""
+
+    id: str
+    address: str
+    http: str
+    mysql: str
+    directory: Path
+
+    @property
+    def data_dir(self) -> Path:
+        """Return its data directory."""
+        return self.directory / "data"
+
+    @property
+    def log_file(self) -> Path:
+        """Return the file its output goes to."""
+        return self.directory / "log"
+
+    @property
+    def pid_file(self) -> Path:
+        """Return the file that holds its process id."""
+        return self.directory / "pid"
+
+
+def find_base_port(nodes: int) -> int:
+    """Return a base port whose three ranges are free now, below the ephemeral ones."""
+    chooser = random.SystemRandom()
+    for _ in range(200):
+        base = chooser.randrange(10_000, 30_000, 10)
+        if all(is_free(port) for port in ports(base, nodes)):
+            return base
+    raise Unavailable("found no free ports on loopback")
+
+
+def ports_are_free(base: int, nodes: int) -> bool:
+    """Whether a local cluster could take its ports from `base` now."""
+    return all(is_free(port) for port in ports(base, nodes))
+
+
+def ports(base: int, nodes: int) -> Iterator[int]:
+    """Yield every port that a cluster of so many nodes takes from `base` on."""
+    for offset in (0, HTTP_PORT_OFFSET, MYSQL_PORT_OFFSET):
+        yield from range(base + offset, base + offset + nodes)
+
+
+def lay_out(place: Path, nodes: int, base: int) -> list[LocalNode]:
+    """Return the nodes of a new cluster in the directory `place`."""
+    return [
+        LocalNode(
+            id=f"n{number + 1}",
+            address=f"{HOST}:{base + number}",
+            http=f"{HOST}:{base + HTTP_PORT_OFFSET + number}",
+            mysql=f"{HOST}:{base + MYSQL_PORT_OFFSET + number}",
+            directory=place / f"n{number + 1}",
+        )
+        for number in range(nodes)
+    ]
+
+
+def is_free(port: int) -> bool:
+    """Whether a process could listen there on loopback now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,33 @@
+"""Where a local cluster's nodes listen."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from raftlog.errors import InvalidInput
+from raftlog.local.cluster import LocalCluster
+from raftlog.local.layout import find_base_port, ports_are_free
+
+
+def test_addresses_are_laid_out(tmp_path):
+    """Ports go up from the base: gRPC, HTTP 100 above, MySQL 200 above."""
+    base = find_base_port(2)
+    made = LocalCluster.create(tmp_path, nodes=2, base_port=base)
+    assert [node.id for node in made.nodes] == ["n1", "n2"]
+    second = made.nodes[1]
+    assert second.address == f"127.0.0.1:{base + 1}"
+    assert second.http == f"127.0.0.1:{base + 101}"
+    assert second.mysql == f"127.0.0.1:{base + 201}"
+    assert made.endpoints == f"127.0.0.1:{base},127.0.0.1:{base + 1}"
+
+
+def test_a_taken_port_is_refused(tmp_path):
+    """A port in use is named before anything is started."""
+    base = find_base_port(1)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", base + 100))
+        assert not ports_are_free(base, 1)
+        with pytest.raises(InvalidInput, match=f"port {base + 100} is in use"):
+            LocalCluster.create(tmp_path, nodes=1, base_port=base)
