@@ -24,13 +24,13 @@ COMPILED = (
     "raftlog/storage/memory.py",
     "raftlog/storage/rules.py",
     "raftlog/sim/checker.py",
-    "raftlog/sim/clients.py",
-    "raftlog/sim/disk.py",
-    "raftlog/sim/machine.py",
-    "raftlog/sim/network.py",
-    "raftlog/sim/process.py",
+    "raftlog/sim/core/clients.py",
+    "raftlog/sim/core/disk.py",
+    "raftlog/sim/core/machine.py",
+    "raftlog/sim/core/network.py",
+    "raftlog/sim/core/process.py",
     "raftlog/sim/scheduler.py",
-    "raftlog/sim/world.py",
+    "raftlog/sim/core/world.py",
 )
 """What is worth it. A module that others subclass or patch stays as it is."""
 

@@ -8,8 +8,8 @@ no input can come between two consequences of one cause.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from raftlog.core.entries import EntryKind
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded, Standing
@@ -23,11 +23,42 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import Event, Measure, Round
 from raftlog.node.application import Applied
+from raftlog.node.applier import Applier
+from raftlog.node.drive import Drive
+from raftlog.node.enrolment import Enrolment
+from raftlog.node.group_commit import GroupCommit
+from raftlog.node.housekeeping import Housekeeping
+from raftlog.node.inputs import Inputs
+from raftlog.node.leadership import Leadership
 from raftlog.node.ports import Ports, hint_of
+from raftlog.node.reads import ReadQueue
+from raftlog.node.snapshotter import Snapshotter
+from raftlog.node.status import Reporter
+from raftlog.node.subscriptions import Subscriptions
+from raftlog.node.transfers import Transfers
+from raftlog.node.watchdog import Disk
+from raftlog.node.writes import Writes
 from raftlog.types import Index, NodeId, Role
 
-if TYPE_CHECKING:
-    from raftlog.node.parts import Parts
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One member's parts, by their names (`node/parts.py` builds them)."""
+
+    drive: Drive
+    inputs: Inputs
+    applier: Applier
+    group_commit: GroupCommit
+    disk: Disk
+    enrolment: Enrolment
+    leadership: Leadership
+    writes: Writes
+    reads: ReadQueue
+    transfers: Transfers
+    subscriptions: Subscriptions
+    snapshotter: Snapshotter
+    reporter: Reporter
+    housekeeping: Housekeeping
 
 
 class Consequences:

@@ -16,7 +16,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.watched import Watch, WatchedRaft
 from raftlog.interfaces import Event
 from raftlog.node.applier import Applier
-from raftlog.node.consequences import Consequences
+from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.group_commit import GroupCommit
@@ -32,26 +32,6 @@ from raftlog.node.transfers import Transfers
 from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
 from raftlog.types import Index
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """One member's parts."""
-
-    drive: Drive
-    inputs: Inputs
-    applier: Applier
-    group_commit: GroupCommit
-    disk: Disk
-    enrolment: Enrolment
-    leadership: Leadership
-    writes: Writes
-    reads: ReadQueue
-    transfers: Transfers
-    subscriptions: Subscriptions
-    snapshotter: Snapshotter
-    reporter: Reporter
-    housekeeping: Housekeeping
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,6 +2,6 @@
 
 import sys
 
-from raftlog.sim.cli import main
+from raftlog.sim.runs.cli import main
 
 sys.exit(main(sys.argv[1:]))

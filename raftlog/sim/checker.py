@@ -24,7 +24,7 @@ from raftlog.interfaces import SnapshotInfo
 from raftlog.types import Index, NodeId, Role, Term
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
+    from raftlog.sim.core.process import Process
 
 FILL_BYTES = 1 << 20
 FULL_CHECK_EVERY = 8

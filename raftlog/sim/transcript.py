@@ -12,7 +12,7 @@ from raftlog.core.ready import Persist, Standing
 from raftlog.core.trace import render_message, render_persist
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
+    from raftlog.sim.core.process import Process
 
 Note = tuple[float, str, str, object]
 

@@ -10,8 +10,8 @@ import pytest
 from raftlog.core.ready import Persist, Standing
 from raftlog.errors import InvariantBroken, StorageCorrupt
 from raftlog.interfaces import Round
-from raftlog.node.consequences import Consequences
-from raftlog.node.parts import Parts, build
+from raftlog.node.consequences import Consequences, Parts
+from raftlog.node.parts import build
 from raftlog.node.ports import Shared
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Role

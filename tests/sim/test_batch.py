@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import pytest
 
 from raftlog.errors import InvalidInput
-from raftlog.sim import cli, shrinker
-from raftlog.sim.batch import run_batch
-from raftlog.sim.coverage import SEEDS_WANTED, SOMETIMES, missing
-from raftlog.sim.shrinker import minimize, property_of, shrink
-from raftlog.sim.summary import Summary, restored, spans, spans_text
-from raftlog.sim.world import Outcome, run_seed
+from raftlog.sim.core.world import run_seed
+from raftlog.sim.outcome import Outcome
+from raftlog.sim.runs import cli, shrinker
+from raftlog.sim.runs.batch import run_batch
+from raftlog.sim.runs.coverage import SEEDS_WANTED, SOMETIMES, missing
+from raftlog.sim.runs.shrinker import minimize, property_of, shrink
+from raftlog.sim.runs.summary import Summary, restored, spans, spans_text
 
 
 def failing(outcome: Outcome, text: str = "some property: it broke") -> Outcome:

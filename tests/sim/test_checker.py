@@ -10,9 +10,9 @@ import pytest
 from raftlog.core.entries import HardState
 from raftlog.core.messages import AppendResponse, VoteResponse
 from raftlog.sim.checker import CheckFailed, overlaps
-from raftlog.sim.knobs import draw_knobs
-from raftlog.sim.process import Process
-from raftlog.sim.world import World
+from raftlog.sim.core.knobs import draw_knobs
+from raftlog.sim.core.process import Process
+from raftlog.sim.core.world import World
 from raftlog.types import Index, NodeId, Role, Term
 
 CALM_SEED = next(seed for seed in range(100) if draw_knobs(seed).is_fault_free)
@@ -21,20 +21,20 @@ CALM_SEED = next(seed for seed in range(100) if draw_knobs(seed).is_fault_free)
 def running_world() -> tuple[World, Process, Process]:
     """Return a calm world with a commit, its leader and a follower that has it too."""
     world = World(draw_knobs(CALM_SEED))
-    for process in world.processes:
+    for process in world.members:
         process.start()
     world.clients.begin()
     while world.checker.acked_index < 3 or not world.leaders():
         world.scheduler.step()
     leader = world.leaders()[0]
-    follower = next(p for p in world.processes if p is not leader)
+    follower = next(p for p in world.members if p is not leader)
     while follower.state.commit_index < 2:
         world.scheduler.step()
     return world, leader, follower
 
 
 def lose_entry(world: World, leader: Process, follower: Process) -> None:
-    for process in world.processes:
+    for process in world.members:
         if process is not leader:
             process.storage.disk.entries.pop(leader.state.commit_index, None)
     entry = leader.raft.log.entry(leader.state.commit_index)

@@ -11,12 +11,12 @@ import sys
 import pytest
 
 from raftlog._tools import compiled
-from raftlog.sim.world import run_seed
+from raftlog.sim.core.world import run_seed
 
 LOOK = """
 import sys
 import raftlog.sim.scheduler
-from raftlog.sim.world import run_seed
+from raftlog.sim.core.world import run_seed
 print(raftlog.sim.scheduler.__file__, run_seed(int(sys.argv[1])).digest)
 """
 

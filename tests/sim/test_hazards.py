@@ -9,12 +9,13 @@ import pytest
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Position
 from raftlog.sim.checker import CheckFailed
-from raftlog.sim.cli import main
-from raftlog.sim.ending import FinalPhase
-from raftlog.sim.knobs import HAZARDS, Ending, Fault, draw_knobs
-from raftlog.sim.operators import Operator, Silent, attempt
-from raftlog.sim.process import Process
-from raftlog.sim.world import World, run_seed
+from raftlog.sim.core.ending import FinalPhase
+from raftlog.sim.core.knobs import HAZARDS, Ending, draw_knobs
+from raftlog.sim.core.operators import Operator, Silent, attempt
+from raftlog.sim.core.process import Process
+from raftlog.sim.core.world import World, run_seed
+from raftlog.sim.faults import Fault
+from raftlog.sim.runs.cli import main
 from raftlog.types import Index, Term
 
 from .test_parts import calm_world, run_until_commit
@@ -22,7 +23,7 @@ from .test_parts import calm_world, run_until_commit
 
 def followers(world: World, leader: Process) -> list[Process]:
     """Return everyone but the leader."""
-    return [process for process in world.processes if process is not leader]
+    return [process for process in world.members if process is not leader]
 
 
 def run_for(world: World, seconds: float) -> None:
@@ -37,7 +38,7 @@ def test_the_atlas_counts_over_every_membership_that_may_be_in_force() -> None:
     world = calm_world(voters=3, spares=2, faults=(Fault.MEMBERSHIP,))
     leader = run_until_commit(world, 3)
     atlas, current = world.atlas, leader.raft.membership
-    spare = next(p for p in world.processes if current.member(p.node_id) is None)
+    spare = next(p for p in world.members if current.member(p.node_id) is None)
     first, second = followers(world, leader)[:2]
     first.storage.disk.rotten.add(Index(1))
     assert atlas.may_rot(spare)
@@ -58,7 +59,7 @@ def test_a_proposal_that_is_decided_binds_the_atlas_no_more() -> None:
     leader = run_until_commit(world, 3)
     alone = Membership.of_voters([leader.raft.membership.members[0]])
     world.atlas.proposed(Index(2), alone)
-    assert world.atlas.may_rot(world.processes[0])
+    assert world.atlas.may_rot(world.members[0])
 
 
 def test_a_full_disk_refuses_entries_and_still_votes() -> None:
@@ -117,12 +118,12 @@ def test_damage_beyond_repair_is_refused() -> None:
 def test_a_damaged_node_that_takes_part_is_found() -> None:
     """Were damage forgotten at the restart, the checker would say so."""
     world, final = ruined_world()
-    for process in world.processes:
+    for process in world.members:
         process.state.is_damaged = False
     with pytest.raises(CheckFailed, match="^damage beyond repair refuses:"):
         while not final.is_over:
             assert world.scheduler.step()
-            for process in world.processes:
+            for process in world.members:
                 process.state.is_damaged = False
             final.look()
 
@@ -205,7 +206,7 @@ def test_a_witness_that_is_elected_hands_over_and_takes_no_write() -> None:
     """Votes and keeps the log; leadership goes on to a member with a state machine."""
     world = calm_world(voters=3, witnesses=1)
     leader = run_until_commit(world, 3)
-    witness = next(p for p in world.processes if p.state.is_witness)
+    witness = next(p for p in world.members if p.state.is_witness)
     assert witness.raft.membership.kind(witness.node_id) == "witness"
     assert {member.region for member in witness.raft.membership.members} == {"north", "south"}
     if leader is not witness:

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from raftlog.core.messages import HeartbeatResponse, ReadIndexResponse
-from raftlog.sim.knobs import NetworkKnobs, draw_knobs
-from raftlog.sim.network import Network
-from raftlog.sim.world import World
+from raftlog.sim.core.knobs import NetworkKnobs, draw_knobs
+from raftlog.sim.core.network import Network
+from raftlog.sim.core.world import World
 from raftlog.types import Term
 
 
@@ -31,10 +31,10 @@ class Rig:
         self.network: Network = self.world.network
         self.received: list[int] = []
         self.events: list[str] = []
-        for process in self.world.processes:
+        for process in self.world.members:
             process.is_up = True
             process.incarnation = 1
-        self.a, self.b = self.world.processes[:2]
+        self.a, self.b = self.world.members[:2]
         kind = type(self.a)
         monkeypatch.setattr(kind, "receive", lambda p, s, m: self.received.append(m.context))
         monkeypatch.setattr(kind, "peer_lost", lambda p, q: self.note("lost", p, q))

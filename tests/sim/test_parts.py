@@ -9,19 +9,20 @@ import pytest
 from raftlog.core.entries import EntryKind, HardState
 from raftlog.core.messages import TimeoutNow
 from raftlog.core.ready import Persist
-from raftlog.sim.atlas import Atlas
 from raftlog.sim.checker import CheckFailed
-from raftlog.sim.clients import BACKLOG_MAX
-from raftlog.sim.disk import Disk
-from raftlog.sim.ending import FinalPhase
-from raftlog.sim.knobs import Ending, Fault, calm_disk, draw_knobs
-from raftlog.sim.machine import Machine
-from raftlog.sim.nemesis import Nemesis
-from raftlog.sim.process import ElectionDice, Process
+from raftlog.sim.core.atlas import Atlas
+from raftlog.sim.core.clients import BACKLOG_MAX
+from raftlog.sim.core.disk import Disk
+from raftlog.sim.core.ending import FinalPhase
+from raftlog.sim.core.knobs import Ending, calm_disk, draw_knobs
+from raftlog.sim.core.machine import Machine
+from raftlog.sim.core.nemesis import CoreNemesis
+from raftlog.sim.core.process import ElectionDice, Process
+from raftlog.sim.core.snapshots import SnapshotStreams
+from raftlog.sim.core.world import World
+from raftlog.sim.faults import Fault
 from raftlog.sim.scheduler import Scheduler
-from raftlog.sim.snapshots import SnapshotStreams
 from raftlog.sim.transcript import Transcript, describe, render
-from raftlog.sim.world import World
 from raftlog.types import Index, Role, Term
 
 CALM_SEED = next(seed for seed in range(100) if draw_knobs(seed).is_fault_free)
@@ -30,7 +31,7 @@ CALM_SEED = next(seed for seed in range(100) if draw_knobs(seed).is_fault_free)
 def calm_world(**fields: object) -> World:
     """Return a world in which nothing goes wrong, begun."""
     world = World(dataclasses.replace(draw_knobs(CALM_SEED), **fields))
-    for process in world.processes:
+    for process in world.members:
         process.start()
     world.clients.begin()
     return world
@@ -79,7 +80,7 @@ def test_election_dice_use_a_part_of_the_range() -> None:
 def test_a_commit_in_flight_at_a_crash_happened_or_not(is_kept: bool) -> None:
     """Both are possible, whole; nothing in between is."""
     world = calm_world()
-    disk: Disk = world.processes[0].disk
+    disk: Disk = world.members[0].disk
     disk.knobs = dataclasses.replace(
         disk.knobs, disk=dataclasses.replace(disk.knobs.disk, early_visible=0.0)
     )
@@ -109,8 +110,8 @@ def test_the_machines_state_is_saved_with_a_round_and_survives() -> None:
 def test_the_atlas_keeps_damage_to_a_minority() -> None:
     """With three nodes one may be damaged, and while it is no other may rot."""
     world = calm_world(voters=3)
-    atlas = Atlas(world.processes, world.checker)
-    first, second = world.processes[:2]
+    atlas = Atlas(world.members, world.checker)
+    first, second = world.members[:2]
     assert atlas.may_rot(first)
     first.storage.disk.rotten.add(Index(1))
     assert atlas.is_damaged(first)
@@ -129,7 +130,7 @@ def test_faults_left_out_change_no_other_fault() -> None:
     assert [world.nemesis.done for world in worlds] == [[1, 2], [2]]
     ends = [[link.clogged_until for row in world.network.links for link in row] for world in worlds]
     assert max(ends[0]) == max(ends[1]) or set(ends[1]) - {0.0} <= set(ends[0])
-    assert isinstance(world.nemesis, Nemesis)
+    assert isinstance(world.nemesis, CoreNemesis)
 
 
 @pytest.mark.parametrize("fuse", [1, 2, 3])
@@ -149,7 +150,7 @@ def test_a_paused_process_hears_everything_at_once() -> None:
     """What came meanwhile is held, then handed over; a long pause restarts its timers."""
     world = calm_world()
     leader = run_until_commit(world, 3)
-    follower = next(p for p in world.processes if p is not leader)
+    follower = next(p for p in world.members if p is not leader)
     follower.pause(world.knobs.stall_seconds * 2)
     heard = 0
     while follower.is_paused:
@@ -164,7 +165,7 @@ def test_clients_wait_when_too_much_is_uncommitted() -> None:
     """A leader without a quorum is not fed for ever."""
     world = calm_world()
     leader = run_until_commit(world, 3)
-    for other in world.processes:
+    for other in world.members:
         if other is not leader:
             other.crash()
     for _ in range(BACKLOG_MAX * 2):
@@ -179,7 +180,7 @@ def test_a_broken_snapshot_stream_is_resumed() -> None:
     streams: SnapshotStreams = world.snapshots
     info = leader.disk.take_snapshot()
     content = leader.storage.read_snapshot(info.snapshot_id, 0, info.size_bytes)
-    follower = next(p for p in world.processes if p is not leader)
+    follower = next(p for p in world.members if p is not leader)
     assert not streams._stage(follower, info.snapshot_id, content, breaks=True)
     assert streams._stage(follower, info.snapshot_id, content, breaks=False)
     assert follower.storage.snapshots()[-1].snapshot_id == info.snapshot_id
@@ -190,13 +191,13 @@ def test_the_final_phase_says_when_nothing_moves() -> None:
     world = calm_world(ending=Ending.ALL, events_max=100)
     final = FinalPhase(world, world.knobs)
     final.begin()
-    for process in world.processes:
+    for process in world.members:
         process.raft.may_campaign = False
         if process.raft.role is Role.LEADER:
             process.raft.step_down(process.local())
     with pytest.raises(CheckFailed, match=r"liveness: no progress within 40 election timeouts"):
         while world.scheduler.step():
-            for process in world.processes:
+            for process in world.members:
                 process.raft.may_campaign = False
             final.look()
 
@@ -215,7 +216,7 @@ def test_the_transcript_keeps_the_last_lines_and_reads_well() -> None:
     assert render((1.0, "persisted", "n3", persist)).endswith("persist truncate=3")
     world = calm_world()
     leader = run_until_commit(world, 2)
-    rows = describe(world.processes)
+    rows = describe(world.members)
     assert f"{leader.node_id}: leader term 1" in "\n".join(rows)
 
 

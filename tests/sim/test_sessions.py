@@ -12,13 +12,13 @@ from raftlog.errors import LeadershipLost, NotLeader, RaftLogError
 from raftlog.history import CompareAndSet, Found, Get, Operation, Outcome, Put, Written
 from raftlog.interfaces import GroupReceipt
 from raftlog.sim.checker import CheckFailed
-from raftlog.sim.clients import item_of
-from raftlog.sim.desk import SILENCE, Desk
-from raftlog.sim.knobs import draw_knobs
-from raftlog.sim.machine import Machine
-from raftlog.sim.process import Process
-from raftlog.sim.sessions import SessionClient, draw_session_knobs, read_key
-from raftlog.sim.world import World
+from raftlog.sim.core.clients import item_of
+from raftlog.sim.core.desk import SILENCE, Desk
+from raftlog.sim.core.knobs import draw_knobs
+from raftlog.sim.core.machine import Machine
+from raftlog.sim.core.process import Process
+from raftlog.sim.core.sessions import SessionClient, draw_session_knobs, read_key
+from raftlog.sim.core.world import World
 from raftlog.types import Index, Term
 
 CALM_SEED = next(
@@ -34,7 +34,7 @@ CALM_SEED = next(
 def calm_world() -> World:
     """Return a world in which nothing goes wrong, begun."""
     world = World(dataclasses.replace(draw_knobs(CALM_SEED), turn_seconds=0.0))
-    for process in world.processes:
+    for process in world.members:
         process.start()
     world.clients.begin()
     return world
@@ -154,7 +154,7 @@ def test_giving_up_tells_doubt_from_failure() -> None:
     """What only ever met a definite refusal failed; the rest stays unknown."""
     world = calm_world()
     leader = run_until_written(world)
-    follower = next(process for process in world.processes if process is not leader)
+    follower = next(process for process in world.members if process is not leader)
     client = an_open_client(world)
     client._unanswered.clear()
     world.clients.sessions.dice.random = lambda: 0.99  # no copies on their way

@@ -15,15 +15,15 @@ from raftlog.checksum import chain
 from raftlog.core import election, follower
 from raftlog.core.messages import AppendResponse, VoteResponse
 from raftlog.core.watched import Watch, WatchedRaft
-from raftlog.sim.cli import main as sim_main
+from raftlog.sim.core.knobs import draw_knobs
+from raftlog.sim.core.world import World, run_seed
 from raftlog.sim.exhaustive.nodes import SETTINGS, Dice, TinyNode
-from raftlog.sim.knobs import draw_knobs
+from raftlog.sim.runs.cli import main as sim_main
+from raftlog.sim.runs.specified import run_specified_seed, write_trace
 from raftlog.sim.spec import chains, cli, explore, merging, refusal, validator
 from raftlog.sim.spec.chains import Chains, Config
 from raftlog.sim.spec.explore import Scope
 from raftlog.sim.spec.model import Disk, System
-from raftlog.sim.specified import run_specified_seed, write_trace
-from raftlog.sim.world import World, run_seed
 
 Line = dict
 SEEDS = range(40)

@@ -7,10 +7,11 @@ import pytest
 from raftlog.core.messages import AppendRequest, Position
 from raftlog.interfaces import Table
 from raftlog.node.enrolment import Enrolment
-from raftlog.sim.knobs import Fault, draw_knobs
-from raftlog.sim.machine import KEY
-from raftlog.sim.process import Process
-from raftlog.sim.world import World, run_seed
+from raftlog.sim.core.knobs import draw_knobs
+from raftlog.sim.core.machine import KEY
+from raftlog.sim.core.process import Process
+from raftlog.sim.core.world import World, run_seed
+from raftlog.sim.faults import Fault
 from raftlog.types import Index, Term
 
 from .test_hazards import followers, run_for
@@ -166,7 +167,7 @@ def test_an_emptied_node_helps_nobody_to_lead_who_missed_what_it_acked(
 def test_nobody_helps_to_found_who_has_not_met_everybody() -> None:
     """Two that never met leave a founding to nobody: one of them may miss it, and found again."""
     world = calm_world(voters=3, faults=(Fault.WIPE,))
-    first, second, _ = world.processes
+    first, second, _ = world.members
     world.network.cut(first.number, second.number)
     world.network.cut(second.number, first.number)
     world.network.begin()

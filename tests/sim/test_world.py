@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
-from raftlog.sim.batch import run_batch
-from raftlog.sim.knobs import Ending, draw_knobs
-from raftlog.sim.world import Outcome, World, run_seed
+from raftlog.sim.core.knobs import Ending, draw_knobs
+from raftlog.sim.core.world import World, run_seed
+from raftlog.sim.outcome import Outcome
+from raftlog.sim.runs.batch import run_batch
 
 FIXED = range(40)
 FRESH_COUNT = 30

@@ -274,8 +274,8 @@ def test_a_server_that_was_cut_off_disturbs_nobody_when_it_is_back() -> None:
 @broken_by(
     (
         COMMIT,
-        "    reached[state.node_id] = state.log.stable_index",
-        "    reached[state.node_id] = state.log.last_index",
+        "    reached = {state.node_id: state.log.stable_index}",
+        "    reached = {state.node_id: state.log.last_index}",
     )
 )
 def test_a_leader_writes_its_disk_while_the_followers_write_theirs() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import random
 
 from raftlog.core.settings import MIB, CoreSettings
 from raftlog.node.settings import NodeSettings
+from raftlog.sim.faults import Fault
 
 FAULT_FREE_SHARE = 0.15
 CALLS_PER_SECOND_MAX = 150
@@ -15,29 +15,27 @@ SECONDS_TO_EXPIRE = 10.0
 """Leaders look for idle sessions about this often, so such worlds last longer."""
 
 
-class ShellFault(enum.Enum):
-    """What the nemesis may do."""
-
-    CRASH = "crash"
-    CRASH_AT_BOUNDARY = "crash_at_boundary"
-    CRASH_ALL = "crash_all"
-    STOP = "stop"
-    PARTITION = "partition"
-    ISOLATE_LEADER = "isolate_leader"
-    ONE_WAY = "one_way"
-    CLOG = "clog"
-    RESET = "reset"
-    PAUSE = "pause"
-    COMMIT_ERROR = "commit_error"
-    SLOW_DISK = "slow_disk"
-    FULL_DISK = "full_disk"
-    ROT = "rot"
-    TRANSFER = "transfer"
-    STEP_DOWN = "step_down"
-    WALL_CLOCK = "wall_clock"
-    CLIENT_CRASH = "client_crash"
-
-    __hash__ = object.__hash__
+FAULTS = (
+    Fault.CRASH,
+    Fault.CRASH_AT_BOUNDARY,
+    Fault.CRASH_ALL,
+    Fault.STOP,
+    Fault.PARTITION,
+    Fault.ISOLATE_LEADER,
+    Fault.ONE_WAY,
+    Fault.CLOG,
+    Fault.RESET,
+    Fault.PAUSE,
+    Fault.COMMIT_ERROR,
+    Fault.SLOW_DISK,
+    Fault.FULL_DISK,
+    Fault.ROT,
+    Fault.TRANSFER,
+    Fault.STEP_DOWN,
+    Fault.WALL_CLOCK,
+    Fault.CLIENT_CRASH,
+)
+"""What a seed may have, in the order of its draws."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +86,7 @@ class ShellKnobs:
     network: NetworkKnobs
     disk: DiskKnobs
     work: WorkKnobs
-    faults: tuple[ShellFault, ...]
+    faults: tuple[Fault, ...]
     fault_seconds: float
     restart_seconds: float
     pass_seconds: float
@@ -145,10 +143,10 @@ def _log_uniform(dice: random.Random, low: float, high: float) -> float:
     return float(low * (high / low) ** dice.random())
 
 
-def _draw_faults(dice: random.Random) -> tuple[ShellFault, ...]:
+def _draw_faults(dice: random.Random) -> tuple[Fault, ...]:
     share = dice.choice((0.2, 0.4, 0.7))
-    chosen = tuple(fault for fault in ShellFault if dice.random() < share)
-    return chosen or (ShellFault.CRASH,)
+    chosen = tuple(fault for fault in FAULTS if dice.random() < share)
+    return chosen or (Fault.CRASH,)
 
 
 def _draw_core(dice: random.Random, *, calm: bool) -> CoreSettings:

@@ -1,14 +1,14 @@
-"""The nemesis of the second engine: one fault after another, each with dice of its own."""
+"""Engine 2's nemesis: what each fault comes to for whole nodes, clients and their hosts."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from raftlog.errors import RaftLogError
+from raftlog.sim.faults import CRASH_FUSES, Fault, Nemesis, Pace
 from raftlog.sim.shell.host import Host
-from raftlog.sim.shell.knobs import ShellFault, ShellKnobs
+from raftlog.sim.shell.knobs import ShellKnobs
 from raftlog.sim.shell.member import NodeHost
 from raftlog.storage.memory_disk import CommitFault
 from raftlog.types import Index
@@ -16,84 +16,46 @@ from raftlog.types import Index
 if TYPE_CHECKING:
     from raftlog.sim.shell.world import ShellWorld
 
-LONGEST_PAUSE = 4.0
-"""In election timeouts."""
 
-
-class ShellNemesis:
+class ShellNemesis(Nemesis[NodeHost]):
     """Does the faults that the seed enables."""
 
     def __init__(
         self, world: ShellWorld, knobs: ShellKnobs, kept: frozenset[int] | None = None
     ) -> None:
         self._world = world
-        self._knobs = knobs
-        self._kept = kept
-        self._number = 0
-        self._is_over = False
-        self._dice = random.Random()
-        self.done: list[int] = []
-        """The numbers of the faults that were done."""
-        self._actions: dict[ShellFault, Callable[[], None]] = {
-            ShellFault.CRASH: self._crash,
-            ShellFault.CRASH_AT_BOUNDARY: self._crash_at_boundary,
-            ShellFault.CRASH_ALL: self._crash_all,
-            ShellFault.STOP: self._stop,
-            ShellFault.PARTITION: self._partition,
-            ShellFault.ISOLATE_LEADER: self._isolate,
-            ShellFault.ONE_WAY: self._one_way,
-            ShellFault.CLOG: self._clog,
-            ShellFault.RESET: self._reset,
-            ShellFault.PAUSE: self._pause,
-            ShellFault.COMMIT_ERROR: self._commit_error,
-            ShellFault.SLOW_DISK: self._slow_disk,
-            ShellFault.FULL_DISK: self._full_disk,
-            ShellFault.ROT: self._rot,
-            ShellFault.TRANSFER: self._transfer,
-            ShellFault.STEP_DOWN: self._step_down,
-            ShellFault.WALL_CLOCK: self._wall_clock,
-            ShellFault.CLIENT_CRASH: self._client_crash,
-        }
-
-    def begin(self) -> None:
-        """Begin, if this seed has faults."""
-        if self._knobs.faults:
-            self._world.scheduler.after(self._gap(), self._act)
-
-    def stop(self) -> None:
-        """Do nothing more."""
-        self._is_over = True
-
-    def _gap(self) -> float:
-        return random.Random(f"{self._knobs.seed}:gap:{self._number}").expovariate(
-            1 / self._knobs.fault_seconds
+        pace = Pace(
+            seed=knobs.seed,
+            faults=knobs.faults,
+            fault_seconds=knobs.fault_seconds,
+            leader_bias=knobs.leader_bias,
+            election_timeout_seconds=knobs.node.core.election_timeout_seconds,
+            spread=50.0,
+            longest_pause=4.0,
         )
+        super().__init__(world, pace, kept)
 
-    def _act(self) -> None:
-        if self._is_over:
-            return
-        self._number += 1
-        self._world.scheduler.after(self._gap(), self._act)
-        if self._kept is not None and self._number not in self._kept:
-            return
-        self._dice = random.Random(f"{self._knobs.seed}:fault:{self._number}")
-        self.done.append(self._number)
-        fault = self._dice.choice(self._knobs.faults)
-        self._world.note("fault", None, (self._number, fault.value))
-        self._world.count(f"fault_{fault.value}")
-        self._actions[fault]()
-
-    # ------------------------------------------------------------ picking
-
-    def _victim(self) -> NodeHost:
-        leaders = self._world.leaders()
-        if leaders and self._dice.random() < self._knobs.leader_bias:
-            return self._dice.choice(leaders)
-        return self._dice.choice(self._world.members)
-
-    def _while(self) -> float:
-        timeout = self._knobs.node.core.election_timeout_seconds
-        return timeout * 0.1 * float(50.0 ** self._dice.random())
+    def _known(self) -> Mapping[Fault, Callable[[], None]]:
+        return {
+            Fault.CRASH: self._crash,
+            Fault.CRASH_AT_BOUNDARY: self._crash_at_boundary,
+            Fault.CRASH_ALL: self._crash_all,
+            Fault.STOP: self._stop,
+            Fault.PARTITION: self._partition,
+            Fault.ISOLATE_LEADER: self._isolate,
+            Fault.ONE_WAY: self._one_way,
+            Fault.CLOG: self._clog,
+            Fault.RESET: self._reset,
+            Fault.PAUSE: self._pause,
+            Fault.COMMIT_ERROR: self._commit_error,
+            Fault.SLOW_DISK: self._slow_disk,
+            Fault.FULL_DISK: self._full_disk,
+            Fault.ROT: self._rot,
+            Fault.TRANSFER: self._transfer,
+            Fault.STEP_DOWN: self._step_down,
+            Fault.WALL_CLOCK: self._wall_clock,
+            Fault.CLIENT_CRASH: self._client_crash,
+        }
 
     # ------------------------------------------------------------ processes
 
@@ -104,7 +66,7 @@ class ShellNemesis:
             self._world.restart_later(victim)
 
     def _crash_at_boundary(self) -> None:
-        self._victim().fuse = self._dice.choice((1, 1, 2, 2, 3, 4, 6, 9))
+        self._victim().fuse = self._dice.choice(CRASH_FUSES)
 
     def _crash_all(self) -> None:
         for member in self._world.members:
@@ -119,8 +81,7 @@ class ShellNemesis:
             victim.post(lambda: victim.stop(hand_over=hand_over))
 
     def _pause(self) -> None:
-        longest = LONGEST_PAUSE * self._knobs.node.core.election_timeout_seconds
-        self._victim().pause(longest * self._dice.random() ** 2)
+        self._victim().pause(self._pause_seconds())
 
     def _client_crash(self) -> None:
         victim = self._dice.choice(self._world.clients)
@@ -143,7 +104,7 @@ class ShellNemesis:
         self._heal_later()
 
     def _isolate(self) -> None:
-        victim = self._dice.choice(self._world.leaders() or self._world.members)
+        victim = self._leading_victim()
         others: list[Host] = list(self._world.members)
         if self._dice.random() < 0.5:
             others = self._everyone()
@@ -216,7 +177,7 @@ class ShellNemesis:
     # ------------------------------------------------------------ leadership
 
     def _transfer(self) -> None:
-        victim = self._dice.choice(self._world.leaders() or self._world.members)
+        victim = self._leading_victim()
         timeout = self._while()
         target = self._dice.choice([None, *(m.node_id for m in self._world.members)])
 
@@ -234,7 +195,7 @@ class ShellNemesis:
             victim.post(lambda: victim.operate(transfer()))
 
     def _step_down(self) -> None:
-        victim = self._dice.choice(self._world.leaders() or self._world.members)
+        victim = self._leading_victim()
 
         async def step_down() -> None:
             if victim.node is not None:

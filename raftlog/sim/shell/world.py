@@ -30,6 +30,7 @@ from raftlog.history import Call, Operation
 from raftlog.interfaces import Identity
 from raftlog.machines.kv import KvMachine
 from raftlog.sim.checker import Checker, CheckFailed
+from raftlog.sim.outcome import Outcome
 from raftlog.sim.scheduler import Scheduler
 from raftlog.sim.shell.ending import Ending
 from raftlog.sim.shell.host import Host
@@ -41,11 +42,10 @@ from raftlog.sim.shell.network import Network
 from raftlog.sim.shell.record import LogRecord
 from raftlog.sim.shell.workload import ClientHost
 from raftlog.sim.transcript import Transcript
-from raftlog.sim.world import Outcome
 from raftlog.types import Index, NodeId, Role, Term
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
+    from raftlog.sim.core.process import Process
 
 TRANSCRIPT_LINES = 80
 EVENTS_LIMIT = 3_000_000

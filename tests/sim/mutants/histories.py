@@ -8,9 +8,9 @@ from __future__ import annotations
 from .planting import plant
 
 SESSIONS, OVERLAY, WAITING = "node/sessions.py", "node/overlay.py", "node/proposals.py"
-COMMANDS, APPLIER, DESK = "machines/kv/commands.py", "node/application.py", "sim/desk.py"
-_ONCE = "            group.number == session.last_number + 1,\n"
-_TWICE = "            group.number <= session.last_number + 1,\n"
+COMMANDS, APPLIER, DESK = "machines/kv/commands.py", "node/application.py", "sim/core/desk.py"
+_ONCE = "        if group.number != session.last_number + 1:\n"
+_TWICE = "        if group.number > session.last_number + 1:\n"
 
 EXACTLY_ONCE = (
     plant(
@@ -51,7 +51,7 @@ EXACTLY_ONCE = (
     plant(
         "replies-dropped-too-early",
         "a reply goes although its client has not said that it has it",
-        (SESSIONS, "if n < group.lowest_unanswered]", "if n <= group.lowest_unanswered]"),
+        (SESSIONS, "if number < group.lowest_unanswered:", "if number <= group.lowest_unanswered:"),
     ),
     plant(
         "gate-opens-before-the-no-op",

@@ -35,7 +35,7 @@ VOTING = (
             "    if state.vote is None:\n        roles.become(state, Role.FOLLOWER)",
             "    if state.vote != source:\n        roles.become(state, Role.FOLLOWER)",
         ),
-        (RULES, "new.term > old.term or old.vote is None or new.vote == old.vote", "True"),
+        (RULES, "    if new.term == old.term and old.vote is not None and", "    if False and"),
     ),
     plant(
         "vote-told-before-durable",
@@ -54,7 +54,7 @@ VOTING = (
             "        vote=hard_state.vote,\n        durable_term",
             "        vote=None,\n        durable_term",
         ),
-        (RULES, "new.term > old.term or old.vote is None or new.vote == old.vote", "True"),
+        (RULES, "    if new.term == old.term and old.vote is not None and", "    if False and"),
     ),
     plant(
         "term-forgotten-on-restart",
@@ -223,8 +223,8 @@ COMMITTING = (
         "the leader counts its own log before its disk has it",
         (
             COMMIT,
-            "    reached[state.node_id] = state.log.stable_index",
-            "    reached[state.node_id] = state.log.last_index",
+            "    reached = {state.node_id: state.log.stable_index}",
+            "    reached = {state.node_id: state.log.last_index}",
         ),
     ),
     plant(

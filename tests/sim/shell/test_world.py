@@ -11,12 +11,12 @@ import sys
 import pytest
 
 from raftlog.sim.checker import CheckFailed
-from raftlog.sim.cli import main
-from raftlog.sim.coverage import SHELL_SOMETIMES, owed
+from raftlog.sim.outcome import Outcome
+from raftlog.sim.runs.cli import main
+from raftlog.sim.runs.coverage import SHELL_SOMETIMES, owed
 from raftlog.sim.shell import ending, member, nemesis, observer, record, storage, workload
-from raftlog.sim.shell.knobs import ShellFault, draw_shell_knobs
+from raftlog.sim.shell.knobs import FAULTS, draw_shell_knobs
 from raftlog.sim.shell.world import ShellWorld, run_shell_seed
-from raftlog.sim.world import Outcome
 
 FRESH_COUNT = 12
 PARTS = (ending, member, nemesis, observer, record, storage, workload)
@@ -78,7 +78,7 @@ def test_a_share_of_the_seeds_has_no_fault_and_all_faults_are_drawn() -> None:
     """Swarm: each fault is in some seeds and missing in others; some have none at all."""
     drawn = [draw_shell_knobs(seed) for seed in range(200)]
     assert 10 < sum(knobs.is_fault_free for knobs in drawn) < 60
-    for fault in ShellFault:
+    for fault in FAULTS:
         assert 0 < sum(fault in knobs.faults for knobs in drawn) < 200
 
 

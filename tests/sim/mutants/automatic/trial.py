@@ -236,7 +236,7 @@ def _run_tests(report: TextIO, paths: Sequence[pathlib.Path]) -> bool:
 def _run_seeds(report: TextIO, seeds: Sequence[int]) -> bool:
     """Run seeds until one breaks a property; return whether one did."""
     with _broken_import(report):
-        run_seed = importlib.import_module("raftlog.sim.world").run_seed
+        run_seed = importlib.import_module("raftlog.sim.core.world").run_seed
         for seed in seeds:
             _running(report, f"seed {seed}")
             failure = run_seed(seed).failure

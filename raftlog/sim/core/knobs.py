@@ -13,6 +13,7 @@ import enum
 import random
 
 from raftlog.core.settings import MIB, CoreSettings
+from raftlog.sim.faults import Fault
 
 FAULT_FREE_SHARE = 0.1
 HAZARD_SHARE = 0.16
@@ -23,32 +24,24 @@ RESTLESS_SHARE = 0.2
 """Of the seeds with faults: worlds in which elections collide and nodes die amidst them."""
 
 
-class Fault(enum.Enum):
-    """What the nemesis may do."""
-
-    CRASH = "crash"
-    CRASH_AT_BOUNDARY = "crash_at_boundary"
-    CRASH_ALL = "crash_all"
-    PARTITION = "partition"
-    ISOLATE_LEADER = "isolate_leader"
-    ONE_WAY = "one_way"
-    CLOG = "clog"
-    RESET = "reset"
-    PAUSE = "pause"
-    COMMIT_ERROR = "commit_error"
-    SLOW_DISK = "slow_disk"
-    ROT = "rot"
-    TRANSFER = "transfer"
-    STEP_DOWN = "step_down"
-    MEMBERSHIP = "membership"
-    FULL_DISK = "full_disk"
-    WIPE = "wipe"
-    ROT_OF_SNAPSHOT = "rot_of_snapshot"
-    ROT_OF_STATE = "rot_of_state"
-
-    __hash__ = object.__hash__
-
-
+FAULTS = (
+    Fault.CRASH,
+    Fault.CRASH_AT_BOUNDARY,
+    Fault.CRASH_ALL,
+    Fault.PARTITION,
+    Fault.ISOLATE_LEADER,
+    Fault.ONE_WAY,
+    Fault.CLOG,
+    Fault.RESET,
+    Fault.PAUSE,
+    Fault.COMMIT_ERROR,
+    Fault.SLOW_DISK,
+    Fault.ROT,
+    Fault.TRANSFER,
+    Fault.STEP_DOWN,
+    Fault.MEMBERSHIP,
+)
+"""What a seed may have, in the order of its draws."""
 HAZARDS = (Fault.FULL_DISK, Fault.WIPE, Fault.ROT_OF_SNAPSHOT)
 """Faults that a share of the seeds has besides, drawn by dice of their own."""
 BESIDES = (*HAZARDS, Fault.ROT_OF_STATE)
@@ -233,7 +226,7 @@ def _draw_pace(dice: random.Random) -> float:
 
 def _draw_faults(dice: random.Random) -> tuple[Fault, ...]:
     share = dice.choice((0.2, 0.4, 0.7))
-    chosen = [fault for fault in Fault if fault not in BESIDES and dice.random() < share]
+    chosen = [fault for fault in FAULTS if dice.random() < share]
     if Fault.MEMBERSHIP in chosen:
         chosen += [Fault.MEMBERSHIP] * dice.choice((0, 3))  # most attempts are refused
     return tuple(chosen) or (Fault.CRASH,)

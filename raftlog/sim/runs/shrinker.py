@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from raftlog.sim.world import Outcome, run_seed
+from raftlog.sim.core.world import run_seed
+from raftlog.sim.outcome import Outcome
 
 
 def property_of(outcome: Outcome) -> str | None:

@@ -24,16 +24,16 @@ from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.inputs import Inputs
 from raftlog.sim.checker import View
-from raftlog.sim.desk import Desk
-from raftlog.sim.disk import Commit, Disk
-from raftlog.sim.knobs import Knobs
-from raftlog.sim.machine import Machine
-from raftlog.sim.operators import Silent
+from raftlog.sim.core.desk import Desk
+from raftlog.sim.core.disk import Commit, Disk
+from raftlog.sim.core.knobs import Knobs
+from raftlog.sim.core.machine import Machine
+from raftlog.sim.core.operators import Silent
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index, NodeId, Role, Term
 
 if TYPE_CHECKING:
-    from raftlog.sim.world import World
+    from raftlog.sim.core.world import World
 
 READY_MAX = 16
 TIMER_SLACK_SECONDS = 1e-6

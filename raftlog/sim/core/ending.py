@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from raftlog.core.entries import EntryKind
 from raftlog.errors import RaftLogError
-from raftlog.sim.atlas import can_spare
 from raftlog.sim.checker import require
-from raftlog.sim.knobs import Ending, Knobs, calm_network
+from raftlog.sim.core.atlas import can_spare
+from raftlog.sim.core.knobs import Ending, Knobs, calm_network
 from raftlog.types import Index, Role
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
-    from raftlog.sim.world import World
+    from raftlog.sim.core.process import Process
+    from raftlog.sim.core.world import World
 
 ELECTION_TIMEOUTS_MAX = 40
 """How many election timeouts may pass after healing without any progress towards the end."""
@@ -31,7 +31,7 @@ class FinalPhase:
         self._progress = (0, 0)
         self._probe: Index | None = None
         self._probe_leader: tuple[Process, int] | None = None
-        self._awaited: list[Process] = list(world.processes)
+        self._awaited: list[Process] = list(world.members)
         self.is_over = False
         self._is_progress_owed = True
 
@@ -67,7 +67,7 @@ class FinalPhase:
         if self._knobs.ending is Ending.RUIN:
             self._ruin()
         world.network.heal()
-        for process in world.processes:
+        for process in world.members:
             process.disk.calm()
             process.fuse = 0
             process.election_dice.spread = 1.0
@@ -77,14 +77,14 @@ class FinalPhase:
 
     def _leave_dead(self) -> None:
         world = self._world
-        count = len(world.processes)
+        count = len(world.members)
         spare = count - (count // 2 + 1)
-        damaged = [p for p in world.processes if world.atlas.is_damaged(p)]
-        healthy = [p for p in world.processes if p not in damaged]
+        damaged = [p for p in world.members if world.atlas.is_damaged(p)]
+        healthy = [p for p in world.members if p not in damaged]
         self._dice.shuffle(healthy)
         dead = (damaged + healthy)[:spare]
         world.left_dead = tuple(dead)
-        self._awaited = [p for p in world.processes if p not in dead]
+        self._awaited = [p for p in world.members if p not in dead]
         for process in dead:
             process.crash()
 
@@ -95,10 +95,10 @@ class FinalPhase:
         """
         world = self._world
         index = Index(world.checker.chosen_index)
-        for process in world.processes:
+        for process in world.members:
             process.crash()
         membership = world.checker.chosen_membership
-        holders = [p for p in world.processes if p.storage.disk.entries.get(index) is not None]
+        holders = [p for p in world.members if p.storage.disk.entries.get(index) is not None]
         self._dice.shuffle(holders)
         voters = sorted(membership.voters)
         spared = len(voters) - (len(voters) // 2 + 1)
@@ -156,8 +156,8 @@ class FinalPhase:
         A node whose membership is not committed yet may need the vote of one that holds a later
         entry, does not know itself for a voter, and so neither votes for it nor stands.
         """
-        living = [p for p in self._world.processes if p.is_up and not p.state.is_damaged]
-        if len(living) == sum(p.is_up for p in self._world.processes):
+        living = [p for p in self._world.members if p.is_up and not p.state.is_damaged]
+        if len(living) == sum(p.is_up for p in self._world.members):
             return False
         lasts = {p.node_id: p.state.log.last_position for p in living}
 

@@ -19,14 +19,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from raftlog.errors import InvalidInput
-from raftlog.sim.batch import run_batch
-from raftlog.sim.coverage import owed
+from raftlog.sim.core.world import run_seed
+from raftlog.sim.outcome import Outcome
 from raftlog.sim.properties import why
+from raftlog.sim.runs.batch import run_batch
+from raftlog.sim.runs.coverage import owed
+from raftlog.sim.runs.shrinker import shrink
+from raftlog.sim.runs.specified import run_specified_seed, write_trace
+from raftlog.sim.runs.summary import Summary, restored, spans, spans_text
 from raftlog.sim.shell.world import run_shell_seed
-from raftlog.sim.shrinker import shrink
-from raftlog.sim.specified import run_specified_seed, write_trace
-from raftlog.sim.summary import Summary, restored, spans, spans_text
-from raftlog.sim.world import Outcome, run_seed
 
 FAILURES_SHOWN = 3
 SAVE_SECONDS = 10.0

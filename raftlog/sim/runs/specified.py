@@ -7,10 +7,11 @@ from pathlib import Path
 
 from raftlog.core.watched import TraceLine, Watch
 from raftlog.sim.checker import CheckFailed
-from raftlog.sim.knobs import draw_knobs
+from raftlog.sim.core.knobs import draw_knobs
+from raftlog.sim.core.world import World
+from raftlog.sim.outcome import Outcome
 from raftlog.sim.spec.refusal import NotAllowed
 from raftlog.sim.spec.validator import Unsent, Validator
-from raftlog.sim.world import Outcome, World
 
 
 def run_specified_seed(seed: int) -> Outcome:

@@ -20,13 +20,14 @@ from raftlog.core.ready import Persist
 from raftlog.errors import StorageError
 from raftlog.interfaces import Round, SnapshotInfo, WriteSet
 from raftlog.node.group_commit import merge
-from raftlog.sim.knobs import Fault, Knobs, calm_disk
+from raftlog.sim.core.knobs import Knobs, calm_disk
+from raftlog.sim.faults import Fault
 from raftlog.storage.memory import MemoryStorage
 from raftlog.storage.memory_disk import MemoryDisk
 from raftlog.types import Index
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
+    from raftlog.sim.core.process import Process
 
 LIES_MAX = 8
 """How many of the last rounds a lying disk may lose in a crash."""

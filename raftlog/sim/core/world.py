@@ -21,17 +21,18 @@ from raftlog.core.membership import Membership
 from raftlog.core.messages import Message
 from raftlog.core.watched import Watch
 from raftlog.interfaces import Identity
-from raftlog.sim.atlas import Atlas
 from raftlog.sim.checker import Checker, CheckFailed
-from raftlog.sim.clients import Clients
-from raftlog.sim.ending import FinalPhase
-from raftlog.sim.knobs import Knobs, draw_knobs
-from raftlog.sim.nemesis import Nemesis
-from raftlog.sim.network import Network
-from raftlog.sim.operators import Operator, member_of
-from raftlog.sim.process import Process
+from raftlog.sim.core.atlas import Atlas
+from raftlog.sim.core.clients import Clients
+from raftlog.sim.core.ending import FinalPhase
+from raftlog.sim.core.knobs import Knobs, draw_knobs
+from raftlog.sim.core.nemesis import CoreNemesis
+from raftlog.sim.core.network import Network
+from raftlog.sim.core.operators import Operator, member_of
+from raftlog.sim.core.process import Process
+from raftlog.sim.core.snapshots import SnapshotStreams
+from raftlog.sim.outcome import Outcome
 from raftlog.sim.scheduler import Scheduler
-from raftlog.sim.snapshots import SnapshotStreams
 from raftlog.sim.transcript import Transcript, describe
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index, NodeId, Role, Term
@@ -40,22 +41,6 @@ TRANSCRIPT_LINES = 60
 EVENTS_LIMIT = 200_000
 _MOVE = struct.Struct("<dBQQQB")
 ROLE_NUMBERS = {role: number for number, role in enumerate(Role)}
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one seed. `digest` hashes every event; `failure` names the property broken."""
-
-    seed: int
-    digest: str
-    events: int
-    virtual_seconds: float
-    cpu_seconds: float
-    counters: dict[str, int]
-    failure: str | None = None
-    detail: str = ""
-    faults: tuple[int, ...] = ()
-    transcript: tuple[str, ...] = ()
 
 
 class World:
@@ -79,17 +64,17 @@ class World:
         boundary = _first_boundary(knobs)
         self.checker = Checker(self.count, boundary.checksum, boundary.membership)
         names = _names(knobs)
-        self.processes = [
+        self.members = [
             Process(self, number, name, self._new_storage(name, boundary, 1), knobs)
             for number, name in enumerate(names)
         ]
-        self.by_id = {process.node_id: process for process in self.processes}
-        self.checker.processes = self.processes
-        self.atlas = Atlas(self.processes, self.checker)
+        self.by_id = {process.node_id: process for process in self.members}
+        self.checker.processes = self.members
+        self.atlas = Atlas(self.members, self.checker)
         self.operator = Operator(self, knobs)
         self._boundary = boundary
         self.clients = Clients(self, knobs)
-        self.nemesis = Nemesis(self, knobs, kept)
+        self.nemesis = CoreNemesis(self, knobs, kept)
         self._started = time.process_time()
 
     def _new_storage(self, name: NodeId, boundary: Boundary, instance: int) -> MemoryStorage:
@@ -131,7 +116,7 @@ class World:
 
     def leaders(self) -> list[Process]:
         """Return the live nodes that think they lead."""
-        return [p for p in self.processes if p.is_up and p.state.role is Role.LEADER]
+        return [p for p in self.members if p.is_up and p.state.role is Role.LEADER]
 
     def restart_later(self, process: Process) -> None:
         """Let a dead process begin again after a while; in a quorum's final phase never."""
@@ -167,7 +152,7 @@ class World:
             detail = traceback.format_exc()
         lines: tuple[str, ...] = ()
         if failure is not None or self.transcript.notes.maxlen is None:
-            lines = (*self.transcript.lines(), *describe(self.processes))
+            lines = (*self.transcript.lines(), *describe(self.members))
         return Outcome(
             seed=self.knobs.seed,
             digest=hashlib.blake2b(self._moves, digest_size=16).hexdigest(),
@@ -182,7 +167,7 @@ class World:
         )
 
     def _run(self) -> None:
-        for process in self.processes:
+        for process in self.members:
             process.start()
         self.clients.begin()
         self.nemesis.begin()

@@ -21,7 +21,7 @@ from raftlog.types import Index, NodeId
 
 if TYPE_CHECKING:
     from raftlog.sim.checker import Checker
-    from raftlog.sim.process import Process
+    from raftlog.sim.core.process import Process
 
 
 class Atlas:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from raftlog.errors import DiskFull, StorageError
 from raftlog.interfaces import SnapshotInfo
-from raftlog.sim.knobs import Knobs
+from raftlog.sim.core.knobs import Knobs
 from raftlog.types import Term
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
-    from raftlog.sim.world import World
+    from raftlog.sim.core.process import Process
+    from raftlog.sim.core.world import World
 
 
 class SnapshotStreams:

@@ -16,12 +16,13 @@ from raftlog.core.membership import Member, Membership
 from raftlog.core.membership_change import Change, ChangeKind, simple
 from raftlog.errors import MembershipRejected, RaftLogError
 from raftlog.interfaces import Event, Measure
-from raftlog.sim.knobs import Fault, Knobs
+from raftlog.sim.core.knobs import Knobs
+from raftlog.sim.faults import Fault
 from raftlog.types import NodeId, Role
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
-    from raftlog.sim.world import World
+    from raftlog.sim.core.process import Process
+    from raftlog.sim.core.world import World
 
 REGIONS = ("north", "south")
 BEHIND_MAX = 20
@@ -93,7 +94,7 @@ class Operator:
                 self._world.restart_later(process)
         for process in list(self._returning):
             self._look_at(process)
-        for process in self._world.processes:
+        for process in self._world.members:
             if process.is_up and process.enrolment is not None and process.enrolment.contested:
                 self._world.count("restarted_amid_bootstrap")
                 process.crash()

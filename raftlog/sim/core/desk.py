@@ -19,11 +19,11 @@ from raftlog.node.application import Applied
 from raftlog.node.ports import Ports
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
-from raftlog.sim.machine import KV
+from raftlog.sim.core.machine import KV
 from raftlog.types import Index, NodeId, Role
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
+    from raftlog.sim.core.process import Process
 
 Reader = Callable[["Process"], None]
 

@@ -33,14 +33,14 @@ from raftlog.history import (
 )
 from raftlog.history.record import Call
 from raftlog.sim.checker import CheckFailed, require
-from raftlog.sim.knobs import Knobs
-from raftlog.sim.machine import GROUP_BEGINS
-from raftlog.sim.sessions import SessionClients, read_key
+from raftlog.sim.core.knobs import Knobs
+from raftlog.sim.core.machine import GROUP_BEGINS
+from raftlog.sim.core.sessions import SessionClients, read_key
 from raftlog.types import Index, Role
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
-    from raftlog.sim.world import World
+    from raftlog.sim.core.process import Process
+    from raftlog.sim.core.world import World
 
 BACKLOG_MAX = 300
 """Entries without a commit beyond which clients wait, so that a run's end stays near."""
@@ -82,7 +82,7 @@ class Clients:
         self._world.scheduler.after(self._gap(), self._act)
         if self._dice.random() < self._knobs.read_share:
             leaders = self._world.leaders() if self._dice.random() < 0.7 else []
-            self.read(self._dice.choice(leaders or self._world.processes))
+            self.read(self._dice.choice(leaders or self._world.members))
             return
         target = self.target()
         if self.sessions.is_on and self._dice.random() < self.sessions.knobs.share:
@@ -96,7 +96,7 @@ class Clients:
         leaders = self._world.leaders()
         if leaders and self._dice.random() < 0.9:
             return self._dice.choice(leaders)
-        return self._dice.choice(self._world.processes)
+        return self._dice.choice(self._world.members)
 
     # ------------------------------------------------------------ the history
 

@@ -15,8 +15,8 @@ import pathlib
 from collections.abc import Iterable
 
 from raftlog.errors import InvalidInput
-from raftlog.sim.coverage import missing
-from raftlog.sim.world import Outcome
+from raftlog.sim.outcome import Outcome
+from raftlog.sim.runs.coverage import missing
 
 
 @dataclasses.dataclass(slots=True)

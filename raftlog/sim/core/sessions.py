@@ -31,13 +31,13 @@ from raftlog.history.record import Answer, Call
 from raftlog.interfaces import GroupReceipt
 from raftlog.node.settings import NodeSettings
 from raftlog.sim.checker import CheckFailed
-from raftlog.sim.knobs import Knobs
+from raftlog.sim.core.knobs import Knobs
 from raftlog.wire.pb import kv_pb2 as pb
 
 if TYPE_CHECKING:
-    from raftlog.sim.clients import Clients
-    from raftlog.sim.process import Process
-    from raftlog.sim.world import World
+    from raftlog.sim.core.clients import Clients
+    from raftlog.sim.core.process import Process
+    from raftlog.sim.core.world import World
 
 STALE_COPY_CHANCE = 0.03
 LOST_ANSWER_CHANCE = 0.1

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from raftlog.sim.summary import Summary
-from raftlog.sim.world import Outcome, run_seed
+from raftlog.sim.core.world import run_seed
+from raftlog.sim.outcome import Outcome
+from raftlog.sim.runs.summary import Summary
 
 SEEDS_AT_A_TIME = 4
 """How many a worker takes."""

@@ -16,11 +16,12 @@ import random
 from typing import TYPE_CHECKING
 
 from raftlog.core.messages import BULK_MESSAGES, Message
-from raftlog.sim.knobs import Ending, Fault, Knobs
+from raftlog.sim.core.knobs import Ending, Knobs
+from raftlog.sim.faults import Fault
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
-    from raftlog.sim.world import World
+    from raftlog.sim.core.process import Process
+    from raftlog.sim.core.world import World
 
 BULK = frozenset(BULK_MESSAGES)
 LATE_SHARE = 0.2
@@ -184,7 +185,7 @@ class Network:
 
     def heal(self) -> None:
         """Let everything through again, in the order it was held back."""
-        processes = self._world.processes
+        processes = self._world.members
         for source, row in enumerate(self.links):
             for target, link in enumerate(row):
                 link.cut = False
@@ -206,7 +207,7 @@ class Network:
 
     def reset(self, a: int, b: int) -> None:
         """End both streams of a pair: what is on its way is lost, and both ends are told."""
-        pair, processes = self.pairs[a][b], self._world.processes
+        pair, processes = self.pairs[a][b], self._world.members
         quick = self._knobs.core.heartbeat_seconds * 0.1
         if self.settings.is_stream:
             if not pair.is_up:
@@ -223,7 +224,7 @@ class Network:
         self._scheduler.after(quick * (1 + 9 * self._dice.random()), self._connect, a, b)
 
     def _connect(self, a: int, b: int) -> None:
-        pair, (one, other) = self.pairs[a][b], (self._world.processes[a], self._world.processes[b])
+        pair, (one, other) = self.pairs[a][b], (self._world.members[a], self._world.members[b])
         if self.settings.is_stream and pair.is_up:
             return
         if not (one.is_up and other.is_up):
@@ -244,7 +245,7 @@ class Network:
     def process_died(self, process: Process) -> None:
         """Tell peers of a crash, soon or (the machine is gone too) by their keepalive only."""
         timeout = self._knobs.core.election_timeout_seconds
-        for peer in self._world.processes:
+        for peer in self._world.members:
             if peer is process:
                 continue
             draw = self._dice.random()
@@ -273,7 +274,7 @@ class Network:
         if not self.settings.is_stream and not self._enrols:
             return
         quick = self._knobs.core.heartbeat_seconds * 0.2
-        for peer in self._world.processes:
+        for peer in self._world.members:
             if peer is process:
                 continue
             pair = self.pairs[peer.number][process.number]

@@ -1,46 +1,45 @@
-"""The nemesis: one fault after another, each with dice of its own.
-
-Fault number n of a seed draws from ``{seed}:fault:{n}``, so leaving one out (the shrinker does)
-changes no other fault's draws.
-"""
+"""Engine 1's nemesis: what each fault comes to for a core, its disk and its links."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from raftlog.core.membership import Membership
 from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
 from raftlog.errors import MembershipRejected
 from raftlog.interfaces import Table
-from raftlog.sim.knobs import Fault, Knobs
-from raftlog.sim.machine import KEY
-from raftlog.sim.operators import attempt, member_of
+from raftlog.sim.core.knobs import Knobs
+from raftlog.sim.core.machine import KEY
+from raftlog.sim.core.operators import attempt, member_of
+from raftlog.sim.faults import CRASH_FUSES, Fault, Nemesis, Pace
 from raftlog.storage.memory_disk import CommitFault
 from raftlog.types import Index, Role
 
 if TYPE_CHECKING:
-    from raftlog.sim.process import Process
-    from raftlog.sim.world import World
-
-LONGEST_PAUSE = 6.0
-"""In election timeouts."""
+    from raftlog.sim.core.process import Process
+    from raftlog.sim.core.world import World
 
 
-class Nemesis:
+class CoreNemesis(Nemesis["Process"]):
     """Does the faults that the seed enables."""
 
     def __init__(self, world: World, knobs: Knobs, kept: frozenset[int] | None) -> None:
         self._world = world
         self._knobs = knobs
-        self._kept = kept
-        self._number = 0
-        self._is_over = False
-        self._dice = random.Random(f"{knobs.seed}:nemesis")
-        self.done: list[int] = []
-        """The numbers of the faults that were done."""
-        self._actions: dict[Fault, Callable[[], None]] = {
+        pace = Pace(
+            seed=knobs.seed,
+            faults=knobs.faults,
+            fault_seconds=knobs.fault_seconds,
+            leader_bias=knobs.leader_bias,
+            election_timeout_seconds=knobs.core.election_timeout_seconds,
+            spread=100.0,
+            longest_pause=6.0,
+        )
+        super().__init__(world, pace, kept)
+
+    def _known(self) -> Mapping[Fault, Callable[[], None]]:
+        return {
             Fault.CRASH: self._crash,
             Fault.CRASH_AT_BOUNDARY: self._crash_at_boundary,
             Fault.CRASH_ALL: self._crash_all,
@@ -62,46 +61,6 @@ class Nemesis:
             Fault.ROT_OF_STATE: self._rot_state,
         }
 
-    def begin(self) -> None:
-        """Begin, if this seed has faults."""
-        if self._knobs.faults:
-            self._world.scheduler.after(self._gap(), self._act)
-
-    def stop(self) -> None:
-        """Do nothing more."""
-        self._is_over = True
-
-    def _gap(self) -> float:
-        return random.Random(f"{self._knobs.seed}:gap:{self._number}").expovariate(
-            1 / self._knobs.fault_seconds
-        )
-
-    def _act(self) -> None:
-        if self._is_over:
-            return
-        self._number += 1
-        self._world.scheduler.after(self._gap(), self._act)
-        if self._kept is not None and self._number not in self._kept:
-            return
-        self._dice = random.Random(f"{self._knobs.seed}:fault:{self._number}")
-        self.done.append(self._number)
-        fault = self._dice.choice(self._knobs.faults)
-        self._world.note("fault", None, (self._number, fault.value))
-        self._world.count(f"fault_{fault.value}")
-        self._actions[fault]()
-
-    # ------------------------------------------------------------ picking
-
-    def _victim(self) -> Process:
-        leaders = self._world.leaders()
-        if leaders and self._dice.random() < self._knobs.leader_bias:
-            return self._dice.choice(leaders)
-        return self._dice.choice(self._world.processes)
-
-    def _while(self) -> float:
-        timeout = self._knobs.core.election_timeout_seconds
-        return timeout * 0.1 * float(100.0 ** self._dice.random())
-
     # ------------------------------------------------------------ processes
 
     def _crash(self) -> None:
@@ -111,23 +70,22 @@ class Nemesis:
             self._world.restart_later(victim)
 
     def _crash_at_boundary(self) -> None:
-        victim = self._victim()
-        victim.fuse = self._dice.choice((1, 1, 2, 2, 3, 4, 6, 9))
+        victim = self._victim()  # drawn first: recorded seeds rest on the order of the draws
+        victim.fuse = self._dice.choice(CRASH_FUSES)
 
     def _crash_all(self) -> None:
-        for process in self._world.processes:
+        for process in self._world.members:
             if process.is_up:
                 process.crash()
                 self._world.restart_later(process)
 
     def _pause(self) -> None:
-        longest = LONGEST_PAUSE * self._knobs.core.election_timeout_seconds
-        self._victim().pause(longest * self._dice.random() ** 2)
+        self._victim().pause(self._pause_seconds())
 
     # ------------------------------------------------------------ network
 
     def _partition(self) -> None:
-        count = len(self._world.processes)
+        count = len(self._world.members)
         side = {n for n in range(count) if self._dice.random() < 0.5}
         for a in range(count):
             for b in range(count):
@@ -136,9 +94,9 @@ class Nemesis:
         self._heal_later()
 
     def _isolate(self) -> None:
-        victim = self._dice.choice(self._world.leaders() or self._world.processes)
+        victim = self._leading_victim()
         is_reset = self._dice.random() < 0.5
-        for other in self._world.processes:
+        for other in self._world.members:
             self._world.network.cut(victim.number, other.number)
             self._world.network.cut(other.number, victim.number)
             if is_reset and other is not victim:
@@ -147,7 +105,7 @@ class Nemesis:
 
     def _one_way(self) -> None:
         victim = self._victim().number
-        others = [n for n in range(len(self._world.processes)) if n != victim]
+        others = [n for n in range(len(self._world.members)) if n != victim]
         for other in self._dice.sample(others, self._dice.randint(1, len(others))):
             source, target = (victim, other) if self._dice.random() < 0.5 else (other, victim)
             self._world.network.cut(source, target)
@@ -157,12 +115,12 @@ class Nemesis:
         self._world.scheduler.after(self._while(), self._world.network.heal)
 
     def _clog(self) -> None:
-        count = len(self._world.processes)
+        count = len(self._world.members)
         a, b = self._dice.randrange(count), self._dice.randrange(count)
         self._world.network.clog(a, b, self._while())
 
     def _reset(self) -> None:
-        count = len(self._world.processes)
+        count = len(self._world.members)
         a, b = self._dice.sample(range(count), 2)
         self._world.network.reset(a, b)
 
@@ -221,7 +179,7 @@ class Nemesis:
         """Flip a byte of a snapshot's file; the tables it was taken from can give another one."""
         holders = [p for p in self._world.leaders() or [self._victim()] if p.disk.newest]
         if self._dice.random() < 0.3:
-            holders = [p for p in self._world.processes if p.disk.newest]
+            holders = [p for p in self._world.members if p.disk.newest]
         for process in holders:
             snapshots = process.storage.disk.snapshots
             names = sorted(snapshots)
@@ -244,7 +202,7 @@ class Nemesis:
         room = self._dice.choice((0, 0, 60, 400))
         seconds = self._while()
         for number in sorted(victims):
-            process = self._world.processes[number]
+            process = self._world.members[number]
             process.storage.disk.free_bytes = room
             self._world.count("disk_full")
             self._world.scheduler.after(seconds, process.disk.make_room)
@@ -284,7 +242,7 @@ class Nemesis:
         return simple(current, self._change(current))
 
     def _change(self, current: Membership) -> Change:
-        process = self._dice.choice(self._world.processes)
+        process = self._dice.choice(self._world.members)
         known = current.member(process.node_id)
         kinds = [ChangeKind.ADD_VOTER, ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER]
         if known is not None:
