@@ -265,11 +265,11 @@ def verify(options: Globals, data_dir: str) -> int:
 
     Exits 6 if anything is damaged.
     """
-    from raftlog.storage.lmdb import verify as verify_directory  # noqa: PLC0415 - spares the others
+    from raftlog.server import directory  # noqa: PLC0415 - spares the others
 
     with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("verifying", total=None)
-        report = verify_directory(
+        report = directory.verify(
             data_dir, lambda done, total: bar.update(task, completed=done, total=total)
         )
     document = dataclasses.asdict(report)

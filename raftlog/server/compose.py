@@ -1,37 +1,21 @@
-"""The composition root: the only place that picks adapters and joins them to a node.
-
-What a data directory is, is decided here as well, once, before anything listens:
-
-- it is there: it must be of this node id and, where a token is given, of the token's cluster;
-  ``initial_cluster`` is not looked at, because the log knows the members better;
-- it is not there: ``bootstrap_token`` and ``initial_cluster`` found the cluster. The cluster id
-  comes from the token alone, the instance id is drawn at random, and the boundary's checksum covers
-  the cluster id, the machine and the membership, so that members founded differently disagree at
-  the first message.
-"""
+"""The composition root: the only place that picks adapters and joins them to a node."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
-import hashlib
 import random
 import secrets
 import sys
 
-from raftlog.checksum import crc32c
 from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
-from raftlog.core.entries import Boundary
-from raftlog.core.membership import Member, Membership
 from raftlog.core.settings import CoreSettings
 from raftlog.errors import (
     ConfigInvalid,
-    IdentityMismatch,
-    RaftLogError,
     SafetyRefused,
 )
-from raftlog.interfaces import Event, Identity, StateMachine, Storage
+from raftlog.interfaces import Event, StateMachine, Storage
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
@@ -42,15 +26,15 @@ from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateNames, check_listen
 from raftlog.security.tls import load_tls
 from raftlog.server.clock import SystemClock
+from raftlog.server.directory import open_storage
 from raftlog.server.traces import TraceFile, open_watch
-from raftlog.storage.lmdb import LmdbStorage, StorageSettings
+from raftlog.storage.lmdb import LmdbStorage
 from raftlog.telemetry.http import HttpServer
 from raftlog.telemetry.logs import lead_standard_logging, make_logger
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
-from raftlog.types import Index, NodeId, Term
+from raftlog.types import NodeId
 from raftlog.wire.channel import TlsMaterial, message_limit
 
-CLUSTER_ID_BYTES = 16
 GC_THRESHOLDS = (50_000, 20, 50)
 SWITCH_INTERVAL_SECONDS = 0.001
 
@@ -81,14 +65,6 @@ class RunningNode:
         self.storage.close()
         if self.trace is not None:
             self.trace.close()
-
-
-def cluster_id_of(token: str) -> str:
-    """Return the cluster id that a bootstrap token stands for; the token cannot be read from it."""
-    digest = hashlib.blake2b(
-        token.encode(), digest_size=CLUSTER_ID_BYTES, person=b"raftlog-cluster"
-    )
-    return digest.hexdigest()
 
 
 async def compose(settings: Settings) -> RunningNode:
@@ -241,97 +217,7 @@ def _read_tls(settings: Settings) -> TlsMaterial | None:
     return load_tls(tls.cacert, tls.cert, tls.key) if tls.is_configured else None
 
 
-# ---------------------------------------------------------------- the data directory
-
-
-def open_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
-    """Open this node's data directory, founding it if it is not there yet.
-
-    Raises:
-        IdentityMismatch: it is of another node or another cluster.
-        ConfigInvalid: there is none, and nothing says which cluster to found.
-    """
-    if not LmdbStorage.exists(settings.data_dir):
-        LmdbStorage.create(
-            settings.data_dir,
-            identity=_new_identity(settings),
-            boundary=first_boundary(settings, machine),
-        )
-    storage = LmdbStorage.open(settings.data_dir, settings=storage_settings(settings))
-    try:
-        _check_identity(settings, storage.identity)
-    except RaftLogError:
-        storage.close()
-        raise
-    return storage
-
-
-def _check_identity(settings: Settings, found: Identity) -> None:
-    if found.node_id != settings.node_id:
-        raise IdentityMismatch(
-            f"{settings.data_dir} is the data directory of another node: "
-            f"of {found.node_id}, not of {settings.node_id}"
-        )
-    token = settings.bootstrap_token
-    if token and cluster_id_of(token) != found.cluster_id:
-        raise IdentityMismatch(
-            f"{settings.data_dir} is the data directory of another cluster: of {found.cluster_id}, "
-            f"and the bootstrap token is that of {cluster_id_of(token)}"
-        )
-
-
-def _new_identity(settings: Settings) -> Identity:
-    return Identity(
-        cluster_id=cluster_id_of(settings.bootstrap_token),
-        node_id=NodeId(settings.node_id),
-        instance_id=secrets.token_hex(8),
-    )
-
-
-def first_boundary(settings: Settings, machine: StateMachine) -> Boundary:
-    """Return what lies below the first entry of a cluster founded by these settings.
-
-    Raises:
-        ConfigInvalid: the settings do not say which cluster to found, or leave this node out.
-    """
-    members = dict(settings.initial_cluster)
-    if not settings.bootstrap_token or not members:
-        raise ConfigInvalid(
-            f"{settings.data_dir} holds no node yet: --bootstrap-token and --initial-cluster say "
-            "which cluster to found (the same on every first member)"
-        )
-    if settings.node_id not in members:
-        raise ConfigInvalid(
-            f"node_id {settings.node_id!r} is not in initial_cluster ({', '.join(members)})"
-        )
-    membership = Membership.of_voters(
-        Member(node_id=NodeId(name), address=address) for name, address in members.items()
-    )
-    cluster_id = cluster_id_of(settings.bootstrap_token)
-    pinned = f"{cluster_id} {machine.name} {machine.version}".encode()
-    return Boundary(
-        index=Index(0),
-        term=Term(0),
-        checksum=crc32c(pinned + membership.encode()),
-        next_sequence=1,
-        timestamp=0,
-        membership=membership,
-        feature_level=FEATURE_LEVEL_MAX,
-        machine_name=machine.name,
-        machine_version=machine.version,
-    )
-
-
 # ---------------------------------------------------------------- settings of the parts
-
-
-def storage_settings(settings: Settings) -> StorageSettings:
-    """Return the storage's part of the settings."""
-    return StorageSettings(
-        cache_bytes_max=settings.retention.cache_bytes_max,
-        free_space_ratio_min=settings.disk.free_fraction_min,
-        free_space_bytes_min=settings.disk.free_bytes_min,
-    )
 
 
 def node_settings(settings: Settings) -> NodeSettings:

@@ -12,114 +12,18 @@ import pytest
 
 import raftlog
 from raftlog.config.load import load
-from raftlog.config.schema import Settings
-from raftlog.errors import ConfigInvalid, IdentityMismatch, SafetyRefused
+from raftlog.errors import ConfigInvalid, SafetyRefused
 from raftlog.machines.kv import KvMachine
-from raftlog.machines.log import LogMachine
 from raftlog.security.tls import create_certificates
 from raftlog.server import compose as module
 from raftlog.server.compose import (
     check_exposure,
-    cluster_id_of,
     compose,
-    first_boundary,
     node_settings,
-    open_storage,
-    storage_settings,
     tune_interpreter,
 )
+from raftlog.server.directory import open_storage, storage_settings
 from raftlog.storage.lmdb import LmdbStorage
-
-
-def free_port():
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def settings(tmp_path):
-    """Return the settings of the only member of a new cluster."""
-    address = f"127.0.0.1:{free_port()}"
-    return Settings(
-        node_id="n1",
-        data_dir=str(tmp_path / "data"),
-        listen=address,
-        http=f"127.0.0.1:{free_port()}",
-        bootstrap_token="token",
-        initial_cluster=(("n1", address),),
-    )
-
-
-def test_the_cluster_id_comes_from_the_token_alone(settings):
-    """The same token is the same cluster, whatever the addresses; another token is another."""
-    assert cluster_id_of("token") == cluster_id_of("token")
-    assert cluster_id_of("token") != cluster_id_of("token2")
-    assert "token" not in cluster_id_of("token")
-    moved = dataclasses.replace(settings, initial_cluster=(("n1", "127.0.0.1:1"),))
-    assert cluster_id_of(settings.bootstrap_token) == cluster_id_of(moved.bootstrap_token)
-
-
-def test_members_founded_differently_disagree_at_once(settings):
-    """The first boundary's checksum covers cluster, machine and members, in any order."""
-    members = (("n1", "a:1"), ("n2", "b:2"))
-    one = first_boundary(dataclasses.replace(settings, initial_cluster=members), KvMachine())
-    same = first_boundary(dataclasses.replace(settings, initial_cluster=members[::-1]), KvMachine())
-    other = first_boundary(dataclasses.replace(settings, initial_cluster=members[:1]), KvMachine())
-    opaque = first_boundary(dataclasses.replace(settings, initial_cluster=members), LogMachine())
-    elsewhere = first_boundary(
-        dataclasses.replace(settings, initial_cluster=members, bootstrap_token="t2"), KvMachine()
-    )
-    assert one == same
-    assert len({each.checksum for each in (one, other, opaque, elsewhere)}) == 4
-    assert (opaque.machine_name, opaque.machine_version) == ("log", 1)
-    assert (one.index, one.next_sequence) == (0, 1)
-
-
-def test_a_directory_is_founded_once_and_keeps_its_identity(settings):
-    """Opening again gives the same instance, and initial_cluster is not looked at any more."""
-    storage = open_storage(settings, KvMachine())
-    first = storage.identity
-    storage.close()
-    again = open_storage(
-        dataclasses.replace(settings, initial_cluster=(), bootstrap_token=""), KvMachine()
-    )
-    assert again.identity == first
-    assert again.recovered().boundary.membership.node_ids == ("n1",)
-    again.close()
-    assert (first.node_id, first.cluster_id) == ("n1", cluster_id_of("token"))
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "why"),
-    [
-        ({"node_id": "n2"}, IdentityMismatch, "directory of another node: of n1, not of n2"),
-        ({"bootstrap_token": "t2"}, IdentityMismatch, "data directory of another cluster"),
-    ],
-)
-def test_a_directory_of_something_else_is_refused(settings, change, error, why):
-    """A directory of another node or cluster is refused in a sentence, and stays usable."""
-    open_storage(settings, KvMachine()).close()
-    with pytest.raises(error, match=why):
-        open_storage(dataclasses.replace(settings, **change), KvMachine())
-    open_storage(settings, KvMachine()).close()
-
-
-@pytest.mark.parametrize("missing", [{"bootstrap_token": ""}, {"initial_cluster": ()}])
-def test_nothing_is_founded_by_accident(settings, missing):
-    """An empty directory and no word on the cluster is an error, and leaves nothing behind."""
-    with pytest.raises(ConfigInvalid, match="holds no node yet: --bootstrap-token"):
-        open_storage(dataclasses.replace(settings, **missing), KvMachine())
-    assert not LmdbStorage.exists(settings.data_dir)
-
-
-def test_a_directory_in_use_is_refused(settings):
-    """Two processes cannot open one directory."""
-    storage = open_storage(settings, KvMachine())
-    with pytest.raises(SafetyRefused):
-        open_storage(settings, KvMachine())
-    storage.close()
 
 
 @pytest.mark.parametrize("flag", ["listen", "http"])

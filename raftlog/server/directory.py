@@ -1,0 +1,138 @@
+"""The data directory: whose it is, how a cluster is founded by it, what is done to it offline.
+
+It is decided here, once, before anything listens:
+
+- it is there: it must be of this node id and, where a token is given, of the token's cluster;
+  ``initial_cluster`` is not looked at, because the log knows the members better;
+- it is not there: ``bootstrap_token`` and ``initial_cluster`` found the cluster. The cluster id
+  comes from the token alone, the instance id is drawn at random, and the boundary's checksum covers
+  the cluster id, the machine and the membership, so that members founded differently disagree at
+  the first message.
+
+A verb that works on the directory of a stopped node belongs here too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable
+
+from raftlog.checksum import crc32c
+from raftlog.config.schema import Settings
+from raftlog.core.entries import Boundary
+from raftlog.core.membership import Member, Membership
+from raftlog.errors import ConfigInvalid, IdentityMismatch, RaftLogError
+from raftlog.interfaces import Identity, StateMachine
+from raftlog.node.settings import FEATURE_LEVEL_MAX
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport
+from raftlog.storage.lmdb import verify as verify_records
+from raftlog.types import Index, NodeId, Term
+
+CLUSTER_ID_BYTES = 16
+
+
+def cluster_id_of(token: str) -> str:
+    """Return the cluster id that a bootstrap token stands for; the token cannot be read from it."""
+    digest = hashlib.blake2b(
+        token.encode(), digest_size=CLUSTER_ID_BYTES, person=b"raftlog-cluster"
+    )
+    return digest.hexdigest()
+
+
+def open_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
+    """Open this node's data directory, founding it if it is not there yet.
+
+    Raises:
+        IdentityMismatch: it is of another node or another cluster.
+        ConfigInvalid: there is none, and nothing says which cluster to found.
+    """
+    if not LmdbStorage.exists(settings.data_dir):
+        LmdbStorage.create(
+            settings.data_dir,
+            identity=_new_identity(settings),
+            boundary=first_boundary(settings, machine),
+        )
+    storage = LmdbStorage.open(settings.data_dir, settings=storage_settings(settings))
+    try:
+        _check_identity(settings, storage.identity)
+    except RaftLogError:
+        storage.close()
+        raise
+    return storage
+
+
+def _check_identity(settings: Settings, found: Identity) -> None:
+    if found.node_id != settings.node_id:
+        raise IdentityMismatch(
+            f"{settings.data_dir} is the data directory of another node: "
+            f"of {found.node_id}, not of {settings.node_id}"
+        )
+    token = settings.bootstrap_token
+    if token and cluster_id_of(token) != found.cluster_id:
+        raise IdentityMismatch(
+            f"{settings.data_dir} is the data directory of another cluster: of {found.cluster_id}, "
+            f"and the bootstrap token is that of {cluster_id_of(token)}"
+        )
+
+
+def _new_identity(settings: Settings) -> Identity:
+    return Identity(
+        cluster_id=cluster_id_of(settings.bootstrap_token),
+        node_id=NodeId(settings.node_id),
+        instance_id=secrets.token_hex(8),
+    )
+
+
+def first_boundary(settings: Settings, machine: StateMachine) -> Boundary:
+    """Return what lies below the first entry of a cluster founded by these settings.
+
+    Raises:
+        ConfigInvalid: the settings do not say which cluster to found, or leave this node out.
+    """
+    members = dict(settings.initial_cluster)
+    if not settings.bootstrap_token or not members:
+        raise ConfigInvalid(
+            f"{settings.data_dir} holds no node yet: --bootstrap-token and --initial-cluster say "
+            "which cluster to found (the same on every first member)"
+        )
+    if settings.node_id not in members:
+        raise ConfigInvalid(
+            f"node_id {settings.node_id!r} is not in initial_cluster ({', '.join(members)})"
+        )
+    membership = Membership.of_voters(
+        Member(node_id=NodeId(name), address=address) for name, address in members.items()
+    )
+    cluster_id = cluster_id_of(settings.bootstrap_token)
+    pinned = f"{cluster_id} {machine.name} {machine.version}".encode()
+    return Boundary(
+        index=Index(0),
+        term=Term(0),
+        checksum=crc32c(pinned + membership.encode()),
+        next_sequence=1,
+        timestamp=0,
+        membership=membership,
+        feature_level=FEATURE_LEVEL_MAX,
+        machine_name=machine.name,
+        machine_version=machine.version,
+    )
+
+
+def storage_settings(settings: Settings) -> StorageSettings:
+    """Return the storage's part of the settings."""
+    return StorageSettings(
+        cache_bytes_max=settings.retention.cache_bytes_max,
+        free_space_ratio_min=settings.disk.free_fraction_min,
+        free_space_bytes_min=settings.disk.free_bytes_min,
+    )
+
+
+# ---------------------------------------------------------------- offline verbs
+
+
+def verify(data_dir: str, progress: Callable[[int, int], None]) -> VerifyReport:
+    """Check a stopped node's directory: every checksum and the chain, LMDB, the hard state.
+
+    `progress` is told how many records are done, and of how many.
+    """
+    return verify_records(data_dir, progress)
