@@ -18,9 +18,6 @@ Sequence = NewType("Sequence", int)
 NODE_ID_BYTES_MAX = 64
 STREAM_NAME_BYTES_MAX = 200
 
-GTID_DOMAIN = 0
-GTID_SERVER_ID = 1
-
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -31,15 +28,6 @@ class Position:
 
 
 ZERO = Position(Term(0), Index(0))
-
-
-def native_gtid(sequence: int) -> str:
-    """Return the MariaDB GTID of a transaction that raftlog itself numbered.
-
-    Domain and server id are constants of the cluster, never the leader's, so that every member
-    names a transaction the same way.
-    """
-    return f"{GTID_DOMAIN}-{GTID_SERVER_ID}-{sequence}"
 
 
 class Role(enum.Enum):

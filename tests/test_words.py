@@ -19,7 +19,7 @@ from raftlog.errors import (
     RaftLogError,
     invariant,
 )
-from raftlog.types import ZERO, Index, Position, Term, native_gtid
+from raftlog.types import ZERO, Index, Position, Term
 
 # ---------------------------------------------------------------- errors
 
@@ -98,11 +98,6 @@ def test_positions_order_logs(one: Position, other: Position) -> None:
     expected = one.term > other.term or (one.term == other.term and one.index > other.index)
     assert (one > other) is expected
     assert one >= ZERO
-
-
-def test_gtids_are_the_same_on_every_member() -> None:
-    """A native GTID depends on the sequence alone."""
-    assert [native_gtid(sequence) for sequence in (1, 2**40)] == ["0-1-1", "0-1-1099511627776"]
 
 
 def test_column_types_have_their_public_names() -> None:

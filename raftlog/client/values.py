@@ -7,7 +7,7 @@ import enum
 from typing import NamedTuple
 
 from raftlog.groups import TransactionKind
-from raftlog.types import native_gtid
+from raftlog.mysql.gtid import native_gtid
 
 
 class Receipt(NamedTuple):

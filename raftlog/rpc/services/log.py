@@ -6,12 +6,12 @@ from raftlog import groups
 from raftlog.errors import NotFound
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import NodePort
+from raftlog.mysql.gtid import native_gtid
 from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left
 from raftlog.rpc.services.submit import submit_one
 from raftlog.rpc.services.tail import Filter, replies, single
 from raftlog.rpc.services.write import WriteStream
 from raftlog.rpc.settings import ServerSettings
-from raftlog.types import native_gtid
 from raftlog.wire.pb import log_pb2 as pb
 from raftlog.wire.pb import types_pb2
 
