@@ -27,7 +27,9 @@ CORE_MAY_IMPORT = {
     "__future__", "bisect", "collections", "dataclasses", "enum", "functools", "itertools", "json",
     "math", "struct", "typing", "zlib",
 }  # fmt: skip
-CORE_MAY_IMPORT_OF_RAFTLOG = ("raftlog.core", "raftlog.types", "raftlog.errors", "raftlog.checksum")
+CORE_MAY_IMPORT_OF_RAFTLOG = (
+    "raftlog.core", "raftlog.types", "raftlog.errors", "raftlog.checksum", "raftlog.defaults",
+)  # fmt: skip
 
 _HEADER = "an entry's header has nine fields, and this is its hot path"
 _CALL = "the public call: every parameter is one of the surface's options, by keyword"

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from raftlog import defaults
 from raftlog.config import values
 from raftlog.errors import ConfigInvalid
 
@@ -59,59 +60,93 @@ def _address(default: str, doc: str) -> str:
 class RaftSection:
     """Timing and windows of the consensus core."""
 
-    heartbeat_seconds: float = _seconds(0.1, "how often a leader speaks to each follower", 0.001)
+    heartbeat_seconds: float = _seconds(
+        defaults.HEARTBEAT_SECONDS, "how often a leader speaks to each follower", 0.001
+    )
     election_timeout_seconds: float = _seconds(
-        0.5, "silence before a follower campaigns; drawn anew from 1x to 2x each time", 0.002
+        defaults.ELECTION_TIMEOUT_SECONDS,
+        "silence before a follower campaigns; drawn anew from 1x to 2x each time",
+        0.002,
     )
     lost_leader_delay_seconds: float = _seconds(
-        0.01, "delay, times the member's rank, before a pre-vote when the leader's streams reset"
+        defaults.LOST_LEADER_DELAY_SECONDS,
+        "delay, times the member's rank, before a pre-vote when the leader's streams reset",
     )
-    lost_leader_retries: int = _count(3, "pre-votes tried at once after that", at_least=0)
-    append_bytes_max: int = _bytes(MIB, "most payload bytes in one message to a follower")
-    inflight_bytes_max: int = _bytes(8 * MIB, "most unacknowledged bytes to one follower")
-    inflight_count_max: int = _count(256, "most unacknowledged messages to one follower")
+    lost_leader_retries: int = _count(
+        defaults.LOST_LEADER_RETRIES, "pre-votes tried at once after that", at_least=0
+    )
+    append_bytes_max: int = _bytes(
+        defaults.APPEND_BYTES_MAX, "most payload bytes in one message to a follower"
+    )
+    inflight_bytes_max: int = _bytes(
+        defaults.INFLIGHT_BYTES_MAX, "most unacknowledged bytes to one follower"
+    )
+    inflight_count_max: int = _count(
+        defaults.INFLIGHT_COUNT_MAX, "most unacknowledged messages to one follower"
+    )
     unpersisted_bytes_max: int = _bytes(
-        64 * MIB, "refuse proposals while more than this waits for a disk or for commit"
+        defaults.UNPERSISTED_BYTES_MAX,
+        "refuse proposals while more than this waits for a disk or for commit",
     )
-    lease_seconds: float = _seconds(0.0, "leader lease asked for with each heartbeat; 0 turns off")
+    lease_seconds: float = _seconds(
+        defaults.LEASE_SECONDS, "leader lease asked for with each heartbeat; 0 turns off"
+    )
     clock_drift_max: float = _setting(
-        0.05,
+        defaults.CLOCK_DRIFT_MAX,
         "declared bound on how much faster one clock may run than another",
         parse=values.parse_fraction,
     )
-    transfer_timeout_seconds: float = _seconds(1.0, "give up a leadership transfer after", 0.01)
+    transfer_timeout_seconds: float = _seconds(
+        defaults.TRANSFER_TIMEOUT_SECONDS, "give up a leadership transfer after", 0.01
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsSection:
     """Bounds on what clients may send and hold."""
 
-    transaction_bytes_max: int = _bytes(16 * MIB, "largest transaction")
-    group_bytes_max: int = _bytes(4 * MIB, "largest group of more than one transaction")
-    session_groups_max: int = _count(64, "groups in flight per session")
-    session_expiry_seconds: float = _seconds(3600.0, "an idle session expires after", 1)
-    inbox_groups_max: int = _count(10_000, "groups waiting in the node before it says overloaded")
-    subscriber_bytes_max: int = _bytes(4 * MIB, "buffer of one tail, watch or dump", 64 * KIB)
-    connections_max: int = _count(4096, "gRPC streams a node serves at once")
+    transaction_bytes_max: int = _bytes(defaults.TRANSACTION_BYTES_MAX, "largest transaction")
+    group_bytes_max: int = _bytes(
+        defaults.GROUP_BYTES_MAX, "largest group of more than one transaction"
+    )
+    session_groups_max: int = _count(defaults.SESSION_GROUPS_MAX, "groups in flight per session")
+    session_expiry_seconds: float = _seconds(
+        defaults.SESSION_EXPIRY_SECONDS, "an idle session expires after", 1
+    )
+    inbox_groups_max: int = _count(
+        defaults.INBOX_GROUPS_MAX, "groups waiting in the node before it says overloaded"
+    )
+    subscriber_bytes_max: int = _bytes(
+        defaults.SUBSCRIBER_BYTES_MAX, "buffer of one tail, watch or dump", 64 * KIB
+    )
+    connections_max: int = _count(defaults.CONNECTIONS_MAX, "gRPC streams a node serves at once")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionSection:
     """What is kept of the log, on disk and in memory."""
 
-    log_bytes_max: int = _bytes(10 * GIB, "purge the log's head beyond this size", MIB)
-    log_seconds_max: float = _seconds(7 * DAY_SECONDS, "purge entries older than this", 1)
-    snapshot_log_bytes: int = _bytes(GIB, "take a snapshot after this much log", 64 * KIB)
-    cache_bytes_max: int = _bytes(64 * MIB, "newest entries kept in memory", MIB)
+    log_bytes_max: int = _bytes(
+        defaults.LOG_BYTES_MAX, "purge the log's head beyond this size", MIB
+    )
+    log_seconds_max: float = _seconds(defaults.LOG_SECONDS_MAX, "purge entries older than this", 1)
+    snapshot_log_bytes: int = _bytes(
+        defaults.SNAPSHOT_LOG_BYTES, "take a snapshot after this much log", 64 * KIB
+    )
+    cache_bytes_max: int = _bytes(defaults.CACHE_BYTES_MAX, "newest entries kept in memory", MIB)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSection:
     """When a disk is too full to go on."""
 
-    free_bytes_min: int = _bytes(GIB, "step down and refuse appends below this much free", 0)
+    free_bytes_min: int = _bytes(
+        defaults.FREE_BYTES_MIN, "step down and refuse appends below this much free", 0
+    )
     free_fraction_min: float = _setting(
-        0.05, "the same, as a fraction of the file system", parse=values.parse_fraction
+        defaults.FREE_FRACTION_MIN,
+        "the same, as a fraction of the file system",
+        parse=values.parse_fraction,
     )
 
 

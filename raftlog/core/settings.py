@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 
+from raftlog.defaults import (
+    APPEND_BYTES_MAX,
+    CACHE_BYTES_MAX,
+    CLOCK_DRIFT_MAX,
+    ELECTION_TIMEOUT_SECONDS,
+    HEARTBEAT_SECONDS,
+    INFLIGHT_BYTES_MAX,
+    INFLIGHT_COUNT_MAX,
+    LEASE_SECONDS,
+    LOST_LEADER_DELAY_SECONDS,
+    LOST_LEADER_RETRIES,
+    TRANSFER_TIMEOUT_SECONDS,
+    UNPERSISTED_BYTES_MAX,
+)
 from raftlog.errors import ConfigInvalid
 
 MIB = 1 << 20
@@ -17,29 +31,29 @@ class CoreSettings:
     armed.
     """
 
-    heartbeat_seconds: float = 0.1
-    election_timeout_seconds: float = 0.5
-    lost_leader_delay_seconds: float = 0.01
+    heartbeat_seconds: float = HEARTBEAT_SECONDS
+    election_timeout_seconds: float = ELECTION_TIMEOUT_SECONDS
+    lost_leader_delay_seconds: float = LOST_LEADER_DELAY_SECONDS
     """Base delay before a pre-vote after both channels to the current leader were lost.
 
     Times the rank.
     """
-    lost_leader_retries: int = 3
-    append_bytes_max: int = 1 * MIB
+    lost_leader_retries: int = LOST_LEADER_RETRIES
+    append_bytes_max: int = APPEND_BYTES_MAX
     """Most payload bytes in one AppendRequest; a single larger entry goes alone."""
-    inflight_bytes_max: int = 8 * MIB
+    inflight_bytes_max: int = INFLIGHT_BYTES_MAX
     """Most unacknowledged bytes to one follower in REPLICATE."""
-    inflight_count_max: int = 256
+    inflight_count_max: int = INFLIGHT_COUNT_MAX
     """Most unacknowledged AppendRequests to one follower in REPLICATE."""
-    unpersisted_bytes_max: int = 64 * MIB
+    unpersisted_bytes_max: int = UNPERSISTED_BYTES_MAX
     """Proposals are refused while more than this waits for the leader's own disk or for commit."""
-    cache_bytes_max: int = 64 * MIB
+    cache_bytes_max: int = CACHE_BYTES_MAX
     """Most bytes of durable entries kept in memory for sending and applying."""
-    lease_seconds: float = 0.0
+    lease_seconds: float = LEASE_SECONDS
     """How long voters withhold votes after a heartbeat; 0 turns leases off (the default)."""
-    clock_drift_max: float = 0.05
+    clock_drift_max: float = CLOCK_DRIFT_MAX
     """The declared bound on how much faster one clock may run than another; shrinks leases."""
-    transfer_timeout_seconds: float = 1.0
+    transfer_timeout_seconds: float = TRANSFER_TIMEOUT_SECONDS
 
     def __post_init__(self) -> None:
         if self.heartbeat_seconds <= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from raftlog import defaults
 from raftlog.core.settings import MIB, CoreSettings
 from raftlog.errors import ConfigInvalid
 
@@ -17,13 +18,13 @@ class NodeSettings:
     """Everything a node is told besides its ports."""
 
     core: CoreSettings = dataclasses.field(default_factory=CoreSettings)
-    transaction_bytes_max: int = 16 * MIB
-    group_bytes_max: int = 4 * MIB
+    transaction_bytes_max: int = defaults.TRANSACTION_BYTES_MAX
+    group_bytes_max: int = defaults.GROUP_BYTES_MAX
     """A group may be larger only when it holds a single transaction."""
-    proposals_max: int = 10_000
+    inbox_groups_max: int = defaults.INBOX_GROUPS_MAX
     """Groups waiting for commit and apply; one more is refused as overloaded."""
-    session_expiry_seconds: float = 3600.0
-    session_window: int = 64
+    session_expiry_seconds: float = defaults.SESSION_EXPIRY_SECONDS
+    session_groups_max: int = defaults.SESSION_GROUPS_MAX
     """Most groups of one session in flight, and replies kept for it."""
     sessions_max: int = 10_000
     flush_seconds: float = 0.5
@@ -35,9 +36,9 @@ class NodeSettings:
     flush_bytes: int = 16 * MIB
     apply_bytes_max: int = 1 * MIB
     """Most payload bytes applied in one slice before the event loop gets its turn."""
-    snapshot_threshold_bytes: int = 1 * GIB
-    retention_bytes: int = 10 * GIB
-    retention_seconds: float = 7 * 86_400.0
+    snapshot_log_bytes: int = defaults.SNAPSHOT_LOG_BYTES
+    log_bytes_max: int = defaults.LOG_BYTES_MAX
+    log_seconds_max: float = defaults.LOG_SECONDS_MAX
     hand_over_seconds: float = 2.0
     inline_commit_seconds_max: float = 0.01
     """A commit slower than this moves later ones to the writer thread for a while."""
@@ -50,9 +51,9 @@ class NodeSettings:
     def __post_init__(self) -> None:
         if self.transaction_bytes_max < 1 or self.group_bytes_max < 1:
             raise ConfigInvalid("transaction and group limits must be at least 1 byte")
-        if self.proposals_max < 1 or self.session_window < 1 or self.sessions_max < 1:
+        if self.inbox_groups_max < 1 or self.session_groups_max < 1 or self.sessions_max < 1:
             raise ConfigInvalid("queue and window limits must be at least 1")
-        if self.snapshot_threshold_bytes < 1 or self.retention_bytes < 0:
+        if self.snapshot_log_bytes < 1 or self.log_bytes_max < 0:
             raise ConfigInvalid("snapshot threshold and retention must be positive")
 
     @property

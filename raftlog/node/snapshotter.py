@@ -90,7 +90,7 @@ class Snapshotter:
     def consider(self) -> None:
         """Take a snapshot if the log has grown enough, and purge if retention asks for it."""
         grown = self._storage.log_bytes() - self._bytes_at_snapshot
-        if grown >= self._settings.snapshot_threshold_bytes and self._taking is None:
+        if grown >= self._settings.snapshot_log_bytes and self._taking is None:
             self.take()
         self._consider_purge()
 
@@ -216,7 +216,7 @@ class Snapshotter:
                 match for peer, match in matches.items() if membership.kind(peer) == "voter"
             ),
             is_witness=myself is not None and not myself.has_machine,
-            is_patient=self._storage.log_bytes() <= 2 * self._settings.retention_bytes,
+            is_patient=self._storage.log_bytes() <= 2 * self._settings.log_bytes_max,
         )
 
     def _consider_purge(self) -> None:
@@ -226,11 +226,11 @@ class Snapshotter:
         limit = purge_index(self._marks(self._newest))
         if limit <= boundary.index:
             return
-        excess = self._storage.log_bytes() - self._settings.retention_bytes
+        excess = self._storage.log_bytes() - self._settings.log_bytes_max
         try:
             oldest = self._storage.entry(Index(boundary.index + 1))
             age = self._clock.wall_microseconds() - oldest.timestamp
-            expired = age > self._settings.retention_seconds * 1e6
+            expired = age > self._settings.log_seconds_max * 1e6
             if excess <= 0 and not expired:
                 return
             target = self._slice(boundary, limit, None if expired else excess)

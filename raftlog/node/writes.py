@@ -151,7 +151,7 @@ class Writes:
         )
 
     def _require_room(self, size: int) -> None:
-        if len(self._proposals) >= self._settings.proposals_max:
+        if len(self._proposals) >= self._settings.inbox_groups_max:
             raise Overloaded(f"{len(self._proposals)} groups wait already; try again in a moment")
         refusal = self._storage.refusal(size)
         if refusal is not None:
@@ -245,7 +245,9 @@ class Writes:
     def open(self) -> None:
         """Leadership is ready: the session table is complete, so the gate can be built on it."""
         self._gate = SessionGate(
-            self._applier.sessions, window=self._settings.session_window, now=self._clock.monotonic
+            self._applier.sessions,
+            window=self._settings.session_groups_max,
+            now=self._clock.monotonic,
         )
 
     def fail_all(self, error: RaftLogError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from raftlog import defaults
 from raftlog.interfaces import Authenticator
 from raftlog.wire.channel import OpenChannel, TlsMaterial, message_limit, open_channel
 
@@ -40,11 +41,11 @@ class TransportSettings:
 class ServerSettings:
     """Bounds on what clients may send, hold and ask for."""
 
-    transaction_bytes_max: int = 16 * MIB
-    group_bytes_max: int = 4 * MIB
-    connections_max: int = 4096
-    groups_per_stream_max: int = 64
-    reply_buffer_bytes_max: int = 4 * MIB
+    transaction_bytes_max: int = defaults.TRANSACTION_BYTES_MAX
+    group_bytes_max: int = defaults.GROUP_BYTES_MAX
+    connections_max: int = defaults.CONNECTIONS_MAX
+    session_groups_max: int = defaults.SESSION_GROUPS_MAX
+    subscriber_bytes_max: int = defaults.SUBSCRIBER_BYTES_MAX
     reply_bytes_max: int = MIB
     """A reply on a stream is closed at about this size; a single larger entry goes alone."""
     stuck_seconds: float = 30.0

@@ -7,6 +7,7 @@ import gc
 import random
 import secrets
 import sys
+from typing import Any
 
 from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
@@ -220,35 +221,26 @@ def _read_tls(settings: Settings) -> TlsMaterial | None:
 # ---------------------------------------------------------------- settings of the parts
 
 
+def named(kind: type, *sections: object) -> dict[str, Any]:
+    """Return what the sections set of a part's settings: an operator's word keeps its name."""
+    wanted = {field.name for field in dataclasses.fields(kind)}
+    return {
+        field.name: getattr(section, field.name)
+        for section in sections
+        if dataclasses.is_dataclass(section)
+        for field in dataclasses.fields(section)
+        if field.name in wanted
+    }
+
+
 def node_settings(settings: Settings) -> NodeSettings:
     """Return the node's part of the settings."""
-    raft = {
-        field.name: getattr(settings.raft, field.name)
-        for field in dataclasses.fields(settings.raft)
-    }
-    limits, retention = settings.limits, settings.retention
-    return NodeSettings(
-        core=CoreSettings(**raft, cache_bytes_max=settings.retention.cache_bytes_max),
-        transaction_bytes_max=limits.transaction_bytes_max,
-        group_bytes_max=limits.group_bytes_max,
-        proposals_max=limits.inbox_groups_max,
-        session_expiry_seconds=limits.session_expiry_seconds,
-        session_window=limits.session_groups_max,
-        snapshot_threshold_bytes=retention.snapshot_log_bytes,
-        retention_bytes=retention.log_bytes_max,
-        retention_seconds=retention.log_seconds_max,
-    )
+    core = CoreSettings(**named(CoreSettings, settings.raft, settings.retention))
+    return NodeSettings(core=core, **named(NodeSettings, settings.limits, settings.retention))
 
 
 def _server_settings(settings: Settings) -> ServerSettings:
-    limits = settings.limits
-    return ServerSettings(
-        transaction_bytes_max=limits.transaction_bytes_max,
-        group_bytes_max=limits.group_bytes_max,
-        connections_max=limits.connections_max,
-        groups_per_stream_max=limits.session_groups_max,
-        reply_buffer_bytes_max=limits.subscriber_bytes_max,
-    )
+    return ServerSettings(**named(ServerSettings, settings.limits))
 
 
 def _transport_settings(

@@ -122,8 +122,8 @@ def storage_settings(settings: Settings) -> StorageSettings:
     """Return the storage's part of the settings."""
     return StorageSettings(
         cache_bytes_max=settings.retention.cache_bytes_max,
-        free_space_ratio_min=settings.disk.free_fraction_min,
-        free_space_bytes_min=settings.disk.free_bytes_min,
+        free_fraction_min=settings.disk.free_fraction_min,
+        free_bytes_min=settings.disk.free_bytes_min,
     )
 
 

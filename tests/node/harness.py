@@ -205,7 +205,7 @@ class Cluster:
                 self.create(node_id)
             storage = LmdbStorage.open(
                 self.path / node_id,
-                settings=StorageSettings(free_space_ratio_min=0.0, free_space_bytes_min=0),
+                settings=StorageSettings(free_fraction_min=0.0, free_bytes_min=0),
             )
             self.storages[node_id] = storage
             ports = Ports(

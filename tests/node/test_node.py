@@ -475,8 +475,8 @@ def small_snapshots() -> NodeSettings:
     return NodeSettings(
         core=FAST,
         flush_seconds=0.02,
-        snapshot_threshold_bytes=20_000,
-        retention_bytes=10_000,
+        snapshot_log_bytes=20_000,
+        log_bytes_max=10_000,
     )
 
 

@@ -13,11 +13,11 @@ from raftlog.node.settings import NodeSettings
     [
         {"transaction_bytes_max": 0},
         {"group_bytes_max": 0},
-        {"proposals_max": 0},
-        {"session_window": 0},
+        {"inbox_groups_max": 0},
+        {"session_groups_max": 0},
         {"sessions_max": 0},
-        {"snapshot_threshold_bytes": 0},
-        {"retention_bytes": -1},
+        {"snapshot_log_bytes": 0},
+        {"log_bytes_max": -1},
     ],
 )
 def test_limits_below_one_are_refused(wrong):

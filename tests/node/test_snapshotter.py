@@ -74,7 +74,7 @@ class Rig:
                 storage=self.storage,
                 transport=self.sends,
                 observer=self.observer,
-                settings=NodeSettings(snapshot_threshold_bytes=1000, retention_bytes=500),
+                settings=NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500),
             ),
             self.executor,
             self.core,

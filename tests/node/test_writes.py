@@ -88,7 +88,7 @@ class Rig:
 
 @pytest.fixture
 async def rig():
-    rig = Rig(proposals_max=2)
+    rig = Rig(inbox_groups_max=2)
     rig.writes.open()
     return rig
 

@@ -207,7 +207,7 @@ async def test_bytes_that_are_no_request_end_the_stream(serving: Serving) -> Non
 
 async def test_groups_outstanding_are_bounded(cluster: Cluster) -> None:
     """With its number of groups unanswered, the stream is not read; an answer opens it again."""
-    async with server_with(cluster, groups_per_stream_max=4) as it:
+    async with server_with(cluster, session_groups_max=4) as it:
         it.node.holding = True
         call = it.log.Write()
         for number in range(1, 11):
@@ -261,7 +261,7 @@ async def test_a_half_closed_stream_waits_for_its_answers(serving: Serving) -> N
 
 async def test_a_client_that_reads_nothing_is_bounded_and_dropped(cluster: Cluster) -> None:
     """Unread answers stop the reading of groups, and after a while end the stream."""
-    limits = {"reply_buffer_bytes_max": 200_000, "reply_bytes_max": 50_000, "stuck_seconds": 0.3}
+    limits = {"subscriber_bytes_max": 200_000, "reply_bytes_max": 50_000, "stuck_seconds": 0.3}
     async with server_with(cluster, **limits) as it:
         it.node.result = b"r" * 40_000
         call = it.log.Write()
@@ -286,7 +286,7 @@ async def test_a_client_that_reads_nothing_is_bounded_and_dropped(cluster: Clust
 
 async def test_a_slow_reader_gets_everything(cluster: Cluster) -> None:
     """Backpressure loses nothing: who reads slowly gets every answer in the end."""
-    limits = {"reply_buffer_bytes_max": 100_000, "reply_bytes_max": 20_000}
+    limits = {"subscriber_bytes_max": 100_000, "reply_bytes_max": 20_000}
     async with server_with(cluster, **limits) as it:
         it.node.result = b"r" * 10_000
         call = it.log.Write()

@@ -129,11 +129,15 @@ def test_every_setting_reaches_its_part():
     node, storage = node_settings(settings), storage_settings(settings)
     assert (node.core.heartbeat_seconds, node.core.election_timeout_seconds) == (0.05, 0.3)
     assert node.core.inflight_count_max == 7
-    assert (node.session_window, node.proposals_max, node.transaction_bytes_max) == (5, 50, 1 << 20)
-    assert (node.snapshot_threshold_bytes, node.retention_bytes) == (2 << 20, 3 << 20)
-    assert node.retention_seconds == 3600
+    assert (node.session_groups_max, node.inbox_groups_max, node.transaction_bytes_max) == (
+        5,
+        50,
+        1 << 20,
+    )
+    assert (node.snapshot_log_bytes, node.log_bytes_max) == (2 << 20, 3 << 20)
+    assert node.log_seconds_max == 3600
     assert storage.cache_bytes_max == node.core.cache_bytes_max == 4 << 20
-    assert (storage.free_space_ratio_min, storage.free_space_bytes_min) == (0.01, 5 << 20)
+    assert (storage.free_fraction_min, storage.free_bytes_min) == (0.01, 5 << 20)
 
 
 def test_the_interpreter_is_tuned():

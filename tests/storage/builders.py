@@ -32,7 +32,7 @@ FIRST = Boundary(
     machine_name="kv",
     machine_version=1,
 )
-SETTINGS = StorageSettings(free_space_ratio_min=0.0, free_space_bytes_min=0, reserve_bytes=0)
+SETTINGS = StorageSettings(free_fraction_min=0.0, free_bytes_min=0, reserve_bytes=0)
 
 
 class Writer:

@@ -119,12 +119,12 @@ class WriteStream:
 
     def _has_room(self) -> bool:
         return (
-            self._outstanding < self._settings.groups_per_stream_max
-            and self._reply_bytes < self._settings.reply_buffer_bytes_max
+            self._outstanding < self._settings.session_groups_max
+            and self._reply_bytes < self._settings.subscriber_bytes_max
         )
 
     async def _wait_room(self) -> None:
-        if self._reply_bytes < self._settings.reply_buffer_bytes_max:
+        if self._reply_bytes < self._settings.subscriber_bytes_max:
             await self._wait_change()
             return
         try:

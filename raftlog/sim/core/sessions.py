@@ -94,7 +94,7 @@ class SessionClients:
         self.knobs = draw_session_knobs(knobs)
         self.dice = random.Random(f"{knobs.seed}:session-clients")
         self.settings = NodeSettings(
-            session_window=self.knobs.window, session_expiry_seconds=self.knobs.expiry_seconds
+            session_groups_max=self.knobs.window, session_expiry_seconds=self.knobs.expiry_seconds
         )
         self.revisions: dict[str, int] = {}
         """The newest revision that any client was told, by key."""

@@ -300,7 +300,7 @@ class NodeHost(Host):
     def _new_server(self, node: WatchedNode, transport: GrpcTransport) -> SimServer:
         settings = ServerSettings(
             reply_bytes_max=self.world.knobs.reply_bytes,
-            groups_per_stream_max=self.world.knobs.node.session_window,
+            session_groups_max=self.world.knobs.node.session_groups_max,
             stuck_seconds=5.0,
         )
         methods = Methods(Admission(settings.connections_max), settings)

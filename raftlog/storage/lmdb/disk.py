@@ -56,8 +56,8 @@ class DiskGuard:
         self._look()
         left = self._free - bytes_wanted * _GROWTH
         floor = max(
-            self._settings.free_space_bytes_min,
-            int(self._total * self._settings.free_space_ratio_min),
+            self._settings.free_bytes_min,
+            int(self._total * self._settings.free_fraction_min),
         )
         if left >= floor:
             return None

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
+from raftlog import defaults
 from raftlog.errors import ConfigInvalid, RaftLogError, SafetyRefused, StorageCorrupt, StorageError
 from raftlog.interfaces import Table
 from raftlog.storage.lmdb import layout
@@ -54,13 +55,13 @@ _REFUSALS = {
 class StorageSettings:
     """How a data directory is used; none of this is stored in it."""
 
-    cache_bytes_max: int = 64 * MIB
+    cache_bytes_max: int = defaults.CACHE_BYTES_MAX
     """Payload bytes of the newest entries kept in memory."""
     map_bytes: int = 1 * TIB
     """Size of LMDB's sparse map: address space, not disk. The file can never grow beyond it."""
-    free_space_ratio_min: float = 0.05
+    free_fraction_min: float = defaults.FREE_FRACTION_MIN
     """Appends are refused while a smaller part of the file system is free."""
-    free_space_bytes_min: int = 1 * GIB
+    free_bytes_min: int = defaults.FREE_BYTES_MIN
     """Appends are refused while fewer bytes of the file system are free."""
     reserve_bytes: int = 16 * MIB
     """Preallocated, and released only so that term and vote can be saved on a full disk."""
@@ -72,9 +73,9 @@ class StorageSettings:
     """Entries at the log's end that are verified when it is opened, at most."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.free_space_ratio_min < 1:
+        if not 0 <= self.free_fraction_min < 1:
             raise ConfigInvalid("the free-space ratio must be from 0 to below 1")
-        if min(self.cache_bytes_max, self.free_space_bytes_min, self.reserve_bytes) < 0:
+        if min(self.cache_bytes_max, self.free_bytes_min, self.reserve_bytes) < 0:
             raise ConfigInvalid("sizes of the storage must not be negative")
         if self.map_bytes < MIB:
             raise ConfigInvalid("the map must have at least 1 MiB")

@@ -37,8 +37,8 @@ class FakeDisk:
 
     def guard(self, **settings) -> DiskGuard:
         fields = {
-            "free_space_ratio_min": 0.05,
-            "free_space_bytes_min": 50 * MIB,
+            "free_fraction_min": 0.05,
+            "free_bytes_min": 50 * MIB,
             "reserve_bytes": 1 * MIB,
             **settings,
         }
@@ -146,7 +146,7 @@ def small_disk(tmp_path):
 
 
 SETTINGS = StorageSettings(
-    free_space_ratio_min=0.0, free_space_bytes_min=2 * MIB, reserve_bytes=6 * MIB, guard_seconds=0
+    free_fraction_min=0.0, free_bytes_min=2 * MIB, reserve_bytes=6 * MIB, guard_seconds=0
 )
 
 

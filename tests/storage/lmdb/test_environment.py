@@ -25,8 +25,8 @@ from tests.storage.builders import FIRST, IDENTITY, Writer, child, lmdb_at, roun
 @pytest.mark.parametrize(
     ("fields", "what"),
     [
-        ({"free_space_ratio_min": 1.0}, "ratio"),
-        ({"free_space_ratio_min": -0.1}, "ratio"),
+        ({"free_fraction_min": 1.0}, "ratio"),
+        ({"free_fraction_min": -0.1}, "ratio"),
         ({"cache_bytes_max": -1}, "negative"),
         ({"reserve_bytes": -1}, "negative"),
         ({"map_bytes": 4096}, "map"),

@@ -324,7 +324,7 @@ def test_refusal_guards_the_map_too(tmp_path) -> None:
 
 def test_nearly_full_disk_refuses_appends_and_snapshots(tmp_path) -> None:
     """Below the free-space floor appends and snapshots are refused, rounds still taken."""
-    settings = StorageSettings(free_space_bytes_min=1 << 60, reserve_bytes=0)
+    settings = StorageSettings(free_bytes_min=1 << 60, reserve_bytes=0)
     storage = lmdb_at(tmp_path / "data", settings)
     assert "disk nearly full" in storage.refusal(1)
     with pytest.raises(DiskFull):

@@ -1,0 +1,42 @@
+"""The defaults of what operators set: the schema documents them, the parts start from them.
+
+A constant is named as its setting is, without the section. Bytes and seconds, as everywhere.
+"""
+
+from __future__ import annotations
+
+MIB = 1 << 20
+GIB = 1 << 30
+DAY_SECONDS = 86_400.0
+
+# raft
+HEARTBEAT_SECONDS = 0.1
+ELECTION_TIMEOUT_SECONDS = 0.5
+LOST_LEADER_DELAY_SECONDS = 0.01
+LOST_LEADER_RETRIES = 3
+APPEND_BYTES_MAX = MIB
+INFLIGHT_BYTES_MAX = 8 * MIB
+INFLIGHT_COUNT_MAX = 256
+UNPERSISTED_BYTES_MAX = 64 * MIB
+LEASE_SECONDS = 0.0
+CLOCK_DRIFT_MAX = 0.05
+TRANSFER_TIMEOUT_SECONDS = 1.0
+
+# limits
+TRANSACTION_BYTES_MAX = 16 * MIB
+GROUP_BYTES_MAX = 4 * MIB
+SESSION_GROUPS_MAX = 64
+SESSION_EXPIRY_SECONDS = 3600.0
+INBOX_GROUPS_MAX = 10_000
+SUBSCRIBER_BYTES_MAX = 4 * MIB
+CONNECTIONS_MAX = 4096
+
+# retention
+LOG_BYTES_MAX = 10 * GIB
+LOG_SECONDS_MAX = 7 * DAY_SECONDS
+SNAPSHOT_LOG_BYTES = GIB
+CACHE_BYTES_MAX = 64 * MIB
+
+# disk
+FREE_BYTES_MIN = GIB
+FREE_FRACTION_MIN = 0.05
