@@ -25,13 +25,13 @@ from raftlog.checksum import crc32c
 from raftlog.core.entries import Boundary, Entry, EntryKind, HardState
 from raftlog.core.membership import Member, Membership
 from raftlog.errors import InvalidGroup, InvalidInput, StorageCorrupt, StorageError
-from raftlog.interfaces import GroupReceipt, Result
+from raftlog.interfaces import GroupReceipt, Result, Table
 from raftlog.node import sessions
 from raftlog.rpc import convert
 from raftlog.storage import records, snapshot_file
 from raftlog.storage.boundary import decode_boundary, encode_boundary
 from raftlog.storage.lmdb.hard_state import decode_hard_state, encode_hard_state
-from raftlog.storage.snapshot_file import Section, SnapshotFileReader, SnapshotFileWriter
+from raftlog.storage.snapshot_file import SnapshotFileReader, SnapshotFileWriter
 from raftlog.types import NodeId
 from tests.rpc.test_convert import any_message
 
@@ -109,8 +109,8 @@ def encode_snapshot(made) -> bytes:
     boundary, state, machine = made
     file = io.BytesIO()
     writer = SnapshotFileWriter(file, cluster_id="c", boundary=boundary, created_microseconds=1)
-    writer.write_records(Section.SESSION, [])
-    writer.write_records(Section.STATE, state)
+    writer.write_records(Table.SESSION, [])
+    writer.write_records(Table.STATE, state)
     if machine is not None:
         writer.write_machine(machine)
     writer.finish()
@@ -120,7 +120,7 @@ def encode_snapshot(made) -> bytes:
 def decode_snapshot(data: bytes):
     reader = SnapshotFileReader(io.BytesIO(data))
     reader.verify(snapshot_id=reader.info.snapshot_id, cluster_id="c")
-    state = [pair for pairs in reader.records(Section.STATE) for pair in pairs]
+    state = [pair for pairs in reader.records(Table.STATE) for pair in pairs]
     machine = [b"".join(reader.machine_chunks())] if reader.has_machine else None
     return reader.boundary, state, machine
 
@@ -335,7 +335,7 @@ def test_a_snapshot_whose_checksums_hold_may_still_lie(made, data) -> None:
             prefix.pack(*magic, len(packed_head), crc32c(packed_head)),
             packed_head,
             body,
-            chunk.pack(Section.TRAILER, len(packed_table), crc32c(packed_table)),
+            chunk.pack(snapshot_file.TRAILER_SECTION, len(packed_table), crc32c(packed_table)),
             packed_table,
             footer.pack(
                 prefix.size + len(packed_head) + len(body), total, 0, snapshot_file.MAGIC_END
@@ -344,7 +344,7 @@ def test_a_snapshot_whose_checksums_hold_may_still_lie(made, data) -> None:
     )
     with contextlib.suppress(StorageError, InvalidInput):
         reader = SnapshotFileReader(io.BytesIO(forged))
-        for section in (Section.SESSION, Section.STATE, Section.MACHINE):
+        for section in (1, 2, snapshot_file.MACHINE_SECTION):
             for payload in reader._chunks(section):
                 assert len(payload) <= len(forged)
 

@@ -5,22 +5,36 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, Self
 
 from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.types import Index, NodeId
 
 
 class Table(enum.Enum):
-    """The ordered maps beside the log. Values are bytes; None in a write set deletes the key.
+    """The ordered maps beside the log; a new one is declared here and nowhere else.
 
-    STATE: the machine's map. SESSION: the session table and its replies. CHANGE: row changes, one
-    record per entry under its index (8 bytes, big-endian).
+    Values are bytes; None in a write set deletes the key. STATE: the machine's map. SESSION: the
+    session table and its replies. CHANGE: row changes, one record per entry under its index (8
+    bytes, big-endian).
     """
 
-    STATE = "state"
-    SESSION = "session"
-    CHANGE = "change"
+    section: int | None
+    """Under which number a snapshot carries it; None: not at all. Numbers are never reused."""
+    purges_with_log: bool
+    """Whether its keys are indexes of entries, and its rows go when their entries are purged."""
+
+    def __new__(cls, word: str, section: int | None, purges_with_log: bool) -> Self:  # noqa: FBT001
+        """Return the member; `word` names it on disk and in messages."""
+        member = object.__new__(cls)
+        member._value_ = word
+        member.section, member.purges_with_log = section, purges_with_log
+        return member
+
+    STATE = "state", 2, False
+    SESSION = "session", 1, False
+    # Not in a snapshot: it purges with the log, and a snapshot replaces the log.
+    CHANGE = "change", None, True
 
     __hash__ = object.__hash__  # members are keys on every read; Enum's own hash is slow
 

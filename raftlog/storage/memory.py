@@ -34,7 +34,7 @@ from raftlog.storage.memory_disk import CommitFault, MemoryDisk, MemorySnapshotW
 from raftlog.storage.rules import LogShape
 from raftlog.storage.snapshot_file import (
     FILES_KEPT,
-    SECTION_BY_TABLE,
+    TABLES,
     SnapshotFileReader,
     SnapshotFileWriter,
     check_snapshot_id,
@@ -300,8 +300,8 @@ class MemoryStorage:
             created_microseconds=self._microseconds(),
             after_chunk=progress,
         )
-        for table, section in SECTION_BY_TABLE.items():
-            writer.write_records(section, tables[table])
+        for table in TABLES:
+            writer.write_records(table, tables[table])
         if machine_bytes is not None:
             writer.write_machine(machine_bytes)
         info = writer.finish()
@@ -517,16 +517,15 @@ class MemoryStorage:
     def _write(self, round_: Round, shape: LogShape, reader: SnapshotFileReader | None) -> None:
         disk = self._disk
         installed = {
-            table: SortedDict(pair for pairs in reader.records(section) for pair in pairs)
-            for table, section in SECTION_BY_TABLE.items()
+            table: SortedDict(pair for pairs in reader.records(table) for pair in pairs)
+            for table in TABLES
             if reader is not None
         }  # before anything is changed: a rotten file is found here
         truncate_from = round_.truncate_from
         if truncate_from is None and (round_.entries or round_.clear_damage):
             truncate_from = Index(self._shape.last_index + 1)
         if reader is not None:
-            disk.tables[Table.CHANGE] = SortedDict()
-            disk.tables.update(installed)
+            disk.tables.update({table: SortedDict() for table in Table} | installed)
             disk.rotten_rows.clear()
             disk.applied = reader.boundary
             truncate_from = Index(disk.boundary.index + 1)
@@ -538,9 +537,9 @@ class MemoryStorage:
         if shape.boundary.index != disk.boundary.index:
             last = Index(min(shape.boundary.index, shape.physical_last))
             self._drop(Index(disk.boundary.index + 1), last)
-            changes = disk.tables[Table.CHANGE]
-            for key in list(changes.irange(None, shape.boundary.index.to_bytes(8, "big"))):
-                del changes[key]
+            for rows in (disk.tables[table] for table in Table if table.purges_with_log):
+                for key in list(rows.irange(None, shape.boundary.index.to_bytes(8, "big"))):
+                    del rows[key]
         disk.boundary = shape.boundary
         if round_.clear_damage:
             disk.damage = ""

@@ -17,7 +17,6 @@ left half-written has no footer, and a file whose footer or total does not fit i
 from __future__ import annotations
 
 import dataclasses
-import enum
 import os
 import re
 import struct
@@ -28,7 +27,7 @@ import msgpack
 
 from raftlog.checksum import crc32c
 from raftlog.core.entries import Boundary
-from raftlog.errors import IdentityMismatch, InvalidInput, StorageCorrupt, StorageError
+from raftlog.errors import IdentityMismatch, InvalidInput, StorageCorrupt, StorageError, invariant
 from raftlog.interfaces import SnapshotInfo, Table
 from raftlog.storage.boundary import decode_boundary, encode_boundary
 
@@ -46,20 +45,14 @@ _LENGTHS = struct.Struct("<II")
 _ID = re.compile(r"\d{1,20}-\d{1,20}-[0-9a-f]{8}")
 
 
-class Section(enum.IntEnum):
-    """What a chunk belongs to."""
-
-    SESSION = 1
-    STATE = 2
-    MACHINE = 3
-    TRAILER = 0xFFFF
-
-
-SECTION_BY_TABLE = {
-    # Row changes are not here: they purge with the log, and a snapshot replaces the log.
-    Table.SESSION: Section.SESSION,
-    Table.STATE: Section.STATE,
-}
+MACHINE_SECTION = 3
+TRAILER_SECTION = 0xFFFF
+"""Chunks belong to a section: a table's (`Table.section`), the machine's, or the trailer."""
+TABLES = tuple(
+    sorted((table for table in Table if table.section), key=lambda table: table.section or 0)
+)
+"""The tables that a snapshot carries, in the order in which they lie there."""
+_SECTIONS = {*(table.section for table in TABLES), MACHINE_SECTION, TRAILER_SECTION}
 
 
 @dataclasses.dataclass(slots=True)
@@ -69,6 +62,17 @@ class _Extent:
     offset: int
     records: int = 0
     payload_bytes: int = 0
+
+
+def _section(table: Table) -> int:
+    invariant(table.section is not None, f"no snapshot carries the table {table.value}")
+    return table.section or 0
+
+
+def _known(section: object) -> int:
+    if type(section) is not int or section not in _SECTIONS:
+        raise ValueError(f"section {section!r} is not known here")
+    return section
 
 
 def check_snapshot_id(snapshot_id: str) -> str:
@@ -100,12 +104,12 @@ class SnapshotFileWriter:
         self._boundary = boundary
         self._created = created_microseconds
         self._after_chunk = after_chunk
-        self._extents: dict[Section, _Extent] = {}
+        self._extents: dict[int, _Extent] = {}
         file.write(prefix + head)
         self._total = crc32c(prefix)
         self._size = len(prefix) + len(head)
 
-    def write_records(self, section: Section, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+    def write_records(self, table: Table, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Write key-value pairs, in the order in which they come."""
         parts: list[bytes] = []
         count = size = 0
@@ -114,31 +118,31 @@ class SnapshotFileWriter:
             count += 1
             size += len(key) + len(value) + _LENGTHS.size
             if size >= CHUNK_BYTES:
-                self._write_chunk(section, b"".join(parts), count)
+                self._write_chunk(_section(table), b"".join(parts), count)
                 parts, count, size = [], 0, 0
         if parts:
-            self._write_chunk(section, b"".join(parts), count)
+            self._write_chunk(_section(table), b"".join(parts), count)
 
     def write_machine(self, chunks: Iterable[bytes]) -> None:
         """Write the state of a machine that keeps it elsewhere; an empty one leaves a section."""
         empty = True
         for chunk in chunks:
             for start in range(0, len(chunk), CHUNK_BYTES):
-                self._write_chunk(Section.MACHINE, chunk[start : start + CHUNK_BYTES], 1)
+                self._write_chunk(MACHINE_SECTION, chunk[start : start + CHUNK_BYTES], 1)
                 empty = False
         if empty:
-            self._write_chunk(Section.MACHINE, b"", 0)
+            self._write_chunk(MACHINE_SECTION, b"", 0)
 
     def finish(self) -> SnapshotInfo:
         """Write the trailer and the footer; the caller makes the file durable."""
         offset = self._size
-        table = [[s.value, e.offset, e.records, e.payload_bytes] for s, e in self._extents.items()]
-        self._write_chunk(Section.TRAILER, msgpack.packb(table), 0)
+        table = [[s, e.offset, e.records, e.payload_bytes] for s, e in self._extents.items()]
+        self._write_chunk(TRAILER_SECTION, msgpack.packb(table), 0)
         self._file.write(_FOOTER.pack(offset, self._total, 0, MAGIC_END))
         self._size += _FOOTER.size
         return _info(self._boundary, self._total, self._size, self._created)
 
-    def _write_chunk(self, section: Section, payload: bytes, records: int) -> None:
+    def _write_chunk(self, section: int, payload: bytes, records: int) -> None:
         head = _CHUNK.pack(section, len(payload), crc32c(payload))
         extent = self._extents.setdefault(section, _Extent(self._size))
         extent.records += records
@@ -173,16 +177,16 @@ class SnapshotFileReader:
     @property
     def has_machine(self) -> bool:
         """Whether the state of a machine kept elsewhere is inside."""
-        return Section.MACHINE in self._extents
+        return MACHINE_SECTION in self._extents
 
-    def record_count(self, section: Section) -> int:
-        """Return how many records a section holds."""
-        extent = self._extents.get(section)
+    def record_count(self, table: Table) -> int:
+        """Return how many records of a table it holds."""
+        extent = self._extents.get(_section(table))
         return extent.records if extent else 0
 
-    def records(self, section: Section) -> Iterator[list[tuple[bytes, bytes]]]:
-        """Yield the pairs of a section, verified, one chunk's at a time."""
-        for payload in self._chunks(section):
+    def records(self, table: Table) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield the pairs of a table, verified, one chunk's at a time."""
+        for payload in self._chunks(_section(table)):
             pairs: list[tuple[bytes, bytes]] = []
             at, end = 0, len(payload)
             while at < end:
@@ -200,7 +204,7 @@ class SnapshotFileReader:
 
     def machine_chunks(self) -> Iterator[bytes]:
         """Yield the machine's bytes, verified."""
-        return self._chunks(Section.MACHINE)
+        return self._chunks(MACHINE_SECTION)
 
     def verify(self, *, snapshot_id: str, cluster_id: str) -> SnapshotInfo:
         """Read every chunk; return the file's info if all is sound and it is the one named.
@@ -260,19 +264,19 @@ class SnapshotFileReader:
         if magic != MAGIC_END or zero or not self._first_chunk <= offset < at:
             raise StorageCorrupt("the snapshot has no footer: it was not written to its end")
         head, section, payload = self._read_chunk(offset)
-        if section != Section.TRAILER or offset + len(head) + len(payload) != at:
+        if section != TRAILER_SECTION or offset + len(head) + len(payload) != at:
             raise StorageCorrupt("the snapshot's trailer is not where its footer says")
         try:
             table = msgpack.unpackb(payload)
             self._extents = {
-                Section(section): _Extent(*map(_natural, (offset, records, size)))
+                _known(section): _Extent(*map(_natural, (offset, records, size)))
                 for section, offset, records, size in table
             }
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise StorageCorrupt(f"the snapshot's trailer does not parse: {error}") from None
         self._trailer_offset, self._total = offset, total
 
-    def _chunks(self, section: Section) -> Iterator[bytes]:
+    def _chunks(self, section: int) -> Iterator[bytes]:
         extent = self._extents.get(section)
         if extent is None:
             return
@@ -280,7 +284,7 @@ class SnapshotFileReader:
         while True:
             head, found, payload = self._read_chunk(at)
             if found != section:
-                raise StorageCorrupt(f"section {section.name} of the snapshot ends early")
+                raise StorageCorrupt(f"section {section} of the snapshot ends early")
             yield payload
             at += len(head) + len(payload)
             left -= len(payload)

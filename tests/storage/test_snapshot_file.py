@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftlog.errors import IdentityMismatch, InvalidInput, StorageCorrupt, StorageError
+from raftlog.interfaces import Table
 from raftlog.storage import snapshot_file
 from raftlog.storage.snapshot_file import (
-    Section,
     SnapshotFileReader,
     SnapshotFileWriter,
     check_snapshot_id,
@@ -25,8 +25,8 @@ def written(state=PAIRS, machine=None):
     """Return a snapshot's bytes and what its writer said of it."""
     file = io.BytesIO()
     writer = SnapshotFileWriter(file, cluster_id="cluster", boundary=FIRST, created_microseconds=5)
-    writer.write_records(Section.SESSION, [])
-    writer.write_records(Section.STATE, state)
+    writer.write_records(Table.SESSION, [])
+    writer.write_records(Table.STATE, state)
     if machine is not None:
         writer.write_machine(machine)
     return file.getvalue(), writer.finish(), file
@@ -49,12 +49,12 @@ def test_sections_come_back(monkeypatch) -> None:
     monkeypatch.setattr(snapshot_file, "CHUNK_BYTES", 100)
     data, info = whole(machine=[b"m" * 250, b"n"])
     reader = SnapshotFileReader(io.BytesIO(data))
-    assert [pair for pairs in reader.records(Section.STATE) for pair in pairs] == PAIRS
-    assert len(list(reader.records(Section.STATE))) > 10
-    assert list(reader.records(Section.SESSION)) == []
+    assert [pair for pairs in reader.records(Table.STATE) for pair in pairs] == PAIRS
+    assert len(list(reader.records(Table.STATE))) > 10
+    assert list(reader.records(Table.SESSION)) == []
     assert b"".join(reader.machine_chunks()) == b"m" * 250 + b"n"
-    assert reader.record_count(Section.STATE) == len(PAIRS)
-    assert reader.record_count(Section.SESSION) == 0
+    assert reader.record_count(Table.STATE) == len(PAIRS)
+    assert reader.record_count(Table.SESSION) == 0
     assert (reader.boundary, reader.info) == (FIRST, info)
     assert info.size_bytes == len(data)
     verify(data, info)
@@ -92,7 +92,7 @@ def test_reading_a_section_verifies_it() -> None:
     rotten[rotten.index(b"key030")] ^= 1
     reader = SnapshotFileReader(io.BytesIO(bytes(rotten)))
     with pytest.raises(StorageCorrupt):
-        list(reader.records(Section.STATE))
+        list(reader.records(Table.STATE))
 
 
 def test_another_snapshot_is_not_taken_for_this_one() -> None:

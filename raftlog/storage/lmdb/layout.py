@@ -4,7 +4,7 @@
 
     FORMAT              the format version, as text; written before data.mdb appears
     LOCK                flock'ed by the running process, holds its pid
-    data.mdb lock.mdb   LMDB: sub-databases meta, log, stream, state, session, change
+    data.mdb lock.mdb   LMDB: sub-databases meta, log, stream, and one for each `interfaces.Table`
     RESERVE             preallocated bytes, given back so that a vote can be saved on a full disk
     snapshots/          <id>.snap, and while they are incomplete writing-* and staging-*
 
@@ -36,11 +36,7 @@ CREATING_DIRECTORY = "CREATING"
 META_DATABASE = b"meta"
 LOG_DATABASE = b"log"
 STREAM_DATABASE = b"stream"
-TABLE_DATABASES = {
-    Table.STATE: b"state",
-    Table.SESSION: b"session",
-    Table.CHANGE: b"change",
-}
+TABLE_DATABASES = {table: table.value.encode() for table in Table}
 DATABASES = (META_DATABASE, LOG_DATABASE, STREAM_DATABASE, *TABLE_DATABASES.values())
 
 IDENTITY_KEY = b"identity"

@@ -30,7 +30,7 @@ from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.records import unprotect
 from raftlog.storage.snapshot_file import (
     FILES_KEPT,
-    SECTION_BY_TABLE,
+    TABLES,
     SnapshotFileReader,
     SnapshotFileWriter,
     check_snapshot_id,
@@ -88,8 +88,8 @@ class SnapshotStore:
                     created_microseconds=time.time_ns() // 1000,
                     after_chunk=after_chunk,
                 )
-                for table, section in SECTION_BY_TABLE.items():
-                    writer.write_records(section, _stored_pairs(txn, databases.tables[table]))
+                for table in TABLES:
+                    writer.write_records(table, _stored_pairs(txn, databases.tables[table]))
                 if machine_bytes is not None:
                     writer.write_machine(machine_bytes)
                 info = writer.finish()

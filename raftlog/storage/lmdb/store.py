@@ -497,7 +497,7 @@ class LmdbStorage:
         rules.check_purge(purge_to, shape, applied_index, Index(self._snapshots.newest_index()))
         rules.check_purge_position(purge_to, *self._log.position_in(txn, purge_to.index))
         shape = self._log.purge(txn, shape, purge_to)
-        self._tables.purge_changes(txn, purge_to.index)
+        self._tables.purge(txn, purge_to.index)
         return shape
 
     def _write_damage(self, why: str) -> None:

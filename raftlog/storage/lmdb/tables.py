@@ -16,7 +16,7 @@ from raftlog.interfaces import Table
 from raftlog.storage.lmdb.environment import Databases, map_error, size_bytes
 from raftlog.storage.lmdb.layout import encode_index
 from raftlog.storage.records import protect, unprotect
-from raftlog.storage.snapshot_file import SECTION_BY_TABLE, SnapshotFileReader
+from raftlog.storage.snapshot_file import TABLES, SnapshotFileReader
 from raftlog.types import Index
 
 
@@ -90,19 +90,21 @@ class LmdbTables:
         """Replace all tables by a snapshot's, inside a round."""
         for database in self._databases.values():
             txn.drop(database, delete=False)
-        for table, section in SECTION_BY_TABLE.items():
+        for table in TABLES:
             database = self._databases[table]
-            for pairs in reader.records(section):
+            for pairs in reader.records(table):
                 stored = [(key, protect(key, value)) for key, value in pairs]
                 _, added = txn.cursor(database).putmulti(stored, append=True)
                 invariant(added == len(stored), "a snapshot's records are out of order")
 
-    def purge_changes(self, txn: lmdb.Transaction[memoryview], purge_to: Index) -> None:
-        """Drop the row changes of entries up to `purge_to`, inside a round."""
-        cursor = txn.cursor(self._databases[Table.CHANGE])
+    def purge(self, txn: lmdb.Transaction[memoryview], purge_to: Index) -> None:
+        """Drop what tables hold of entries up to `purge_to`, inside a round."""
         last = encode_index(purge_to)
-        while cursor.first() and bytes(cursor.key()) <= last:
-            cursor.delete()
+        for table, database in self._databases.items():
+            if table.purges_with_log:
+                cursor = txn.cursor(database)
+                while cursor.first() and bytes(cursor.key()) <= last:
+                    cursor.delete()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[lmdb.Transaction[memoryview]]:
