@@ -17,7 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from raftlog.cli.drill import Drill, Verdict
+from raftlog.cli.drill import Drill, DrillReport
 from raftlog.cli.options import Command, Globals
 from raftlog.cli.output import ExitCode, emit, say, table
 from raftlog.cli.session import run_async, terminable
@@ -84,7 +84,7 @@ def demo(
         _clean_up(place, keep=keep or directory is not None, ok=finished)
 
 
-async def _watched(shown: Shown, drill: Drill, seconds: float, rate: int) -> Verdict:
+async def _watched(shown: Shown, drill: Drill, seconds: float, rate: int) -> DrillReport:
     refreshing = asyncio.ensure_future(shown.refresh())
     try:
         return await drill.run(seconds, rate)
@@ -101,7 +101,7 @@ def _clean_up(place: Path, *, keep: bool, ok: bool) -> None:
         say(f"the nodes' files and logs are kept in {place}")
 
 
-def _human(verdict: Verdict) -> str:
+def _human(verdict: DrillReport) -> str:
     rows = [
         [failover.kind, failover.source, failover.target, f"{failover.write_gap_ms:.0f} ms"]
         for failover in verdict.failovers

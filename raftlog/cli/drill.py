@@ -140,7 +140,7 @@ class NodeCount:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class DrillReport:
     """The demo's result."""
 
     nodes: int
@@ -175,7 +175,7 @@ class Drill:
         self.load: Load | None = None
         self.leader: str | None = None
 
-    async def run(self, seconds: float, per_second: int) -> Verdict:
+    async def run(self, seconds: float, per_second: int) -> DrillReport:
         """Run load and faults for about that long, then check every node."""
         loop = asyncio.get_running_loop()
         async with connect(self._cluster.endpoints) as client:
@@ -299,7 +299,7 @@ class Drill:
                 return
             await asyncio.sleep(0.05)
 
-    def _judge(self, load: Load, counts: list[NodeCount], seconds: float) -> Verdict:
+    def _judge(self, load: Load, counts: list[NodeCount], seconds: float) -> DrillReport:
         missing = bytearray(len(load.sequences))
         for count in counts:
             for number, sequence in enumerate(load.sequences):
@@ -309,7 +309,7 @@ class Drill:
         duplicated = sum(count.duplicated for count in counts)
         equal = len({count.digest for count in counts}) == 1
         wanted = 3 if len(self._cluster.nodes) > 1 else 2
-        return Verdict(
+        return DrillReport(
             nodes=len(self._cluster.nodes),
             acknowledged=load.acknowledged,
             recovered=load.acknowledged - lost,

@@ -10,7 +10,7 @@ import grpc
 
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
-from raftlog.client.routing import Backoff, Verdict, judge, timed_out
+from raftlog.client.routing import Backoff, Recourse, judge, timed_out
 from raftlog.client.values import ClusterStatus, MemberStatus, Transfer
 from raftlog.errors import LeaderHint, RaftLogError
 from raftlog.wire import status as wire_status
@@ -109,7 +109,7 @@ class Cluster:
                 refusal = wire_status.from_rpc_error(error, sent=True)
             connections.take_hint(refusal)
             connections.forget(leader.peer.address)
-            if not refusal.definite or judge(refusal) is Verdict.FINAL:
+            if not refusal.definite or judge(refusal) is Recourse.FINAL:
                 raise refusal
             if loop_time() >= deadline:
                 raise timed_out(refusal)

@@ -19,7 +19,7 @@ from raftlog.client.routing import (
     AddressBook,
     Answer,
     Backoff,
-    Verdict,
+    Recourse,
     judge,
     newest_leader,
     timed_out,
@@ -248,7 +248,7 @@ class Connections:
             except asyncio.CancelledError:
                 self.explain_cancelled()
                 raise
-            if judge(refusal) is Verdict.FINAL or isinstance(refusal, final):
+            if judge(refusal) is Recourse.FINAL or isinstance(refusal, final):
                 raise refusal
             attempt_seconds *= 2
             self.take_hint(refusal)

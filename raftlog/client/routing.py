@@ -30,7 +30,7 @@ from raftlog.errors import (
 )
 
 
-class Verdict(enum.Enum):
+class Recourse(enum.Enum):
     """What a failed attempt means for the next one.
 
     ELSEWHERE: find the leader again, at once. LATER: the same, after a pause. FINAL: repeating it
@@ -45,36 +45,36 @@ class Verdict(enum.Enum):
     MISMATCH = "mismatch"
 
 
-_VERDICTS: tuple[tuple[type[RaftLogError], Verdict], ...] = (
-    (SessionExpired, Verdict.EXPIRED),
-    (SessionMismatch, Verdict.MISMATCH),
-    (InvalidInput, Verdict.FINAL),
-    (IdentityMismatch, Verdict.ELSEWHERE),
-    (SafetyRefused, Verdict.FINAL),
-    (Unauthorized, Verdict.FINAL),
-    (Rejected, Verdict.FINAL),
-    (NotFound, Verdict.FINAL),
-    (Compacted, Verdict.FINAL),
-    (Overloaded, Verdict.LATER),
-    (ProposalDropped, Verdict.LATER),
-    (MachineHalted, Verdict.LATER),
-    (NotLeader, Verdict.ELSEWHERE),
+_RECOURSES: tuple[tuple[type[RaftLogError], Recourse], ...] = (
+    (SessionExpired, Recourse.EXPIRED),
+    (SessionMismatch, Recourse.MISMATCH),
+    (InvalidInput, Recourse.FINAL),
+    (IdentityMismatch, Recourse.ELSEWHERE),
+    (SafetyRefused, Recourse.FINAL),
+    (Unauthorized, Recourse.FINAL),
+    (Rejected, Recourse.FINAL),
+    (NotFound, Recourse.FINAL),
+    (Compacted, Recourse.FINAL),
+    (Overloaded, Recourse.LATER),
+    (ProposalDropped, Recourse.LATER),
+    (MachineHalted, Recourse.LATER),
+    (NotLeader, Recourse.ELSEWHERE),
 )
 
 
-def judge(error: RaftLogError) -> Verdict:
+def judge(error: RaftLogError) -> Recourse:
     """Return what `error` means for the next attempt; the first matching class decides.
 
     An error of no listed class is one of availability (`Unavailable`, `Indeterminate`,
     `StorageError`: the node is stopping) and is worth trying elsewhere; an unknown code of a newer
     server is not, if it says that nothing happened.
     """
-    for kind, verdict in _VERDICTS:
+    for kind, verdict in _RECOURSES:
         if isinstance(error, kind):
             return verdict
     if type(error) is RaftLogError and error.definite:
-        return Verdict.FINAL
-    return Verdict.ELSEWHERE
+        return Recourse.FINAL
+    return Recourse.ELSEWHERE
 
 
 def timed_out(refusal: RaftLogError | None) -> RaftLogError:
@@ -84,7 +84,7 @@ def timed_out(refusal: RaftLogError | None) -> RaftLogError:
     """
     if refusal is None:
         return Unavailable("no leader answered in time")
-    keep = judge(refusal) is Verdict.LATER or isinstance(refusal, ConnectFailed)
+    keep = judge(refusal) is Recourse.LATER or isinstance(refusal, ConnectFailed)
     kind = type(refusal) if keep else Unavailable
     return kind(
         f"not done in time; the last refusal: {refusal.message}",

@@ -40,7 +40,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from raftlog.client.routing import Verdict, judge, timed_out
+from raftlog.client.routing import Recourse, judge, timed_out
 from raftlog.client.values import Applied, Receipt
 from raftlog.errors import (
     Indeterminate,
@@ -253,7 +253,7 @@ class Settlement:
 
     failed: list[tuple[Batch, RaftLogError]] = dataclasses.field(default_factory=list)
     requeued: list[Batch] = dataclasses.field(default_factory=list)
-    rewind: Verdict | None = None
+    rewind: Recourse | None = None
 
 
 class Window:
@@ -333,13 +333,13 @@ class Window:
         group.maybe = group.maybe or not error.definite
         group.refusal = error
         verdict = judge(error)
-        if verdict is Verdict.EXPIRED:
+        if verdict is Recourse.EXPIRED:
             self.expired = True
         if self.expired:
             return self._expire()
-        if verdict is Verdict.MISMATCH:
+        if verdict is Recourse.MISMATCH:
             return self._mismatched(group, error)
-        if verdict is Verdict.FINAL:
+        if verdict is Recourse.FINAL:
             return self._refused_finally(group, error)
         return Settlement(rewind=verdict)
 
@@ -380,7 +380,7 @@ class Window:
     def _mismatched(self, group: SentGroup, error: RaftLogError) -> Settlement:
         if group.number != next(iter(self.groups)):
             # A gap behind an earlier group that was refused, and is sent again first.
-            return Settlement(rewind=Verdict.ELSEWHERE)
+            return Settlement(rewind=Recourse.ELSEWHERE)
         if group.maybe:
             del self.groups[group.number]
             self._close_at(group.number)

@@ -15,7 +15,7 @@ import grpc
 
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
-from raftlog.client.routing import Backoff, Verdict, judge, timed_out
+from raftlog.client.routing import Backoff, Recourse, judge, timed_out
 from raftlog.errors import RaftLogError, Unavailable
 from raftlog.wire import status
 
@@ -92,7 +92,7 @@ class Subscription(Generic[R]):
                 error = Unavailable("the member fell silent")
             except grpc.aio.AioRpcError as failure:
                 error = status.from_rpc_error(failure, sent=False)
-                if judge(error) is Verdict.FINAL:
+                if judge(error) is Recourse.FINAL:
                     raise error from None
                 self._context.connections.take_hint(error)
             finally:

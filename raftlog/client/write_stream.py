@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from raftlog.client.connections import Connections, Leader
-from raftlog.client.routing import Backoff, Verdict, judge, timed_out
+from raftlog.client.routing import Backoff, Recourse, judge, timed_out
 from raftlog.client.session import Batch, Place, SentGroup, Settlement, Window
 from raftlog.client.values import Receipt
 from raftlog.errors import (
@@ -99,7 +99,7 @@ class Writer:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._stopping = False
         self._ending: asyncio.Future[None] = self._loop.create_future()
-        self._rewind: Verdict | None = None
+        self._rewind: Recourse | None = None
         self._refusal: RaftLogError | None = None
         self._backoff = Backoff(0.01, 2.0, 0.1)
         self._is_closing = False
@@ -300,14 +300,14 @@ class Writer:
             verdict = self._note_refusal(status.from_rpc_error(error, sent=False))
         if verdict is not None:
             self._connections.forget(leader.peer.address)
-        if verdict is Verdict.LATER:
+        if verdict is Recourse.LATER:
             await asyncio.sleep(self._backoff.pause())
 
-    def _note_refusal(self, error: RaftLogError) -> Verdict:
+    def _note_refusal(self, error: RaftLogError) -> Recourse:
         self._refusal = error
         self._connections.take_hint(error)
         verdict = judge(error)
-        if verdict is Verdict.FINAL or (verdict is Verdict.EXPIRED and self._is_pinned):
+        if verdict is Recourse.FINAL or (verdict is Recourse.EXPIRED and self._is_pinned):
             batches, self._pending = self._pending, deque()
             for batch in batches:
                 batch.fail(error)
@@ -325,7 +325,7 @@ class Writer:
 
     # ---------------------------------------------------------------- the stream
 
-    async def _serve(self, leader: Leader) -> Verdict | None:
+    async def _serve(self, leader: Leader) -> Recourse | None:
         """Use one stream until it ends; return why the leader should be looked for again."""
         window = self._window
         if window is None:
@@ -367,7 +367,7 @@ class Writer:
                 group.sent_at = self._loop.time()
                 await call.write(log_pb2.WriteRequest(group=group.frame))
         except TimeoutError:
-            self._rewind = Verdict.ELSEWHERE
+            self._rewind = Recourse.ELSEWHERE
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The stream has ended; the reader learns why.
             return
@@ -395,17 +395,17 @@ class Writer:
                     self._wake_up()
                 if self._drained is not None:
                     self._note_drained()
-            self._rewind = self._rewind or Verdict.ELSEWHERE
+            self._rewind = self._rewind or Recourse.ELSEWHERE
         except grpc.aio.AioRpcError as error:
             self._stream_failed(status.from_rpc_error(error, sent=True), window, answered=answered)
         finally:
             self._stop_stream()
 
     def _stream_failed(self, error: RaftLogError, window: Window, *, answered: bool) -> None:
-        self._rewind = self._rewind or Verdict.ELSEWHERE
+        self._rewind = self._rewind or Recourse.ELSEWHERE
         if answered or not error.definite:
             return
-        if isinstance(error, ConnectFailed) or judge(error) is Verdict.FINAL:
+        if isinstance(error, ConnectFailed) or judge(error) is Recourse.FINAL:
             # Refused before any group was looked at: that is an answer to each of them.
             self._refusal = error
             for number in list(window.groups):
@@ -441,7 +441,7 @@ class Writer:
         for batch in settlement.requeued:
             self._requeue(batch)
         if settlement.rewind is not None:
-            if self._rewind is not Verdict.LATER:
+            if self._rewind is not Recourse.LATER:
                 self._rewind = settlement.rewind
             self._stop_stream()
 
@@ -459,7 +459,7 @@ class Writer:
             answer = await self._connections.newest_leader()
             is_deposed = answer is not None and answer.served_by != leader.node_id
             if is_deposed or silence >= settings.answer_seconds:
-                self._rewind = Verdict.ELSEWHERE
+                self._rewind = Recourse.ELSEWHERE
                 self._stop_stream()
                 return
 
@@ -489,7 +489,7 @@ class Writer:
 
     def _pending_error(self) -> RaftLogError:
         refusal = self._refusal
-        if refusal is not None and judge(refusal) in {Verdict.LATER, Verdict.FINAL}:
+        if refusal is not None and judge(refusal) in {Recourse.LATER, Recourse.FINAL}:
             return timed_out(refusal)
         return self._connections.no_answer()
 

@@ -47,7 +47,13 @@ from __future__ import annotations
 from raftlog.core.entries import Boundary, Entry, EntryKind, HardState, Seal
 from raftlog.core.log import LogReader, RaftLog
 from raftlog.core.membership import Member, Membership
-from raftlog.core.membership_change import Change, ChangeKind, enter_joint, leave_joint, simple
+from raftlog.core.membership_change import (
+    MemberChange,
+    MemberChangeKind,
+    enter_joint,
+    leave_joint,
+    simple,
+)
 from raftlog.core.messages import Message
 from raftlog.core.progress import PeerProgress, ProgressState
 from raftlog.core.quorum import PurgeMarks, VoteResult, purge_index, quorum_of
@@ -58,8 +64,6 @@ from raftlog.core.state import RandomSource
 
 __all__ = [
     "Boundary",
-    "Change",
-    "ChangeKind",
     "CoreSettings",
     "Entry",
     "EntryKind",
@@ -67,6 +71,8 @@ __all__ = [
     "Install",
     "LogReader",
     "Member",
+    "MemberChange",
+    "MemberChangeKind",
     "Membership",
     "Message",
     "PeerProgress",

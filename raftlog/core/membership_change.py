@@ -17,7 +17,7 @@ from raftlog.errors import MembershipRejected
 from raftlog.types import NodeId
 
 
-class ChangeKind(enum.Enum):
+class MemberChangeKind(enum.Enum):
     """What happens to one member."""
 
     ADD_VOTER = "add_voter"
@@ -29,15 +29,15 @@ class ChangeKind(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class MemberChange:
     """One change. `member` is given when adding or updating; otherwise `node_id` suffices."""
 
-    kind: ChangeKind
+    kind: MemberChangeKind
     node_id: NodeId
     member: Member | None = None
 
 
-def simple(current: Membership, change: Change) -> Membership:
+def simple(current: Membership, change: MemberChange) -> Membership:
     """Return the membership after one change that needs no joint phase.
 
     Raises:
@@ -50,7 +50,7 @@ def simple(current: Membership, change: Change) -> Membership:
     return after
 
 
-def enter_joint(current: Membership, changes: Sequence[Change]) -> Membership:
+def enter_joint(current: Membership, changes: Sequence[MemberChange]) -> Membership:
     """Return the joint membership through which all `changes` are made at once (§4.3).
 
     A voter that is to become a learner stays a voter of the outgoing half until it is left.
@@ -150,33 +150,33 @@ def _check_directories(current: Membership, proposed: Membership) -> None:
             )
 
 
-def _apply(current: Membership, change: Change) -> Membership:
+def _apply(current: Membership, change: MemberChange) -> Membership:
     """Return a simple membership with one change made, whatever the number of voters it moves."""
     kind, node_id = change.kind, change.node_id
     known = current.member(node_id)
-    adds = kind in {ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER}
+    adds = kind in {MemberChangeKind.ADD_VOTER, MemberChangeKind.ADD_LEARNER}
     if adds == (known is not None):
         raise MembershipRejected(f"{node_id} is {'already' if adds else 'not'} a member")
     members = [member for member in current.members if member.node_id != node_id]
-    if kind is not ChangeKind.REMOVE:
+    if kind is not MemberChangeKind.REMOVE:
         members.append(_member(change, known))
     voters, learners = current.voters - {node_id}, current.learners - {node_id}
-    votes = kind in {ChangeKind.ADD_VOTER, ChangeKind.PROMOTE} or (
-        kind is ChangeKind.UPDATE and node_id in current.voters
+    votes = kind in {MemberChangeKind.ADD_VOTER, MemberChangeKind.PROMOTE} or (
+        kind is MemberChangeKind.UPDATE and node_id in current.voters
     )
-    if kind is ChangeKind.PROMOTE and node_id in current.voters:
+    if kind is MemberChangeKind.PROMOTE and node_id in current.voters:
         raise MembershipRejected(f"{node_id} votes already")
-    if kind is ChangeKind.DEMOTE and node_id not in current.voters:
+    if kind is MemberChangeKind.DEMOTE and node_id not in current.voters:
         raise MembershipRejected(f"{node_id} does not vote")
     if votes:
         voters |= {node_id}
-    elif kind is not ChangeKind.REMOVE:
+    elif kind is not MemberChangeKind.REMOVE:
         learners |= {node_id}
     return Membership(members=_sorted(members), voters=voters, learners=learners)
 
 
-def _member(change: Change, known: Member | None) -> Member:
-    if change.kind in {ChangeKind.PROMOTE, ChangeKind.DEMOTE} and known is not None:
+def _member(change: MemberChange, known: Member | None) -> Member:
+    if change.kind in {MemberChangeKind.PROMOTE, MemberChangeKind.DEMOTE} and known is not None:
         return change.member or known
     if change.member is None or change.member.node_id != change.node_id:
         raise MembershipRejected(f"{change.kind.value} {change.node_id} must describe that member")

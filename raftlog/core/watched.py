@@ -43,7 +43,7 @@ READ_BYTES = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class CoreWatch:
     """What is done after each input. `line` takes the lines, if they are wanted.
 
     `lists_log`: the first line tells the log entry by entry, which whoever has not seen the node's
@@ -63,7 +63,7 @@ class WatchedRaft(Raft):
     _told = 0
     """How many messages of the outbox are in a line already."""
 
-    def watch(self, watch: Watch, instance_id: str, now: float) -> None:
+    def watch(self, watch: CoreWatch, instance_id: str, now: float) -> None:
         """Begin to watch, with a line of where this node starts, on the directory so named."""
         self._checks, self._line = watch.checks, watch.line
         self._released: dict[int, Sequence[Outgoing]] = {}

@@ -34,7 +34,7 @@ class CommandContext(ApplyContext, Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedEntry:
     """What applying one entry came to; `receipt` and `group` are set for transactions."""
 
     entry: Entry
@@ -81,7 +81,7 @@ def apply_commands(
 
 def apply_group(
     sessions: SessionTable, entry: Entry, group: Group, results: tuple[Result, ...]
-) -> tuple[Applied, SessionWrites]:
+) -> tuple[AppliedEntry, SessionWrites]:
     """Return what a group whose commands are applied came to, and what its session keeps of it."""
     receipt = GroupReceipt(
         number=group.number,
@@ -92,7 +92,7 @@ def apply_group(
         results=results,
     )
     writes = sessions.record(group, receipt) if group.session else {}
-    return Applied(entry, group, receipt), writes
+    return AppliedEntry(entry, group, receipt), writes
 
 
 def apply_session_change(sessions: SessionTable, entry: Entry) -> SessionWrites:

@@ -25,7 +25,7 @@ from raftlog.errors import Compacted, InvariantBroken, StorageCorrupt
 from raftlog.groups import Group
 from raftlog.interfaces import Event, Table
 from raftlog.node.application import (
-    Applied,
+    AppliedEntry,
     apply_commands,
     apply_group,
     apply_session_change,
@@ -51,7 +51,7 @@ class CommittedLog(Protocol):
 class ApplyConsequences(Protocol):
     """What follows from applying (`node/consequences.py`)."""
 
-    def applied(self, batch: Sequence[Applied]) -> None:
+    def applied(self, batch: Sequence[AppliedEntry]) -> None:
         """These entries are applied, in this order."""
         ...
 
@@ -244,8 +244,8 @@ class Applier:
 
     def _apply_entry(
         self, entry: Entry, outcome: Outcome, session_writes: dict[bytes, bytes | None]
-    ) -> Applied:
-        result = Applied(entry)
+    ) -> AppliedEntry:
+        result = AppliedEntry(entry)
         match entry.kind:
             case EntryKind.TRANSACTIONS:
                 group, results = outcome.results[entry.index]

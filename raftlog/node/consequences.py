@@ -22,7 +22,7 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import Event, Measure, Round
-from raftlog.node.application import Applied
+from raftlog.node.application import AppliedEntry
 from raftlog.node.applier import Applier
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
@@ -148,7 +148,7 @@ class Consequences:
 
     # ------------------------------------------------------------ of applying
 
-    def applied(self, batch: Sequence[Applied]) -> None:
+    def applied(self, batch: Sequence[AppliedEntry]) -> None:
         """Answer writers, then readers and subscribers, whom these entries concern."""
         if self.parts.drive.is_turning:
             self._answer(batch)
@@ -156,7 +156,7 @@ class Consequences:
             with self.parts.drive.held():
                 self._answer(batch)
 
-    def _answer(self, batch: Sequence[Applied]) -> None:
+    def _answer(self, batch: Sequence[AppliedEntry]) -> None:
         parts = self.parts
         parts.writes.applied(batch)
         for applied in batch:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
 from raftlog.core.ready import Standing
-from raftlog.core.watched import Watch
+from raftlog.core.watched import CoreWatch
 from raftlog.errors import (
     Indeterminate,
     LeaderHint,
@@ -48,7 +48,7 @@ class Node:
     nothing is acknowledged any more. The ports are closed by whoever made them, after `stop`.
     """
 
-    def __init__(self, ports: Ports, shared: Shared, *, watch: Watch | None = None) -> None:
+    def __init__(self, ports: Ports, shared: Shared, *, watch: CoreWatch | None = None) -> None:
         self._ports = ports
         self._shared = shared
         self._identity = ports.storage.identity

@@ -13,7 +13,7 @@ import dataclasses
 
 from raftlog.checksum import chain
 from raftlog.core.raft import Raft
-from raftlog.core.watched import Watch, WatchedRaft
+from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.interfaces import Event
 from raftlog.node.applier import Applier
 from raftlog.node.consequences import Consequences, Parts
@@ -50,7 +50,7 @@ class _Needs:
 
 
 def build(
-    ports: Ports, shared: Shared, consequences: Consequences, watch: Watch | None = None
+    ports: Ports, shared: Shared, consequences: Consequences, watch: CoreWatch | None = None
 ) -> Parts:
     """Return the parts of one member, joined by `consequences`; nothing runs yet.
 
@@ -109,7 +109,7 @@ def build(
     return consequences.parts
 
 
-def _core(ports: Ports, consequences: Consequences, watch: Watch | None) -> Raft:
+def _core(ports: Ports, consequences: Consequences, watch: CoreWatch | None) -> Raft:
     """Return the core over what the disk holds."""
     storage, now = ports.storage, ports.clock.monotonic()
     recovered = storage.recovered()

@@ -25,7 +25,7 @@ from raftlog.errors import (
 )
 from raftlog.groups import Group
 from raftlog.interfaces import Event, GroupReceipt, Measure, Respond
-from raftlog.node.application import Applied
+from raftlog.node.application import AppliedEntry
 from raftlog.node.inputs import Inputs
 from raftlog.node.ports import Ports, hint_of
 from raftlog.node.proposals import Proposal, Proposals
@@ -219,7 +219,7 @@ class Writes:
 
     # ------------------------------------------------------------ out
 
-    def applied(self, batch: Sequence[Applied]) -> None:
+    def applied(self, batch: Sequence[AppliedEntry]) -> None:
         """Answer for entries that were just applied."""
         committed = 0
         for applied in batch:

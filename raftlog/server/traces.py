@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from raftlog.config.schema import DebugSection
-from raftlog.core.watched import TraceLine, Watch
+from raftlog.core.watched import CoreWatch, TraceLine
 from raftlog.errors import ConfigInvalid
 
 
@@ -55,7 +55,7 @@ class TraceFile:
 
 def open_watch(
     settings: DebugSection, data_dir: str, on_end: Callable[[str], None]
-) -> tuple[Watch | None, TraceFile | None]:
+) -> tuple[CoreWatch | None, TraceFile | None]:
     """Return what to do after each step of the core, if anything, and the file it writes.
 
     `on_end` hears why the file cannot be written any further, should that come.
@@ -70,4 +70,4 @@ def open_watch(
     if trace is None and not settings.check_invariants:
         return None, None
     line = trace.write if trace is not None else None
-    return Watch(checks=settings.check_invariants, line=line), trace
+    return CoreWatch(checks=settings.check_invariants, line=line), trace

@@ -9,7 +9,7 @@ from raftlog.client.routing import (
     AddressBook,
     Answer,
     Backoff,
-    Verdict,
+    Recourse,
     judge,
     newest_leader,
     parse_endpoints,
@@ -21,26 +21,26 @@ from raftlog.errors import InvalidInput, LeaderHint, NotLeader, Overloaded, Unav
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (errors.NotLeader(""), Verdict.ELSEWHERE),
-        (errors.LeadershipLost(""), Verdict.ELSEWHERE),
-        (errors.Unavailable(""), Verdict.ELSEWHERE),
-        (errors.ConnectFailed(""), Verdict.ELSEWHERE),
-        (errors.StorageError(""), Verdict.ELSEWHERE),
-        (errors.Overloaded(""), Verdict.LATER),
-        (errors.DiskFull(""), Verdict.LATER),
-        (errors.ProposalDropped(""), Verdict.LATER),
-        (errors.SessionExpired(""), Verdict.EXPIRED),
-        (errors.SessionMismatch(""), Verdict.MISMATCH),
-        (errors.InvalidGroup(""), Verdict.FINAL),
-        (errors.TooLarge(""), Verdict.FINAL),
-        (errors.Unauthorized(""), Verdict.FINAL),
-        (errors.Compacted(""), Verdict.FINAL),
-        (errors.NotFound(""), Verdict.FINAL),
-        (errors.RaftLogError("of a newer server"), Verdict.FINAL),
-        (errors.RaftLogError("of a newer server", definite=False), Verdict.ELSEWHERE),
+        (errors.NotLeader(""), Recourse.ELSEWHERE),
+        (errors.LeadershipLost(""), Recourse.ELSEWHERE),
+        (errors.Unavailable(""), Recourse.ELSEWHERE),
+        (errors.ConnectFailed(""), Recourse.ELSEWHERE),
+        (errors.StorageError(""), Recourse.ELSEWHERE),
+        (errors.Overloaded(""), Recourse.LATER),
+        (errors.DiskFull(""), Recourse.LATER),
+        (errors.ProposalDropped(""), Recourse.LATER),
+        (errors.SessionExpired(""), Recourse.EXPIRED),
+        (errors.SessionMismatch(""), Recourse.MISMATCH),
+        (errors.InvalidGroup(""), Recourse.FINAL),
+        (errors.TooLarge(""), Recourse.FINAL),
+        (errors.Unauthorized(""), Recourse.FINAL),
+        (errors.Compacted(""), Recourse.FINAL),
+        (errors.NotFound(""), Recourse.FINAL),
+        (errors.RaftLogError("of a newer server"), Recourse.FINAL),
+        (errors.RaftLogError("of a newer server", definite=False), Recourse.ELSEWHERE),
     ],
 )
-def test_every_error_has_its_verdict(error: errors.RaftLogError, verdict: Verdict) -> None:
+def test_every_error_has_its_verdict(error: errors.RaftLogError, verdict: Recourse) -> None:
     """What may be retried comes from the error's class and its one fact."""
     assert judge(error) is verdict
 
@@ -48,7 +48,7 @@ def test_every_error_has_its_verdict(error: errors.RaftLogError, verdict: Verdic
 def test_every_error_class_has_a_verdict() -> None:
     """No error of the tree is left without a decision."""
     for kind in errors.ERROR_BY_CODE.values():
-        assert judge(kind("x")) in Verdict
+        assert judge(kind("x")) in Recourse
 
 
 def test_timeout_names_the_last_refusal() -> None:

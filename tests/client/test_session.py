@@ -6,7 +6,7 @@ import collections
 import random
 
 from raftlog import groups
-from raftlog.client.routing import Verdict
+from raftlog.client.routing import Recourse
 from raftlog.client.session import GROUP_BYTES_MAX, Batch, Window
 from raftlog.client.values import Applied, Receipt
 from raftlog.errors import (
@@ -161,7 +161,7 @@ def test_deadline_of_a_sent_group_is_indeterminate_and_keeps_its_number() -> Non
 def test_deadline_of_a_refused_group_is_definite_and_frees_its_number() -> None:
     """What every leader refused certainly did not happen, and its number is used again."""
     window, [batch] = window_of(1)
-    assert window.refused(1, NotLeader("no")).rewind is Verdict.ELSEWHERE
+    assert window.refused(1, NotLeader("no")).rewind is Recourse.ELSEWHERE
     window.sweep(11.0)
     [error] = errors_of(batch)
     assert isinstance(error, Unavailable)
@@ -188,7 +188,7 @@ def test_only_expired_callers_of_a_refused_group_fail() -> None:
 def test_refusal_that_asks_for_patience_keeps_its_class_at_the_deadline() -> None:
     """A caller learns that the leader was overloaded, not merely that time ran out."""
     window, [batch] = window_of(1)
-    assert window.refused(1, Overloaded("full")).rewind is Verdict.LATER
+    assert window.refused(1, Overloaded("full")).rewind is Recourse.LATER
     window.sweep(11.0)
     assert isinstance(errors_of(batch)[0], Overloaded)
 
@@ -232,7 +232,7 @@ def test_gap_behind_a_refused_group_is_retried() -> None:
     window, _ = window_of(2)
     window.refused(1, Overloaded("full"))
     settlement = window.refused(2, SessionMismatch("gap"))
-    assert settlement.rewind is Verdict.ELSEWHERE
+    assert settlement.rewind is Recourse.ELSEWHERE
     window.stream_opened()
     assert [window.next_unsent().number, window.next_unsent().number] == [1, 2]
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raftlog.core.entries import EntryKind
-from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
+from raftlog.core.membership_change import (
+    MemberChange,
+    MemberChangeKind,
+    enter_joint,
+    simple,
+)
 from raftlog.core.settings import CoreSettings
 from raftlog.errors import MembershipRejected, RaftLogError
 from raftlog.types import Index, NodeId, Role
@@ -197,10 +202,10 @@ class Chaos:
         propose = self.cluster.propose
         self.attempt(leader, lambda: propose(leader.node_id, after.encode(), EntryKind.MEMBERSHIP))
 
-    def _change(self, current: object, a: int, b: int) -> Change:
+    def _change(self, current: object, a: int, b: int) -> MemberChange:
         name = NodeId(NAMES[b % len(NAMES)])
-        kind = list(ChangeKind)[a % len(ChangeKind)]
-        return Change(kind=kind, node_id=name, member=member(name))
+        kind = list(MemberChangeKind)[a % len(MemberChangeKind)]
+        return MemberChange(kind=kind, node_id=name, member=member(name))
 
     # -------------------------------------------------------- the end
 

@@ -87,6 +87,20 @@ def test_an_ack_that_commits_nothing_sets_nothing_off() -> None:
     assert node.leadership.notice_deadline == NEVER
 
 
+def test_an_own_write_that_commits_nothing_sets_nothing_off() -> None:
+    """A leader whose disk is the last finds everything committed: no notice is due for that."""
+    node = Lone()
+    node.lead_settled()
+    node.call(lambda raft: raft.propose(1, b"", 1, node.now, 0))
+    node.ack(B, node.state.log.last_index)
+    node.ack(C, node.state.log.last_index)
+    assert node.state.commit_index == node.state.log.last_index
+    node.expire()
+    assert node.leadership.notice_deadline == NEVER
+    node.persist()
+    assert node.leadership.notice_deadline == NEVER
+
+
 def test_an_idle_peer_is_not_stuck() -> None:
     """Patience with a window counts from its first message, not from the last ack before it."""
     node = Lone()

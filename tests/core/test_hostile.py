@@ -20,7 +20,12 @@ from raftlog.checksum import chain
 from raftlog.core import invariants, messages
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.membership import Membership
-from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
+from raftlog.core.membership_change import (
+    MemberChange,
+    MemberChangeKind,
+    enter_joint,
+    simple,
+)
 from raftlog.core.settings import CoreSettings
 from raftlog.errors import (
     Compacted,
@@ -63,7 +68,7 @@ STARTS = ["leading", "leading", "following", "following", "with a log", "empty"]
 INT63 = (1 << 63) - 1
 U64 = (1 << 64) - 1
 PEERS = st.sampled_from([NodeId(name) for name in "bcdx"])
-LEARNED = Change(kind=ChangeKind.ADD_LEARNER, node_id=NodeId("d"), member=member("d"))
+LEARNED = MemberChange(kind=MemberChangeKind.ADD_LEARNER, node_id=NodeId("d"), member=member("d"))
 THREE = voters("a", "b", "c")
 MEMBERSHIPS = [
     THREE,
@@ -71,7 +76,7 @@ MEMBERSHIPS = [
     voters("b", "c"),
     voters("a"),
     simple(THREE, LEARNED),
-    enter_joint(THREE, [LEARNED, Change(kind=ChangeKind.REMOVE, node_id=NodeId("c"))]),
+    enter_joint(THREE, [LEARNED, MemberChange(kind=MemberChangeKind.REMOVE, node_id=NodeId("c"))]),
 ]
 PAYLOADS = st.sampled_from([b"", b"x", b"long" * 30, b"{}", *(m.encode() for m in MEMBERSHIPS)])
 

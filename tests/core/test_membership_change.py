@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.membership_change import (
-    Change,
-    ChangeKind,
+    MemberChange,
+    MemberChangeKind,
     check_step,
     enter_joint,
     leave_joint,
@@ -30,9 +30,9 @@ from .lone import A, B, C, D, E, Lone
 ABC = voters("a", "b", "c")
 
 
-def change(kind: ChangeKind, name: str, **fields) -> Change:
+def change(kind: MemberChangeKind, name: str, **fields) -> MemberChange:
     """Return a change of a member described by default."""
-    return Change(kind=kind, node_id=NodeId(name), member=member(name, **fields))
+    return MemberChange(kind=kind, node_id=NodeId(name), member=member(name, **fields))
 
 
 def propose(node: Lone, after: Membership) -> None:
@@ -45,20 +45,22 @@ def propose(node: Lone, after: Membership) -> None:
 
 def test_each_simple_change_does_what_it_says() -> None:
     """Adding, promoting, demoting, updating and removing, one at a time."""
-    learning = simple(ABC, change(ChangeKind.ADD_LEARNER, "d"))
+    learning = simple(ABC, change(MemberChangeKind.ADD_LEARNER, "d"))
     assert (learning.voters, learning.learners) == (ABC.voters, {D})
-    promoted = simple(learning, Change(kind=ChangeKind.PROMOTE, node_id=D))
-    assert promoted == simple(ABC, change(ChangeKind.ADD_VOTER, "d"))
-    assert simple(promoted, Change(kind=ChangeKind.DEMOTE, node_id=D)) == learning
-    assert simple(learning, Change(kind=ChangeKind.REMOVE, node_id=D)) == ABC
+    promoted = simple(learning, MemberChange(kind=MemberChangeKind.PROMOTE, node_id=D))
+    assert promoted == simple(ABC, change(MemberChangeKind.ADD_VOTER, "d"))
+    assert simple(promoted, MemberChange(kind=MemberChangeKind.DEMOTE, node_id=D)) == learning
+    assert simple(learning, MemberChange(kind=MemberChangeKind.REMOVE, node_id=D)) == ABC
     moved = dataclasses.replace(member("b"), address="elsewhere:1")
-    updated = simple(ABC, Change(kind=ChangeKind.UPDATE, node_id=B, member=moved))
+    updated = simple(ABC, MemberChange(kind=MemberChangeKind.UPDATE, node_id=B, member=moved))
     assert updated.member(B) == moved
     assert updated.voters == ABC.voters
     still = simple(
         learning,
-        Change(
-            kind=ChangeKind.UPDATE, node_id=D, member=dataclasses.replace(member("d"), region="x")
+        MemberChange(
+            kind=MemberChangeKind.UPDATE,
+            node_id=D,
+            member=dataclasses.replace(member("d"), region="x"),
         ),
     )
     assert still.learners == {D}
@@ -67,15 +69,15 @@ def test_each_simple_change_does_what_it_says() -> None:
 @pytest.mark.parametrize(
     "refused",
     [
-        change(ChangeKind.ADD_VOTER, "a"),
-        change(ChangeKind.ADD_LEARNER, "a"),
-        change(ChangeKind.PROMOTE, "a"),
-        change(ChangeKind.PROMOTE, "x"),
-        change(ChangeKind.DEMOTE, "x"),
-        change(ChangeKind.REMOVE, "x"),
-        change(ChangeKind.UPDATE, "x"),
-        Change(kind=ChangeKind.ADD_VOTER, node_id=D),
-        Change(kind=ChangeKind.UPDATE, node_id=B, member=member("c")),
+        change(MemberChangeKind.ADD_VOTER, "a"),
+        change(MemberChangeKind.ADD_LEARNER, "a"),
+        change(MemberChangeKind.PROMOTE, "a"),
+        change(MemberChangeKind.PROMOTE, "x"),
+        change(MemberChangeKind.DEMOTE, "x"),
+        change(MemberChangeKind.REMOVE, "x"),
+        change(MemberChangeKind.UPDATE, "x"),
+        MemberChange(kind=MemberChangeKind.ADD_VOTER, node_id=D),
+        MemberChange(kind=MemberChangeKind.UPDATE, node_id=B, member=member("c")),
     ],
 )
 def test_changes_that_do_not_fit_are_refused(refused) -> None:
@@ -88,17 +90,20 @@ def test_changes_that_do_not_fit_are_refused(refused) -> None:
 
 def test_demoting_a_learner_is_refused() -> None:
     """Only voters can be demoted."""
-    learning = simple(ABC, change(ChangeKind.ADD_LEARNER, "d"))
+    learning = simple(ABC, change(MemberChangeKind.ADD_LEARNER, "d"))
     with pytest.raises(MembershipRejected, match="does not vote"):
-        simple(learning, Change(kind=ChangeKind.DEMOTE, node_id=D))
+        simple(learning, MemberChange(kind=MemberChangeKind.DEMOTE, node_id=D))
 
 
 def test_a_membership_keeps_a_voter_with_a_machine() -> None:
     """Neither the last voter nor the last promotable one can go."""
     with pytest.raises(MembershipRejected, match="needs a voter"):
-        simple(voters("a"), Change(kind=ChangeKind.REMOVE, node_id=A))
+        simple(voters("a"), MemberChange(kind=MemberChangeKind.REMOVE, node_id=A))
     with pytest.raises(MembershipRejected, match="state machine"):
-        simple(voters("a", "b", witnesses="b"), Change(kind=ChangeKind.REMOVE, node_id=A))
+        simple(
+            voters("a", "b", witnesses="b"),
+            MemberChange(kind=MemberChangeKind.REMOVE, node_id=A),
+        )
 
 
 def test_joint_goes_through_both_and_ends_in_the_wanted_one() -> None:
@@ -106,10 +111,10 @@ def test_joint_goes_through_both_and_ends_in_the_wanted_one() -> None:
     joint = enter_joint(
         ABC,
         [
-            change(ChangeKind.ADD_VOTER, "d"),
-            Change(kind=ChangeKind.REMOVE, node_id=A),
-            Change(kind=ChangeKind.DEMOTE, node_id=B),
-            change(ChangeKind.ADD_LEARNER, "e"),
+            change(MemberChangeKind.ADD_VOTER, "d"),
+            MemberChange(kind=MemberChangeKind.REMOVE, node_id=A),
+            MemberChange(kind=MemberChangeKind.DEMOTE, node_id=B),
+            change(MemberChangeKind.ADD_LEARNER, "e"),
         ],
     )
     assert quorum_of(joint) == Joint(Majority(frozenset({C, D})), Majority(ABC.voters))
@@ -121,14 +126,14 @@ def test_joint_goes_through_both_and_ends_in_the_wanted_one() -> None:
     with pytest.raises(MembershipRejected):
         enter_joint(joint, [])
     with pytest.raises(MembershipRejected):
-        simple(joint, change(ChangeKind.ADD_LEARNER, "f"))
+        simple(joint, change(MemberChangeKind.ADD_LEARNER, "f"))
     with pytest.raises(MembershipRejected):
         leave_joint(after)
 
 
 def test_steps_that_lose_the_overlap_are_refused() -> None:
     """Two voters at once, a joint membership over other voters, or leaving it elsewhere."""
-    joint = enter_joint(ABC, [change(ChangeKind.ADD_VOTER, "d")])
+    joint = enter_joint(ABC, [change(MemberChangeKind.ADD_VOTER, "d")])
     with pytest.raises(MembershipRejected, match="needs a joint"):
         check_step(ABC, voters("a", "b", "c", "d", "e"))
     with pytest.raises(MembershipRejected, match="current voters"):
@@ -144,7 +149,7 @@ def test_steps_that_lose_the_overlap_are_refused() -> None:
 
 
 names = st.sampled_from("abcdef")
-changes = st.builds(change, st.sampled_from(ChangeKind), names)
+changes = st.builds(change, st.sampled_from(MemberChangeKind), names)
 
 
 def quorums(membership: Membership) -> list[set[NodeId]]:
@@ -185,7 +190,7 @@ def test_s30_no_change_before_a_commit_in_the_own_term() -> None:
     """Otherwise two leaders' changes could each be a majority of their own (§4.1, erratum)."""
     node = Lone([1])
     node.lead()
-    wider = simple(ABC, change(ChangeKind.ADD_VOTER, "d"))
+    wider = simple(ABC, change(MemberChangeKind.ADD_VOTER, "d"))
     with pytest.raises(MembershipRejected, match="own term"):
         propose(node, wider)
     node.ack(B)
@@ -197,8 +202,8 @@ def test_s30_one_change_at_a_time() -> None:
     """A second change waits until the first is committed."""
     node = Lone()
     node.lead_settled()
-    propose(node, simple(ABC, change(ChangeKind.ADD_LEARNER, "d")))
-    again = simple(node.raft.membership, change(ChangeKind.ADD_LEARNER, "e"))
+    propose(node, simple(ABC, change(MemberChangeKind.ADD_LEARNER, "d")))
+    again = simple(node.raft.membership, change(MemberChangeKind.ADD_LEARNER, "e"))
     with pytest.raises(MembershipRejected, match="not yet committed"):
         propose(node, again)
     node.persist()
@@ -221,7 +226,7 @@ def test_a_change_is_in_force_when_appended_and_new_members_are_sent_to() -> Non
     """The new membership's quorum decides about its own entry (§4.1)."""
     node = Lone()
     node.lead_settled()
-    propose(node, simple(ABC, change(ChangeKind.ADD_VOTER, "d")))
+    propose(node, simple(ABC, change(MemberChangeKind.ADD_VOTER, "d")))
     node.persist()
     assert node.of(AppendRequest, D)
     node.ack(B)
@@ -237,10 +242,10 @@ def test_s31_joint_needs_both_majorities_and_is_left_by_itself() -> None:
     joint = enter_joint(
         ABC,
         [
-            change(ChangeKind.ADD_VOTER, "d"),
-            change(ChangeKind.ADD_VOTER, "e"),
-            Change(kind=ChangeKind.REMOVE, node_id=B),
-            Change(kind=ChangeKind.REMOVE, node_id=C),
+            change(MemberChangeKind.ADD_VOTER, "d"),
+            change(MemberChangeKind.ADD_VOTER, "e"),
+            MemberChange(kind=MemberChangeKind.REMOVE, node_id=B),
+            MemberChange(kind=MemberChangeKind.REMOVE, node_id=C),
         ],
     )
     propose(node, joint)
@@ -264,7 +269,11 @@ def test_s31_a_new_leader_finishes_the_joint_change_of_the_last() -> None:
     cluster.elect("a")
     cluster.run(1)
     joint = enter_joint(
-        ABC, [change(ChangeKind.ADD_VOTER, "d"), Change(kind=ChangeKind.REMOVE, node_id=A)]
+        ABC,
+        [
+            change(MemberChangeKind.ADD_VOTER, "d"),
+            MemberChange(kind=MemberChangeKind.REMOVE, node_id=A),
+        ],
     )
     cluster.propose("a", joint.encode(), EntryKind.MEMBERSHIP)
     while cluster["b"].membership != joint:
@@ -280,7 +289,7 @@ def test_a_removed_leader_leads_until_it_is_committed_then_appoints_a_successor(
     """It does not count itself meanwhile (§4.2.2), and its last word is TimeoutNow."""
     node = Lone()
     node.lead_settled()
-    propose(node, simple(ABC, Change(kind=ChangeKind.REMOVE, node_id=A)))
+    propose(node, simple(ABC, MemberChange(kind=MemberChangeKind.REMOVE, node_id=A)))
     node.persist()
     node.ack(B)
     assert (node.raft.role, node.raft.commit_index) == (Role.LEADER, 1)
@@ -298,7 +307,7 @@ def test_users_35_removing_the_leader_leaves_a_leader() -> None:
     cluster = Cluster("a", "b", "c")
     cluster.elect("a")
     cluster.run(1)
-    after = simple(ABC, Change(kind=ChangeKind.REMOVE, node_id=A))
+    after = simple(ABC, MemberChange(kind=MemberChangeKind.REMOVE, node_id=A))
     cluster.propose("a", after.encode(), EntryKind.MEMBERSHIP)
     start = cluster.now
     cluster.settle()
@@ -314,7 +323,7 @@ def test_a_voter_removed_by_an_entry_not_committed_may_still_have_to_lead() -> N
     cluster.elect("a")
     cluster.run(1)
     cluster.partition("a", "b")
-    after = simple(membership, Change(kind=ChangeKind.REMOVE, node_id=A))
+    after = simple(membership, MemberChange(kind=MemberChangeKind.REMOVE, node_id=A))
     cluster.propose("a", after.encode(), EntryKind.MEMBERSHIP)
     cluster.crash("a")
     cluster.heal()
@@ -330,7 +339,7 @@ def test_s35_a_learner_stays_one_across_restarts() -> None:
     cluster = Cluster("a", "b", "c", "d", membership=ABC)
     cluster.elect("a")
     cluster.run(1)
-    after = simple(ABC, change(ChangeKind.ADD_LEARNER, "d"))
+    after = simple(ABC, change(MemberChangeKind.ADD_LEARNER, "d"))
     cluster.propose("a", after.encode(), EntryKind.MEMBERSHIP)
     cluster.run(1)
     assert cluster["d"].membership == after
@@ -353,11 +362,11 @@ def test_s34_changes_across_a_partition_lose_nothing() -> None:
     cluster.run(1)
     cluster.partition("ab", "cde")
     current = cluster["a"].membership
-    shrunk = simple(current, Change(kind=ChangeKind.REMOVE, node_id=E))
+    shrunk = simple(current, MemberChange(kind=MemberChangeKind.REMOVE, node_id=E))
     cluster.propose("a", shrunk.encode(), EntryKind.MEMBERSHIP)
     assert cluster.run(5, until=lambda: (cluster.leader() or cluster["a"]).leader in {C, D, E})
     cluster.run(1)
-    other = simple(current, Change(kind=ChangeKind.REMOVE, node_id=B))
+    other = simple(current, MemberChange(kind=MemberChangeKind.REMOVE, node_id=B))
     leader = cluster.leader().leader
     cluster.propose(leader, other.encode(), EntryKind.MEMBERSHIP)
     cluster.heal()
@@ -370,7 +379,11 @@ def test_a_transfer_ends_when_its_target_leaves_the_voters() -> None:
     node = Lone()
     node.lead_settled()
     joint = enter_joint(
-        ABC, [change(ChangeKind.ADD_VOTER, "d"), Change(kind=ChangeKind.DEMOTE, node_id=B)]
+        ABC,
+        [
+            change(MemberChangeKind.ADD_VOTER, "d"),
+            MemberChange(kind=MemberChangeKind.DEMOTE, node_id=B),
+        ],
     )
     propose(node, joint)
     node.call(lambda raft: raft.transfer(C, node.now))
@@ -386,7 +399,7 @@ def test_index_of_the_membership_is_that_of_its_entry() -> None:
     """The node tells pending changes from committed ones by it."""
     node = Lone()
     node.lead_settled()
-    propose(node, simple(ABC, change(ChangeKind.ADD_LEARNER, "d")))
+    propose(node, simple(ABC, change(MemberChangeKind.ADD_LEARNER, "d")))
     assert node.raft.membership_index == Index(2)
     assert node.raft.term == Term(1)
 
@@ -409,11 +422,17 @@ def test_s37_a_data_directory_is_never_swapped_in_place() -> None:
     for instance_id in ("b-2", ""):
         swapped = dataclasses.replace(before.member("b"), instance_id=instance_id)
         with pytest.raises(MembershipRejected, match="known by the data directory b-1"):
-            simple(before, Change(kind=ChangeKind.UPDATE, node_id=B, member=swapped))
+            simple(
+                before,
+                MemberChange(kind=MemberChangeKind.UPDATE, node_id=B, member=swapped),
+            )
         with pytest.raises(MembershipRejected, match="known by the data directory b-1"):
-            enter_joint(before, [Change(kind=ChangeKind.UPDATE, node_id=B, member=swapped)])
+            enter_joint(
+                before,
+                [MemberChange(kind=MemberChangeKind.UPDATE, node_id=B, member=swapped)],
+            )
     moved = dataclasses.replace(before.member("b"), address="elsewhere:1")
-    simple(before, Change(kind=ChangeKind.UPDATE, node_id=B, member=moved))
+    simple(before, MemberChange(kind=MemberChangeKind.UPDATE, node_id=B, member=moved))
     check_step(known("b"), before)
 
 
@@ -421,11 +440,11 @@ def test_s37_who_has_not_shown_itself_does_not_vote() -> None:
     """It is a learner until its data directory is known; then it may be promoted."""
     before = known()
     with pytest.raises(MembershipRejected, match="directory of d is not known yet: add it as a l"):
-        simple(before, change(ChangeKind.ADD_VOTER, "d"))
-    learning = simple(before, change(ChangeKind.ADD_LEARNER, "d"))
+        simple(before, change(MemberChangeKind.ADD_VOTER, "d"))
+    learning = simple(before, change(MemberChangeKind.ADD_LEARNER, "d"))
     with pytest.raises(MembershipRejected, match="not known yet"):
-        simple(learning, Change(kind=ChangeKind.PROMOTE, node_id=D))
+        simple(learning, MemberChange(kind=MemberChangeKind.PROMOTE, node_id=D))
     shown = dataclasses.replace(learning.member("d"), instance_id="d-1")
-    named = simple(learning, Change(kind=ChangeKind.UPDATE, node_id=D, member=shown))
-    assert D in simple(named, Change(kind=ChangeKind.PROMOTE, node_id=D)).voters
-    assert D in simple(known("a"), change(ChangeKind.ADD_VOTER, "d")).voters
+    named = simple(learning, MemberChange(kind=MemberChangeKind.UPDATE, node_id=D, member=shown))
+    assert D in simple(named, MemberChange(kind=MemberChangeKind.PROMOTE, node_id=D)).voters
+    assert D in simple(known("a"), change(MemberChangeKind.ADD_VOTER, "d")).voters

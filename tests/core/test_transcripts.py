@@ -16,7 +16,12 @@ import pytest
 
 from raftlog.core import trace
 from raftlog.core.entries import EntryKind, HardState
-from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
+from raftlog.core.membership_change import (
+    MemberChange,
+    MemberChangeKind,
+    enter_joint,
+    simple,
+)
 from raftlog.core.messages import Message
 from raftlog.core.ready import Ready
 from raftlog.core.settings import CoreSettings
@@ -148,7 +153,9 @@ class Told(Cluster):
 
     def _change(self, name: str, wanted: list[list[str]]) -> None:
         changes = [
-            Change(kind=ChangeKind(kind), node_id=NodeId(node_id), member=member(node_id))
+            MemberChange(
+                kind=MemberChangeKind(kind), node_id=NodeId(node_id), member=member(node_id)
+            )
             for kind, node_id in wanted
         ]
         current = self[name].membership

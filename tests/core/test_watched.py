@@ -11,13 +11,15 @@ from raftlog.core import roles
 from raftlog.core.entries import EntryKind, HardState
 from raftlog.core.messages import VoteRequest
 from raftlog.core.raft import Raft
-from raftlog.core.watched import Watch, WatchedRaft
+from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.errors import InvariantBroken
 from raftlog.sim.exhaustive.nodes import SETTINGS, Dice, TinyNode
 from raftlog.types import Position
 
 
-def begin(watch: Watch, kind: type[Raft] = WatchedRaft, count: int = 1) -> tuple[Raft, TinyNode]:
+def begin(
+    watch: CoreWatch, kind: type[Raft] = WatchedRaft, count: int = 1
+) -> tuple[Raft, TinyNode]:
     """Return a core over an empty disk, watched if it can be."""
     node = TinyNode.cluster(count)[0]
     made = kind(
@@ -49,7 +51,7 @@ def lead(made: Raft, node: TinyNode) -> None:
 def test_each_step_leaves_a_line():
     """What went in and where the node stands afterwards is in a line that JSON can hold."""
     lines: list[dict] = []
-    made, node = begin(Watch(line=lines.append))
+    made, node = begin(CoreWatch(line=lines.append))
     lead(made, node)
     assert json.loads(json.dumps(lines)) == lines
     round_of_one = ["Ready", "Persisted"]
@@ -70,7 +72,7 @@ def test_each_step_leaves_a_line():
 def test_a_start_lists_the_log_it_finds():
     """Whoever has not seen the earlier lines learns the log from the first one."""
     lines: list[dict] = []
-    made, node = begin(Watch(line=lines.append))
+    made, node = begin(CoreWatch(line=lines.append))
     lead(made, node)
     again = WatchedRaft(
         node_id=node.node_id,
@@ -81,17 +83,17 @@ def test_a_start_lists_the_log_it_finds():
         random=Dice(),
         now=0.0,
     )
-    again.watch(Watch(line=lines.append), "d1", 0.0)
+    again.watch(CoreWatch(line=lines.append), "d1", 0.0)
     assert [entry[0] for entry in lines[-1]["entries"]] == [1, 1]
     assert lines[-1]["entries"][-1][1] == lines[-1]["last"][2]
-    again.watch(Watch(line=lines.append, lists_log=False), "d1", 0.0)
+    again.watch(CoreWatch(line=lines.append, lists_log=False), "d1", 0.0)
     assert "entries" not in lines[-1]
 
 
 def test_what_changes_nothing_leaves_no_line():
     """A tick before its time, a round without news: no line."""
     lines: list[dict] = []
-    made, _ = begin(Watch(line=lines.append), count=3)
+    made, _ = begin(CoreWatch(line=lines.append), count=3)
     made.tick(0.0)
     made.take_ready(0.0)
     made.peer_connected("n2", 0.0)
@@ -104,7 +106,7 @@ def test_a_watched_core_does_what_a_plain_one_does():
     request = VoteRequest(term=3, last=Position(0, 0))
     sent = []
     for kind in (Raft, WatchedRaft):
-        made, _ = begin(Watch(checks=True, line=lambda line: None), kind, count=3)
+        made, _ = begin(CoreWatch(checks=True, line=lambda line: None), kind, count=3)
         made.step("n2", request, 0.0)
         ready = made.take_ready(0.0)
         sent.append((ready.messages, ready.persist))
@@ -116,7 +118,7 @@ def test_a_watched_core_does_what_a_plain_one_does():
 def test_a_promise_is_in_the_line_of_the_round_that_made_it_durable():
     """A vote leaves with Persisted, not with the request that asked for it."""
     lines: list[dict] = []
-    made, _ = begin(Watch(line=lines.append), count=3)
+    made, _ = begin(CoreWatch(line=lines.append), count=3)
     made.step("n2", VoteRequest(term=3, last=Position(0, 0)), 0.0)
     made.persisted(made.take_ready(0.0).persist.token, 0.0)
     assert ["sent" in line for line in lines] == [False, False, False, True]
@@ -133,16 +135,16 @@ def test_a_broken_invariant_stops_the_core(monkeypatch):
 
     monkeypatch.setattr(roles, "enter_term", forget)
     request = VoteRequest(term=3, last=Position(0, 0))
-    careless, _ = begin(Watch(), count=3)
+    careless, _ = begin(CoreWatch(), count=3)
     careless.step("n2", request, 0.0)
-    careful, _ = begin(Watch(checks=True), count=3)
+    careful, _ = begin(CoreWatch(checks=True), count=3)
     with pytest.raises(InvariantBroken, match="durable term is above the term"):
         careful.step("n2", request, 0.0)
 
 
 def test_a_step_back_is_seen_between_two_inputs():
     """The checks compare each state with the one before it: a term that falls is noticed."""
-    made, _ = begin(Watch(checks=True), count=3)
+    made, _ = begin(CoreWatch(checks=True), count=3)
     made.step("n2", VoteRequest(term=3, last=Position(0, 0)), 0.0)
     made.observe().term = 2
     made.observe().durable_term = 0

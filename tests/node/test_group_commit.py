@@ -129,7 +129,7 @@ class Disk:
             self.last_index = round_.entries[-1].index
 
 
-class Applied:
+class AppliedEntry:
     """A StateSource with one flush to give."""
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class Rig:
     def __init__(self) -> None:
         self.clock = Ticking()
         self.disk = Disk(self.clock)
-        self.state = Applied()
+        self.state = AppliedEntry()
         self.tokens: list[int] = []
         self.failures: list[BaseException] = []
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="writer")

@@ -21,7 +21,7 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import GroupReceipt
-from raftlog.node.application import Applied
+from raftlog.node.application import AppliedEntry
 from raftlog.node.sessions import SessionTable
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
@@ -83,7 +83,7 @@ class Rig:
         )
         if group is not None and group.session:
             self.table.record(group, receipt)
-        self.writes.applied([Applied(entry, group, receipt)])
+        self.writes.applied([AppliedEntry(entry, group, receipt)])
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from raftlog.checksum import chain
 from raftlog.core import election, follower
 from raftlog.core.messages import AppendResponse, VoteResponse
-from raftlog.core.watched import Watch, WatchedRaft
+from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.sim.core.knobs import draw_knobs
 from raftlog.sim.core.world import World, run_seed
 from raftlog.sim.exhaustive.nodes import SETTINGS, Dice, TinyNode
@@ -34,7 +34,7 @@ def trace(seed: int) -> list[Line]:
     """Return one seed's lines."""
     lines: list[Line] = []
     world = World(draw_knobs(seed))
-    world.watch = Watch(line=lines.append, lists_log=False)
+    world.watch = CoreWatch(line=lines.append, lists_log=False)
     assert world.run().failure is None
     return lines
 
@@ -390,7 +390,7 @@ def test_a_trace_may_begin_where_there_is_a_log_already(lists_log):
         random=Dice(),
         now=0.0,
     )
-    raft.watch(Watch(line=lines.append, lists_log=lists_log), "d1", 0.0)
+    raft.watch(CoreWatch(line=lines.append, lists_log=lists_log), "d1", 0.0)
     raft.tick(10.0)
     raft.persisted(raft.take_ready(10.0).persist.token, 10.0)
     assert lines[-1]["last"][1] == 2, "a no-op behind the one that was there"

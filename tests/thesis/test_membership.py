@@ -6,7 +6,13 @@ import pytest
 
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Membership
-from raftlog.core.membership_change import Change, ChangeKind, check_step, enter_joint, simple
+from raftlog.core.membership_change import (
+    MemberChange,
+    MemberChangeKind,
+    check_step,
+    enter_joint,
+    simple,
+)
 from raftlog.core.messages import AppendRequest, VoteRequest, VoteResponse
 from raftlog.errors import MembershipRejected
 from raftlog.types import Index, NodeId, Role, Term
@@ -20,16 +26,16 @@ ABC = voters("a", "b", "c")
 AB_D_E = enter_joint(
     ABC,
     [
-        Change(kind=ChangeKind.ADD_VOTER, node_id=D, member=member("d")),
-        Change(kind=ChangeKind.ADD_VOTER, node_id=E, member=member("e")),
-        Change(kind=ChangeKind.REMOVE, node_id=B),
-        Change(kind=ChangeKind.REMOVE, node_id=C),
+        MemberChange(kind=MemberChangeKind.ADD_VOTER, node_id=D, member=member("d")),
+        MemberChange(kind=MemberChangeKind.ADD_VOTER, node_id=E, member=member("e")),
+        MemberChange(kind=MemberChangeKind.REMOVE, node_id=B),
+        MemberChange(kind=MemberChangeKind.REMOVE, node_id=C),
     ],
 )
 
 
-def change(kind: ChangeKind, name: str) -> Change:
-    return Change(kind=kind, node_id=NodeId(name), member=member(name))
+def change(kind: MemberChangeKind, name: str) -> MemberChange:
+    return MemberChange(kind=kind, node_id=NodeId(name), member=member(name))
 
 
 def propose(node: Lone, after: Membership) -> None:
@@ -70,7 +76,7 @@ def test_a_server_uses_the_latest_membership_in_its_log() -> None:
     log"."""
     node = Lone()
     node.lead_settled()
-    propose(node, simple(ABC, change(ChangeKind.ADD_VOTER, "d")))
+    propose(node, simple(ABC, change(MemberChangeKind.ADD_VOTER, "d")))
     assert node.raft.commit_index == 1
     assert node.raft.membership.voters == {A, B, C, D}
     node.persist()
@@ -95,14 +101,14 @@ def test_a_change_waits_until_the_one_before_it_is_committed() -> None:
     """§4.1: no change is started until the entry of the one before it is committed."""
     node = Lone()
     node.lead_settled()
-    larger = simple(ABC, change(ChangeKind.ADD_VOTER, "d"))
+    larger = simple(ABC, change(MemberChangeKind.ADD_VOTER, "d"))
     propose(node, larger)
     with pytest.raises(MembershipRejected):
-        propose(node, simple(larger, change(ChangeKind.ADD_VOTER, "e")))
+        propose(node, simple(larger, change(MemberChangeKind.ADD_VOTER, "e")))
     node.persist()
     for peer in (B, C):
         node.ack(peer)
-    propose(node, simple(larger, change(ChangeKind.ADD_VOTER, "e")))
+    propose(node, simple(larger, change(MemberChangeKind.ADD_VOTER, "e")))
     assert E in node.raft.membership.voters
 
 
@@ -113,10 +119,10 @@ def test_a_new_leader_changes_nothing_before_it_has_committed() -> None:
     node = Lone([1])
     node.lead()
     with pytest.raises(MembershipRejected):
-        propose(node, simple(ABC, change(ChangeKind.ADD_VOTER, "d")))
+        propose(node, simple(ABC, change(MemberChangeKind.ADD_VOTER, "d")))
     node.persist()
     node.ack(B)
-    propose(node, simple(ABC, change(ChangeKind.ADD_VOTER, "d")))
+    propose(node, simple(ABC, change(MemberChangeKind.ADD_VOTER, "d")))
 
 
 @broken_by(
@@ -160,7 +166,7 @@ def test_a_new_server_catches_up_before_it_counts() -> None:
     for _ in range(5):
         cluster.propose("a")
     cluster.run(0.5)
-    learning = simple(voters("a", "b"), change(ChangeKind.ADD_LEARNER, "d"))
+    learning = simple(voters("a", "b"), change(MemberChangeKind.ADD_LEARNER, "d"))
     alter(cluster, learning)
     assert cluster["d"].last_index == cluster["a"].last_index
     cluster.partition("ad", "b")
@@ -171,7 +177,7 @@ def test_a_new_server_catches_up_before_it_counts() -> None:
     assert cluster["a"].commit_index == before
     cluster.heal()
     cluster.run(1)
-    alter(cluster, simple(learning, Change(kind=ChangeKind.PROMOTE, node_id=D)))
+    alter(cluster, simple(learning, MemberChange(kind=MemberChangeKind.PROMOTE, node_id=D)))
     assert cluster["d"].membership.voters == {A, B, D}
 
 
@@ -186,7 +192,7 @@ def test_a_leader_that_is_removed_leads_until_that_is_committed() -> None:
     """§4.2.2: it steps down once C_new is committed, and until then "does not count itself"."""
     node = Lone()
     node.lead_settled()
-    propose(node, simple(ABC, Change(kind=ChangeKind.REMOVE, node_id=A)))
+    propose(node, simple(ABC, MemberChange(kind=MemberChangeKind.REMOVE, node_id=A)))
     node.persist()
     node.ack(B)
     assert (node.raft.role, node.raft.commit_index) == (Role.LEADER, 1)
@@ -212,7 +218,7 @@ def test_a_server_being_removed_may_have_to_lead_once_more() -> None:
     cluster.elect("a")
     cluster.run(1)
     cluster.partition("a", "b")
-    after = simple(membership, Change(kind=ChangeKind.REMOVE, node_id=A))
+    after = simple(membership, MemberChange(kind=MemberChangeKind.REMOVE, node_id=A))
     cluster.propose("a", after.encode(), EntryKind.MEMBERSHIP)
     cluster.crash("a")
     cluster.heal()
@@ -306,9 +312,9 @@ def test_a_server_is_replaced_without_losing_fault_tolerance() -> None:
     cluster.run(0.5)
     membership = ABC
     for step in (
-        change(ChangeKind.ADD_LEARNER, "d"),
-        Change(kind=ChangeKind.PROMOTE, node_id=D),
-        Change(kind=ChangeKind.REMOVE, node_id=C),
+        change(MemberChangeKind.ADD_LEARNER, "d"),
+        MemberChange(kind=MemberChangeKind.PROMOTE, node_id=D),
+        MemberChange(kind=MemberChangeKind.REMOVE, node_id=C),
     ):
         membership = simple(membership, step)
         alter(cluster, membership)

@@ -15,7 +15,7 @@ from raftlog.core.messages import Message
 from raftlog.core.ready import Standing
 from raftlog.errors import Indeterminate, LeadershipLost
 from raftlog.interfaces import Event, Identity, Measure, PeerEvents, SnapshotInfo
-from raftlog.node.application import Applied
+from raftlog.node.application import AppliedEntry
 from raftlog.node.ports import Ports
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
@@ -108,11 +108,11 @@ class Desk:
         if not leads:
             self.writes.fail_all(LeadershipLost("leadership ended before the outcome was known"))
 
-    def applied(self, entry: Entry, applied: Applied | None) -> None:
+    def applied(self, entry: Entry, applied: AppliedEntry | None) -> None:
         """Answer for an entry that was just applied."""
         waiting = len(self.writes)
         if applied is not None or waiting:
-            self.writes.applied([applied or Applied(entry)])
+            self.writes.applied([applied or AppliedEntry(entry)])
             if len(self.writes) < waiting:
                 self._process.world.checker.acked(self._process, entry)
         if entry.kind is EntryKind.NOOP and self._leads and entry.term == self._term:

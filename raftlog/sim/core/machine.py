@@ -18,7 +18,7 @@ from raftlog.interfaces import Table, WriteSet
 from raftlog.machines.kv import KvMachine
 from raftlog.machines.kv.layout import Record, find
 from raftlog.node.application import (
-    Applied,
+    AppliedEntry,
     apply_commands,
     apply_group,
     apply_session_change,
@@ -73,7 +73,7 @@ class Machine:
         """Return a key's record, as a read on this node sees it now."""
         return find(self.view, key)
 
-    def apply(self, entry: Entry) -> Applied | None:
+    def apply(self, entry: Entry) -> AppliedEntry | None:
         """Apply the next entry; return what a group came to."""
         self.fold = zlib.crc32(entry.checksum.to_bytes(4, "big"), self.fold)
         self.applies += 1
@@ -90,7 +90,7 @@ class Machine:
                 pass
         return applied
 
-    def _apply_group(self, entry: Entry) -> Applied:
+    def _apply_group(self, entry: Entry) -> AppliedEntry:
         group = groups.parse(entry.payload)
         context = self._context
         results = apply_commands(context, KV, entry, group) if group.has_commands else ()

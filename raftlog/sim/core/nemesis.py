@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from raftlog.core.membership import Membership
-from raftlog.core.membership_change import Change, ChangeKind, enter_joint, simple
+from raftlog.core.membership_change import (
+    MemberChange,
+    MemberChangeKind,
+    enter_joint,
+    simple,
+)
 from raftlog.errors import MembershipRejected
 from raftlog.interfaces import Table
 from raftlog.sim.core.knobs import Knobs
@@ -241,13 +246,21 @@ class CoreNemesis(Nemesis["Process"]):
             return enter_joint(current, changes)
         return simple(current, self._change(current))
 
-    def _change(self, current: Membership) -> Change:
+    def _change(self, current: Membership) -> MemberChange:
         process = self._dice.choice(self._world.members)
         known = current.member(process.node_id)
-        kinds = [ChangeKind.ADD_VOTER, ChangeKind.ADD_VOTER, ChangeKind.ADD_LEARNER]
+        kinds = [
+            MemberChangeKind.ADD_VOTER,
+            MemberChangeKind.ADD_VOTER,
+            MemberChangeKind.ADD_LEARNER,
+        ]
         if known is not None:
-            kinds = [ChangeKind.REMOVE, ChangeKind.DEMOTE]
+            kinds = [MemberChangeKind.REMOVE, MemberChangeKind.DEMOTE]
             if process.node_id in current.learners:
-                kinds = [ChangeKind.PROMOTE, ChangeKind.PROMOTE, ChangeKind.REMOVE]
+                kinds = [
+                    MemberChangeKind.PROMOTE,
+                    MemberChangeKind.PROMOTE,
+                    MemberChangeKind.REMOVE,
+                ]
         member = member_of(process.node_id, self._knobs)
-        return Change(kind=self._dice.choice(kinds), node_id=process.node_id, member=member)
+        return MemberChange(kind=self._dice.choice(kinds), node_id=process.node_id, member=member)

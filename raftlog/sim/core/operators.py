@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
-from raftlog.core.membership_change import Change, ChangeKind, simple
+from raftlog.core.membership_change import MemberChange, MemberChangeKind, simple
 from raftlog.errors import MembershipRejected, RaftLogError
 from raftlog.interfaces import Event, Measure
 from raftlog.sim.core.knobs import Knobs
@@ -135,19 +135,21 @@ class Operator:
                 continue
         return None
 
-    def _change(self, leader: Process, current: Membership, process: Process) -> Change | None:
+    def _change(
+        self, leader: Process, current: Membership, process: Process
+    ) -> MemberChange | None:
         node_id = process.node_id
         member = current.member(node_id)
         if member is None:
             again = member_of(node_id, self._knobs)
-            return Change(kind=ChangeKind.ADD_LEARNER, node_id=node_id, member=again)
+            return MemberChange(kind=MemberChangeKind.ADD_LEARNER, node_id=node_id, member=again)
         if member.instance_id and member.instance_id != process.instance_id:
-            return Change(kind=ChangeKind.REMOVE, node_id=node_id)
+            return MemberChange(kind=MemberChangeKind.REMOVE, node_id=node_id)
         has_caught_up = process.is_up and (
             process.machine.index + BEHIND_MAX >= leader.state.commit_index
         )
         if node_id in current.learners and member.instance_id and has_caught_up:
-            return Change(kind=ChangeKind.PROMOTE, node_id=node_id)
+            return MemberChange(kind=MemberChangeKind.PROMOTE, node_id=node_id)
         return None
 
     def propose(self, leader: Process, after: Membership) -> None:

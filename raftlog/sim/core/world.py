@@ -19,7 +19,7 @@ import traceback
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
 from raftlog.core.messages import Message
-from raftlog.core.watched import Watch
+from raftlog.core.watched import CoreWatch
 from raftlog.interfaces import Identity
 from raftlog.sim.checker import Checker, CheckFailed
 from raftlog.sim.core.atlas import Atlas
@@ -135,7 +135,7 @@ class World:
         process.disk.storage = self._new_storage(process.node_id, self._boundary, instance)
 
     left_dead: tuple[Process, ...] = ()
-    watch: Watch | None = None
+    watch: CoreWatch | None = None
     """What is to be done after each input of every core, besides the checks."""
 
     # ------------------------------------------------------------ the run

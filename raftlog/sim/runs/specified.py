@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from raftlog.core.watched import TraceLine, Watch
+from raftlog.core.watched import CoreWatch, TraceLine
 from raftlog.sim.checker import CheckFailed
 from raftlog.sim.core.knobs import draw_knobs
 from raftlog.sim.core.world import World
@@ -25,7 +25,7 @@ def run_specified_seed(seed: int) -> Outcome:
             raise CheckFailed(f"specification: {error}") from error
 
     world = World(draw_knobs(seed))
-    world.watch = Watch(line=hold, lists_log=False)
+    world.watch = CoreWatch(line=hold, lists_log=False)
     outcome = world.run()
     outcome.counters["trace_lines"] = validator.lines
     for action, count in validator.actions.items():
@@ -41,5 +41,5 @@ def write_trace(seed: int, path: Path) -> Outcome:
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
         world = World(draw_knobs(seed))
-        world.watch = Watch(line=write, lists_log=False)
+        world.watch = CoreWatch(line=write, lists_log=False)
         return world.run()

@@ -164,7 +164,7 @@ class WatchedTransport(GrpcTransport):
 
 
 @dataclasses.dataclass(slots=True)
-class Applied:
+class AppliedMark:
     """What engine 1 calls the machine: how far it is applied."""
 
     host: NodeHost
@@ -193,7 +193,7 @@ class NodeHost(Host):
         self.transport: WatchedTransport | None = None
         self.shared: Shared | None = None
         self.seen = View()
-        self.machine = Applied(self)
+        self.machine = AppliedMark(self)
         self.installs = 0
         self.slow_until = 0.0
         self.is_calm = False
