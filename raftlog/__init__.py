@@ -42,6 +42,7 @@ from raftlog.errors import (
     Unauthorized,
     Unavailable,
 )
+from raftlog.status import ClusterStatus, MemberStatus
 from raftlog.types import Consistency
 
 # gRPC's core writes lines of its own to standard error (each GOAWAY, each refused connection);
@@ -61,12 +62,10 @@ if TYPE_CHECKING:
         Applied,
         Change,
         ChangeKind,
-        ClusterStatus,
         DeleteResult,
         KeyValue,
         LeaseStatus,
         LogInfo,
-        MemberStatus,
         OperationResult,
         Outcome,
         PutResult,
@@ -89,12 +88,10 @@ _LAZY: dict[str, str] = {
             "Applied",
             "Change",
             "ChangeKind",
-            "ClusterStatus",
             "DeleteResult",
             "KeyValue",
             "LeaseStatus",
             "LogInfo",
-            "MemberStatus",
             "OperationResult",
             "Outcome",
             "PutResult",

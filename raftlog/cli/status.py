@@ -8,7 +8,7 @@ from raftlog.cli.options import Command, Globals
 from raftlog.cli.output import ExitCode, emit, fields, say, table
 from raftlog.cli.session import ask
 from raftlog.client.client import Client
-from raftlog.client.values import ClusterStatus, MemberStatus
+from raftlog.status import ClusterStatus, MemberStatus
 
 MEMBER_FIELDS = (
     "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",

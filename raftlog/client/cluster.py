@@ -11,9 +11,11 @@ import grpc
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
-from raftlog.client.values import ClusterStatus, MemberStatus, Transfer
+from raftlog.client.values import Transfer
 from raftlog.errors import LeaderHint, RaftLogError
+from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
+from raftlog.wire.cluster import status_from_pb
 from raftlog.wire.pb import admin_pb2, types_pb2
 
 STATUS_SECONDS = 0.5
@@ -171,44 +173,4 @@ def _rank(reply: admin_pb2.StatusReply) -> tuple[bool, int, bool, int]:
 def _status(
     reply: admin_pb2.StatusReply, replies: Iterable[admin_pb2.StatusReply]
 ) -> ClusterStatus:
-    applied = {each.served_by: each.applied_index for each in replies}
-    return ClusterStatus(
-        cluster_id=reply.cluster_id,
-        served_by=reply.served_by,
-        leader=reply.leader or None,
-        leader_address=reply.leader_address or None,
-        term=reply.term,
-        commit_index=reply.commit_index,
-        commit_sequence=reply.commit_sequence,
-        applied_index=reply.applied_index,
-        first_sequence=reply.first_sequence,
-        quorum=reply.quorum,
-        has_quorum=reply.has_quorum,
-        fault_tolerance=reply.fault_tolerance,
-        feature_level=reply.feature_level,
-        machine=reply.machine,
-        members=tuple(_member(member, applied.get(member.node_id)) for member in reply.members),
-        alarms=tuple(reply.alarms),
-        version=reply.version,
-    )
-
-
-def _member(member: admin_pb2.MemberStatus, applied_index: int | None) -> MemberStatus:
-    def known(field: str, value: float) -> float | None:
-        return value if member.HasField(field) else None
-
-    return MemberStatus(
-        node_id=member.node_id,
-        address=member.address,
-        role=member.role,
-        kind=member.kind,
-        has_machine=member.has_machine,
-        region=member.region,
-        instance_id=member.instance_id,
-        match_index=cast("int | None", known("match_index", member.match_index)),
-        applied_index=applied_index,
-        lag_transactions=cast("int | None", known("lag_transactions", member.lag_transactions)),
-        last_contact_ms=known("last_contact_ms", member.last_contact_ms),
-        reachable=member.reachable,
-        healthy=member.healthy,
-    )
+    return status_from_pb(reply, {each.served_by: each.applied_index for each in replies})

@@ -27,7 +27,6 @@ from raftlog.client.machine import Machine
 from raftlog.client.values import (
     Applied,
     Change,
-    ClusterStatus,
     DeleteResult,
     KeyValue,
     LeaseStatus,
@@ -40,6 +39,7 @@ from raftlog.client.values import (
     Transfer,
 )
 from raftlog.errors import InvalidInput, LeaderHint, Unavailable
+from raftlog.status import ClusterStatus
 from raftlog.types import Consistency
 from raftlog.wire.channel import TlsMaterial
 

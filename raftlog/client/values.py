@@ -178,48 +178,6 @@ class LeaseStatus:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MemberStatus:
-    """One member in a `ClusterStatus`; None where the node that answered cannot know."""
-
-    node_id: str
-    address: str
-    role: str
-    kind: str
-    has_machine: bool
-    region: str
-    instance_id: str
-    match_index: int | None
-    applied_index: int | None
-    lag_transactions: int | None
-    last_contact_ms: float | None
-    reachable: bool
-    healthy: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterStatus:
-    """The cluster as `served_by` knows it; answered without a quorum too."""
-
-    cluster_id: str
-    served_by: str
-    leader: str | None
-    leader_address: str | None
-    term: int
-    commit_index: int
-    commit_sequence: int
-    applied_index: int
-    first_sequence: int
-    quorum: int
-    has_quorum: bool
-    fault_tolerance: int
-    feature_level: int
-    machine: str
-    members: tuple[MemberStatus, ...]
-    alarms: tuple[str, ...]
-    version: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """A leadership transfer that came about."""
 

@@ -18,10 +18,8 @@ from raftlog.interfaces.machine import (
 )
 from raftlog.interfaces.node import (
     ChangeBatch,
-    ClusterStatus,
     GroupReceipt,
     LogInfo,
-    MemberStatus,
     NodePort,
     Respond,
     Result,
@@ -42,6 +40,7 @@ from raftlog.interfaces.storage import (
     WriteSet,
 )
 from raftlog.interfaces.transport import PeerEvents, Transport
+from raftlog.status import ClusterStatus, MemberStatus
 
 __all__ = [
     "ApplyContext",

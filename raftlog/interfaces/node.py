@@ -11,6 +11,7 @@ from raftlog.core.membership import Membership
 from raftlog.core.ready import Standing
 from raftlog.errors import LeaderHint, RaftLogError
 from raftlog.interfaces.storage import Identity
+from raftlog.status import ClusterStatus
 from raftlog.types import Consistency, Index, NodeId
 
 
@@ -35,47 +36,6 @@ class GroupReceipt:
 
 
 Respond = Callable[[GroupReceipt | RaftLogError], None]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MemberStatus:
-    """One line of `raftlog status`; None where this node cannot know (only the leader can)."""
-
-    node_id: NodeId
-    address: str
-    role: str
-    kind: str
-    has_machine: bool
-    region: str
-    instance_id: str
-    match_index: int | None
-    applied_index: int | None
-    lag_transactions: int | None
-    last_contact_ms: float | None
-    reachable: bool
-    healthy: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterStatus:
-    """The answer to `raftlog status`, from any one live node, without a quorum too."""
-
-    cluster_id: str
-    served_by: NodeId
-    leader: NodeId | None
-    leader_address: str | None
-    term: int
-    commit_index: int
-    commit_sequence: int
-    applied_index: int
-    first_sequence: int
-    quorum: int
-    has_quorum: bool
-    fault_tolerance: int
-    feature_level: int
-    machine: str
-    members: tuple[MemberStatus, ...]
-    alarms: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftlog.cli.status import MEMBER_FIELDS, describe
-from raftlog.client.values import ClusterStatus
+from raftlog.status import ClusterStatus
 
 pytestmark = pytest.mark.integration
 PROMISED = {

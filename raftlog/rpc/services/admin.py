@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import math
 from collections.abc import Mapping
 
 from raftlog.errors import InvalidInput
-from raftlog.interfaces import MemberStatus, NodePort
+from raftlog.interfaces import NodePort
 from raftlog.rpc.methods import Context, Handlers, Methods, seconds_left
 from raftlog.rpc.settings import ServerSettings
 from raftlog.types import NodeId
+from raftlog.wire.cluster import status_to_pb
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
 
@@ -44,24 +46,8 @@ class AdminService:
         """Return what this node knows of the cluster; needs no quorum."""
         status = self._node.status()
         refused = [f"peer {peer} refused: {why}" for peer, why in self._refusals.items()]
-        return pb.StatusReply(
-            cluster_id=status.cluster_id,
-            served_by=status.served_by,
-            leader=status.leader or "",
-            leader_address=status.leader_address or "",
-            term=status.term,
-            commit_index=status.commit_index,
-            commit_sequence=status.commit_sequence,
-            applied_index=status.applied_index,
-            first_sequence=status.first_sequence,
-            quorum=status.quorum,
-            has_quorum=status.has_quorum,
-            fault_tolerance=status.fault_tolerance,
-            feature_level=status.feature_level,
-            machine=status.machine,
-            members=[_member(member) for member in status.members],
-            alarms=[*status.alarms, *refused],
-            version=self._version,
+        return status_to_pb(
+            dataclasses.replace(status, alarms=(*status.alarms, *refused), version=self._version)
         )
 
     async def leader(self, _: types_pb2.Empty, __: Context) -> pb.LeaderReply:
@@ -99,21 +85,3 @@ class AdminService:
         """Stop leading without choosing a successor."""
         await self._node.step_down()
         return types_pb2.Empty()
-
-
-def _member(member: MemberStatus) -> pb.MemberStatus:
-    return pb.MemberStatus(
-        node_id=member.node_id,
-        address=member.address,
-        role=member.role,
-        kind=member.kind,
-        has_machine=member.has_machine,
-        region=member.region,
-        instance_id=member.instance_id,
-        match_index=member.match_index,
-        applied_index=member.applied_index,
-        lag_transactions=member.lag_transactions,
-        last_contact_ms=member.last_contact_ms,
-        reachable=member.reachable,
-        healthy=member.healthy,
-    )

@@ -1,0 +1,60 @@
+"""The words of a cluster's status: what a node knows, a service sends, and a client reads.
+
+They are the fields of `StatusReply` and `MemberStatus` on the wire (``proto/raftlog/v1``), by the
+same names, and of ``raftlog status -o json``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from raftlog.types import NodeId
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MemberStatus:
+    """One member in a `ClusterStatus`; None where the node that answered cannot know.
+
+    Only the leader knows what the others hold. `kind`: voter, learner or witness. `role`: leader,
+    follower or candidate; unknown where the member cannot be reached.
+    """
+
+    node_id: NodeId
+    address: str
+    role: str
+    kind: str
+    has_machine: bool
+    region: str
+    instance_id: str
+    match_index: int | None
+    applied_index: int | None
+    lag_transactions: int | None
+    last_contact_ms: float | None
+    reachable: bool
+    healthy: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatus:
+    """The cluster as `served_by` knows it; any one live node answers, without a quorum too.
+
+    `version` is that of raftlog on the node that answered.
+    """
+
+    cluster_id: str
+    served_by: NodeId
+    leader: NodeId | None
+    leader_address: str | None
+    term: int
+    commit_index: int
+    commit_sequence: int
+    applied_index: int
+    first_sequence: int
+    quorum: int
+    has_quorum: bool
+    fault_tolerance: int
+    feature_level: int
+    machine: str
+    members: tuple[MemberStatus, ...]
+    alarms: tuple[str, ...]
+    version: str = ""

@@ -1,0 +1,59 @@
+"""`raftlog.status` to and from the wire, field by field of the same name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from raftlog.status import ClusterStatus, MemberStatus
+from raftlog.types import NodeId
+from raftlog.wire.pb import admin_pb2 as pb
+
+
+def status_to_pb(status: ClusterStatus) -> pb.StatusReply:
+    """Return the answer that carries a status. What is None stays unset."""
+    return pb.StatusReply(
+        **_set_fields(status, without={"members"}),
+        members=[pb.MemberStatus(**_set_fields(member)) for member in status.members],
+    )
+
+
+def status_from_pb(reply: pb.StatusReply, applied: Mapping[str, int] = {}) -> ClusterStatus:
+    """Return the status that an answer carries.
+
+    `applied`: the applied indexes that members told of themselves. A member knows its own only, so
+    what was heard from each is put together here.
+    """
+    members = [
+        dataclasses.replace(
+            MemberStatus(**_fields(MemberStatus, member)),
+            applied_index=applied.get(member.node_id),
+        )
+        for member in reply.members
+    ]
+    fields = _fields(ClusterStatus, reply)
+    fields.update(
+        leader=NodeId(reply.leader) if reply.leader else None,
+        leader_address=reply.leader_address or None,
+        members=tuple(members),
+        alarms=tuple(reply.alarms),
+    )
+    return ClusterStatus(**fields)
+
+
+def _set_fields(value: Any, without: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
+    found = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {name: it for name, it in found.items() if it is not None and name not in without}
+
+
+def _fields(kind: type, message: Message) -> dict[str, Any]:
+    """Return what a message says of a value's fields; None for an optional one that is unset."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        described = message.DESCRIPTOR.fields_by_name[field.name]
+        is_unset = described.has_presence and not message.HasField(field.name)
+        found[field.name] = None if is_unset else getattr(message, field.name)
+    return found
