@@ -10,6 +10,7 @@ from raftlog.core.entries import Entry
 from raftlog.core.membership import Membership
 from raftlog.core.ready import Standing
 from raftlog.errors import LeaderHint, RaftLogError
+from raftlog.interfaces.machine import Row
 from raftlog.interfaces.storage import Identity
 from raftlog.status import ClusterStatus
 from raftlog.types import Consistency, Index, NodeId
@@ -40,12 +41,15 @@ Respond = Callable[[GroupReceipt | RaftLogError], None]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RowChange:
-    """One row change of one transaction. `before` is None for an insert, `after` for a delete."""
+    """One row change of one transaction. `before` is None for an insert, `after` for a delete.
+
+    A row goes by the columns that the machine's `tables` declare.
+    """
 
     sequence: int
     table: str
-    before: tuple[bytes | str | float | bool | None, ...] | None
-    after: tuple[bytes | str | float | bool | None, ...] | None
+    before: Row | None
+    after: Row | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +132,21 @@ class NodePort(Protocol):
         ...
 
     def tail(
-        self, after: int, *, stream: str | None, commands: bool, follow: bool, bytes_max: int
+        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
     ) -> AsyncIterator[TailBatch]:
         """Yield committed entries after sequence `after`; with `stream`, only those touching it.
 
-        Without `follow` it ends at what this member knows committed. With `follow` an empty batch
-        comes about every second while nothing happens, as a heartbeat. Raises `Compacted`.
+        What a tail owes its reader: every transaction above `after` that is committed and durable
+        here, in order, none twice, none left out; nothing that may still be truncated. Entries come
+        whole, commands and opaque transactions alike, so the reader tells them apart where it
+        unpacks them, and leaves out what lies at or below `after` in the first one. A batch holds
+        about `bytes_max` at most, one entry at least. Without `follow` it ends at what this member
+        knew committed when it began. With `follow` an empty batch comes about every second while
+        nothing happens, as a heartbeat. It is pulled: a slow reader delays nobody else.
+
+        Raises:
+            Compacted: what comes next was purged.
+            Unavailable: the node stops before a reader that does not follow has come to the end.
         """
         ...
 

@@ -250,10 +250,9 @@ class Node:
         return await self._parts.applier.query(request)
 
     def tail(
-        self, after: int, *, stream: str | None, commands: bool, follow: bool, bytes_max: int
+        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
     ) -> AsyncIterator[TailBatch]:
         """Yield committed entries after sequence `after`."""
-        del commands  # transactions are told apart where entries are unpacked
         subscriptions = self._parts.subscriptions
         return subscriptions.tail(after, stream=stream, follow=follow, bytes_max=bytes_max)
 

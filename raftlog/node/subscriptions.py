@@ -16,11 +16,13 @@ from typing import Protocol
 import msgpack
 
 from raftlog.core.entries import Entry, EntryKind
-from raftlog.errors import Compacted, Unavailable
-from raftlog.interfaces import ChangeBatch, RowChange, Table, TailBatch
+from raftlog.errors import Compacted, InvariantBroken, Unavailable
+from raftlog.interfaces import ChangeBatch, Row, RowChange, Table, TailBatch
 from raftlog.node.overlay import Overlay
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index
+
+Value = bytes | str | float | bool | None
 
 STREAM_PAGE = 128
 CHANGE_PAGE = 64
@@ -52,6 +54,9 @@ class Subscriptions:
     def __init__(self, ports: Ports, core: CoreView, applier: Applying) -> None:
         self._storage = ports.storage
         self._heartbeat_seconds = ports.settings.subscriber_heartbeat_seconds
+        self._columns = {
+            table: tuple(columns) for table, columns in type(ports.machine).tables.items()
+        }
         self._core = core
         self._applier = applier
         self.waiters: list[asyncio.Future[bool]] = []
@@ -233,8 +238,8 @@ class Subscriptions:
                         RowChange(
                             sequence=sequence,
                             table=table,
-                            before=tuple(before) if before is not None else None,
-                            after=tuple(after_image) if after_image is not None else None,
+                            before=self._row(table, before),
+                            after=self._row(table, after_image),
                         )
                     )
             size += len(record)
@@ -243,6 +248,17 @@ class Subscriptions:
         if len(page) == CHANGE_PAGE:
             return found, Index(int.from_bytes(page[-1][0], "big"))
         return found, high
+
+    def _row(self, table: str, image: list[Value] | None) -> Row | None:
+        """Return a stored image by its columns; name and version of the machine are pinned."""
+        if image is None:
+            return None
+        columns = self._columns.get(table)
+        if columns is None or len(columns) != len(image):
+            raise InvariantBroken(
+                f"a recorded row of {len(image)} columns does not fit the machine's table {table!r}"
+            )
+        return dict(zip(columns, image, strict=True))
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

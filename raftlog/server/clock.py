@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
 
 # CLOCK_BOOTTIME goes on while the machine sleeps, so a node that wakes up knows that its deadlines
 # have passed. Where there is none (macOS), CLOCK_MONOTONIC is the nearest.
@@ -15,9 +14,15 @@ class SystemClock:
     """Implements `interfaces.Clock` on the operating system's clocks."""
 
     def __init__(self) -> None:
-        # The clock is read some twenty times a round, so nothing of ours stands before it.
-        self.monotonic: Callable[[], float] = functools.partial(time.clock_gettime, _CLOCK_ID)
+        # The clock is read some twenty times a round, so nothing of ours stands before it: the
+        # method below is for those who read, this one is for those who call.
+        self.monotonic = functools.partial(  # type: ignore[method-assign]
+            time.clock_gettime, _CLOCK_ID
+        )
+
+    def monotonic(self) -> float:
         """Return seconds on a clock that never jumps and counts suspend."""
+        return time.clock_gettime(_CLOCK_ID)
 
     def wall_microseconds(self) -> int:
         """Return microseconds since 1970; may jump; for display only."""

@@ -280,9 +280,7 @@ class Cluster:
     async def contents(self, node: Node) -> list[bytes]:
         """Return the payloads a member knows committed."""
         found = []
-        async for batch in node.tail(
-            0, stream=None, commands=True, follow=False, bytes_max=1 << 20
-        ):
+        async for batch in node.tail(0, stream=None, follow=False, bytes_max=1 << 20):
             for entry in batch.entries:
                 found += groups.parse(entry.payload).payloads()
         return found

@@ -27,9 +27,7 @@ async def test_a_tail_follows_without_gap_or_repeat(cluster):
     seen = []
 
     async def read():
-        async for batch in follower.tail(
-            0, stream=None, commands=False, follow=True, bytes_max=1 << 20
-        ):
+        async for batch in follower.tail(0, stream=None, follow=True, bytes_max=1 << 20):
             for entry in batch.entries:
                 seen.extend(groups.parse(entry.payload).payloads())
             if seen[-1:] == [b"end"]:
@@ -58,9 +56,7 @@ async def test_a_tail_of_one_stream_reads_only_that_stream(cluster):
     real = storage.entry
     storage.entry = lambda index: reads.append(index) or real(index)
     found = []
-    async for batch in leader.tail(
-        0, stream="orders", commands=False, follow=False, bytes_max=1 << 20
-    ):
+    async for batch in leader.tail(0, stream="orders", follow=False, bytes_max=1 << 20):
         for entry in batch.entries:
             found += groups.parse(entry.payload).payloads()
     assert found == [b"order0", b"order25", b"order50", b"order75"]
@@ -102,9 +98,7 @@ async def test_wall_clock_jumps_move_only_timestamps(cluster, monkeypatch):
         await pass_time(2 * FAST.election_timeout_seconds)
     assert cluster.leader().standing.term == term
     stamps = []
-    async for batch in cluster.leader().tail(
-        0, stream=None, commands=False, follow=False, bytes_max=1 << 20
-    ):
+    async for batch in cluster.leader().tail(0, stream=None, follow=False, bytes_max=1 << 20):
         stamps += [entry.timestamp for entry in batch.entries]
     assert len(stamps) == 3
     assert stamps == sorted(stamps)

@@ -157,6 +157,22 @@ async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
     assert len(rig.purges.wanted) == 1
 
 
+async def test_a_subscriber_holds_the_log_for_as_long_as_a_member_would(rig):
+    """What it has yet to read is kept, up to twice the retention; then the log goes on."""
+    rig.core.matched["n2"] = 1 << 30
+    rig.fill(8)
+    rig.read = [2]
+    await rig.take()
+    rig.snapshotter.consider()
+    assert [reached.index for reached in rig.purges.wanted] == [2]
+    rig.purges.wanted.clear()
+    rig.snapshotter.installed(rig.storage.boundary)
+    rig.fill(40)
+    await rig.take()
+    rig.snapshotter.consider()
+    assert rig.purges.wanted[-1].index > 2
+
+
 async def test_a_snapshot_never_installed_lets_nothing_be_purged_that_a_restart_applies(rig):
     """The purge stops at the durable applied state, though a staged snapshot reaches further."""
     rig.fill(12)

@@ -10,14 +10,22 @@ import msgpack
 import pytest
 
 from raftlog import groups
-from raftlog.errors import Compacted, Unavailable
-from raftlog.interfaces import Table
+from raftlog.errors import Compacted, InvariantBroken, Unavailable
+from raftlog.interfaces import StateMachine, Table
 from raftlog.node.overlay import Overlay
 from raftlog.node.settings import NodeSettings
 from raftlog.node.subscriptions import Subscriptions
+from raftlog.types import Blob
 from tests.node.parts import Log, new_ports
 
 PATIENCE = 5.0
+
+
+class Letters(StateMachine):
+    """Declares one table of one column."""
+
+    name = "letters"
+    tables = {"t": {"letter": Blob}}  # noqa: RUF012 - declared ClassVar by the base class
 
 
 class Rig:
@@ -30,7 +38,7 @@ class Rig:
         self.committed = self.stable = self.applied = 0
         settings = NodeSettings(subscriber_heartbeat_seconds=0.05)
         self.subscriptions = Subscriptions(
-            new_ports(storage=self.storage, settings=settings), self, self
+            new_ports(storage=self.storage, settings=settings, machine=Letters()), self, self
         )
 
     # What is asked of the core and of the applier.
@@ -184,7 +192,8 @@ async def test_changes_are_fed_once_and_only_when_applied(rig):
     rig.applied = 1
     feed = rig.subscriptions.changes(1, follow=False, bytes_max=1 << 20)
     batches = [batch async for batch in feed]
-    assert [c.sequence for b in batches for c in b.changes] == [2]
+    (change,) = [c for b in batches for c in b.changes]
+    assert (change.sequence, change.before, change.after) == (2, None, {"letter": b"x"})
     assert batches[-1].position == 2
 
 
@@ -214,6 +223,31 @@ async def test_close_ends_every_tail(rig):
 def groups_of_changes(*sequences: int) -> bytes:
     """Return a CHANGE record with one insert for each sequence."""
     return msgpack.packb([(sequence, "t", None, [b"x"]) for sequence in sequences])
+
+
+@pytest.mark.parametrize("row", [("other", [b"x"]), ("t", [b"x", b"y"]), ("t", [])])
+async def test_a_row_that_fits_no_table_breaks_a_rule(rig, row):
+    """Name and version of the machine are pinned, so its tables are those that were recorded."""
+    rig.commit(rig.append(b"a"))
+    table, image = row
+    record = msgpack.packb([(1, table, None, image)])
+    rig.overlay.absorb({Table.CHANGE: {(1).to_bytes(8, "big"): record}})
+    with pytest.raises(InvariantBroken, match="does not fit the machine's table"):
+        await anext(rig.subscriptions.changes(0, follow=False, bytes_max=1))
+
+
+async def test_what_each_reader_has_read_is_known(rig):
+    """A purge waits for them; one that has read nothing yet, or is gone, holds nothing back."""
+    for payload in (b"a", b"b"):
+        rig.commit(rig.append(payload))
+    tail = rig.subscriptions.tail(0, stream=None, follow=True, bytes_max=1)
+    assert rig.subscriptions.read_indexes() == ()
+    await anext(tail)
+    assert rig.subscriptions.read_indexes() == (1,)
+    await anext(tail)
+    assert rig.subscriptions.read_indexes() == (2,)
+    await tail.aclose()
+    assert rig.subscriptions.read_indexes() == ()
 
 
 @pytest.mark.parametrize("feed", ["tail", "changes"])

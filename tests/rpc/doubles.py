@@ -296,7 +296,7 @@ class FakeNode:
         return self.answer
 
     async def tail(
-        self, after: int, *, stream: str | None, commands: bool, follow: bool, bytes_max: int
+        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
     ) -> AsyncIterator[TailBatch]:
         if self.refusal is not None:
             raise self.refusal

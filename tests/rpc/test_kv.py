@@ -14,8 +14,23 @@ from raftlog.wire.pb import kv_pb2 as pb
 from raftlog.wire.pb import types_pb2
 from tests.rpc.doubles import Serving, failure, until
 
-ROW = (b"k", b"v", 5, 3, 2, 0)
-OLD = (b"k", b"u", 3, 3, 1, 9)
+
+def row(
+    key: bytes, value: bytes, revision: int, *, created: int = 1, version: int = 1, lease: int = 0
+):
+    """Return a row of the kv machine's table."""
+    return {
+        "key": key,
+        "value": value,
+        "revision": revision,
+        "created": created,
+        "version": version,
+        "lease": lease,
+    }
+
+
+ROW = row(b"k", b"v", 5, created=3, version=2)
+OLD = row(b"k", b"u", 3, created=3, version=1, lease=9)
 VALUE = pb.KeyValue(key=b"k", value=b"v", revision=5, created=3, version=2, lease=0)
 OLD_VALUE = pb.KeyValue(key=b"k", value=b"u", revision=3, created=3, version=1, lease=9)
 
@@ -89,7 +104,7 @@ async def test_watch_shows_puts_and_deletes_with_what_was_before(serving: Servin
     """An insert, an update and a delete become events whose revision is their sequence."""
     serving.node.all_changes = [
         RowChange(sequence=3, table="kv", before=None, after=OLD),
-        RowChange(sequence=4, table="other", before=None, after=(b"k", 1)),
+        RowChange(sequence=4, table="other", before=None, after={"key": b"k"}),
         RowChange(sequence=5, table="kv", before=OLD, after=ROW),
         RowChange(sequence=6, table="kv", before=ROW, after=None),
     ]
@@ -116,7 +131,9 @@ async def test_watch_keeps_to_its_range(
 ) -> None:
     """Only keys in [start, end) are shown; an empty end has no bound."""
     serving.node.all_changes = [
-        RowChange(sequence=at, table="kv", before=None, after=(key, b"", at, at, 1, 0))
+        RowChange(
+            sequence=at, table="kv", before=None, after=row(key, b"", at, created=at, version=1)
+        )
         for at, key in enumerate([b"a", b"b", b"c"], 1)
     ]
     events = await events_of(serving, pb.KvWatchRequest(start=start, end=end), len(keys))
@@ -126,7 +143,9 @@ async def test_watch_keeps_to_its_range(
 async def test_watch_after_a_revision_and_from_now(serving: Serving) -> None:
     """A watch resumes after a revision, or begins at this member's newest."""
     serving.node.all_changes = [
-        RowChange(sequence=at, table="kv", before=None, after=(b"k", b"", at, at, 1, 0))
+        RowChange(
+            sequence=at, table="kv", before=None, after=row(b"k", b"", at, created=at, version=1)
+        )
         for at in (1, 2, 3)
     ]
     events = await events_of(serving, pb.KvWatchRequest(after_revision=1), 2)

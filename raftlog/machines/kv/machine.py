@@ -21,7 +21,7 @@ class KvMachine(StateMachine):
     """Keys with revisions, transactions with conditions, and leases, as `kv.proto` describes.
 
     A revision is the sequence of the transaction that made it. The order of `tables`' columns is
-    the order of a change record's fields, which watches read: it belongs to the version.
+    the order of a change record's fields on the disk: it belongs to the version.
     """
 
     name = "kv"

@@ -1,16 +1,16 @@
 """The Kv service: protobuf commands and queries for the key-value machine, and its watch.
 
-A watch is the change feed of the machine's table, filtered. Rows come in the order of the table's
-columns: key, value, revision, created, version, lease.
+A watch is the change feed of the machine's table, filtered. The table's columns have the names of
+`KeyValue`'s fields.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from raftlog.errors import InvalidInput
 from raftlog.groups import KV_COMMAND_TAG
-from raftlog.interfaces import NodePort, RowChange
+from raftlog.interfaces import NodePort, Row, RowChange
 from raftlog.rpc.convert import parse
 from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left
 from raftlog.rpc.services.submit import consistency_of, only_result, submit_one
@@ -19,9 +19,6 @@ from raftlog.wire.pb import kv_pb2 as pb
 
 SERVICE = "raftlog.v1.Kv"
 TABLE = "kv"
-
-_Row = tuple[bytes | str | float | bool | None, ...]
-_KvRow = tuple[bytes, bytes, int, int, int, int]
 
 
 class KvService:
@@ -93,13 +90,10 @@ def event_of(change: RowChange) -> pb.KvEvent:
 
 
 def _is_within(change: RowChange, request: pb.KvWatchRequest) -> bool:
-    row = change.after or change.before or (b"",)
-    key = cast(bytes, row[0])
+    row = change.after or change.before or {"key": b""}
+    key = cast(bytes, row["key"])
     return request.start <= key and (not request.end or key < request.end)
 
 
-def _key_value(row: _Row) -> pb.KeyValue:
-    key, value, revision, created, version, lease = cast(_KvRow, row)
-    return pb.KeyValue(
-        key=key, value=value, revision=revision, created=created, version=version, lease=lease
-    )
+def _key_value(row: Row) -> pb.KeyValue:
+    return pb.KeyValue(**cast(dict[str, Any], row))

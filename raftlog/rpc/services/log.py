@@ -66,7 +66,6 @@ class LogService:
         batches = self._node.tail(
             request.after,
             stream=stream,
-            commands=request.commands,
             follow=request.follow,
             bytes_max=size_max,
         )
@@ -81,9 +80,7 @@ class LogService:
         sequence = request.sequence
         if sequence < 1:
             raise NotFound("sequences begin at 1")
-        batches = self._node.tail(
-            sequence - 1, stream=None, commands=True, follow=False, bytes_max=1
-        )
+        batches = self._node.tail(sequence - 1, stream=None, follow=False, bytes_max=1)
         async with closing(batches) as batches:
             async for batch in batches:
                 for entry in batch.entries:
