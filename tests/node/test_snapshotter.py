@@ -160,7 +160,7 @@ async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
 async def test_a_subscriber_holds_the_log_for_as_long_as_a_member_would(rig):
     """What it has yet to read is kept, up to twice the retention; then the log goes on."""
     rig.core.matched["n2"] = 1 << 30
-    rig.fill(8)
+    rig.fill(7)
     rig.read = [2]
     await rig.take()
     rig.snapshotter.consider()
