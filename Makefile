@@ -10,7 +10,7 @@ SIM_FIRST ?= $(shell date +%s)
 BUSY := tests/core tests/history tests/sim tests/thesis
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long sim mutants lint proto diagrams bench compose-smoke wheel clean
+.PHONY: help demo test long sim mutants lint proto sync diagrams bench compose-smoke wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,10 +51,14 @@ lint: $(TEST_STAMP) ## ruff, mypy, import-linter, generated code and diagrams
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m raftlog._tools.genproto --check
+	$(BIN)/python -m raftlog._tools.gensync --check
 	$(BIN)/python -m raftlog._tools.diagrams --check
 
 proto: $(TEST_STAMP) ## regenerate raftlog/wire/pb from proto/
 	$(BIN)/python -m raftlog._tools.genproto
+
+sync: $(TEST_STAMP) ## regenerate the sync client's calls from the async client
+	$(BIN)/python -m raftlog._tools.gensync
 
 diagrams: $(TEST_STAMP) ## redraw the diagrams in docs/ from the core's tables
 	$(BIN)/python -m raftlog._tools.diagrams

@@ -27,7 +27,9 @@ class Lease:
 
     def __init__(self, context: Context, lease_id: int, ttl_seconds: float) -> None:
         self.lease_id = lease_id
+        """the lease's id."""
         self.ttl_seconds = ttl_seconds
+        """how long it lives without a refresh."""
         self._context = context
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +18,15 @@ import pytest
 
 import raftlog
 from raftlog import kv
-from raftlog.client.sync import LoopThread, SyncClient
+from raftlog.client import sync
+from raftlog.client.client import Client
+from raftlog.client.cluster import Cluster
+from raftlog.client.kv import Kv
+from raftlog.client.lease import Lease
+from raftlog.client.log import Log, LogSession
+from raftlog.client.loop_thread import LoopThread
+from raftlog.client.machine import Machine
+from raftlog.client.sync import SyncClient
 from raftlog.errors import Indeterminate, InvalidInput, Unavailable
 from tests.client.fake_cluster import FakeCluster
 
@@ -133,6 +143,54 @@ def test_closed_client_says_so(background: Background) -> None:
         client.log.append(b"x")
     client.close()
     tail.close()
+
+
+TWINS = {
+    Client: sync.SyncClient,
+    Cluster: sync.SyncCluster,
+    Kv: sync.SyncKv,
+    Lease: sync.SyncLease,
+    Log: sync.SyncLog,
+    LogSession: sync.SyncLogSession,
+    Machine: sync.SyncMachine,
+}
+OWN_WORDS = {"open", "close"}
+"""How a client begins and ends is told anew: there is a thread to it."""
+
+
+def shown(annotation: object) -> str:
+    """Return a type as a caller without await sees it."""
+    shorter = re.sub(r"AsyncIterator\b", "Iterator", str(annotation)).replace(
+        "LeaseRef", "Lease | int"
+    )
+    return re.sub(r"Sync(Lease|LogSession)\b", r"\1", shorter)
+
+
+def public(kind: type) -> dict[str, object]:
+    return {name: member for name, member in vars(kind).items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("kind", TWINS)
+def test_the_twins_have_the_same_names(kind: type) -> None:
+    """A call that one side gains is a call of the other."""
+    attributes = {"lease_id", "ttl_seconds"} if kind is Lease else set()
+    assert public(kind).keys() | attributes == public(TWINS[kind]).keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in TWINS for name, it in public(kind).items() if callable(it)],
+)
+def test_a_call_and_its_twin_have_one_contract(kind: type, name: str) -> None:
+    """Parameters, defaults, what is returned, and every word of the contract."""
+    ours, twins = getattr(kind, name), getattr(TWINS[kind], name)
+    one, other = inspect.signature(ours), inspect.signature(twins)
+    assert [(p.name, p.kind, p.default, shown(p.annotation)) for p in one.parameters.values()] == [
+        (p.name, p.kind, p.default, shown(p.annotation)) for p in other.parameters.values()
+    ]
+    assert shown(one.return_annotation) == shown(other.return_annotation)
+    if not (kind is Client and name in OWN_WORDS):
+        assert inspect.getdoc(ours) == inspect.getdoc(twins)
 
 
 FORKING = """

@@ -1,0 +1,522 @@
+"""Generated from raftlog/client by raftlog._tools.gensync; do not edit.
+
+The async client's calls without await: the same names, parameters and contracts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from raftlog import kv as words
+from raftlog.client.cluster import Cluster
+from raftlog.client.context import Payload
+from raftlog.client.kv import Kv
+from raftlog.client.lease import Lease
+from raftlog.client.log import Log, LogSession, SessionState
+from raftlog.client.loop_thread import LoopThread
+from raftlog.client.machine import Machine
+from raftlog.client.values import (
+    Applied,
+    Change,
+    DeleteResult,
+    KeyValue,
+    LeaseStatus,
+    LogInfo,
+    Outcome,
+    PutResult,
+    Receipt,
+    SwapResult,
+    Transaction,
+    Transfer,
+)
+from raftlog.errors import LeaderHint
+from raftlog.status import ClusterStatus
+from raftlog.types import Consistency
+
+
+class SyncLease:
+    """`raftlog.client.lease.Lease` without await."""
+
+    def __init__(self, loop: LoopThread, target: Lease) -> None:
+        self._loop = loop
+        self._target = target
+
+    @property
+    def lease_id(self) -> int:
+        """Return the lease's id."""
+        return self._target.lease_id
+
+    @property
+    def ttl_seconds(self) -> float:
+        """Return how long it lives without a refresh."""
+        return self._target.ttl_seconds
+
+    @property
+    def token(self) -> int:
+        """Return the fencing token: the lease's id, which no later lease is below."""
+        return self._target.token
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a refresh found that the lease has ended."""
+        return self._target.is_lost
+
+    def __int__(self) -> int:
+        return int(self._target)
+
+    def refresh(self, *, timeout: float | None = None) -> None:
+        """Start the lease's time anew.
+
+        Raises:
+            Rejected: it has ended.
+        """
+        self._loop.call(self._target.refresh, timeout=timeout)
+
+    def revoke(self, *, timeout: float | None = None) -> None:
+        """End the lease now; the keys put with it vanish.
+
+        Raises:
+            Rejected: it has ended already.
+        """
+        self._loop.call(self._target.revoke, timeout=timeout)
+
+    def wait_lost(self) -> None:
+        """Wait until the lease is known to have ended, by `revoke` or by its time."""
+        self._loop.call(self._target.wait_lost)
+
+    def keep_alive(self) -> None:
+        """Refresh in the background from now on, until it is revoked or lost."""
+        self._loop.run(self._target.keep_alive)
+
+    def __enter__(self) -> Self:
+        self._loop.call(self._target.__aenter__)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._loop.call(self._target.__aexit__, *_exception)
+
+
+class SyncLogSession:
+    """`raftlog.client.log.LogSession` without await."""
+
+    def __init__(self, loop: LoopThread, target: LogSession) -> None:
+        self._loop = loop
+        self._target = target
+
+    @property
+    def state(self) -> SessionState:
+        """Return where the session stands; it moves on with every answered group."""
+        return self._target.state
+
+    def append(
+        self, payloads: Sequence[Payload], *, stream: str = "", timeout: float | None = None
+    ) -> list[Receipt]:
+        """Append one group, exactly once also across processes.
+
+        After an error that is not definite only a resumed session may go on, with the same
+        payloads.
+
+        Raises:
+            InvalidInput: the group is empty or too large, or another one is under way.
+            SessionExpired: the session is gone; an attempt of an earlier process may have happened.
+        """
+        return self._loop.call(self._target.append, payloads, stream=stream, timeout=timeout)
+
+    def close(self) -> None:
+        """Stop sending; the session itself stays until it expires."""
+        self._loop.call(self._target.close)
+
+    def __enter__(self) -> Self:
+        self._loop.call(self._target.__aenter__)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._loop.call(self._target.__aexit__, *_exception)
+
+
+class SyncLog:
+    """`raftlog.client.log.Log` without await."""
+
+    def __init__(self, loop: LoopThread, target: Log) -> None:
+        self._loop = loop
+        self._target = target
+
+    def append(
+        self, payload: Payload, *, stream: str = "", timeout: float | None = None
+    ) -> Receipt:
+        """Append one opaque transaction, exactly once, and return its place in the log.
+
+        Raises:
+            Unavailable: no leader took it in time; it did not happen.
+            Indeterminate: it was sent and no answer came in time; it may have happened.
+            Overloaded: too much is pending, here or at the leader; it did not happen.
+        """
+        return self._loop.call(self._target.append, payload, stream=stream, timeout=timeout)
+
+    def append_many(
+        self, payloads: Sequence[Payload], *, stream: str = "", timeout: float | None = None
+    ) -> list[Receipt]:
+        """Append transactions in order, in as few groups as their sizes allow.
+
+        A group is not atomic. If some of several groups were taken and others not, the error is
+        indefinite.
+        """
+        return self._loop.call(self._target.append_many, payloads, stream=stream, timeout=timeout)
+
+    def tail(
+        self,
+        after: int = 0,
+        *,
+        stream: str | None = None,
+        follow: bool = True,
+        commands: bool = False,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Transaction]:
+        """Yield committed transactions after sequence `after`, across failovers, without gap.
+
+        Args:
+            after: The last sequence already seen.
+            stream: Only this stream; None: all of them.
+            follow: Wait for more at the end; else stop at what the member knows committed.
+            commands: Also transactions meant for the state machine.
+            member: Ask this member alone.
+            timeout: How long all members may be away before it raises `Unavailable`.
+
+        Raises:
+            Compacted: transactions after `after` were purged.
+        """
+        return self._loop.iterate_batches(
+            lambda: self._target.tail_batches(
+                after,
+                stream=stream,
+                follow=follow,
+                commands=commands,
+                member=member,
+                timeout=timeout,
+            )
+        )
+
+    def tail_batches(
+        self,
+        after: int = 0,
+        *,
+        stream: str | None = None,
+        follow: bool = True,
+        commands: bool = False,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[list[Transaction]]:
+        """Do what `tail` does, but yield transactions as they arrive together."""
+        return self._loop.iterate(
+            lambda: self._target.tail_batches(
+                after,
+                stream=stream,
+                follow=follow,
+                commands=commands,
+                member=member,
+                timeout=timeout,
+            )
+        )
+
+    def get(
+        self, sequence: int, *, member: str | None = None, timeout: float | None = None
+    ) -> Transaction:
+        """Return one committed transaction.
+
+        Any member answers; what the first one does not know yet is asked of the leader, which knows
+        everything acknowledged. With `member`, only what that member knows counts.
+
+        Raises:
+            NotFound: there is none of that number yet.
+            Compacted: it was purged.
+        """
+        return self._loop.call(self._target.get, sequence, member=member, timeout=timeout)
+
+    def info(self, *, member: str | None = None, timeout: float | None = None) -> LogInfo:
+        """Return the extent of the log, as the member that answers knows it."""
+        return self._loop.call(self._target.info, member=member, timeout=timeout)
+
+    def open_session(self, *, timeout: float | None = None) -> SyncLogSession:
+        """Open a session that a later process can take up again with `resume_session`."""
+        return SyncLogSession(
+            self._loop, self._loop.call(self._target.open_session, timeout=timeout)
+        )
+
+    def resume_session(self, state: SessionState) -> SyncLogSession:
+        """Take up a session where it stood; the next group must be the one that was under way."""
+        return SyncLogSession(self._loop, self._loop.run(self._target.resume_session, state))
+
+
+class SyncKv:
+    """`raftlog.client.kv.Kv` without await."""
+
+    def __init__(self, loop: LoopThread, target: Kv) -> None:
+        self._loop = loop
+        self._target = target
+
+    def put(
+        self, key: bytes, value: bytes, *, lease: SyncLease | int = 0, timeout: float | None = None
+    ) -> PutResult:
+        """Set a key. With a lease, it vanishes when the lease ends.
+
+        Raises:
+            Rejected: there is no such lease.
+        """
+        return self._loop.call(self._target.put, key, value, lease=int(lease), timeout=timeout)
+
+    def delete(
+        self, key: bytes, *, end: bytes | None = None, timeout: float | None = None
+    ) -> DeleteResult:
+        """Remove a key, or with `end` every key from `key` up to but without `end`."""
+        return self._loop.call(self._target.delete, key, end=end, timeout=timeout)
+
+    def compare_and_swap(
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        revision: int,
+        lease: SyncLease | int = 0,
+        timeout: float | None = None,
+    ) -> SwapResult:
+        """Set a key if its revision is exactly `revision`; 0: if it does not exist."""
+        return self._loop.call(
+            self._target.compare_and_swap,
+            key,
+            value,
+            revision=revision,
+            lease=int(lease),
+            timeout=timeout,
+        )
+
+    def transaction(
+        self,
+        *,
+        when: Sequence[words.Condition] = (),
+        then: Sequence[words.Operation] = (),
+        otherwise: Sequence[words.Operation] = (),
+        timeout: float | None = None,
+    ) -> Outcome:
+        """Do `then` if all of `when` hold, else `otherwise`, at one revision.
+
+        The words are in `raftlog.kv`.
+        """
+        return self._loop.call(
+            self._target.transaction, when=when, then=then, otherwise=otherwise, timeout=timeout
+        )
+
+    def lease(self, *, ttl_seconds: float, timeout: float | None = None) -> SyncLease:
+        """Grant a lease: keys put with it vanish when it ends; its token fences.
+
+        It lives `ttl_seconds` from the last refresh. As an async context manager it refreshes
+        itself and is revoked at the end.
+        """
+        return SyncLease(
+            self._loop,
+            self._loop.call(self._target.lease, ttl_seconds=ttl_seconds, timeout=timeout),
+        )
+
+    def attach_lease(self, lease_id: int, *, ttl_seconds: float) -> SyncLease:
+        """Return a handle on a lease that is already there, say one granted elsewhere."""
+        return SyncLease(
+            self._loop, self._loop.run(self._target.attach_lease, lease_id, ttl_seconds=ttl_seconds)
+        )
+
+    def get(
+        self,
+        key: bytes,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Return a key as it stands, or None."""
+        return self._loop.call(
+            self._target.get, key, consistency=consistency, member=member, timeout=timeout
+        )
+
+    def range(
+        self,
+        *,
+        prefix: bytes | None = None,
+        start: bytes = b"",
+        end: bytes | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+        keys_only: bool = False,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[KeyValue]:
+        """Yield the keys with a prefix, or from `start` up to but without `end`, in key order.
+
+        Long ranges are read page by page; each page is consistent in itself. `timeout` is for each
+        page.
+        """
+        return self._loop.iterate(
+            lambda: self._target.range(
+                prefix=prefix,
+                start=start,
+                end=end,
+                limit=limit,
+                reverse=reverse,
+                keys_only=keys_only,
+                consistency=consistency,
+                member=member,
+                timeout=timeout,
+            )
+        )
+
+    def count(
+        self,
+        *,
+        prefix: bytes | None = None,
+        start: bytes = b"",
+        end: bytes | None = None,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Return how many keys there are in a range."""
+        return self._loop.call(
+            self._target.count,
+            prefix=prefix,
+            start=start,
+            end=end,
+            consistency=consistency,
+            member=member,
+            timeout=timeout,
+        )
+
+    def lease_status(
+        self,
+        lease: SyncLease | int,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> LeaseStatus:
+        """Return what is left of a lease and the keys put with it.
+
+        Raises:
+            NotFound: it has ended, or never was.
+        """
+        return self._loop.call(
+            self._target.lease_status,
+            int(lease),
+            consistency=consistency,
+            member=member,
+            timeout=timeout,
+        )
+
+    def watch(
+        self,
+        key: bytes | None = None,
+        *,
+        prefix: bytes | None = None,
+        start: bytes = b"",
+        end: bytes | None = None,
+        after_revision: int | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Change]:
+        """Yield every change of a key, a prefix or a range, in order, across failovers.
+
+        Args:
+            key: This key alone.
+            prefix: Keys with this prefix.
+            start: With `end`, keys from `start` up to but without `end`.
+            end: See `start`.
+            after_revision: Changes after it; 0: from the beginning; None: from now on.
+            member: Ask this member alone.
+            timeout: How long all members may be away before it raises `Unavailable`.
+
+        Raises:
+            Compacted: changes after `after_revision` were purged.
+        """
+        return self._loop.iterate(
+            lambda: self._target.watch(
+                key,
+                prefix=prefix,
+                start=start,
+                end=end,
+                after_revision=after_revision,
+                member=member,
+                timeout=timeout,
+            )
+        )
+
+
+class SyncMachine:
+    """`raftlog.client.machine.Machine` without await."""
+
+    def __init__(self, loop: LoopThread, target: Machine) -> None:
+        self._loop = loop
+        self._target = target
+
+    def execute(self, command: Payload, *, timeout: float | None = None) -> bytes:
+        """Replicate and apply a command, exactly once, and return the machine's answer.
+
+        Raises:
+            Rejected: the machine refused it; it had no effect.
+        """
+        return self._loop.call(self._target.execute, command, timeout=timeout)
+
+    def submit(self, command: Payload, *, timeout: float | None = None) -> Applied:
+        """Do what `execute` does, and return the command's place in the log as well."""
+        return self._loop.call(self._target.submit, command, timeout=timeout)
+
+    def query(
+        self,
+        request: Payload,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """Ask the machine; linearizable unless `consistency` asks for less.
+
+        With `member` that member answers, by default after asking the leader for a read index.
+        """
+        return self._loop.call(
+            self._target.query, request, consistency=consistency, member=member, timeout=timeout
+        )
+
+
+class SyncCluster:
+    """`raftlog.client.cluster.Cluster` without await."""
+
+    def __init__(self, loop: LoopThread, target: Cluster) -> None:
+        self._loop = loop
+        self._target = target
+
+    def status(self, *, member: str | None = None, timeout: float | None = None) -> ClusterStatus:
+        """Return the cluster as the leader knows it, or without one any live node.
+
+        With `member` that member is asked alone. A live node answers at once, so silence is taken
+        for an answer after two seconds, whatever the timeout.
+        """
+        return self._loop.call(self._target.status, member=member, timeout=timeout)
+
+    def leader(self, *, timeout: float | None = None) -> LeaderHint:
+        """Return who leads and takes writes.
+
+        Raises:
+            Unavailable: nobody does.
+        """
+        return self._loop.call(self._target.leader, timeout=timeout)
+
+    def transfer(self, to: str | None = None, *, timeout: float | None = None) -> Transfer:
+        """Hand leadership to a member, by default to the most caught-up one.
+
+        Raises:
+            SafetyRefused: the member may not lead.
+            Indeterminate: the answer did not come in time.
+        """
+        return self._loop.call(self._target.transfer, to, timeout=timeout)
+
+    def step_down(self, *, timeout: float | None = None) -> None:
+        """Make the leader stop leading, without choosing a successor."""
+        self._loop.call(self._target.step_down, timeout=timeout)
