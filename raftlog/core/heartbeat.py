@@ -78,7 +78,7 @@ def tick(state: RaftState, now: float) -> None:
 
 
 def _send_notices(state: RaftState, leadership: LeaderState) -> None:
-    """Tell peers of commits that no AppendRequest has carried to them (users' complaint 41)."""
+    """Tell peers of commits that no AppendRequest has carried to them (complaint 41)."""
     leadership.notice_deadline = NEVER
     for peer, progress in leadership.progress.items():
         if progress.commit_sent < min(state.commit_index, progress.match_index):

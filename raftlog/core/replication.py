@@ -156,7 +156,7 @@ def _take_rejection(state: RaftState, progress: Progress, message: AppendRespons
 def check_stuck(state: RaftState, leadership: LeaderState, now: float) -> None:
     """Probe peers anew that acked nothing for an election timeout, though something is on its way.
 
-    An AppendRequest may have been dropped without a rejection to tell of it (users' complaint 20).
+    An AppendRequest may have been dropped without a rejection to tell of it (complaint 20).
     """
     for progress in leadership.progress.values():
         if (

@@ -56,7 +56,7 @@ def finished(state: RaftState, peer: NodeId, now: float, *, delivered: bool) -> 
     Delivered: its ack says where to go on; should that get lost, it is probed from behind this
     log's boundary once it answers a heartbeat. A probe at once could be taken for the answer to an
     earlier one, and a snapshot be sent twice. If the boundary moved on meanwhile, a newer snapshot
-    follows (users' complaint 25). Not delivered: the same after a sign of life.
+    follows (complaint 25). Not delivered: the same after a sign of life.
     """
     leadership = state.leadership
     progress = leadership.progress.get(peer) if leadership is not None else None

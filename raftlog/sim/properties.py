@@ -1,6 +1,7 @@
 """Why each property matters: what a reader of a transcript is told beside the one that broke.
 
-Sections are those of the Raft thesis (Ongaro 2014); S numbers are those of `docs/evidence.md`.
+Sections are those of the Raft thesis (Ongaro 2014); S numbers are those of
+`docs/reference/safety-bugs.md`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from .mutants.catalogue import BY_NAME
 from .test_regressions import FOUND
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-PAGE = (TOP / "docs" / "evidence.md").read_text(encoding="utf-8")
+PAGES = [TOP / "docs" / "evidence.md", *sorted((TOP / "docs" / "evidence").glob("*.md"))]
+PAGE = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 
 
 def test_every_test_named_in_the_record_exists() -> None:
