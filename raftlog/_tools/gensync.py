@@ -31,6 +31,8 @@ CLASSES = {
 """Each async class: its module, and its twin's name. What others return comes first."""
 HANDLES = ("Lease", "LogSession")
 """What a call may return and must be wrapped in its twin."""
+NEEDS_NO_LOOP = {"attach_lease"}
+"""Calls that only make a handle: they work on a client that is not open as well."""
 LEASE_ARGUMENT = "LeaseRef"
 DUNDERS = {"__aenter__": "__enter__", "__aexit__": "__exit__"}
 
@@ -143,6 +145,8 @@ def _body(method: Method, returns: str, names: set[str], *, is_property: bool) -
         return [f"return self._loop.iterate(lambda: {target}({', '.join(given)}))"]
     how = "call" if isinstance(method, ast.AsyncFunctionDef) else "run"
     done = f"self._loop.{how}({call})"
+    if method.name in NEEDS_NO_LOOP:
+        done = f"{target}({', '.join(given)})"
     if returns in HANDLES:
         return [f"return {CLASSES[returns][1]}(self._loop, {done})"]
     return [done] if returns == "None" else [f"return {done}"]

@@ -17,5 +17,5 @@ from __future__ import annotations
 import os
 
 # gRPC's own fork handlers crash the child while other threads are inside gRPC. Without them a child
-# lives, and `sync.py` tells it what it cannot do. Read when grpc is first loaded.
+# lives, and `loop_thread.py` tells it what it cannot do. Read when grpc is first loaded.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

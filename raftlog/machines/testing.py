@@ -40,7 +40,7 @@ class RowRecord:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedCommand:
     """One command and what became of it: `rejected` is the machine's reason, or None."""
 
     sequence: int
@@ -162,7 +162,7 @@ class MachineHarness:
     def __init__(self, machine: StateMachine) -> None:
         self.machine = machine
         self.state = MemoryState()
-        self.history: list[Applied] = []
+        self.history: list[AppliedCommand] = []
         self.sequence = 0
         self.timestamp = 1_700_000_000_000_000
         self._rows = MemoryRows(machine)
@@ -219,10 +219,12 @@ class MachineHarness:
             self.state.undo()
             del rows.records[kept:]
             if isinstance(error, Rejected):
-                self.history.append(Applied(sequence, timestamp, command, b"", error.message))
+                self.history.append(
+                    AppliedCommand(sequence, timestamp, command, b"", error.message)
+                )
             raise
         self.state.keep()
-        self.history.append(Applied(sequence, timestamp, command, value, None))
+        self.history.append(AppliedCommand(sequence, timestamp, command, value, None))
         return value
 
 

@@ -258,7 +258,7 @@ class Subscriptions:
             raise InvariantBroken(
                 f"a recorded row of {len(image)} columns does not fit the machine's table {table!r}"
             )
-        return dict(zip(columns, image, strict=True))
+        return dict(zip(columns, image, strict=False))  # as long as each other: checked above
 
 
 def _expire(waiter: asyncio.Future[bool]) -> None:

@@ -24,15 +24,13 @@ def status_to_pb(status: ClusterStatus) -> pb.StatusReply:
 def status_from_pb(reply: pb.StatusReply, applied: Mapping[str, int] = {}) -> ClusterStatus:
     """Return the status that an answer carries.
 
-    `applied`: the applied indexes that members told of themselves. A member knows its own only, so
-    what was heard from each is put together here.
+    `applied`: the applied indexes that other members told of themselves. A member knows its own
+    only, so what was heard from each is put together here.
     """
+    members = [MemberStatus(**_fields(MemberStatus, member)) for member in reply.members]
     members = [
-        dataclasses.replace(
-            MemberStatus(**_fields(MemberStatus, member)),
-            applied_index=applied.get(member.node_id),
-        )
-        for member in reply.members
+        dataclasses.replace(member, applied_index=applied.get(member.node_id, member.applied_index))
+        for member in members
     ]
     fields = _fields(ClusterStatus, reply)
     fields.update(

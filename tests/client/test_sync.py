@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import threading
+import typing
 from collections.abc import Iterator
 
 import pytest
 
 import raftlog
 from raftlog import kv
+from raftlog._tools import gensync
 from raftlog.client import sync
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
@@ -170,6 +172,45 @@ def public(kind: type) -> dict[str, object]:
     return {name: member for name, member in vars(kind).items() if not name.startswith("_")}
 
 
+def acts(kind: object) -> bool:
+    """Whether this is a class of the client with something to await."""
+    return (
+        isinstance(kind, type)
+        and kind.__module__.startswith("raftlog.client.")
+        and any(inspect.iscoroutinefunction(member) for member in public(kind).values())
+    )
+
+
+def handed_out() -> set[type]:
+    """Return the classes that a program comes by, from the client on."""
+    found: set[type] = set()
+    client = Client("127.0.0.1:1")
+    waiting = [Client, *(type(it) for name, it in vars(client).items() if name[0] != "_")]
+    while waiting:
+        kind = waiting.pop()
+        found.add(kind)
+        for member in filter(callable, public(kind).values()):
+            returned = typing.get_type_hints(member).get("return")
+            for each in (returned, *typing.get_args(returned)):
+                if acts(each) and each not in found:
+                    waiting.append(each)
+    return found
+
+
+def test_every_class_handed_out_has_a_twin() -> None:
+    """A class that the async client gains is one of the sync client, and is compared here."""
+    assert handed_out() == TWINS.keys()
+    assert {kind.__name__: TWINS[kind].__name__ for kind in TWINS if kind is not Client} == {
+        name: twin for name, (_, twin) in gensync.CLASSES.items()
+    }
+
+
+def test_both_connect_alike() -> None:
+    """The arguments of `connect_sync` are those of `connect`."""
+    one, other = inspect.signature(raftlog.connect), inspect.signature(raftlog.connect_sync)
+    assert one.parameters == other.parameters
+
+
 @pytest.mark.parametrize("kind", TWINS)
 def test_the_twins_have_the_same_names(kind: type) -> None:
     """A call that one side gains is a call of the other."""
@@ -191,6 +232,28 @@ def test_a_call_and_its_twin_have_one_contract(kind: type, name: str) -> None:
     assert shown(one.return_annotation) == shown(other.return_annotation)
     if not (kind is Client and name in OWN_WORDS):
         assert inspect.getdoc(ours) == inspect.getdoc(twins)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(k, name) for k in TWINS for name, it in public(k).items() if isinstance(it, property)],
+)
+def test_a_property_and_its_twin_have_one_contract(kind: type, name: str) -> None:
+    """What is read without a call has the same type and the same words on both sides."""
+    ours, twins = getattr(kind, name), getattr(TWINS[kind], name)
+    assert isinstance(twins, property)
+    assert shown(inspect.signature(ours.fget).return_annotation) == shown(
+        inspect.signature(twins.fget).return_annotation
+    )
+    assert inspect.getdoc(ours) == inspect.getdoc(twins)
+
+
+def test_a_lease_is_attached_to_without_a_connection() -> None:
+    """A handle is no call: it can be made before the client is open, as the async one can."""
+    lease = raftlog.connect_sync("127.0.0.1:1").kv.attach_lease(7, ttl_seconds=1)
+    assert (lease.token, lease.ttl_seconds) == (7, 1)
+    with pytest.raises(Unavailable):
+        lease.refresh()
 
 
 FORKING = """

@@ -9,7 +9,7 @@ import pytest
 
 import raftlog
 from raftlog.errors import InvariantBroken, Rejected
-from raftlog.machines.testing import KEY_BYTES_MAX, Applied, MachineHarness, MemoryState
+from raftlog.machines.testing import KEY_BYTES_MAX, AppliedCommand, MachineHarness, MemoryState
 
 Apply = Callable[[bytes, raftlog.ApplyContext], bytes]
 EVERY = {
@@ -96,7 +96,7 @@ def test_a_rejection_takes_everything_back() -> None:
         harness.execute(b"no")
     assert dict(harness.state.pairs) == {b"a": b"yes", b"b": b"again"}
     assert len(harness.rows) == 1
-    assert harness.history[-1] == Applied(3, harness.timestamp, b"no", b"", "no")
+    assert harness.history[-1] == AppliedCommand(3, harness.timestamp, b"no", b"", "no")
 
 
 def test_any_other_exception_is_the_machines_own() -> None:

@@ -20,7 +20,7 @@ members = st.builds(
     node_id=names,
     has_machine=st.booleans(),
     match_index=st.none() | numbers,
-    applied_index=st.none(),
+    applied_index=st.none() | numbers,
     lag_transactions=st.none() | numbers,
     last_contact_ms=st.none() | st.floats(0, 1e9),
     reachable=st.booleans(),
@@ -62,5 +62,6 @@ def test_a_status_survives_the_wire(status) -> None:
 def test_what_members_told_of_themselves_is_put_together() -> None:
     """Only a member knows how far it has applied."""
     reply = pb.StatusReply(members=[pb.MemberStatus(node_id=n) for n in ("n1", "n2", "n3")])
+    reply.members.add(node_id="n4", applied_index=9)
     found = status_from_pb(reply, {"n1": 7, "n3": 5})
-    assert [member.applied_index for member in found.members] == [7, None, 5]
+    assert [member.applied_index for member in found.members] == [7, None, 5, 9]

@@ -320,9 +320,7 @@ class SyncKv:
 
     def attach_lease(self, lease_id: int, *, ttl_seconds: float) -> SyncLease:
         """Return a handle on a lease that is already there, say one granted elsewhere."""
-        return SyncLease(
-            self._loop, self._loop.run(self._target.attach_lease, lease_id, ttl_seconds=ttl_seconds)
-        )
+        return SyncLease(self._loop, self._target.attach_lease(lease_id, ttl_seconds=ttl_seconds))
 
     def get(
         self,

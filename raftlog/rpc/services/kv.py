@@ -96,4 +96,4 @@ def _is_within(change: RowChange, request: pb.KvWatchRequest) -> bool:
 
 
 def _key_value(row: Row) -> pb.KeyValue:
-    return pb.KeyValue(**cast(dict[str, Any], row))
+    return pb.KeyValue(**cast("dict[str, Any]", row))
