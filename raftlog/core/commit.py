@@ -28,10 +28,12 @@ def advance_commit(state: RaftState, now: float) -> None:
     leadership = state.leadership
     if leadership is None:
         return
+    # The stable index, not the last: entries left before the own fsync (§10.2.1) do not count here.
     reached = {state.node_id: state.log.stable_index}
     for peer, progress in leadership.progress.items():
         reached[peer] = progress.match_index
     index = Index(state.quorum.reached(reached))
+    # Below this term's first entry copies prove nothing: a later leader may undo them (§3.6.2).
     if index <= state.commit_index or index < leadership.first_index:
         _release_proposals(state, leadership)
         return
@@ -40,8 +42,10 @@ def advance_commit(state: RaftState, now: float) -> None:
     # Each commit puts the notice off: under load the next AppendRequest tells of it.
     delay = state.settings.heartbeat_seconds * timers.COMMIT_NOTICE_FRACTION
     leadership.notice_deadline = now + delay
+    # After the commit: a new leader's reads wait for the first one of its term (§6.4, step 1).
     if leadership.parked_reads:
         reads.unpark(state)
+    # Last: it may end this leadership, and everything above needs it.
     if state.membership_index <= index:
         _after_membership(state, now)
 

@@ -47,6 +47,8 @@ def handle_vote_request(state: RaftState, source: NodeId, message: VoteRequest, 
     Position compares the term before the index (S6). The vote must be durable before it is told
     (S1). A candidate need not be in this node's own membership (§4.1).
     """
+    # `term_leader` is asked beside `vote`: entries of this term's leader may come to a node that
+    # has not voted in it. That leader has a quorum's votes: no other candidate may be helped.
     granted = (
         state.vote in {None, source}
         and state.term_leader in {None, source}
@@ -55,12 +57,14 @@ def handle_vote_request(state: RaftState, source: NodeId, message: VoteRequest, 
         and message.last >= state.log.last_position
     )
     if not granted:
+        # A refusal promises nothing, so it needs no disk.
         state.send(source, VoteResponse(term=state.term, granted=False))
         return
     if state.vote is None:
         roles.become(state, Role.FOLLOWER)
         state.vote = source
         state.is_hard_state_dirty = True
+    # Only a granted vote puts the own campaign off; a refused candidate must not be able to.
     timers.arm_election(state, now)
     send_durable(state, source, VoteResponse(term=state.term, granted=True))
 
@@ -88,6 +92,7 @@ def tick(state: RaftState, now: float) -> None:
             # A leader not heard for so long is no leader to name to others.
             roles.follow(state, state.term, None, now)
         return
+    # What this voter promised to a leader binds its own campaign as well (§6.4.1).
     if now < state.lease_until:
         state.election_deadline = state.lease_until
         return
@@ -139,7 +144,7 @@ def handle_pre_vote_response(
     if state.role is not Role.PRE_CANDIDATE:
         return
     if message.granted and message.term != state.term + 1:
-        return
+        return  # a grant is for one term; one for an earlier round is void, however late
     _count(state, source, now, granted=message.granted)
 
 
@@ -156,6 +161,7 @@ def handle_timeout_now(state: RaftState, source: NodeId, message: TimeoutNow, no
     del message
     is_promotable = state.can_campaign and not state.is_witness
     if state.role in {Role.FOLLOWER, Role.PRE_CANDIDATE} and is_promotable:
+        # Only the leader of this very term may hand it over.
         if state.term_leader not in {None, source}:
             return
         campaign(state, now, is_transfer=True)
@@ -169,6 +175,7 @@ def _count(state: RaftState, voter: NodeId, now: float, *, granted: bool) -> Non
     candidacy = state.candidacy
     if candidacy is None:
         return
+    # The first answer counts: a repeated or changed one must not make two votes of one voter (S4).
     candidacy.votes.setdefault(voter, granted)
     if state.role is Role.CANDIDATE and not _is_own_vote_durable(state):
         return  # nobody was asked yet; whoever answers all the same makes no leader of it
@@ -192,12 +199,14 @@ def become_leader(state: RaftState, now: float) -> None:
     roles.become(state, Role.LEADER)
     state.leader = state.term_leader = state.node_id
     state.lost_leader = None
+    # `first_index` before the first append: what is below it commits only with what is above.
     leadership = state.leadership = LeaderState(
         first_index=Index(state.log.last_index + 1), heartbeat_deadline=now, window_start=now
     )
     sync_peers(state, leadership, now)
     if state.founding is not None and state.log.last_index == 0:
         proposals.append_own(state, EntryKind.MEMBERSHIP, state.founding.encode(), now)
+    # Also behind the founding membership: the founding is thereby an entry like any other.
     proposals.append_own(state, EntryKind.NOOP, b"", now)
     heartbeat.broadcast(state, leadership, now)
     transfer.hand_over_witness(state, now)

@@ -35,13 +35,16 @@ def handle_append_request(
     state: RaftState, source: NodeId, message: AppendRequest, now: float
 ) -> None:
     """Take entries from the leader of this term, or say why not."""
+    # First, and for a refused message too: whoever leads this term is alive, so nobody campaigns.
     roles.hear_leader(state, source, now)
     if not _is_well_formed(state, message):
         _reject(state, source, message, Index(message.previous.index - 1))
         return
+    # Before any entry is looked at: only behind a common entry does the rest mean anything (§3.5).
     if not _matches_previous(state, message):
         _refuse_previous(state, source, message)
         return
+    # What is held already is skipped, not written again: a late repeat truncates nothing (S17).
     known = _count_known(state, message)
     fresh = message.entries[known:]
     if fresh and not _verifies(state, message, known):
@@ -49,8 +52,10 @@ def handle_append_request(
         return
     if fresh:
         _accept(state, fresh)
+    # Not the log's end: what lies behind this message was not verified by it (S15, S16).
     match_index = Index(message.previous.index + len(message.entries))
     commit.learn_commit(state, Index(min(message.commit_index, match_index)), now)
+    # Before the ack, so that the round that carries it can clear the damage too.
     note_verified(state, match_index)
     acknowledge(state, source, match_index)
 
@@ -192,6 +197,7 @@ def _accept(state: RaftState, fresh: tuple[Entry, ...]) -> None:
 
     Everything that can fail is checked first, so that a failure leaves the state untouched.
     """
+    # Before the first change of the state: what nobody understands must leave no half a suffix.
     memberships = _decode_memberships(fresh)
     first = fresh[0].index
     if first <= state.log.last_index:
@@ -199,6 +205,7 @@ def _accept(state: RaftState, fresh: tuple[Entry, ...]) -> None:
             first > state.commit_index,
             f"divergence at committed index {first}: the leader has another entry",
         )
+        # It takes the memberships above with it, so it comes before the new ones are adopted.
         persistence.truncate(state, first)
     state.log.append(fresh)
     for index, membership in memberships:
@@ -234,10 +241,12 @@ def handle_heartbeat_request(
     The leader caps the commit index by what this node has acked; one beyond the log (this node
     lost what it had) is not believed.
     """
+    # Contact alone makes no promise; the lease below is what this voter will not break.
     roles.hear_leader(state, source, now)
     if message.lease_seconds > 0:
         lease = min(message.lease_seconds, state.settings.election_timeout_seconds)
         state.lease_until = max(state.lease_until, now + lease)
+    # Beyond the log's end the leader speaks of what this disk has lost.
     if message.commit_index <= state.log.last_index:
         commit.learn_commit(state, message.commit_index, now)
     if state.is_damaged:
@@ -246,6 +255,7 @@ def handle_heartbeat_request(
             repair.target = message.last_index
         check_repair(state)
     answer = HeartbeatResponse(term=state.term, context=message.context)
+    # The answer promises to be in this term; it waits until a restart could not forget that.
     if state.durable_term == state.term:
         state.send(source, answer)
     else:

@@ -24,6 +24,7 @@ from raftlog.types import Index, NodeId
 
 def send_durable(state: RaftState, peer: NodeId, message: Message) -> None:
     """Send `message` once everything this node has accepted so far is durable."""
+    # All that is accepted, not just what this message speaks of: one rule, and never too early.
     if state.is_hard_state_dirty or state.log.has_unpersisted:
         state.outbox.gated.append((peer, message))
     elif state.outstanding:
@@ -46,6 +47,7 @@ def truncate(state: RaftState, index: Index) -> None:
     invariant(index > state.commit_index, f"truncating committed entries from {index}")
     state.log.truncate_from(index)
     revert_memberships(state, index)
+    # The round under way still ends, but it speaks for what is left of it only.
     _clip_outstanding(state, Index(index - 1))
 
 
@@ -108,4 +110,5 @@ def complete(state: RaftState, token: int) -> None:
     if done.is_repair:
         state.is_damaged = False
         state.repair = None
+    # Last: by now the state agrees with the disk that these messages rest on.
     state.outbox.messages.extend(done.messages)

@@ -69,6 +69,7 @@ class Majority:
             if vote is not None:
                 granted += vote
                 refused += not vote
+        # An empty half wins nothing and has lost: no vote can ever come.
         if self.voters and granted >= needed:
             return VoteResult.WON
         if len(self.voters) - refused < needed:

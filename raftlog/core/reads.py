@@ -56,6 +56,7 @@ def handle_read_index_response(
 
 
 def _queue(state: RaftState, leadership: LeaderState, read: PendingRead, now: float) -> None:
+    # Before the lease is asked: a fresh leader does not know yet what is committed (S25).
     if not state.has_committed_in_term:
         leadership.parked_reads.append(read)
     elif now < leadership.lease_until and not leadership.is_lease_void:
@@ -70,6 +71,7 @@ def unpark(state: RaftState) -> None:
     if leadership is None or not leadership.parked_reads:
         return
     for read in leadership.parked_reads:
+        # Taken anew: the index at the time of asking may lie below what earlier leaders committed.
         read.index = state.commit_index
         leadership.reads.append(read)
     leadership.parked_reads.clear()

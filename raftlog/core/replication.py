@@ -63,6 +63,7 @@ def _build_append(state: RaftState, next_index: Index) -> Batch | None:
     log = state.log
     before = Index(next_index - 1)
     term, checksum = log.term(before), log.checksum(before)
+    # What stood before `next_index` is purged: without it a follower could not verify the rest.
     if term is None or checksum is None:
         return None
     last = log.last_index
@@ -93,8 +94,10 @@ def handle_append_response(
     """Take an ack or a rejection; both are contact."""
     leadership = state.leadership
     progress = leadership.progress.get(source) if leadership is not None else None
+    # An ack beyond this log speaks of another log: counted, it would commit what is not here.
     if leadership is None or progress is None or message.match_index > state.log.last_index:
         return
+    # A refusal is contact as well: check-quorum asks who is there, not who agrees (§6.2).
     progress.last_contact = max(progress.last_contact, now)
     if not message.success:
         _take_rejection(state, progress, message)
@@ -102,6 +105,7 @@ def handle_append_response(
     is_news = progress.acked(message.match_index, now)
     if progress.state is not ProgressState.REPLICATE:
         _resume(state, progress, message.match_index, now)
+    # Before the commit: the ack has freed a place in the window, whether or not it is news.
     if progress.next_index <= state.log.last_index:
         state.is_replication_wanted = True
     if is_news:
@@ -138,6 +142,7 @@ def _take_rejection(state: RaftState, progress: Progress, message: AppendRespons
             return
     elif rejected != progress.next_index - 1 or rejected == 0:
         return
+    # The peer is without what it had acked; until it acks anew it counts for nothing.
     if rejected <= progress.match_index:
         progress.forget_match()
     hint = message.hint

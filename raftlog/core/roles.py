@@ -26,6 +26,7 @@ def become(state: RaftState, role: Role) -> None:
         role in ROLE_TRANSITIONS[state.role],
         f"role cannot go from {state.role.value} to {role.value}",
     )
+    # Before the leadership goes: whoever waits for a read hears that it was not answered here.
     if state.leadership is not None:
         reads.abandon(state, state.leadership)
     state.role = role
@@ -55,6 +56,7 @@ def follow(state: RaftState, term: Term, leader: NodeId | None, now: float) -> N
     The election deadline of a follower or candidate stays as it is: only hearing a leader or
     granting a vote moves it (§3.4). A leader had none, so it gets a fresh one.
     """
+    # The term first: the rule about its leader below is a rule about the new term.
     if term > state.term:
         enter_term(state, term, None)
     if leader is not None:
@@ -69,6 +71,7 @@ def follow(state: RaftState, term: Term, leader: NodeId | None, now: float) -> N
         state.leader = leader
         state.leader_contact = LONG_AGO
         reads.abandon_forwarded(state)
+    # Nobody else's deadline moves: a stream of newer terms must not put campaigns off.
     if was_leader:
         timers.arm_election(state, now)
 

@@ -25,11 +25,13 @@ def handle_install_snapshot(
     if boundary.term > message.term:
         return
     log = state.log
+    # Late, or by mistake: installed, it would take back what is committed and applied here.
     if boundary.index <= state.commit_index:
         _check_agrees(state, message)
         follower.note_verified(state, state.commit_index)
         follower.acknowledge(state, source, state.commit_index)
         return
+    # The log holds the snapshot's last entry, so what follows it is valid and stays (§5.1).
     if log.term(boundary.index) == boundary.term and (
         log.checksum(boundary.index) == boundary.checksum
     ):

@@ -31,12 +31,14 @@ TERM_MAX = (1 << 63) - 1
 
 def settle_term(state: RaftState, source: NodeId, message: Message, now: float) -> bool:
     """Apply the rule to a message of another term; return whether it is to be handled."""
+    # Answered, not ignored: a deposed leader, or a candidate left behind, learns the term from it.
     if message.term < state.term:
         refusal = _refusal(message, state.term)
         if refusal is not None:
             state.send(source, refusal)
         return False
     match message:
+        # Their term is one that nobody has entered yet.
         case PreVoteRequest() | PreVoteResponse(granted=True):
             return True
         case VoteRequest() if election.ignores_vote_request(state, message, now):

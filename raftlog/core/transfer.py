@@ -39,6 +39,7 @@ def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
     if current is not None and current.target == target:
         return target
     deadline = now + state.settings.transfer_timeout_seconds
+    # Before TimeoutNow can leave: in that campaign voters vote despite the lease (S28).
     leadership.transfer = Transfer(target, deadline)
     leadership.is_lease_void = True
     advance(state, target)
