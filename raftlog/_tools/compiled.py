@@ -3,7 +3,8 @@
 ``python -m raftlog._tools.compiled DIRECTORY`` copies the package to DIRECTORY and compiles there
 what an event of the simulator goes through most: the core, the storage in memory, the world. The
 source is the same and every seed keeps its digest. ``PYTHONPATH=DIRECTORY python -m raftlog.sim``
-runs it. To build it takes mypy, a C compiler and a few minutes.
+runs its engine 1; engine 2 subclasses what is compiled here, and runs from the source. To build it
+takes mypy, a C compiler and a few minutes.
 """
 
 from __future__ import annotations

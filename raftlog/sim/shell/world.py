@@ -278,7 +278,8 @@ class ShellWorld:
                 if host.is_up:
                     host.is_up = False
                     host.loop.abandon()
-                host.dispose()
+                if host.life:  # a run may fail before all of its hosts have begun
+                    host.dispose()
             self.network.dispose()
             self.scheduler.clear()
             gc.collect()
