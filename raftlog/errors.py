@@ -22,9 +22,10 @@ class LeaderHint:
 
 
 class RaftLogError(Exception):
-    """The root. `definite`: it certainly did not happen. `leader`.
+    """The root of raftlog's errors.
 
-    Who to ask instead, where known.
+    `definite`: the operation certainly did not happen, on any attempt. `leader`: whom to ask
+    instead, where that is known.
     """
 
     code: ClassVar[str] = "failed"

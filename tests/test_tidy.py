@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import inspect
 import pathlib
 import re
 from collections.abc import Iterator
@@ -330,3 +331,57 @@ def test_imports_go_in_no_circles() -> None:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as circle:
         complain([" needs ".join(circle.args[1])])
+
+
+_BARE_WORD = re.compile(r"[.:] `\w+`\.$")
+_FRAGMENT = re.compile(r"(?:And|Or|By|Of|To|Times|What|Who|Whose) ")
+_FRAGMENT_WORDS_MAX = 12
+_HALF_OPEN = re.compile(r"\[[^\[\]()]*\)")
+
+
+def docstrings(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """Yield every string that stands for itself, with its line: docstrings, and those of fields."""
+    for node in ast.walk(parsed(path)):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else ():
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                if isinstance(statement.value.value, str):
+                    yield statement.lineno, statement.value.value
+
+
+def is_cut_in_two(docstring: str) -> bool:
+    """Whether a docstring looks as if a full stop had been put into its first sentence.
+
+    The marks of it: a bracket that the first paragraph opens and the second closes, a sentence that
+    is one word of code, a second paragraph that is no sentence.
+    """
+    summary, _, rest = inspect.cleandoc(docstring).partition("\n\n")
+    words = rest.split()
+    whole = _HALF_OPEN.sub("", summary)
+    return (
+        whole.count("(") != whole.count(")")
+        or _BARE_WORD.search(summary) is not None
+        or (0 < len(words) <= _FRAGMENT_WORDS_MAX and _FRAGMENT.match(rest) is not None)
+    )
+
+
+def test_docstrings_are_whole() -> None:
+    """No docstring's first sentence was cut in two to fit a line."""
+    complain(
+        [
+            f"{name_of(path)}:{line}: {docstring.strip().splitlines()[0]}"
+            for path in sources()
+            for line, docstring in docstrings(path)
+            if is_cut_in_two(docstring)
+        ]
+    )
+
+
+def test_a_cut_docstring_would_be_noticed() -> None:
+    """What a formatter once made of our docstrings is refused, and their whole forms are not."""
+    assert is_cut_in_two("Return pairs with start <= key < end (None.\n\nTo the last), in order.")
+    assert is_cut_in_two("Both streams FROM `peer` ended. `announced`.\n\nIt said so before.")
+    assert is_cut_in_two("Base delay before a pre-vote.\n\n    Times the rank.\n    ")
+    assert is_cut_in_two("Two layers.\n\nWhat waits for a round, and what one makes durable.")
+    assert not is_cut_in_two("Return the keys in [start, end), in order.")
+    assert not is_cut_in_two("Both streams ended.\n\n`announced`: the peer said so before.")

@@ -32,9 +32,9 @@ class PreVoteResponse:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VoteRequest:
-    """RequestVote (§3.4). `transfer`.
+    """RequestVote (§3.4).
 
-    A TimeoutNow asked for it, so leader stickiness does not apply.
+    `transfer`: a TimeoutNow asked for this campaign, so leader stickiness does not apply to it.
     """
 
     term: Term

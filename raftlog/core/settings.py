@@ -34,10 +34,7 @@ class CoreSettings:
     heartbeat_seconds: float = HEARTBEAT_SECONDS
     election_timeout_seconds: float = ELECTION_TIMEOUT_SECONDS
     lost_leader_delay_seconds: float = LOST_LEADER_DELAY_SECONDS
-    """Base delay before a pre-vote after both channels to the current leader were lost.
-
-    Times the rank.
-    """
+    """How long a pre-vote waits after both channels to the leader were lost, for each rank."""
     lost_leader_retries: int = LOST_LEADER_RETRIES
     append_bytes_max: int = APPEND_BYTES_MAX
     """Most payload bytes in one AppendRequest; a single larger entry goes alone."""

@@ -173,9 +173,9 @@ class TableReader(Protocol):
         count_max: int,
         reverse: bool = False,
     ) -> list[tuple[bytes, bytes]]:
-        """Return up to `count_max` pairs with start <= key < end (None.
+        """Return up to `count_max` pairs with start <= key < end, in key order.
 
-        To the last), in key order.
+        An `end` of None is behind every key.
         """
         ...
 

@@ -22,9 +22,9 @@ class PeerEvents(Protocol):
         ...
 
     def peer_lost(self, peer: NodeId, *, announced: bool) -> None:
-        """Both streams FROM `peer` ended. `announced`.
+        """Both streams FROM `peer` ended.
 
-        By a close that it announced, not by a crash.
+        `announced`: the peer said before that it would close them, so it did not crash.
         """
         ...
 

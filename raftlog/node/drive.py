@@ -190,7 +190,7 @@ class Drive:
     def _take(self, ready: Ready) -> bool:
         """Send, then persist: the order is that of core/ready.py. Return whether there is a round.
 
-        What else it says is done after the turn.
+        Everything else that `ready` says is done after the turn.
         """
         for peer, message in ready.messages:
             self._transport.send(peer, message)

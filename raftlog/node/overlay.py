@@ -29,7 +29,7 @@ def new_layer() -> Layer:
 class Overlay:
     """Two layers over a `TableReader`.
 
-    What waits for a round, and what one is now making durable.
+    The upper one holds what waits for a round; the lower one what a round is making durable now.
     """
 
     def __init__(self, storage: TableReader) -> None:

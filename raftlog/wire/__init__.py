@@ -1,4 +1,1 @@
-"""All that client and server share.
-
-The generated messages, channel options, the table of errors.
-"""
+"""The wire between client and server: generated messages, channel options, the table of errors."""
