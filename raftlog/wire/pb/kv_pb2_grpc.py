@@ -55,19 +55,22 @@ class KvServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Execute(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One command, for clients without an SDK. Not deduplicated; the SDK uses Log.Write.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Query(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Reads, with the consistency that the request names.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes of keys in a range after a revision, in the order of revisions, from this member.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

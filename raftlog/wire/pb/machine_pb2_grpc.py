@@ -50,14 +50,15 @@ class MachineServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Execute(self, request, context):
-        """not deduplicated; the SDK uses Log.Write
+        """One command, for clients without an SDK. Not deduplicated; the SDK uses Log.Write.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Query(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """A question to the machine; linearizable unless the request asks for less.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -55,21 +55,22 @@ class RaftServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Bulk(self, request_iterator, context):
-        """AppendEntries and their acks
+        """AppendRequests, in the order of the log, and their answers. An answer may be later than a request behind it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Control(self, request_iterator, context):
-        """everything small
+        """Everything small: elections, heartbeats, transfers, read indexes. Apart, so that no large entry delays them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Snapshot(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """One snapshot, in chunks, each acked. It ends with `installed`, or the receiver's half is kept and resumed.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
