@@ -344,9 +344,9 @@ def docstrings(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(parsed(path)):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                if isinstance(statement.value.value, str):
-                    yield statement.lineno, statement.value.value
+            value = statement.value if isinstance(statement, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield statement.lineno, value.value
 
 
 def is_cut_in_two(docstring: str) -> bool:

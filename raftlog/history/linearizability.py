@@ -36,10 +36,11 @@ SHRINK_STEPS_MAX = 20_000
 
 
 class Model(Protocol[S]):
-    """What one copy of the object does.
+    """What one copy of the object does, when it is used by one client at a time.
 
-    An operation with an answer that leaves one state as it is must leave every state so that it
-    fits, and operations with ranks must fit in the order of their ranks only.
+    The search relies on two properties. First: if an answered operation fits in some state and does
+    not change it, then it changes no state in which it fits (it is a read). Second: operations that
+    have ranks fit only in the order of their ranks.
     """
 
     @property

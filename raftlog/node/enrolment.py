@@ -108,12 +108,13 @@ class Enrolment:
         self.update()
 
     def hears(self, peer: NodeId, message: Message) -> bool:
-        """Whether a message of that peer may count.
+        """Whether a message of that peer may be taken.
 
-        Votes and acks are those of the directory that the membership names, and of no other: a
-        connection may be older than the entry that tells them apart. Whoever asks or leads is heard
-        in any case, for what it is was decided by those who elected it; only who would found a
-        cluster is not, before this node knows that there was none.
+        Votes and acks count only from the data directory that the membership names. A connection
+        may be older than the entry that named it, so each message is looked at, not the handshake
+        alone. Candidates and leaders are heard whatever their directory: others elected them. The
+        one exception is a candidate with an empty log: it would found a cluster, so a fresh node
+        hears it only once it has seen that every founding member is fresh (decision 28).
         """
         if peer in self._strangers and isinstance(message, COUNTED):
             return False

@@ -130,9 +130,10 @@ class Node:
         self._parts.inputs.step(source, message, enrolment.stepped)
 
     def _lacks_room(self, message: Message) -> bool:
-        """Whether the disk must refuse the entries of a message before anything is begun with them.
+        """Whether the disk is too full for the entries of a message.
 
-        Unanswered, the leader offers them again; this member goes on voting from its reserve.
+        Such a message is dropped whole, before the core has seen it. The leader hears nothing, and
+        offers the entries again later. This member goes on voting: the reserve has room for that.
         """
         if type(message) is not AppendRequest or not message.entries:
             return False

@@ -151,10 +151,12 @@ class FinalPhase:
         )
 
     def _is_wedged(self) -> bool:
-        """Whether damage amid a change of membership has left nobody whom the rest could elect.
+        """Whether nobody can be elected any more, so that no progress is no fault of the core's.
 
-        A node whose membership is not committed yet may need the vote of one that holds a later
-        entry, does not know itself for a voter, and so neither votes for it nor stands.
+        It takes damage in the middle of a change of membership. One node needs, by the membership
+        that its log ends with, the vote of another. That one holds a later entry, so it refuses its
+        vote; and by its own membership it is no voter, so it does not stand itself. The damaged
+        members, who could help, may not vote.
         """
         living = [p for p in self._world.members if p.is_up and not p.state.is_damaged]
         if len(living) == sum(p.is_up for p in self._world.members):
