@@ -48,7 +48,7 @@ from raftlog.types import Consistency
 # gRPC's core writes lines of its own to standard error (each GOAWAY, each refused connection);
 # raftlog reports what matters of that itself. Read when gRPC is loaded; an operator's setting wins.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-# Since 1.80 gRPC's event engine takes a tenth of a round's time (docs/evidence.md has the figures).
+# Since 1.80 gRPC's event engine costs 4 to 11 % of the writes (docs/evidence.md has the figures).
 os.environ.setdefault(
     "GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener,-event_engine_callback_cq"
 )
