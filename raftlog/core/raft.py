@@ -115,7 +115,7 @@ class Raft:
         """Take one message from `source`. A malformed or stale one changes nothing."""
         state = self._state
         term = message.term
-        if source == state.node_id or not 0 < term <= terms.TERM_MAX:
+        if source == state.node_id or not terms.is_credible(state, term):
             return
         if term != state.term and not terms.settle_term(state, source, message, now):
             return

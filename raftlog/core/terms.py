@@ -26,7 +26,18 @@ from raftlog.core.state import RaftState
 from raftlog.types import Index, NodeId, Term
 
 TERM_MAX = (1 << 63) - 1
-"""The only bound on a term is the integer's (decision 3)."""
+"""What fits the wire and the disk."""
+TERM_JUMP_MAX = 1 << 40
+"""How far above the own term a message's may be (decision 3).
+
+No cluster holds so many elections, so a term beyond it is a mistake or an attack. Taken over, it
+could use up all terms there are, and no election would ever be held again.
+"""
+
+
+def is_credible(state: RaftState, term: Term) -> bool:
+    """Whether a message of this term may be looked at at all."""
+    return 0 < term <= min(TERM_MAX, state.term + TERM_JUMP_MAX)
 
 
 def settle_term(state: RaftState, source: NodeId, message: Message, now: float) -> bool:

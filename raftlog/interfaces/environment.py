@@ -44,6 +44,6 @@ class Observer(Protocol):
 class Authenticator(Protocol):
     """Decides what a connection may do from what TLS proved about it."""
 
-    def is_peer(self, identity_names: Iterable[bytes], node_id: NodeId) -> bool:
-        """Whether a certificate with these names may speak as the member `node_id`."""
+    def is_peer(self, uris: Iterable[bytes], node_id: NodeId) -> bool:
+        """Whether a certificate with these URIs may speak as the member `node_id`."""
         ...

@@ -18,9 +18,9 @@ from raftlog.wire.pb import raft_pb2 as pb
 
 PROTOCOL = 1
 REFUSALS_MAX = 64
-_NAME_KEYS = ("x509_common_name", "x509_subject_alternative_name")
+_URI_KEY = "peer_uri"
 
-Names = tuple[bytes, ...]
+Uris = tuple[bytes, ...]
 
 
 class Handshake:
@@ -46,7 +46,7 @@ class Handshake:
             membership_index=self._events.membership_index,
         )
 
-    def check_inbound(self, hello: pb.Hello, names: Names) -> NodeId:
+    def check_inbound(self, hello: pb.Hello, uris: Uris) -> NodeId:
         """Return who opened the stream.
 
         Raises:
@@ -63,7 +63,7 @@ class Handshake:
             )
         if peer == me:
             raise IdentityMismatch(f"a peer claims to be {peer}, which is this node's own id")
-        self._check_certificate(peer, names)
+        self._check_certificate(peer, uris)
         self._check_instance(hello, peer)
         return peer
 
@@ -89,12 +89,15 @@ class Handshake:
                 f"node {me.node_id} to cluster {me.cluster_id!r}"
             )
 
-    def _check_certificate(self, peer: NodeId, names: Names) -> None:
+    def _check_certificate(self, peer: NodeId, uris: Uris) -> None:
         if self._settings.tls is None or self._settings.authenticator is None:
             return
-        if not self._settings.authenticator.is_peer(names, peer):
-            shown = ", ".join(name.decode(errors="replace") for name in names) or "no name"
-            raise Unauthorized(f"a certificate for {shown} may not speak as node {peer}")
+        if not self._settings.authenticator.is_peer(uris, peer):
+            shown = ", ".join(uri.decode(errors="replace") for uri in uris) or "no URI"
+            raise Unauthorized(
+                f"a certificate with {shown} among its alternative names may not speak as node "
+                f"{peer}: a node's certificate has the URI raftlog://node/{peer}"
+            )
 
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
         why = self._events.check_peer(peer, hello.instance_id, hello.membership_index)
@@ -131,10 +134,7 @@ def claimed_id(hello: pb.Hello) -> NodeId:
     return NodeId(hello.node_id)
 
 
-def certificate_names(context: grpc.aio.ServicerContext[bytes, bytes]) -> Names:
-    """Return the names in the certificate the other side showed; empty without TLS."""
-    proved = context.auth_context()
-    found: Iterable[bytes] = (
-        name for key in _NAME_KEYS for name in (proved.get(key) or ()) if isinstance(name, bytes)
-    )
-    return tuple(found)
+def certificate_uris(context: grpc.aio.ServicerContext[bytes, bytes]) -> Uris:
+    """Return the URIs among the alternative names of the certificate shown; none without TLS."""
+    found: Iterable[object] = context.auth_context().get(_URI_KEY) or ()
+    return tuple(uri for uri in found if isinstance(uri, bytes))

@@ -2,7 +2,7 @@
 
 Without TLS a node listens on loopback only, unless told that the open port is wanted. With TLS
 every connection shows a certificate of the cluster's authority; which of them may speak as a member
-is decided here from the names in it.
+is decided here from the URIs in it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,20 @@ from collections.abc import Iterable
 from raftlog.errors import ConfigInvalid
 from raftlog.types import NodeId
 
-NODE_NAME_PREFIX = b"raftlog://node/"
-PEER_NAME_PREFIX = b"raftlog-peer"
+NODE_URI_PREFIX = b"raftlog://node/"
 
 
-class CertificateNames:
-    """Implements `interfaces.Authenticator` by the names in a certificate.
+class CertificateUris:
+    """Implements `interfaces.Authenticator` by the URIs in a certificate.
 
-    A certificate may speak as node X if one of its names (common name, or subject alternative
-    name of any type) is ``X`` or ``raftlog://node/X``, or begins with ``raftlog-peer``, which is
-    for one certificate shared by all members. Certificates of clients have none of these.
+    A certificate may speak as node X if the URI ``raftlog://node/X`` is among its subject
+    alternative names. Nothing else makes it a node's: a common name or a host name that equals a
+    node's id may be any client's, which could then speak as a node of its own choosing.
     """
 
-    def is_peer(self, identity_names: Iterable[bytes], node_id: NodeId) -> bool:
-        """Whether a certificate with these names may speak as the member `node_id`."""
-        own = node_id.encode()
-        return any(
-            name in {own, NODE_NAME_PREFIX + own} or name.startswith(PEER_NAME_PREFIX)
-            for name in identity_names
-        )
+    def is_peer(self, uris: Iterable[bytes], node_id: NodeId) -> bool:
+        """Whether a certificate with these URIs may speak as the member `node_id`."""
+        return NODE_URI_PREFIX + node_id.encode() in uris
 
 
 def is_loopback(address: str) -> bool:

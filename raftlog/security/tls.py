@@ -3,7 +3,7 @@
 `create_certificates` is for trying things out and for the compose file: it writes an authority's
 key beside the certificates it signs, which a production authority never would. What it makes for a
 node named ``n1`` carries the URI name ``raftlog://node/n1``, which is what lets it speak as that
-member (`policy.CertificateNames`), and for TLS itself the host names ``n1`` and ``localhost`` and
+member (`policy.CertificateUris`), and for TLS itself the host names ``n1`` and ``localhost`` and
 the loopback addresses. A client's certificate carries no such URI.
 """
 
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from raftlog.errors import ConfigInvalid
-from raftlog.security.policy import NODE_NAME_PREFIX, PEER_NAME_PREFIX
+from raftlog.security.policy import NODE_URI_PREFIX
 from raftlog.wire.channel import TlsMaterial
 
 CA_NAME = "ca"
@@ -89,9 +89,6 @@ def create_certificates(
     for name in (*names, *clients):
         if not _LEGAL_NAME.fullmatch(name) or name == CA_NAME:
             raise ConfigInvalid(f"{name!r} cannot name a certificate: use letters, digits, - and .")
-    for name in clients:
-        if name.encode().startswith(PEER_NAME_PREFIX):
-            raise ConfigInvalid(f"{name!r} would let a client speak as a member")
     if len({*names, *clients}) != len(names) + len(clients):
         raise ConfigInvalid("the names of nodes and clients must all differ")
     try:
@@ -174,7 +171,7 @@ class _Authority:
 
 def _node_names(name: str, hosts: Sequence[str]) -> list[x509.GeneralName]:
     found: list[x509.GeneralName] = [
-        x509.UniformResourceIdentifier(NODE_NAME_PREFIX.decode() + name)
+        x509.UniformResourceIdentifier(NODE_URI_PREFIX.decode() + name)
     ]
     for host in dict.fromkeys((name, "localhost", "127.0.0.1", "::1", *hosts)):
         try:

@@ -24,7 +24,7 @@ from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
-from raftlog.security.policy import CertificateNames, check_listen
+from raftlog.security.policy import CertificateUris, check_listen
 from raftlog.security.tls import load_tls
 from raftlog.server.clock import SystemClock
 from raftlog.server.directory import open_storage
@@ -252,7 +252,7 @@ def _transport_settings(
     return TransportSettings(
         address=settings.advertise or known,
         tls=tls,
-        authenticator=CertificateNames() if tls is not None else None,
+        authenticator=CertificateUris() if tls is not None else None,
         feature_level_max=FEATURE_LEVEL_MAX,
         message_bytes_max=message_limit(limits.transaction_bytes_max, limits.group_bytes_max),
     )

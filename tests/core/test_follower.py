@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
 from raftlog.checksum import chain
+from raftlog.core import invariants
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import (
@@ -15,10 +17,16 @@ from raftlog.core.messages import (
     HeartbeatRequest,
     HeartbeatResponse,
     InstallSnapshot,
+    Message,
     PreVoteRequest,
     PreVoteResponse,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    TimeoutNow,
+    VoteRequest,
     VoteResponse,
 )
+from raftlog.core.terms import TERM_JUMP_MAX
 from raftlog.errors import InvariantBroken
 from raftlog.types import Index, Position, Role, Term
 
@@ -300,6 +308,42 @@ def test_messages_with_no_legal_term_or_from_itself_are_dropped() -> None:
         node.heartbeat(term=term)
     node.heartbeat(term=1, source=A)
     assert (node.raft.term, node.raft.leader, node.sent) == (1, None, [])
+
+
+def every_message(term: int) -> list[Message]:
+    """One message of each kind there is, all of this term."""
+    now, last = Term(term), at(1, 1)
+    boundary = dataclasses.replace(Lone([1]).raft.log.boundary, index=Index(9), term=now)
+    return [
+        PreVoteRequest(term=now, last=last),
+        PreVoteResponse(term=now, granted=False),
+        VoteRequest(term=now, last=last, transfer=True),
+        VoteResponse(term=now, granted=False),
+        AppendRequest(
+            term=now, previous=last, previous_checksum=0, entries=(), commit_index=Index(0)
+        ),
+        AppendResponse(term=now, success=False, match_index=Index(0)),
+        HeartbeatRequest(term=now, commit_index=Index(0), context=1, last_index=Index(0)),
+        HeartbeatResponse(term=now, context=1),
+        TimeoutNow(term=now),
+        ReadIndexRequest(term=now, context=1),
+        ReadIndexResponse(term=now, context=1, index=None),
+        InstallSnapshot(term=now, boundary=boundary, snapshot_id="9-1-x"),
+    ]
+
+
+def test_a_term_far_above_the_own_one_is_refused_from_anybody() -> None:
+    """A jump of more than 2^40 changes nothing, whatever the message; one of 2^40 is taken."""
+    kinds = {type(message) for message in every_message(1)}
+    assert kinds == set(get_args(Message))
+    for message in every_message(1 + TERM_JUMP_MAX + 1):
+        node = Lone([1])
+        before = invariants.observe(node.state)
+        node.step(B, message)
+        assert (invariants.observe(node.state), node.sent) == (before, []), message
+    node = Lone([1])
+    node.heartbeat(term=1 + TERM_JUMP_MAX)
+    assert node.raft.term == 1 + TERM_JUMP_MAX
 
 
 def test_a_heartbeat_of_a_new_term_is_answered_once_the_term_is_durable() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import shutil
 import socket
 
 import grpc
@@ -15,11 +16,12 @@ from raftlog.core import messages
 from raftlog.errors import ConfigInvalid, InvariantBroken, Overloaded
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
-from raftlog.security.policy import CertificateNames
+from raftlog.security.policy import CertificateUris
 from raftlog.security.tls import create_certificates, load_tls
 from raftlog.types import NodeId, Term
 from raftlog.wire.channel import TlsMaterial, channel_options, open_channel
 from raftlog.wire.pb import log_pb2, types_pb2
+from raftlog.wire.pb import raft_pb2 as pb
 from tests.rpc.doubles import Cluster, FakeNode, Serving, failure, until
 
 EMPTY = types_pb2.Empty()
@@ -151,7 +153,7 @@ def material(directory: pathlib.Path, name: str) -> TlsMaterial:
     return load_tls(ca, cert, key)
 
 
-SECURED = TransportSettings(authenticator=CertificateNames(), refused_retry_seconds=0.05)
+SECURED = TransportSettings(authenticator=CertificateUris(), refused_retry_seconds=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +197,71 @@ async def test_a_clients_certificate_does_not_speak_as_a_member(
         await until(lambda peer=peer: n1.node_id in peer.transport.refusals)
         assert f"may not speak as node {peer.node_id}" in n1.transport.refusals[peer.node_id]
     assert n1.events.identified == []
+
+
+@pytest.fixture(scope="module")
+def wrong_certificates(certificates: pathlib.Path) -> dict[str, TlsMaterial]:
+    """Certificates of the cluster's own authority that are not the node's it is claimed to be."""
+    named_like_a_node = certificates / "named-like-a-node"
+    named_like_a_node.mkdir()
+    for file in ("ca.crt", "ca.key"):
+        shutil.copy(certificates / file, named_like_a_node)
+    create_certificates(named_like_a_node, [], clients=["n2", "raftlog-peer"])
+    return {
+        "a client's": material(certificates, "client"),
+        "a client's with a node's common name": material(named_like_a_node, "n2"),
+        "one that many share": material(named_like_a_node, "raftlog-peer"),
+        "another node's": material(certificates, "n1"),
+    }
+
+
+@pytest.mark.parametrize("method", ["Bulk", "Control", "Snapshot"])
+@pytest.mark.parametrize(
+    "whose",
+    [
+        "a client's",
+        "a client's with a node's common name",
+        "one that many share",
+        "another node's",
+    ],
+)
+@pytest.mark.parametrize("claimed", ["n2", "client", "raftlog-peer"])
+async def test_no_wrong_certificate_opens_the_peers_service(
+    cluster: Cluster,
+    certificates: pathlib.Path,
+    wrong_certificates: dict[str, TlsMaterial],
+    method: str,
+    whose: str,
+    claimed: str,
+) -> None:
+    """On every method, a certificate without the claimed node's URI is refused at the handshake."""
+    n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
+    hello = pb.Hello(
+        protocol=1,
+        cluster_id="c",
+        node_id=claimed,
+        instance_id="x",
+        target_node_id="n1",
+        feature_level_max=1,
+        membership_index=1_000_000,
+    )
+    first = (
+        pb.SnapshotChunk(hello=hello, term=1_000_000, snapshot_id="1-1-a", size_bytes=1)
+        if method == "Snapshot"
+        else pb.PeerMessage(hello=hello)
+    )
+    channel = open_channel(n1.address, wrong_certificates[whose], channel_options(1 << 20))
+    call = channel.stream_stream(f"/raftlog.v1.Raft/{method}")()
+    try:
+        await call.write(first.SerializeToString())
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+    finally:
+        await channel.close()
+    assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert f"may not speak as node {claimed}" in (raised.value.details() or "")
+    assert n1.events.identified == []
+    assert n1.events.received == []
 
 
 async def test_strangers_are_kept_out(

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from raftlog.errors import ConfigInvalid
-from raftlog.security.policy import CertificateNames
+from raftlog.security.policy import CertificateUris
 from raftlog.security.tls import CertificateFiles, create_certificates, load_tls
 from raftlog.types import NodeId
 
@@ -47,12 +47,12 @@ def test_what_is_made(tmp_path: pathlib.Path) -> None:
 
 
 def test_only_nodes_certificates_speak_as_members(tmp_path: pathlib.Path) -> None:
-    """The names that are made are the ones the policy reads."""
+    """The URIs that are made are the ones the policy reads."""
     made = create_certificates(tmp_path, ["n1", "n2"])
 
     def is_peer(name: str, node: str) -> bool:
-        found = [one.encode() for kind in names_in(made[name]) for one in kind]
-        return CertificateNames().is_peer(found, NodeId(node))
+        found = [uri.encode() for uri in names_in(made[name])[2]]
+        return CertificateUris().is_peer(found, NodeId(node))
 
     assert is_peer("n1", "n1")
     assert not is_peer("n1", "n2")
@@ -77,14 +77,12 @@ def test_names_that_cannot_be_files_are_refused(tmp_path: pathlib.Path, name: st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_must_differ_and_clients_stay_clients(tmp_path: pathlib.Path) -> None:
-    """No certificate silently replaces another, and none for a client speaks as a member."""
+def test_names_must_differ(tmp_path: pathlib.Path) -> None:
+    """No certificate silently replaces another."""
     with pytest.raises(ConfigInvalid, match="differ"):
         create_certificates(tmp_path, ["n1", "n1"])
     with pytest.raises(ConfigInvalid, match="differ"):
         create_certificates(tmp_path, ["client"])
-    with pytest.raises(ConfigInvalid, match="member"):
-        create_certificates(tmp_path, ["n1"], clients=["raftlog-peer-2"])
 
 
 def test_a_directory_that_cannot_be_written(tmp_path: pathlib.Path) -> None:

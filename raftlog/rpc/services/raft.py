@@ -9,7 +9,7 @@ import grpc
 from raftlog.errors import InvalidInput, ProposalDropped, RaftLogError, Unavailable
 from raftlog.interfaces import Event
 from raftlog.rpc import convert
-from raftlog.rpc.handshake import Names, certificate_names, claimed_id
+from raftlog.rpc.handshake import Uris, certificate_uris, claimed_id
 from raftlog.rpc.inbound import Inbound
 from raftlog.rpc.links import Channel
 from raftlog.rpc.methods import Context, Handlers, abort, read
@@ -51,11 +51,11 @@ class RaftService:
         stream: Inbound | None = None
         try:
             hello = await self._first_hello(context)
-            names = certificate_names(context)
-            peer = self._admit(hello, names)
+            uris = certificate_uris(context)
+            peer = self._admit(hello, uris)
             answer = pb.PeerMessage(hello=transport.handshake.hello(peer))
             await context.write(answer.SerializeToString())
-            self._admit(hello, names)  # another directory of that name may have come in meanwhile
+            self._admit(hello, uris)  # another directory of that name may have come in meanwhile
             settings = transport.settings
             outbox = Outbox(
                 context.write,
@@ -88,11 +88,11 @@ class RaftService:
                 return first
         raise InvalidInput("a peer stream must begin with a Hello")
 
-    def _admit(self, hello: pb.Hello, names: Names) -> NodeId:
+    def _admit(self, hello: pb.Hello, uris: Uris) -> NodeId:
         handshake = self._transport.handshake
         peer = claimed_id(hello)
         try:
-            return handshake.check_inbound(hello, names)
+            return handshake.check_inbound(hello, uris)
         except RaftLogError as error:
             self._transport.refuse(peer, error)
             raise
@@ -120,7 +120,7 @@ class RaftService:
             first = convert.parse(pb.SnapshotChunk, data)
             if not first.HasField("hello"):
                 raise InvalidInput("a snapshot stream must begin with a Hello")
-            peer = self._admit(first.hello, certificate_names(context))
+            peer = self._admit(first.hello, certificate_uris(context))
             await self._transport.receiver.serve(context, peer, first)
         except (RaftLogError, OSError) as error:
             self._transport.observer.event(Event.SNAPSHOT_REFUSED, why=str(error))
