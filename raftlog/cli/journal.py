@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from raftlog import groups
+from raftlog import files, groups
 from raftlog.checksum import crc32c
 from raftlog.errors import InvalidGroup, InvalidInput, SafetyRefused
 
@@ -84,8 +84,9 @@ class Journal:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep two runs from using the same name at once; raises `SafetyRefused`."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as file:
+        files.make_directory(self.path.parent)
+        lock = self.path.with_suffix(".lock")
+        with open(lock, "w", opener=files.private) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -122,7 +123,7 @@ class Journal:
         del fields["pending"]
         head = json.dumps({"version": VERSION, "checksum": crc32c(frame), **fields})
         staged = self.path.with_suffix(".new")
-        with staged.open("wb") as file:
+        with open(staged, "wb", opener=files.private) as file:
             file.write(head.encode() + b"\n" + frame)
             file.flush()
             os.fsync(file.fileno())

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from raftlog import files
 from raftlog.config.load import load
 from raftlog.errors import InvalidInput, NotFound, RaftLogError, Unavailable
 from raftlog.local.layout import (
@@ -153,7 +154,7 @@ class LocalCluster:
         return self
 
     def _save(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        files.make_directory(self.directory)
         described = {
             "nodes": [
                 {"id": n.id, "address": n.address, "http": n.http, "mysql": n.mysql}
@@ -376,8 +377,8 @@ class LocalCluster:
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Keep two commands from starting or stopping the same nodes at once."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / "lock").open("w") as file:
+        files.make_directory(self.directory)
+        with open(self.directory / "lock", "w", opener=files.private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from raftlog import files
 from raftlog.local.layout import LocalNode
 
 _NOT_INHERITED = (
@@ -44,7 +45,7 @@ class Processes:
 
         It inherits the environment but for the variables that would make it another node.
         """
-        node.directory.mkdir(parents=True, exist_ok=True)
+        files.make_directory(node.directory)
         prefix = "RAFTLOG_"
         environment = {
             name: value
@@ -52,7 +53,10 @@ class Processes:
             if name not in {prefix + suffix for suffix in _NOT_INHERITED}
         }
         # Not subprocess: the node outlives this object, and this process, on purpose.
-        with node.log_file.open("ab") as log, open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        with (
+            open(node.log_file, "ab", opener=files.private) as log,
+            open(os.devnull, "rb") as nothing,  # noqa: PTH123
+        ):
             pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-m", "raftlog.cli.main", "serve", *arguments],
@@ -64,6 +68,7 @@ class Processes:
                 ],
                 setsid=True,
             )
+        node.pid_file.touch(mode=files.FILE_MODE)
         node.pid_file.write_text(f"{pid}\n")
         with self._lock:
             self._children[node.id] = pid

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 
+from raftlog import files
 from raftlog.config.schema import DebugSection
 from raftlog.core.watched import CoreWatch, TraceLine
 from raftlog.errors import ConfigInvalid
@@ -21,8 +22,8 @@ class TraceFile:
     def __init__(self, path: str, on_end: Callable[[str], None]) -> None:
         self._on_end = on_end
         try:
-            self._descriptor: int | None = os.open(
-                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600
+            self._descriptor: int | None = files.private(
+                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT
             )
         except OSError as error:
             raise ConfigInvalid(

@@ -14,6 +14,7 @@ import pathlib
 import time
 from collections.abc import Callable
 
+from raftlog import files
 from raftlog.errors import DiskFull
 from raftlog.storage.lmdb.environment import StorageSettings
 from raftlog.storage.lmdb.layout import RESERVE_FILE
@@ -90,7 +91,7 @@ class DiskGuard:
         if self.refusal(size) is not None:
             return
         try:
-            descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = files.private(str(self._reserve), os.O_RDWR | os.O_CREAT)
             try:
                 _allocate(descriptor, size)
                 os.fsync(descriptor)

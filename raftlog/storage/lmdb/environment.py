@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from raftlog import defaults
+from raftlog import defaults, files
 from raftlog.errors import ConfigInvalid, RaftLogError, SafetyRefused, StorageCorrupt, StorageError
 from raftlog.interfaces import Table
 from raftlog.storage.lmdb import layout
@@ -113,7 +113,7 @@ class DirectoryLock:
             if shared:
                 self._descriptor = self._open_shared(name)
             else:
-                self._descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._descriptor = files.private(str(name), os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise map_error(error, f"cannot lock {path}") from None
         try:
@@ -207,7 +207,7 @@ def _open_lmdb(path: pathlib.Path, map_bytes: int, *, read_only: bool) -> lmdb.E
         create=not read_only,
         max_dbs=len(layout.DATABASES) + 2,
         max_spare_txns=8,
-        mode=0o644,
+        mode=files.FILE_MODE,
     )
 
 
@@ -247,7 +247,7 @@ def sync_directory(path: pathlib.Path) -> None:
 def write_durably(path: pathlib.Path, text: str) -> None:
     """Write a small file so that it is whole after a crash, or not there."""
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("w") as file:
+    with open(temporary, "w", opener=files.private) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import lmdb
 
+from raftlog import files
 from raftlog.errors import (
     InvalidInput,
     NotFound,
@@ -53,7 +54,7 @@ class SnapshotStore:
         self._lock = threading.Lock()
         self._infos: list[SnapshotInfo] = []
         if not read_only:
-            self._path.mkdir(exist_ok=True)
+            files.make_directory(self._path)
         self._scan(read_only=read_only)
 
     def infos(self) -> list[SnapshotInfo]:
@@ -80,7 +81,10 @@ class SnapshotStore:
         """
         temporary = self._path / f"{_WRITING}{os.getpid()}-{threading.get_ident()}"
         try:
-            with temporary.open("xb") as file, environment.begin(buffers=True) as txn:
+            with (
+                open(temporary, "xb", opener=files.private) as file,
+                environment.begin(buffers=True) as txn,
+            ):
                 writer = SnapshotFileWriter(
                     file,
                     cluster_id=self._cluster_id,
@@ -240,7 +244,7 @@ class StagedSnapshot:
                 f"{self._size} bytes"
             )
         try:
-            with self._path.open("ab") as file:
+            with open(self._path, "ab", opener=files.private) as file:
                 file.write(chunk)
         except OSError as error:
             self._path.unlink(missing_ok=True)

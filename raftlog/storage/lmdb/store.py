@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 
 import lmdb
 
+from raftlog import files
 from raftlog.checksum import chain
 from raftlog.core.entries import Boundary, Entry, HardState, Seal
 from raftlog.errors import (
@@ -116,7 +117,8 @@ class LmdbStorage:
         """
         target = pathlib.Path(path)
         try:
-            target.mkdir(parents=True, exist_ok=True)
+            files.make_directory(target)
+            files.close_to_others(target)
             sync_directory(target.parent)
         except OSError as error:
             raise map_error(error, f"cannot create {target}") from None
@@ -517,13 +519,13 @@ def _create(target: pathlib.Path, identity: Identity, boundary: Boundary) -> Non
     """Fill a new directory; moving data.mdb into place is the last step and the decisive one."""
     creating = target / layout.CREATING_DIRECTORY
     shutil.rmtree(creating, ignore_errors=True)
-    creating.mkdir()
+    creating.mkdir(mode=files.DIRECTORY_MODE)
     environment, databases = create_environment(creating, _CREATE_MAP_BYTES)
     try:
         _write_first_records(environment, databases, identity, boundary)
     finally:
         environment.close()
-    (target / layout.SNAPSHOT_DIRECTORY).mkdir(exist_ok=True)
+    files.make_directory(target / layout.SNAPSHOT_DIRECTORY)
     write_durably(target / layout.FORMAT_FILE, layout.format_text())
     sync_directory(creating)
     layout.data_path(creating).rename(layout.data_path(target))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from raftlog import files
 from raftlog.errors import IdentityMismatch, InvalidInput, NotFound, StorageCorrupt, StorageError
 from raftlog.interfaces import Identity, Round, Table
 from raftlog.storage.lmdb.snapshots import SnapshotStore
@@ -186,7 +187,7 @@ def test_full_disk_while_staging_starts_over(source, tmp_path, monkeypatch) -> N
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(staged._path), "open", refuse)
+        patch.setattr(files, "private", refuse)
         with pytest.raises(StorageError, match="disk is full"):
             staged.write(100, content[100:])
     assert staged.offset == 0
