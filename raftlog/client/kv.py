@@ -212,11 +212,21 @@ class Kv:
         member: str | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Return how many keys there are in a range."""
+        """Return how many keys there are in a range.
+
+        Many keys are counted page by page; each page is consistent in itself. `timeout` is for the
+        whole count.
+        """
         low, high = bounds(prefix, start, end)
-        query = kv_pb2.KvQuery(range=kv_pb2.Range(start=low, end=high, count_only=True))
-        answer = await self._query(query, consistency, member, self._context.deadline(timeout))
-        return answer.count
+        deadline = self._context.deadline(timeout)
+        total = 0
+        while True:
+            query = kv_pb2.KvQuery(range=kv_pb2.Range(start=low, end=high, count_only=True))
+            answer = await self._query(query, consistency, member, deadline)
+            total += answer.count
+            if not answer.more or not answer.key_values:
+                return total
+            low = answer.key_values[-1].key + b"\0"  # the page's last key goes on the count
 
     async def lease_status(
         self,

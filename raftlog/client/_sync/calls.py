@@ -377,7 +377,11 @@ class SyncKv:
         member: str | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Return how many keys there are in a range."""
+        """Return how many keys there are in a range.
+
+        Many keys are counted page by page; each page is consistent in itself. `timeout` is for the
+        whole count.
+        """
         return self._loop.call(
             self._target.count,
             prefix=prefix,
