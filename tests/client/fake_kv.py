@@ -13,6 +13,7 @@ class FakeKv:
         self.entries: dict[bytes, kv_pb2.KeyValue] = {}
         self.leases: dict[int, float] = {}
         self.refreshes = 0
+        self.page = 7
         self.events: list[kv_pb2.KvEvent] = []
 
     def apply(self, command: bytes, revision: int) -> bytes:
@@ -43,11 +44,11 @@ class FakeKv:
             for key in sorted(self.entries, reverse=body.reverse)
             if key >= body.start and (not body.end or key < body.end)
         ]
-        if body.count_only:
-            return kv_pb2.KvAnswer(count=len(keys))
-        page = keys[: min(body.limit or 7, 7)]
+        page = keys[: min(body.limit or self.page, self.page)]
+        more = len(page) < len(keys)
+        shown = page if not body.count_only else page[-1:] if more else []
         return kv_pb2.KvAnswer(
-            key_values=[self.entries[key] for key in page], more=len(page) < len(keys)
+            key_values=[self.entries[key] for key in shown], more=more, count=len(page)
         )
 
     def _put(self, body, revision):

@@ -14,7 +14,7 @@ from raftlog.client.lease import Lease
 from raftlog.client.values import ChangeKind
 from raftlog.client.watch import Watch
 from raftlog.errors import Indeterminate, InvalidInput, NotFound, Rejected, Unavailable
-from raftlog.machines.kv import layout, queries
+from raftlog.machines.kv import layout
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
 
@@ -105,11 +105,9 @@ async def test_range_reads_page_by_page(cluster: FakeCluster, client: Client) ->
 
 
 @pytest.mark.parametrize("page", [1, 3, 10, 19, 20, 21])
-async def test_a_count_is_of_all_keys(
-    cluster: FakeCluster, client: Client, monkeypatch: pytest.MonkeyPatch, page: int
-) -> None:
+async def test_a_count_is_of_all_keys(cluster: FakeCluster, client: Client, page: int) -> None:
     """However many keys the machine counts at a time, also where the last page is just full."""
-    monkeypatch.setattr(queries, "COUNT_KEYS_MAX", page)
+    cluster.kv.page = page
     keys = [b"app/%02d" % n for n in range(20)]
     await asyncio.gather(*(client.kv.put(key, b"v") for key in [*keys, b"aaa", b"zzz"]))
     assert await client.kv.count(prefix=b"app/") == 20
