@@ -15,6 +15,7 @@ from raftlog.interfaces.machine import (
     Rows,
     State,
     StateMachine,
+    rejection_text,
 )
 from raftlog.interfaces.node import (
     ChangeBatch,
@@ -79,4 +80,5 @@ __all__ = [
     "TailBatch",
     "Transport",
     "WriteSet",
+    "rejection_text",
 ]

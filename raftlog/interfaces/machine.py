@@ -9,6 +9,10 @@ from typing import ClassVar, NoReturn, Protocol
 from raftlog.interfaces.environment import Clock
 from raftlog.types import ColumnType
 
+REJECTION_BYTES_MAX = 1024
+"""The longest reason for a rejection that is kept, in bytes of UTF-8."""
+_CUT = " ..."
+
 
 class ReadState(Protocol):
     """The machine's ordered map, read-only."""
@@ -84,8 +88,29 @@ class ApplyContext(Protocol):
         ...
 
     def reject(self, why: str) -> NoReturn:
-        """Refuse the command: the caller gets `Rejected(why)`, and state is as it was before it."""
+        """Refuse the command: the caller gets `Rejected(why)`, and state is as it was before it.
+
+        `why` is text for people, of which `rejection_text` is kept: every member keeps it, and it
+        travels to the caller.
+        """
         ...
+
+
+def rejection_text(why: object) -> str:
+    """Return what is kept of a machine's reason for a rejection, the same on every member.
+
+    What no UTF-8 can hold becomes a question mark, and what is over `REJECTION_BYTES_MAX` is cut.
+
+    Raises:
+        TypeError: it is no text.
+    """
+    if not isinstance(why, str):
+        raise TypeError(f"a rejection's reason is text, not {type(why).__name__}")
+    encoded = why[:REJECTION_BYTES_MAX].encode("utf-8", "replace")
+    if len(encoded) <= REJECTION_BYTES_MAX and len(why) <= REJECTION_BYTES_MAX:
+        return encoded.decode()
+    room = REJECTION_BYTES_MAX - len(_CUT.encode())
+    return encoded[:room].decode("utf-8", "ignore") + _CUT
 
 
 class RoleContext(Protocol):

@@ -15,7 +15,7 @@ from typing import NoReturn
 from sortedcontainers import SortedDict
 
 from raftlog.errors import Rejected, invariant
-from raftlog.interfaces import Row, StateMachine
+from raftlog.interfaces import Row, StateMachine, rejection_text
 from raftlog.types import ColumnType
 
 KEY_BYTES_MAX = 480
@@ -219,9 +219,8 @@ class MachineHarness:
             self.state.undo()
             del rows.records[kept:]
             if isinstance(error, Rejected):
-                self.history.append(
-                    AppliedCommand(sequence, timestamp, command, b"", error.message)
-                )
+                why = rejection_text(error.message)
+                self.history.append(AppliedCommand(sequence, timestamp, command, b"", why))
             raise
         self.state.keep()
         self.history.append(AppliedCommand(sequence, timestamp, command, value, None))

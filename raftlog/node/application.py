@@ -12,7 +12,13 @@ from typing import Protocol
 from raftlog.core.entries import Entry
 from raftlog.errors import Rejected
 from raftlog.groups import Group, TransactionKind
-from raftlog.interfaces import ApplyContext, GroupReceipt, Result, StateMachine
+from raftlog.interfaces import (
+    ApplyContext,
+    GroupReceipt,
+    Result,
+    StateMachine,
+    rejection_text,
+)
 from raftlog.node.sessions import SessionChange, SessionTable, SessionWrites, decode_change
 
 _DONE = Result()
@@ -68,7 +74,7 @@ def apply_commands(
             value = apply(command, context)
         except Rejected as rejection:
             context.discard()
-            results.append(Result(rejected=rejection.message))
+            results.append(Result(rejected=rejection_text(rejection.message)))
             continue
         if not isinstance(value, bytes):
             raise TypeError(f"apply must return bytes, not {type(value).__name__}")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raftlog import groups
 from raftlog.core.entries import EntryKind
 from raftlog.core.ready import Install
 from raftlog.errors import Compacted, InvariantBroken
-from raftlog.interfaces import StateMachine
+from raftlog.interfaces import StateMachine, Table, rejection_text
+from raftlog.interfaces.machine import REJECTION_BYTES_MAX
 from raftlog.node.applier import Applier
+from raftlog.node.sessions import SessionTable, encode_open
 from tests.node.parts import Log, boundary, new_ports
 
 PATIENCE = 5.0
@@ -143,6 +148,67 @@ async def test_what_was_applied_before_a_fault_is_answered(make, machine):
     rig.applier.advance(3)
     await rig.settle()
     assert rig.applier.applied_index == 1
+
+
+class Refusing(Pairs):
+    """Refuses every command with what it was made with."""
+
+    inline = True
+
+    def __init__(self, why: object) -> None:
+        super().__init__()
+        self.why = why
+
+    def apply(self, command, context):
+        context.reject(self.why)
+
+
+def refused(rig: Rig) -> None:
+    """Put a session and a command of it in the log."""
+    rig.log.add(EntryKind.SESSION, encode_open())
+    frame = groups.pack([b"a"], groups.COMMAND_TAG, session=1, number=1, lowest_unanswered=1)
+    rig.log.add(EntryKind.TRANSACTIONS, frame, count=1)
+    rig.applier.advance(2)
+
+
+@pytest.mark.parametrize("why", ["no", "caf\udce9", "x" * 20_000_000, "\0", ""])
+async def test_no_text_of_a_machine_stops_a_node(make, why):
+    """Whatever a rejection says is kept in a form that disk, wire and a restart can hold."""
+    rig = make(Refusing(why))
+    refused(rig)
+    await rig.settle()
+    assert (rig.failures, rig.halts, rig.applier.applied_index) == ([], [], 2)
+    assert rig.receipts == [2]
+    stored = rig.applier.overlay.scan(Table.SESSION, b"", None, count_max=9)
+    assert sum(len(value) for _, value in stored) < 2 * REJECTION_BYTES_MAX
+    table = SessionTable()
+    table.load(rig.applier.overlay)
+    (reply,) = table.sessions[1].replies.values()
+    assert reply.receipt.results[0].rejected == rejection_text(why)
+
+
+@pytest.mark.parametrize("why", [404, None, b"bytes", ValueError("x")])
+async def test_a_reason_that_is_no_text_is_the_machines_fault(make, why):
+    """It halts the machine with a sentence, as a result that is not bytes does."""
+    rig = make(Refusing(why))
+    refused(rig)
+    await rig.settle()
+    assert rig.failures == []
+    assert len(rig.halts) == 1
+    assert "reason is text" in rig.halts[0]
+    assert rig.applier.applied_index == 1
+
+
+@given(st.text(st.characters(), max_size=2000))
+def test_a_reason_is_kept_as_valid_text_of_bounded_size(why: str):
+    """Short and valid text is kept as it is; all else is cut and made valid."""
+    kept = rejection_text(why)
+    size = len(kept.encode())
+    assert size <= REJECTION_BYTES_MAX
+    with contextlib.suppress(UnicodeEncodeError):
+        whole = why.encode()
+        assert (kept == why) == (len(whole) <= REJECTION_BYTES_MAX)
+    assert rejection_text(kept) == kept
 
 
 async def test_a_log_that_a_snapshot_is_replacing_is_no_fault(make):
