@@ -40,6 +40,7 @@ COMPLETION_VARIABLE = "_RAFTLOG_COMPLETE"
 root = Group(
     name=PROGRAM,
     is_root=True,
+    params=[shell.VERSION_OPTION],
     help=(
         "A replicated log: transactions ordered by Raft, on the disks of a quorum before they are "
         "acknowledged.\n\nExit codes: 0 ok, 1 failed, 2 cannot connect, 3 invalid input, 4 refused "

@@ -22,6 +22,24 @@ def installed_version(package: str = "raftlog") -> str | None:
         return None
 
 
+def show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    """Print the version in one line and end: what `--version` does everywhere."""
+    if wanted and not context.resilient_parsing:
+        click.echo(f"raftlog {installed_version() or 'unknown'}")
+        context.exit()
+
+
+VERSION_OPTION = click.Option(
+    ["--version"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    allow_from_autoenv=False,  # RAFTLOG_VERSION is what deployments call an image's tag
+    callback=show_version,
+    help="Print the version and end; `raftlog version` tells of the libraries too.",
+)
+
+
 @click.command("version", cls=Command, examples=["raftlog version", "raftlog version -o json"])
 @click.pass_obj
 def version(options: Globals) -> None:

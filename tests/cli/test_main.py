@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import click
 import pytest
 
@@ -44,6 +48,18 @@ def test_wrong_usage_exits_128(raftlog, line):
     assert result.code == 128
     assert result.out == b""
     assert "Usage:" in result.err
+
+
+def test_the_version_as_everywhere(raftlog, monkeypatch):
+    """`--version` prints one line, also of `python -m raftlog`; a variable is not taken for it."""
+    monkeypatch.setenv("RAFTLOG_VERSION", "1")
+    told = raftlog("--version")
+    number = json.loads(raftlog("version", "-o", "json").out)["raftlog"]
+    assert (told.code, told.out.decode(), told.err) == (0, f"raftlog {number}\n", "")
+    module = subprocess.run(
+        [sys.executable, "-m", "raftlog", "--version"], capture_output=True, check=True
+    )
+    assert module.stdout == told.out
 
 
 def test_nobody_there_exits_2(raftlog):
