@@ -26,8 +26,8 @@ def test_addresses_are_laid_out(tmp_path):
 def test_a_taken_port_is_refused(tmp_path):
     """A port in use is named before anything is started."""
     base = find_base_port(1)
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", base + 100))
+    # As a server would: connections of an earlier one on this port may linger (TIME_WAIT).
+    with socket.create_server(("127.0.0.1", base + 100)):
         assert not ports_are_free(base, 1)
         with pytest.raises(InvalidInput, match=f"port {base + 100} is in use"):
             LocalCluster.create(tmp_path, nodes=1, base_port=base)
