@@ -29,6 +29,8 @@ VERSION = 1
 TAG_COUNT_MAX = 255
 TRANSACTION_COUNT_MAX = 65_536
 HEADER_BYTES = 32
+TRANSACTION_OVERHEAD_BYTES = 5
+"""What a transaction takes in a group besides its payload, at most: a length and a tag."""
 
 _HEADER = struct.Struct("<BBHIQQQ")
 
@@ -119,6 +121,11 @@ def check_stream(name: str) -> str:
     return name
 
 
+def tag_bytes(tag: Tag) -> int:
+    """Return what a group's table takes for `tag`."""
+    return 2 + len(tag[1].encode())
+
+
 def pack(
     payloads: Sequence[bytes],
     tags: Sequence[Tag] | Tag = OPAQUE_TAG,
@@ -207,6 +214,18 @@ def peek(data: bytes) -> tuple[int, int, int]:
         return 0, 0, 0
     _, _, _, count, session, number, _ = _HEADER.unpack_from(data)
     return count, session, number
+
+
+def has_commands(data: bytes) -> bool:
+    """Return whether a group seems to hold commands; True where it does not parse."""
+    if len(data) < HEADER_BYTES:
+        return True
+    at = HEADER_BYTES
+    for _ in range(data[1]):
+        if at + 2 > len(data) or data[at] != TransactionKind.OPAQUE:
+            return True
+        at += 2 + data[at + 1]
+    return False
 
 
 def _parse_tags(data: bytes, tag_count: int) -> tuple[tuple[Tag, ...], int, bool]:

@@ -12,7 +12,7 @@ from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
 from raftlog.client.values import Transfer
-from raftlog.errors import LeaderHint, RaftLogError
+from raftlog.errors import ConnectFailed, LeaderHint, RaftLogError
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
 from raftlog.wire.cluster import status_from_pb
@@ -106,7 +106,10 @@ class Cluster:
         while True:
             leader: Leader = await connections.leader(deadline)
             try:
+                await leader.peer.wait_connected(deadline)
                 return await call(leader.peer, max(deadline - loop_time(), 0.001))
+            except ConnectFailed as error:
+                refusal = error
             except grpc.aio.AioRpcError as error:
                 refusal = wire_status.from_rpc_error(error, sent=True)
             connections.take_hint(refusal)

@@ -9,6 +9,7 @@ leader at once share one search, and the search lives as long as somebody waits 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -19,6 +20,7 @@ from raftlog.client.routing import (
     AddressBook,
     Answer,
     Backoff,
+    Limits,
     Recourse,
     judge,
     newest_leader,
@@ -29,9 +31,6 @@ from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import OpenChannel, TlsMaterial
 from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc, types_pb2
-
-GROUP_BYTES_MAX = 4 * 1024 * 1024
-TRANSACTION_BYTES_MAX = 16 * 1024 * 1024
 
 PROBE_SECONDS = 0.25
 ANSWERED_SECONDS = 1.0
@@ -45,6 +44,11 @@ ATTEMPT_SECONDS = 1.0
 
 T = TypeVar("T")
 
+_NO_CONNECTION = {
+    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+    grpc.ChannelConnectivity.SHUTDOWN,
+}
+
 
 class Peer:
     """One address: its channel and the stubs on it."""
@@ -55,13 +59,30 @@ class Peer:
         tls: TlsMaterial | None,
         open_channel: OpenChannel = wire_channel.open_channel,
     ) -> None:
-        limit = wire_channel.message_limit(TRANSACTION_BYTES_MAX, GROUP_BYTES_MAX)
         self.address = address
-        self.channel = open_channel(address, tls, wire_channel.channel_options(limit))
+        # Sizes are checked against what the leader says it takes, before anything is sent.
+        options = wire_channel.channel_options(wire_channel.UNLIMITED)
+        self.channel = open_channel(address, tls, options)
         self.log = log_pb2_grpc.LogStub(self.channel)  # type: ignore[no-untyped-call]
         self.kv = kv_pb2_grpc.KvStub(self.channel)  # type: ignore[no-untyped-call]
         self.machine = machine_pb2_grpc.MachineStub(self.channel)  # type: ignore[no-untyped-call]
         self.admin = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
+
+    async def wait_connected(self, deadline: float) -> None:
+        """Wait until there is a connection, so that what fails afterwards may have been sent.
+
+        Raises:
+            ConnectFailed: there is none; nothing was sent.
+        """
+        now = asyncio.get_running_loop().time
+        state = self.channel.get_state(try_to_connect=True)
+        while state is not grpc.ChannelConnectivity.READY:
+            if state in _NO_CONNECTION or now() >= deadline:
+                raise ConnectFailed(f"cannot connect to {self.address}; nothing was sent")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(deadline - now(), 0)):
+                    await self.channel.wait_for_state_change(state)
+            state = self.channel.get_state(try_to_connect=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,6 +131,9 @@ class Connections:
         self._searches: dict[Accept, Search] = {}
         self._answered_at = float("-inf")
         self._closed = False
+        self.limits = Limits()
+        """What the last leader takes; the defaults until one is known."""
+        self.knows_limits = False
 
     def peer(self, address: str) -> Peer:
         """Return the peer at `address`; its channel connects at the first call."""
@@ -305,6 +329,8 @@ class Connections:
                     answer = task.result()
                     due[address] = loop.time() + pause.pause()
                     if answer is not None and accept(answer):
+                        if answer.ready:
+                            self.limits, self.knows_limits = answer.limits, True
                         return Leader(self.peer(address), answer.served_by, answer.term)
         finally:
             for task in running:
@@ -325,4 +351,10 @@ class Connections:
             leader_id=reply.leader.node_id,
             leader_address=reply.leader.address,
             term=reply.leader.term,
+            limits=Limits(
+                transaction_bytes_max=reply.limits.transaction_bytes_max,
+                group_bytes_max=reply.limits.group_bytes_max,
+            )
+            if reply.HasField("limits")
+            else Limits(),
         )

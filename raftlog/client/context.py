@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 from raftlog.client.connections import Connections
+from raftlog.client.routing import Limits
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, TooLarge, Unavailable
 from raftlog.types import Consistency
 from raftlog.wire.channel import OpenChannel, TlsMaterial, open_channel
 from raftlog.wire.pb import types_pb2
 
-TRANSACTION_BYTES_MAX = 16 * 1024 * 1024
 CLOSE_SECONDS = 5.0
 
 WIRE_CONSISTENCY: dict[Consistency, types_pb2.Consistency] = {
@@ -60,6 +60,20 @@ class Context:
             raise Unavailable("the client is not open; use it as a context manager")
         return self._writer
 
+    @property
+    def limits(self) -> Limits:
+        """Return what the last leader takes; the defaults until one is known."""
+        return self.connections.limits
+
+    async def known_limits(self, deadline: float) -> Limits:
+        """Return what the leader takes; looks for it where none is known yet.
+
+        Raises:
+            Unavailable: there is none; nothing was sent.
+        """
+        await self.connections.leader(deadline)
+        return self.connections.limits
+
     def open(self) -> None:
         """Bind to the running loop. Connects to nobody yet."""
         if self._connections is None:
@@ -90,7 +104,7 @@ def check_timeout(seconds: float) -> float:
     return seconds
 
 
-def check_payload(payload: Payload) -> bytes:
+def check_payload(payload: Payload, limits: Limits) -> bytes:
     """Return `payload` as bytes, if it can be a transaction's.
 
     Raises:
@@ -101,11 +115,17 @@ def check_payload(payload: Payload) -> bytes:
         if not isinstance(payload, bytearray | memoryview):
             raise InvalidInput(f"payload is {type(payload).__name__}, expected bytes")
         payload = bytes(payload)
-    if len(payload) > TRANSACTION_BYTES_MAX:
-        raise TooLarge(
-            f"transaction of {len(payload)} bytes is over the limit of {TRANSACTION_BYTES_MAX}"
-        )
+    check_size(payload, limits)
     return payload
+
+
+def check_size(payload: bytes, limits: Limits) -> None:
+    """Raise `TooLarge` if that is more than one transaction may be."""
+    if len(payload) > limits.transaction_bytes_max:
+        raise TooLarge(
+            f"transaction of {len(payload)} bytes is over the limit of "
+            f"{limits.transaction_bytes_max}"
+        )
 
 
 def parse_consistency(

@@ -8,13 +8,23 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Self, cast
 
 from raftlog.client.connections import Peer
-from raftlog.client.context import TRANSACTION_BYTES_MAX, Context, Payload, check_payload
-from raftlog.client.session import GROUP_BYTES_MAX, Window
+from raftlog.client.context import Context, Payload, check_payload
+from raftlog.client.routing import Limits
+from raftlog.client.session import Window
 from raftlog.client.tail import Tail, transactions_of
 from raftlog.client.values import LogInfo, Receipt, Transaction
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, NotFound, RaftLogError
-from raftlog.groups import OPAQUE_TAG, TRANSACTION_COUNT_MAX, Tag, TransactionKind, check_stream
+from raftlog.groups import (
+    HEADER_BYTES,
+    OPAQUE_TAG,
+    TRANSACTION_COUNT_MAX,
+    TRANSACTION_OVERHEAD_BYTES,
+    Tag,
+    TransactionKind,
+    check_stream,
+    tag_bytes,
+)
 from raftlog.wire.pb import log_pb2, types_pb2
 
 TAGS_KEPT_MAX = 4096
@@ -39,8 +49,9 @@ class Log:
         """
         context = self._context
         deadline = context.deadline(timeout)
-        if type(payload) is not bytes or len(payload) > TRANSACTION_BYTES_MAX:
-            payload = check_payload(payload)
+        limits = context.limits
+        if type(payload) is not bytes or len(payload) > limits.transaction_bytes_max:
+            payload = check_payload(payload, limits)
         tag = self._tags.get(stream) or self._tag(stream)
         writer = context.writer
         if writer.is_full:
@@ -60,17 +71,21 @@ class Log:
         indefinite.
         """
         deadline = self._context.deadline(timeout)
-        checked = [check_payload(payload) for payload in payloads]
-        if not checked:
+        if not payloads:
             raise InvalidInput("nothing to append: an empty group is not legal")
+        limits = self._context.limits
+        checked = [check_payload(payload, limits) for payload in payloads]
         tag = self._tags.get(stream) or self._tag(stream)
         writer = self._context.writer
         answers: list[tuple[int, asyncio.Future[Receipt]]] = []
         try:
-            for chunk in split(checked):
+            for chunk in self._chunks(checked, tag):
                 if writer.is_full:
                     await writer.wait_room(deadline)
-                future = writer.submit_whole(chunk, tag, deadline)
+                if len(chunk) == 1:
+                    future = writer.submit(chunk[0], tag, deadline)
+                else:
+                    future = writer.submit_whole(chunk, tag, deadline)
                 answers.append((len(chunk), cast("asyncio.Future[Receipt]", future)))
         except RaftLogError as error:
             if answers:
@@ -80,6 +95,16 @@ class Log:
             _cancel(writer, answers)
             raise
         return await _expand(writer, answers)
+
+    def _chunks(self, payloads: Sequence[bytes], tag: Tag) -> Iterator[Sequence[bytes]]:
+        """Yield runs that each fit one group of the leader's.
+
+        Until its limits are known they go one by one: the writer packs them once it knows.
+        """
+        connections = self._context.connections
+        if not connections.knows_limits:
+            return ([payload] for payload in payloads)
+        return split(payloads, tag, connections.limits)
 
     def tail(
         self,
@@ -236,11 +261,14 @@ class LogSession:
         """
         if self._busy or self._failed:
             raise InvalidInput("a group of this session is under way or its outcome is unknown")
-        chunks = list(split([check_payload(payload) for payload in payloads]))
-        if len(chunks) != 1:
-            raise InvalidInput(f"{len(payloads)} payloads do not make exactly one group")
         tag = (TransactionKind.OPAQUE, check_stream(stream))
         deadline = self._context.deadline(timeout)
+        limits = await self._context.known_limits(deadline)
+        if self._busy:
+            raise InvalidInput("a group of this session is under way")
+        chunks = list(split([check_payload(payload, limits) for payload in payloads], tag, limits))
+        if len(chunks) != 1:
+            raise InvalidInput(f"{len(payloads)} payloads do not make exactly one group")
         self._busy = True
         future = self._writer.submit_whole(chunks[0], tag, deadline)
         try:
@@ -269,15 +297,17 @@ class LogSession:
         await self.close()
 
 
-def split(payloads: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """Yield `payloads` in runs that each fit one group."""
-    start = size = 0
+def split(payloads: Sequence[bytes], tag: Tag, limits: Limits) -> Iterator[Sequence[bytes]]:
+    """Yield `payloads` in runs that each fit one group, counted as the server counts."""
+    framing = HEADER_BYTES + tag_bytes(tag)
+    start, size = 0, framing
     for at, payload in enumerate(payloads):
-        full = size + len(payload) > GROUP_BYTES_MAX or at - start >= TRANSACTION_COUNT_MAX
+        taken = TRANSACTION_OVERHEAD_BYTES + len(payload)
+        full = size + taken > limits.group_bytes_max or at - start >= TRANSACTION_COUNT_MAX
         if full and at > start:
             yield payloads[start:at]
-            start, size = at, 0
-        size += len(payload)
+            start, size = at, framing
+        size += taken
     if start < len(payloads):
         yield payloads[start:]
 

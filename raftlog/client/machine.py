@@ -10,6 +10,7 @@ from raftlog.client.context import (
     Context,
     Payload,
     check_payload,
+    check_size,
     goes_anywhere,
     parse_consistency,
 )
@@ -26,9 +27,14 @@ async def submit_command(
 
     `tag` names the machine it is meant for, so that no other one is made to apply it.
 
+    A command that did not fit beside others in what one entry may do had no effect, and is sent
+    again in a later group; it may then come after calls that were made at the same time.
+
     Raises:
         Rejected: the machine refused it; it had no effect.
+        TooLarge: it is over the limit of one transaction; nothing was sent.
     """
+    check_size(command, context.limits)
     writer = context.writer
     if writer.is_full:
         await writer.wait_room(deadline)
@@ -56,7 +62,9 @@ class Machine:
     async def submit(self, command: Payload, *, timeout: float | None = None) -> Applied:
         """Do what `execute` does, and return the command's place in the log as well."""
         deadline = self._context.deadline(timeout)
-        return await submit_command(self._context, check_payload(command), deadline)
+        return await submit_command(
+            self._context, check_payload(command, self._context.limits), deadline
+        )
 
     async def query(
         self,
@@ -71,7 +79,9 @@ class Machine:
         With `member` that member answers, by default after asking the leader for a read index.
         """
         wire = parse_consistency(consistency, member)
-        message = machine_pb2.QueryRequest(request=check_payload(request), consistency=wire)
+        message = machine_pb2.QueryRequest(
+            request=check_payload(request, self._context.limits), consistency=wire
+        )
 
         async def call(peer: Peer, seconds: float) -> machine_pb2.QueryReply:
             reply = await peer.machine.Query(message, timeout=seconds)

@@ -109,6 +109,14 @@ def parse_endpoints(endpoints: str | Iterable[str]) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a node takes: a transaction's payload, and a group's frame unless it holds only one."""
+
+    transaction_bytes_max: int = 16 * 1024 * 1024
+    group_bytes_max: int = 4 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a probed node said of leadership."""
 
@@ -118,6 +126,7 @@ class Answer:
     leader_id: str = ""
     leader_address: str = ""
     term: int = 0
+    limits: Limits = Limits()
 
 
 class AddressBook:

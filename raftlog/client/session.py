@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
 from raftlog.client.routing import Recourse, judge, timed_out
@@ -47,11 +47,22 @@ from raftlog.errors import (
     RaftLogError,
     Rejected,
     SessionExpired,
+    TooLarge,
 )
-from raftlog.groups import TAG_COUNT_MAX, TRANSACTION_COUNT_MAX, Tag, pack
+from raftlog.groups import (
+    HEADER_BYTES,
+    TAG_COUNT_MAX,
+    TRANSACTION_COUNT_MAX,
+    TRANSACTION_OVERHEAD_BYTES,
+    Tag,
+    TransactionKind,
+    pack,
+    tag_bytes,
+)
+from raftlog.types import STREAM_NAME_BYTES_MAX
 
-GROUP_BYTES_MAX = 4 * 1024 * 1024
 NEVER = float("inf")
+TAG_BYTES_MAX = 2 + STREAM_NAME_BYTES_MAX
 
 Place = Receipt | Applied
 
@@ -90,6 +101,7 @@ class Batch:
         "deadline_min",
         "deadlines",
         "distinct",
+        "framing_bytes",
         "order",
         "payloads",
         "sealed",
@@ -104,6 +116,7 @@ class Batch:
         self.order = order
         self.tag = tag
         self.distinct: set[Tag] = set()
+        self.framing_bytes = HEADER_BYTES + tag_bytes(tag)
         self.payloads: list[bytes] = []
         self.tags: list[Tag] = []
         self.waiters: list[Waiter] = []
@@ -120,8 +133,9 @@ class Batch:
         self.waiters.append(waiter)
         self.deadlines.append(deadline)
         self.size_bytes += len(payload)
-        if tag is not self.tag:
+        if tag is not self.tag and tag not in self.distinct:
             self.distinct.add(tag)
+            self.framing_bytes += tag_bytes(tag)
         if deadline < self.deadline_min:  # noqa: PLR1730 - a call of min() costs more here
             self.deadline_min = deadline
 
@@ -134,14 +148,24 @@ class Batch:
         self.size_bytes = sum(map(len, payloads))
         self.sealed = self.whole = True
 
-    def has_room(self, size_bytes: int, tag: Tag) -> bool:
-        """Whether one more transaction of that size may join."""
+    @property
+    def frame_bytes(self) -> int:
+        """What the group takes when it is packed, or a little less than this."""
+        overhead = TRANSACTION_OVERHEAD_BYTES * len(self.payloads)
+        return self.framing_bytes + overhead + self.size_bytes
+
+    def has_room(self, size_bytes: int, tag: Tag, group_bytes_max: int) -> bool:
+        """Whether one more transaction of that size may join.
+
+        It counts what the server counts: the frame, not the payloads alone.
+        """
         if self.sealed:
             return False
         count = len(self.payloads)
         if not count:
             return True
-        if count >= TRANSACTION_COUNT_MAX or self.size_bytes + size_bytes > GROUP_BYTES_MAX:
+        grown = self.frame_bytes + size_bytes + TRANSACTION_OVERHEAD_BYTES + TAG_BYTES_MAX
+        if count >= TRANSACTION_COUNT_MAX or grown > group_bytes_max:
             return False
         return tag is self.tag or tag in self.distinct or len(self.distinct) < TAG_COUNT_MAX - 1
 
@@ -189,10 +213,55 @@ class Batch:
             self.tags = [self.tags[at] for at in keep]
             self.tag = self.tags[0] if self.tags else self.tag
             self.distinct = {tag for tag in self.tags if tag is not self.tag}
+            self.framing_bytes = HEADER_BYTES + sum(map(tag_bytes, {self.tag, *self.distinct}))
         elif not keep:
             self.payloads = []
         self.size_bytes = sum(map(len, self.payloads))
         return before - self.size_bytes
+
+    def refuse_over(self, bytes_max: int) -> None:
+        """Answer whoever waits for a transaction over that size; nothing of it was sent."""
+        for at, payload in enumerate(self.payloads):
+            if len(payload) <= bytes_max:
+                continue
+            waiter = self.waiters[0 if self.whole else at]
+            if not waiter.done():
+                waiter.set_exception(
+                    TooLarge(
+                        f"transaction of {len(payload)} bytes is over the limit of {bytes_max}"
+                    )
+                )
+        self.drop_done()
+
+    def take(self, places: Sequence[int], order: int) -> Batch:
+        """Return a new batch of the transactions at these places that somebody waits for."""
+        taken = Batch(order, self.tags[places[0]])
+        for at in places:
+            if not self.waiters[at].done():
+                taken.add(self.payloads[at], self.tags[at], self.waiters[at], self.deadlines[at])
+        return taken
+
+    def cut(self, group_bytes_max: int, count_max: int = TRANSACTION_COUNT_MAX) -> Batch | None:
+        """Leave what fits into one group of that size; return the rest, None if there is none.
+
+        One transaction always fits, and a whole batch cannot be cut.
+        """
+        count = len(self.payloads)
+        fits_whole = count <= count_max and self.frame_bytes <= group_bytes_max
+        if self.whole or count < 2 or fits_whole:
+            return None
+        size = self.framing_bytes
+        fits = 0
+        for payload in self.payloads:
+            size += TRANSACTION_OVERHEAD_BYTES + len(payload)
+            if fits == count_max or (size > group_bytes_max and fits):
+                break
+            fits += 1
+        rest = self.take(range(fits, count), self.order)
+        for column in (self.payloads, self.tags, self.waiters, self.deadlines):
+            del column[fits:]
+        self.size_bytes = sum(map(len, self.payloads))
+        return rest if rest.payloads else None
 
     def settle(self, first_sequence: int, term: int, index: int) -> None:
         """Answer every waiter of a group that held no command."""
@@ -208,14 +277,20 @@ class Batch:
         receipt: Receipt,
         results: Sequence[bytes],
         rejections: Mapping[int, str],
+        deferred: Container[int] = (),
     ) -> None:
-        """Answer every waiter with its own result; `rejections` by place in the group."""
+        """Answer every waiter with its own result; `rejections` by place in the group.
+
+        Those at `deferred` places are not answered: their transactions had no effect.
+        """
         new = tuple.__new__
         sequence, term, index = receipt
         for at, waiter in enumerate(self.waiters):
-            if not waiter.done():
+            if not waiter.done() and at not in deferred:
                 if rejections and at in rejections:
                     waiter.set_exception(Rejected(rejections[at]))
+                elif self.tags[at][0] is TransactionKind.OPAQUE:
+                    waiter.set_result(new(Receipt, (sequence, term, index)))
                 else:
                     result = results[at] if results else b""
                     waiter.set_result(new(Applied, (sequence, term, index, result)))

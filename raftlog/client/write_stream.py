@@ -38,7 +38,7 @@ from raftlog.errors import (
     SessionExpired,
     Unavailable,
 )
-from raftlog.groups import Tag
+from raftlog.groups import TRANSACTION_COUNT_MAX, Tag
 from raftlog.wire import status
 from raftlog.wire.pb import log_pb2, types_pb2
 
@@ -91,6 +91,8 @@ class Writer:
         self._pending_count = 0
         self._order = 0
         self._abandoned = False
+        self._commands_max = TRANSACTION_COUNT_MAX
+        """How many transactions a group should hold: less where commands do much each."""
         self._room: deque[tuple[asyncio.Future[None], float]] = deque()
         self._granted = 0
         self._wake: asyncio.Future[None] | None = None
@@ -135,7 +137,9 @@ class Writer:
         """Queue one transaction; the future gets its place, or an error with its one fact."""
         pending = self._pending
         batch = pending[-1] if pending else None
-        if batch is None or not batch.has_room(len(payload), tag):
+        if batch is None or not batch.has_room(
+            len(payload), tag, self._connections.limits.group_bytes_max
+        ):
             batch = self._new_batch(tag)
         future: asyncio.Future[Place] = self._loop.create_future()
         batch.add(payload, tag, future, deadline)
@@ -378,8 +382,17 @@ class Writer:
             return group
         if window.is_closing or len(window.groups) >= self._settings.in_flight_max:
             return None
-        batch = self._take_pending()
-        return None if batch is None else window.admit(batch)
+        limits = self._connections.limits
+        while (batch := self._take_pending()) is not None:
+            # Sizes are checked before a number is taken: one that is too large harms no other.
+            if batch.size_bytes > limits.transaction_bytes_max:
+                batch.refuse_over(limits.transaction_bytes_max)
+            rest = batch.cut(limits.group_bytes_max, self._commands_max)
+            if rest is not None:
+                self._requeue(rest)
+            if batch.payloads:
+                return window.admit(batch)
+        return None
 
     async def _read(self, call: WriteCall, window: Window) -> None:
         answered = False
@@ -397,7 +410,9 @@ class Writer:
                     self._note_drained()
             self._rewind = self._rewind or Recourse.ELSEWHERE
         except grpc.aio.AioRpcError as error:
-            self._stream_failed(status.from_rpc_error(error, sent=True), window, answered=answered)
+            # What this side wrote to the stream decides whether anything can have happened.
+            refusal = status.from_rpc_error(error, sent=window.has_open)
+            self._stream_failed(refusal, window, answered=answered)
         finally:
             self._stop_stream()
 
@@ -428,12 +443,18 @@ class Writer:
         batch = group.batch
         if reply.count != group.count:
             batch.fail(Indeterminate(f"answer for {reply.count} of {group.count} transactions"))
-        elif batch.whole or not (reply.results or reply.rejections):
+        elif batch.whole or not (reply.results or reply.rejections or reply.deferred):
             batch.settle(reply.first_sequence, reply.term, reply.index)
         else:
             rejections = {rejection.offset: rejection.why for rejection in reply.rejections}
             receipt = Receipt(reply.first_sequence, reply.term, reply.index)
-            batch.settle_commands(receipt, list(reply.results), rejections)
+            deferred = frozenset(reply.deferred)
+            batch.settle_commands(receipt, list(reply.results), rejections, deferred)
+            if deferred:
+                self._commands_max = max(min(deferred), 1)
+                self._requeue(batch.take(sorted(deferred), batch.order))
+            elif self._commands_max < TRANSACTION_COUNT_MAX:
+                self._commands_max *= 2
 
     def _do(self, settlement: Settlement) -> None:
         for batch, error in settlement.failed:

@@ -29,6 +29,7 @@ from raftlog.interfaces.node import (
 )
 from raftlog.interfaces.observation import Event, Kind, Measure, Severity
 from raftlog.interfaces.storage import (
+    SCAN_BYTES_MAX,
     Identity,
     LogReader,
     Recovered,
@@ -44,6 +45,7 @@ from raftlog.interfaces.transport import PeerEvents, Transport
 from raftlog.status import ClusterStatus, MemberStatus
 
 __all__ = [
+    "SCAN_BYTES_MAX",
     "ApplyContext",
     "Authenticator",
     "ChangeBatch",

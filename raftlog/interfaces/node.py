@@ -18,10 +18,14 @@ from raftlog.types import Consistency, Index, NodeId
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of one transaction: `rejected` is the machine's reason, or None."""
+    """What became of one transaction: `rejected` is the machine's reason, or None.
+
+    `deferred`: it had no effect, because its entry did as much as one may; send it again.
+    """
 
     value: bytes = b""
     rejected: str | None = None
+    deferred: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -157,6 +157,10 @@ class LogReader(Protocol):
         ...
 
 
+SCAN_BYTES_MAX = 1 << 18
+"""A page of a table is closed at about this size, whoever asks."""
+
+
 class TableReader(Protocol):
     """Point and range reads of one consistent durable state."""
 
@@ -175,7 +179,9 @@ class TableReader(Protocol):
     ) -> list[tuple[bytes, bytes]]:
         """Return up to `count_max` pairs with start <= key < end, in key order.
 
-        An `end` of None is behind every key.
+        An `end` of None is behind every key. The page ends with the pair by which its values reach
+        `SCAN_BYTES_MAX`, so it may be short though there is more; it is empty only where there is
+        nothing.
         """
         ...
 

@@ -7,7 +7,8 @@ at a clock, at this member's role, or at how the entries came in batches.
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Callable, Generator
+from typing import Protocol, TypeVar
 
 from raftlog.core.entries import Entry
 from raftlog.errors import Rejected
@@ -22,6 +23,15 @@ from raftlog.interfaces import (
 from raftlog.node.sessions import SessionChange, SessionTable, SessionWrites, decode_change
 
 _DONE = Result()
+_DEFERRED = Result(deferred=True)
+PAUSE_COMMANDS = 32
+"""After so many commands it is asked whether the event loop wants its turn."""
+
+T = TypeVar("T")
+
+
+class BudgetExceeded(Exception):
+    """What a command does is too much for what is left of its entry's budget."""
 
 
 class CommandContext(ApplyContext, Protocol):
@@ -30,12 +40,21 @@ class CommandContext(ApplyContext, Protocol):
     sequence: int
     timestamp: int
 
+    @property
+    def is_half_spent(self) -> bool:
+        """Return whether less than half of the entry's budget is left."""
+        ...
+
+    def answer(self, size: int) -> None:
+        """Count a result of that size; raises `BudgetExceeded`."""
+        ...
+
     def accept(self) -> None:
         """Keep the command's effects."""
         ...
 
-    def discard(self) -> None:
-        """Drop the command's effects."""
+    def discard(self) -> str | None:
+        """Drop the command's effects; return in words what of them was too much even alone."""
         ...
 
 
@@ -54,35 +73,74 @@ def apply_commands(
     entry: Entry,
     group: Group,
     skip_sequence: int = 0,
-) -> tuple[Result, ...]:
+    is_due: Callable[[], bool] = lambda: False,
+) -> Generator[None, None, tuple[Result, ...]]:
     """Hand a group's commands to the machine; what it does gathers in `context`.
 
-    `skip_sequence`: commands up to there are in state that the machine keeps elsewhere.
+    Yields between two commands whenever `is_due`. `skip_sequence`: commands up to there are in
+    state that the machine keeps elsewhere. What such a machine did cannot be taken back, so its
+    commands are deferred before they are applied: each may do up to half of what an entry may.
     """
+    is_external = type(machine).external
     context.timestamp = entry.timestamp
     table, tags = group.tag_table, group.tags
-    apply = machine.apply
     results: list[Result] = []
     last = _DONE
     for offset, command in enumerate(group.payloads()):
+        if not offset % PAUSE_COMMANDS and is_due():
+            yield
         context.sequence = entry.first_sequence + offset
         is_command = table[tags[offset] if tags else 0][0] is TransactionKind.COMMAND
         if not is_command or context.sequence <= skip_sequence:
             results.append(_DONE)  # opaque, or state kept elsewhere already holds it
             continue
-        try:
-            value = apply(command, context)
-        except Rejected as rejection:
-            context.discard()
-            results.append(Result(rejected=rejection_text(rejection.message)))
-            continue
-        if not isinstance(value, bytes):
-            raise TypeError(f"apply must return bytes, not {type(value).__name__}")
-        context.accept()
-        if value != last.value:
-            last = Result(value=value)
+        if is_external and context.is_half_spent:
+            last = _DEFERRED
+        if last is not _DEFERRED:
+            last = _apply_command(context, machine, command, last)
+        # Once one is deferred, so is every one after it: commands of one caller keep their order.
         results.append(last)
     return tuple(results)
+
+
+def _apply_command(
+    context: CommandContext, machine: StateMachine, command: bytes, last: Result
+) -> Result:
+    """Return what became of one command; `last` itself where it came to the same as before."""
+    try:
+        value = machine.apply(command, context)
+        if not isinstance(value, bytes):
+            raise TypeError(f"apply must return bytes, not {type(value).__name__}")
+        context.answer(len(value))
+    except BudgetExceeded:
+        return _too_much(context, machine)
+    except Rejected as rejection:
+        context.discard()
+        why = rejection_text(rejection.message)
+        try:
+            context.answer(len(why))
+        except BudgetExceeded:
+            return _too_much(context, machine)
+        context.accept()
+        return Result(rejected=why)
+    context.accept()
+    return last if last.rejected is None and value == last.value else Result(value=value)
+
+
+def _too_much(context: CommandContext, machine: StateMachine) -> Result:
+    why = context.discard()
+    if type(machine).external:
+        raise OverflowError(why or "a command did more than half of what an entry may")
+    return _DEFERRED if why is None else Result(rejected=why)
+
+
+def finish(running: Generator[None, None, T]) -> T:
+    """Run a generator to its end and return what it returns."""
+    while True:
+        try:
+            next(running)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # the generator's own type
 
 
 def apply_group(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from raftlog.node.application import (
     apply_commands,
     apply_group,
     apply_session_change,
+    finish,
 )
 from raftlog.node.external import catch_up
 from raftlog.node.group_commit import Flush
@@ -38,6 +39,9 @@ from raftlog.node.sessions import SessionTable
 from raftlog.node.settings import FEATURE_LEVEL_MAX
 from raftlog.node.workbench import ApplyState, Outcome, parse, run_batch
 from raftlog.types import Index, Term
+
+SLICE_SECONDS = 0.01
+"""How long commands are applied on the event loop before it has its turn."""
 
 
 class CommittedLog(Protocol):
@@ -100,6 +104,7 @@ class Applier:
         self._queries: list[tuple[bytes, asyncio.Future[bytes]]] = []
         self._querying = 0
         self._flush_due: float | None = None
+        self._slice_ends = 0.0
         self._skip_sequence = 0
         self.halted: str | None = None
         self.sessions.load(storage)
@@ -131,14 +136,36 @@ class Applier:
                 return  # a snapshot is taking the log's place; `installed` goes on from there
             parsed, has_commands = parse(batch)
             if self._is_inline or not has_commands:
-                self._finish(batch, self._run(parsed, batch))
+                self._busy = True
+                self._go_through(batch, self._begin(parsed, batch, self._is_slice_over))
                 return
         except Exception as error:  # noqa: BLE001, an unreadable log or a broken rule: stop
             self._fail(error)
             return
         self._busy = True
-        future = self._loop.run_in_executor(self._executor, self._run, parsed, batch)
+        future = self._loop.run_in_executor(
+            self._executor, finish, self._begin(parsed, batch, _never)
+        )
         future.add_done_callback(lambda done: self._finish_on_loop(batch, done))
+
+    def _go_through(self, batch: list[Entry], run: Generator[None, None, Outcome]) -> None:
+        """Apply for a slice of time on the loop; then everything else has a turn."""
+        if self._ended:
+            return
+        self._slice_ends = self._clock.monotonic() + SLICE_SECONDS
+        try:
+            try:
+                next(run)
+            except StopIteration as end:
+                self._busy = False
+                self._finish(batch, end.value)
+            else:
+                self._loop.call_soon(self._go_through, batch, run)
+        except Exception as error:  # noqa: BLE001, a broken rule stops the node
+            self._fail(error)
+
+    def _is_slice_over(self) -> bool:
+        return self._clock.monotonic() >= self._slice_ends
 
     def _finish_on_loop(self, batch: list[Entry], done: asyncio.Future[Outcome]) -> None:
         self._busy = False
@@ -158,18 +185,20 @@ class Applier:
         self._ended = True
         self._then.failed(error)
 
-    def _run(self, parsed: dict[Index, Group], batch: list[Entry]) -> Outcome:
-        return run_batch(self._context, self._machine, parsed, batch, self._skip_sequence)
+    def _begin(
+        self, parsed: dict[Index, Group], batch: list[Entry], is_due: Callable[[], bool]
+    ) -> Generator[None, None, Outcome]:
+        return run_batch(self._context, self._machine, parsed, batch, self._skip_sequence, is_due)
 
     def _replay(self, entry: Entry, group: Group, have: int) -> None:
         """Apply again what only a machine kept elsewhere lacks; all else of it is durable."""
         self._skip_sequence = have
-        apply_commands(self._context, self._machine, entry, group, have)
+        finish(apply_commands(self._context, self._machine, entry, group, have))
         self._context.discard_entry()
 
     def _finish(self, batch: list[Entry], outcome: Outcome) -> None:
-        if outcome.fault is not None:
-            batch = [entry for entry in batch if entry.index < outcome.fault_index]
+        if outcome.end is not None:
+            batch = [entry for entry in batch if entry.index < outcome.end]
         if batch:
             self._absorb(batch, outcome)
         if outcome.fault is not None:
@@ -269,9 +298,9 @@ class Applier:
         fault = outcome.fault
         self.halted = (
             f"machine {self._machine.name!r} raised {type(fault).__name__} at index "
-            f"{outcome.fault_index}: {fault}"
+            f"{outcome.end}: {fault}"
         )
-        self._observer.event(Event.MACHINE_HALTED, index=outcome.fault_index, error=repr(fault))
+        self._observer.event(Event.MACHINE_HALTED, index=outcome.end, error=repr(fault))
         self._then.halted(self.halted)
 
     def check_machine(self) -> None:
@@ -345,3 +374,7 @@ class Applier:
     def applied_term(self) -> Term:
         """Return the term of that entry."""
         return self.applied.term
+
+
+def _never() -> bool:
+    return False

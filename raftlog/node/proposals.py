@@ -24,6 +24,11 @@ class Proposal:
     group: Group | None
     responders: list[Respond]
 
+    @property
+    def size_bytes(self) -> int:
+        """What it holds in memory until it resolves."""
+        return 0 if self.group is None else len(self.group.data)
+
     def resolve(self, outcome: GroupReceipt | RaftLogError) -> None:
         """Answer everyone; one that raises keeps no other from its answer."""
         responders, self.responders = self.responders, []
@@ -40,16 +45,25 @@ class Proposals:
 
     def __init__(self) -> None:
         self._pending: dict[int, Proposal] = {}
+        self.size_bytes = 0
+        """Groups that wait, together."""
 
     def __len__(self) -> int:
         return len(self._pending)
 
     def add(self, proposal: Proposal) -> None:
         """Take a proposal that was just appended; one at the same index had been truncated."""
-        overwritten = self._pending.pop(proposal.index, None)
+        overwritten = self._pop(proposal.index)
         if overwritten is not None:
             overwritten.resolve(LeadershipLost("the entry was truncated by a later leader"))
         self._pending[proposal.index] = proposal
+        self.size_bytes += proposal.size_bytes
+
+    def _pop(self, index: int) -> Proposal | None:
+        proposal = self._pending.pop(index, None)
+        if proposal is not None:
+            self.size_bytes -= proposal.size_bytes
+        return proposal
 
     def join(self, index: int, respond: Respond) -> bool:
         """Let a retry wait for the entry at `index`; False if it is no longer pending."""
@@ -64,7 +78,7 @@ class Proposals:
 
         One of another term at that index can never commit: it is answered as definitely failed.
         """
-        proposal = self._pending.pop(index, None)
+        proposal = self._pop(index)
         if proposal is None or proposal.term == term:
             return proposal
         proposal.resolve(ProposalDropped("another leader's entry was committed in its place"))
@@ -72,11 +86,8 @@ class Proposals:
 
     def fail_all(self, error: RaftLogError, *, up_to: int | None = None) -> None:
         """Resolve everything (`up_to`: at and below that index) with one error."""
-        if up_to is None:
-            failed, self._pending = list(self._pending.values()), {}
-        else:
-            failed = [p for index, p in self._pending.items() if index <= up_to]
-            for proposal in failed:
-                del self._pending[proposal.index]
+        failed = [p for index, p in self._pending.items() if up_to is None or index <= up_to]
+        for proposal in failed:
+            self._pop(proposal.index)
         for proposal in failed:
             proposal.resolve(error)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 import msgpack
 
 from raftlog.checksum import crc32c
+from raftlog.effects import REPLY_BYTES_MAX, SESSION_REPLY_BYTES_MAX
 from raftlog.errors import (
     InvalidInput,
     InvariantBroken,
@@ -68,49 +69,67 @@ def digest_of(group: Group) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply:
-    """A kept answer, and the digest of the group it answers."""
+    """A kept answer as it is stored, and the digest of the group it answers."""
 
     digest: int
-    receipt: GroupReceipt
-
-    def encode(self) -> bytes:
-        """Return the stored form."""
-        receipt = self.receipt
-        results = receipt.results and [(each.value, each.rejected) for each in receipt.results]
-        return bytes(
-            msgpack.packb(
-                [
-                    self.digest,
-                    receipt.number,
-                    receipt.first_sequence,
-                    receipt.count,
-                    receipt.term,
-                    receipt.index,
-                    results,
-                ]
-            )
-        )
+    number: int
+    encoded: bytes
 
     @classmethod
-    def decode(cls, data: bytes) -> Reply:
-        """Return the reply stored in `data`; raises `StorageCorrupt` where it does not parse."""
-        try:
-            *numbers, results = msgpack.unpackb(data)
-            digest, number, first_sequence, count, term, index = map(_natural, numbers)
-            receipt = GroupReceipt(
-                number=number,
-                first_sequence=first_sequence,
-                count=count,
-                term=term,
-                index=index,
-                results=tuple(_result(value, why) for value, why in results),
-            )
-        except _DOES_NOT_PARSE as error:
-            raise StorageCorrupt(f"a session's reply does not parse: {error}") from None
-        return cls(digest, receipt)
+    def of(cls, digest: int, receipt: GroupReceipt) -> Reply:
+        """Return the reply to the group of that digest."""
+        results = receipt.results and [
+            (each.value, DEFERRED if each.deferred else each.rejected) for each in receipt.results
+        ]
+        encoded = msgpack.packb(
+            [
+                digest,
+                receipt.number,
+                receipt.first_sequence,
+                receipt.count,
+                receipt.term,
+                receipt.index,
+                results,
+            ]
+        )
+        return cls(digest, receipt.number, bytes(encoded))
+
+    @property
+    def receipt(self) -> GroupReceipt:
+        """The answer; raises `StorageCorrupt` where what is stored does not parse."""
+        return _parsed(self.encoded)[1]
+
+    @classmethod
+    def decode(cls, encoded: bytes) -> Reply:
+        """Return the reply stored in `encoded`; raises `StorageCorrupt` where it does not parse."""
+        digest, receipt = _parsed(encoded)
+        return cls(digest, receipt.number, encoded)
+
+
+DEFERRED = 0
+"""What stands for a reason where a command was deferred."""
+
+
+def _parsed(encoded: bytes) -> tuple[int, GroupReceipt]:
+    try:
+        *numbers, results = msgpack.unpackb(encoded)
+        digest, number, first_sequence, count, term, index = map(_natural, numbers)
+        receipt = GroupReceipt(
+            number=number,
+            first_sequence=first_sequence,
+            count=count,
+            term=term,
+            index=index,
+            results=tuple(_result(value, why) for value, why in results),
+        )
+    except _DOES_NOT_PARSE as error:
+        raise StorageCorrupt(f"a session's reply does not parse: {error}") from None
+    return digest, receipt
 
 
 def _result(value: object, rejected: object) -> Result:
+    if type(rejected) is int and rejected == DEFERRED and value == b"":
+        return Result(deferred=True)
     if not isinstance(value, bytes) or not isinstance(rejected, str | None):
         raise TypeError(f"{value!r}, {rejected!r} is no result")
     return Result(value=value, rejected=rejected)
@@ -124,10 +143,27 @@ def _natural(number: object) -> int:
 
 @dataclasses.dataclass(slots=True)
 class Session:
-    """One session as applied. Invariant: `replies` holds numbers of lowest_unanswered..last."""
+    """One session as applied.
+
+    `replies` holds numbers of lowest_unanswered..last, in order, without those that were forgotten
+    because all of them together are too large.
+    """
 
     last_number: int = 0
     replies: dict[int, Reply] = dataclasses.field(default_factory=dict)
+    size_bytes: int = 0
+
+    def keep(self, reply: Reply) -> int:
+        """Add a reply; return by how many bytes the session grew."""
+        self.replies[reply.number] = reply
+        self.size_bytes += len(reply.encoded)
+        return len(reply.encoded)
+
+    def forget(self, number: int) -> int:
+        """Drop a reply; return its bytes."""
+        size = len(self.replies.pop(number).encoded)
+        self.size_bytes -= size
+        return size
 
 
 def _session_key(session: int) -> bytes:
@@ -139,14 +175,20 @@ def _reply_key(session: int, number: int) -> bytes:
 
 
 class SessionTable:
-    """The replicated table. Every change returns the writes that make it durable."""
+    """The replicated table. Every change returns the writes that make it durable.
+
+    What is forgotten, and when, follows from the entries alone, so it is the same on every member.
+    """
 
     def __init__(self) -> None:
         self.sessions: dict[int, Session] = {}
+        self.size_bytes = 0
+        """Kept replies of all sessions."""
 
     def load(self, storage: TableReader) -> None:
         """Read the table back as of the durable applied index; raises `StorageCorrupt`."""
         self.sessions = {}
+        self.size_bytes = 0
         start = b""
         while page := storage.scan(Table.SESSION, start, None, count_max=1000):
             for key, value in page:
@@ -162,7 +204,7 @@ class SessionTable:
             self.sessions[session] = Session(last_number=_natural(msgpack.unpackb(value)))
         else:
             reply = Reply.decode(value)
-            self.sessions[session].replies[reply.receipt.number] = reply
+            self.size_bytes += self.sessions[session].keep(reply)
 
     def open(self, session: int) -> SessionWrites:
         """Apply the opening of a session."""
@@ -175,6 +217,7 @@ class SessionTable:
         for session in sessions:
             ended = self.sessions.pop(session, None)
             if ended is not None:
+                self.size_bytes -= ended.size_bytes
                 writes[_session_key(session)] = None
                 writes.update((_reply_key(session, number), None) for number in ended.replies)
         return writes
@@ -193,17 +236,27 @@ class SessionTable:
                 f"session {group.session} applied number {group.number} after {session.last_number}"
             )
         session.last_number = group.number
-        reply = Reply(digest_of(group), receipt)
+        reply = Reply.of(digest_of(group), receipt)
         writes: SessionWrites = {
             _session_key(group.session): msgpack.packb(group.number),
-            _reply_key(group.session, group.number): reply.encode(),
+            _reply_key(group.session, group.number): reply.encoded,
         }
         for number in tuple(session.replies):
             if number < group.lowest_unanswered:
-                del session.replies[number]
-                writes[_reply_key(group.session, number)] = None
-        session.replies[group.number] = reply
+                self._forget(group.session, number, writes)
+        self.size_bytes += session.keep(reply)
+        while session.size_bytes > SESSION_REPLY_BYTES_MAX and len(session.replies) > 1:
+            self._forget(group.session, next(iter(session.replies)), writes)
+        while self.size_bytes > REPLY_BYTES_MAX:
+            # The newest reply of all stays: it is the only one of the session that holds most
+            # when nothing else is left to forget, and then it is within the bound.
+            most = max(self.sessions, key=lambda each: (self.sessions[each].size_bytes, each))
+            self._forget(most, next(iter(self.sessions[most].replies)), writes)
         return writes
+
+    def _forget(self, session: int, number: int, writes: SessionWrites) -> None:
+        self.size_bytes -= self.sessions[session].forget(number)
+        writes[_reply_key(session, number)] = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -278,8 +331,8 @@ class SessionGate:
         reply = known.replies.get(group.number) if known else None
         if reply is None:
             raise SessionMismatch(
-                f"number {group.number} of session {group.session} was answered and its reply "
-                "dropped, as the client allowed",
+                f"number {group.number} of session {group.session} was applied and its reply is no "
+                "longer kept",
                 definite=False,
             )
         self._check_same(group, reply.digest, digest)

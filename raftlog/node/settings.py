@@ -23,6 +23,8 @@ class NodeSettings:
     """A group may be larger only when it holds a single transaction."""
     inbox_groups_max: int = defaults.INBOX_GROUPS_MAX
     """Groups waiting for commit and apply; one more is refused as overloaded."""
+    inbox_bytes_max: int = 256 * MIB
+    """The same in bytes; the group that passes it is still taken."""
     session_expiry_seconds: float = defaults.SESSION_EXPIRY_SECONDS
     session_groups_max: int = defaults.SESSION_GROUPS_MAX
     """Most groups of one session in flight, and replies kept for it."""

@@ -244,9 +244,9 @@ class Subscriptions:
                     )
             size += len(record)
             if size >= bytes_max:
-                return found, Index(int.from_bytes(key, "big"))
+                return found, Index(int.from_bytes(key[:8], "big"))
         if len(page) == CHANGE_PAGE:
-            return found, Index(int.from_bytes(page[-1][0], "big"))
+            return found, Index(int.from_bytes(page[-1][0][:8], "big"))
         return found, high
 
     def _row(self, table: str, image: list[Value] | None) -> Row | None:

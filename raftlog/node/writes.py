@@ -153,6 +153,10 @@ class Writes:
     def _require_room(self, size: int) -> None:
         if len(self._proposals) >= self._settings.inbox_groups_max:
             raise Overloaded(f"{len(self._proposals)} groups wait already; try again in a moment")
+        if self._proposals.size_bytes >= self._settings.inbox_bytes_max:
+            raise Overloaded(
+                f"groups of {self._proposals.size_bytes} bytes wait already; try again in a moment"
+            )
         refusal = self._storage.refusal(size)
         if refusal is not None:
             raise DiskFull(refusal)
@@ -196,6 +200,8 @@ class Writes:
         result = receipt.results[0]
         if result.rejected is not None:
             raise Rejected(result.rejected)
+        if result.deferred:
+            raise Overloaded("the command had no effect: its entry did as much as one may")
         return result.value
 
     async def _answered(

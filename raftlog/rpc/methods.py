@@ -19,6 +19,7 @@ from google.protobuf.message import Message as PbMessage
 from raftlog.errors import Overloaded, RaftLogError, TooLarge
 from raftlog.rpc.convert import parse
 from raftlog.rpc.settings import ServerSettings
+from raftlog.wire.channel import answer_limit
 from raftlog.wire.status import abort_details
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -132,10 +133,11 @@ class Methods:
 
     def _fitting(self, reply: PbMessage | bytes) -> bytes:
         data = reply if isinstance(reply, bytes) else reply.SerializeToString()
-        if len(data) > self._settings.message_bytes_max:
+        bytes_max = answer_limit(self._settings.message_bytes_max)
+        if len(data) > bytes_max:
             raise TooLarge(
-                f"the answer has {len(data)} bytes, over the limit of "
-                f"{self._settings.message_bytes_max} bytes; ask for less at once",
+                f"the answer has {len(data)} bytes, over the limit of {bytes_max} bytes; "
+                "ask for less at once",
                 definite=False,
             )
         return data

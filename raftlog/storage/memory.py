@@ -28,7 +28,14 @@ from raftlog.errors import (
     StorageError,
     invariant,
 )
-from raftlog.interfaces import Identity, Recovered, Round, SnapshotInfo, Table
+from raftlog.interfaces import (
+    SCAN_BYTES_MAX,
+    Identity,
+    Recovered,
+    Round,
+    SnapshotInfo,
+    Table,
+)
 from raftlog.storage import rules
 from raftlog.storage.memory_disk import CommitFault, MemoryDisk, MemorySnapshotWriter
 from raftlog.storage.rules import LogShape
@@ -239,14 +246,16 @@ class MemoryStorage:
     ) -> list[tuple[bytes, bytes]]:
         """See `TableReader.scan`; `reverse`: from the high end down."""
         self._check_open()
+        left = SCAN_BYTES_MAX
         with self._lock:
             rows = self._disk.tables[table]
             found: list[tuple[bytes, bytes]] = []
             for key in rows.irange(start, end, inclusive=(True, False), reverse=reverse):
-                if len(found) >= count_max:
+                if len(found) >= count_max or left <= 0:
                     break
                 self._check_row(table, key)
                 found.append((key, rows[key]))
+                left -= len(rows[key])
             return found
 
     # ------------------------------------------------------------ writing

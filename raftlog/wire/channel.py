@@ -12,12 +12,16 @@ from collections.abc import Callable, Sequence
 
 import grpc
 
+from raftlog.effects import RESULT_BYTES_MAX
 from raftlog.errors import ConfigInvalid
 
 Options = Sequence[tuple[str, int | str]]
 
 MESSAGE_SLACK_BYTES = 1 << 20
 """What a message may hold besides the largest group: headers, tags, the length table."""
+
+UNLIMITED = -1
+"""gRPC's word for a message of any size."""
 
 RECONNECT_FIRST_MS = 50
 RECONNECT_MAX_MS = 1000
@@ -49,6 +53,11 @@ def message_limit(transaction_bytes_max: int, group_bytes_max: int) -> int:
     return max(transaction_bytes_max, group_bytes_max) + MESSAGE_SLACK_BYTES
 
 
+def answer_limit(message_bytes_max: int) -> int:
+    """Return how large an answer of a server is at most that takes messages of that size."""
+    return max(message_bytes_max, RESULT_BYTES_MAX + MESSAGE_SLACK_BYTES)
+
+
 def channel_options(message_bytes_max: int) -> Options:
     """Return the options of a client's channel."""
     return (
@@ -69,12 +78,13 @@ def channel_options(message_bytes_max: int) -> Options:
 
 
 def server_options(message_bytes_max: int) -> Options:
-    """Return the options of a server.
+    """Return the options of a server that takes messages of that size.
 
+    Its answers may also be as large as the results of one entry are, whatever it takes itself.
     `grpc.so_reuseport` is off, so that a port that another process holds is a clear error.
     """
     return (
-        ("grpc.max_send_message_length", message_bytes_max),
+        ("grpc.max_send_message_length", answer_limit(message_bytes_max)),
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),

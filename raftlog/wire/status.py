@@ -2,7 +2,8 @@
 
 An error crosses the wire as `types_pb2.Error`: on streams inside a reply, on unary calls as the
 trailing metadata entry `METADATA_KEY`. A status without that entry was made by gRPC itself or by
-something between the two ends; such a one is definite only where the request certainly never left.
+something between the two ends; such a one is definite only where this side knows that nothing it
+sent can matter, whatever the status says.
 """
 
 from __future__ import annotations
@@ -50,19 +51,19 @@ STATUS_BY_ERROR: dict[type[RaftLogError], grpc.StatusCode] = {
     errors.InvariantBroken: _Code.INTERNAL,
 }
 
-_FOREIGN_DEFINITE: dict[grpc.StatusCode, type[RaftLogError]] = {
+_FOREIGN: dict[grpc.StatusCode, type[RaftLogError]] = {
     _Code.UNIMPLEMENTED: errors.InvalidInput,
     _Code.INVALID_ARGUMENT: errors.InvalidInput,
     _Code.UNAUTHENTICATED: errors.Unauthorized,
     _Code.PERMISSION_DENIED: errors.Unauthorized,
 }
-"""Refusals that come before any handler runs, so nothing can have happened."""
+"""Refusals that repeating will not mend. Who said so, and when, is not known."""
 
 _NEVER_CONNECTED = ("failed to connect to all addresses", "DNS resolution failed")
-"""gRPC's words for a call that no connection ever took: such a call certainly was not sent."""
+"""gRPC's words for a call that no connection took."""
 
-_NEVER_SENT = "Sent message larger than max"
-_CUT_AT_ARRIVAL = "Received message larger than max"
+_TOO_LARGE = "message larger than max"
+"""gRPC's words at either end, of a request or of an answer: they do not say which."""
 
 
 def to_pb(error: RaftLogError) -> types_pb2.Error:
@@ -113,15 +114,13 @@ def from_rpc_error(error: grpc.RpcError, *, sent: bool) -> RaftLogError:
     name = "an unknown error" if code is None else code.name
     sentence = f"{name}: {details}" if details else name
     if any(words in details for words in _NEVER_CONNECTED) and code is _Code.UNAVAILABLE:
-        return errors.ConnectFailed(sentence)
+        return errors.ConnectFailed(sentence, definite=not sent)
     if code is _Code.RESOURCE_EXHAUSTED:
-        if _NEVER_SENT in details:
-            return errors.TooLarge(sentence)
-        if _CUT_AT_ARRIVAL in details:
+        if _TOO_LARGE in details:
             return errors.TooLarge(sentence, definite=not sent)
         return errors.Overloaded(sentence, definite=not sent)
-    if code in _FOREIGN_DEFINITE:
-        return _FOREIGN_DEFINITE[code](sentence)
+    if code in _FOREIGN:
+        return _FOREIGN[code](sentence, definite=not sent)
     if sent:
         return errors.Indeterminate(sentence)
     return errors.Unavailable(sentence)

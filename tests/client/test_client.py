@@ -15,6 +15,7 @@ from raftlog.client.cluster import Cluster
 from raftlog.client.connections import Connections
 from raftlog.client.context import Context, check_payload, parse_consistency
 from raftlog.client.machine import Machine
+from raftlog.client.routing import Limits
 from raftlog.client.subscription import Subscription
 from raftlog.errors import ConfigInvalid, ConnectFailed, InvalidInput, NotFound, Unavailable
 from raftlog.wire.pb import types_pb2
@@ -201,5 +202,5 @@ def test_arguments_are_checked() -> None:
     assert parse_consistency(None, "n1") == types_pb2.FOLLOWER
     assert parse_consistency(raftlog.Consistency.STALE, "n1") == types_pb2.STALE
     with pytest.raises(InvalidInput):
-        check_payload(3)
+        check_payload(3, Limits())
     assert Subscription.__doc__

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from raftlog.client.client import Client
-from raftlog.client.log import GROUP_BYTES_MAX, SessionState, split
+from raftlog.client.log import SessionState, split
+from raftlog.client.routing import Limits
 from raftlog.client.tail import Tail, transactions_of
 from raftlog.client.write_stream import WriterSettings
 from raftlog.errors import (
@@ -19,10 +20,12 @@ from raftlog.errors import (
     TooLarge,
     Unavailable,
 )
-from raftlog.groups import TransactionKind, pack
+from raftlog.groups import OPAQUE_TAG, TransactionKind, pack
 from raftlog.wire.pb import log_pb2
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
+
+GROUP_BYTES_MAX = Limits().group_bytes_max
 
 
 async def take(source, count: int) -> list:
@@ -46,7 +49,7 @@ async def test_append_many_is_one_group(cluster: FakeCluster, client: Client) ->
 
 async def test_append_many_splits_by_size(cluster: FakeCluster, client: Client) -> None:
     """Payloads beyond a group's size go into several groups, in order."""
-    payloads = [b"%d" % n * (GROUP_BYTES_MAX // 2) for n in range(5)]
+    payloads = [b"%d" % n * (GROUP_BYTES_MAX // 2 - 1000) for n in range(5)]
     receipts = await client.log.append_many(payloads)
     assert [receipt.sequence for receipt in receipts] == [1, 2, 3, 4, 5]
     assert cluster.payloads == payloads
@@ -55,9 +58,11 @@ async def test_append_many_splits_by_size(cluster: FakeCluster, client: Client) 
 
 def test_split_cuts_at_count_and_size() -> None:
     """A run has at most 65,536 payloads; one payload over the group's size goes alone."""
-    assert [len(run) for run in split([b""] * 65_537)] == [65_536, 1]
-    assert [len(run) for run in split([b"x" * (GROUP_BYTES_MAX + 1), b"y"])] == [1, 1]
-    assert list(split([])) == []
+    assert [len(run) for run in split([b""] * 65_537, OPAQUE_TAG, Limits())] == [65_536, 1]
+    assert [
+        len(run) for run in split([b"x" * (GROUP_BYTES_MAX + 1), b"y"], OPAQUE_TAG, Limits())
+    ] == [1, 1]
+    assert list(split([], OPAQUE_TAG, Limits())) == []
 
 
 async def test_append_many_partly_done_is_indefinite(cluster: FakeCluster) -> None:

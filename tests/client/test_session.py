@@ -5,9 +5,12 @@ from __future__ import annotations
 import collections
 import random
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from raftlog import groups
-from raftlog.client.routing import Recourse
-from raftlog.client.session import GROUP_BYTES_MAX, Batch, Window
+from raftlog.client.routing import Limits, Recourse
+from raftlog.client.session import TAG_BYTES_MAX, Batch, Window
 from raftlog.client.values import Applied, Receipt
 from raftlog.errors import (
     Indeterminate,
@@ -20,7 +23,14 @@ from raftlog.errors import (
     TooLarge,
     Unavailable,
 )
-from raftlog.groups import COMMAND_TAG, OPAQUE_TAG, TransactionKind
+from raftlog.groups import (
+    COMMAND_TAG,
+    OPAQUE_TAG,
+    TRANSACTION_OVERHEAD_BYTES,
+    TransactionKind,
+)
+
+LIMITS = Limits()
 
 
 class Caller:
@@ -86,11 +96,68 @@ def test_batch_gives_results_and_rejections_to_their_callers() -> None:
 
 def test_batch_closes_at_group_limits() -> None:
     """A group takes no more than its size, one large transaction goes alone."""
+    limit = 1000
     batch = batch_of()
-    assert batch.has_room(GROUP_BYTES_MAX * 3, OPAQUE_TAG)
+    assert batch.has_room(limit * 3, OPAQUE_TAG, limit)
     batch.add(b"x" * 10, OPAQUE_TAG, Caller(), 1.0)
-    assert batch.has_room(GROUP_BYTES_MAX - 10, OPAQUE_TAG)
-    assert not batch.has_room(GROUP_BYTES_MAX - 9, OPAQUE_TAG)
+    room = limit - batch.frame_bytes - TRANSACTION_OVERHEAD_BYTES - TAG_BYTES_MAX
+    assert batch.has_room(room, OPAQUE_TAG, limit)
+    assert not batch.has_room(room + 1, OPAQUE_TAG, limit)
+
+
+PACKED = st.lists(
+    st.tuples(st.integers(0, 90), st.sampled_from(["", "a", "orders", "käse"])), min_size=1
+)
+
+
+@given(transactions=PACKED, limit=st.integers(400, 800))
+def test_a_batch_that_had_room_is_a_group_within_the_limit(transactions, limit) -> None:
+    """Packing counts what the server counts, whatever sizes and streams come together."""
+    tags = {name: (TransactionKind.OPAQUE, name) for name in ("", "a", "orders", "käse")}
+    batch = batch_of()
+    for size, stream in transactions:
+        if batch.has_room(size, tags[stream], limit):
+            batch.add(b"x" * size, tags[stream], Caller(), 1.0)
+    packed = batch.pack(1, 1, 1)
+    assert len(packed) <= batch.frame_bytes
+    assert len(batch.payloads) == 1 or len(packed) <= limit
+
+
+@given(sizes=st.lists(st.integers(0, 90), min_size=1, max_size=40), limit=st.integers(100, 400))
+def test_a_batch_is_cut_into_groups_within_the_limit(sizes, limit) -> None:
+    """A leader that takes less than the one before gets the same transactions in more groups."""
+    batch = batch_of(*(bytes([at]) * size for at, size in enumerate(sizes)))
+    whole = list(zip(batch.payloads, batch.waiters, strict=True))
+    parts = []
+    rest: Batch | None = batch
+    while rest is not None:
+        part, rest = rest, rest.cut(limit)
+        assert len(part.payloads) == 1 or len(part.pack(1, 1, 1)) <= limit
+        parts += zip(part.payloads, part.waiters, strict=True)
+    assert parts == whole
+
+
+def test_what_is_too_large_is_refused_alone() -> None:
+    """One caller's size is that caller's error; the others of its batch go on."""
+    batch = batch_of(b"a", b"x" * 11, b"b")
+    waiters = list(batch.waiters)
+    batch.refuse_over(10)
+    assert batch.payloads == [b"a", b"b"]
+    assert isinstance(waiters[1].error, TooLarge)
+    assert waiters[1].error.definite
+    assert not waiters[0].done()
+
+
+def test_what_was_deferred_is_taken_again() -> None:
+    """A deferred command is answered by nobody, and keeps its caller and its place."""
+    batch = batch_of(b"a", b"b", b"c", tag=COMMAND_TAG)
+    waiters = list(batch.waiters)
+    batch.settle_commands(Receipt(5, 1, 2), [b"x", b"", b""], {}, {1, 2})
+    assert waiters[0].result == Applied(5, 1, 2, b"x")
+    assert not waiters[1].done()
+    again = batch.take([1, 2], batch.order)
+    assert (again.payloads, again.waiters) == ([b"b", b"c"], waiters[1:])
+    assert again.order == batch.order
 
 
 def test_batch_holds_as_many_streams_as_a_tag_table() -> None:
@@ -98,10 +165,10 @@ def test_batch_holds_as_many_streams_as_a_tag_table() -> None:
     tags = [(TransactionKind.OPAQUE, f"s{n}") for n in range(256)]
     batch = Batch(1, tags[0])
     for tag in tags[:255]:
-        assert batch.has_room(1, tag)
+        assert batch.has_room(1, tag, LIMITS.group_bytes_max)
         batch.add(b"x", tag, Caller(), 1.0)
-    assert not batch.has_room(1, tags[255])
-    assert batch.has_room(1, tags[254])
+    assert not batch.has_room(1, tags[255], LIMITS.group_bytes_max)
+    assert batch.has_room(1, tags[254], LIMITS.group_bytes_max)
     parsed = groups.parse(batch.pack(1, 1, 1))
     assert [each.stream for each in parsed.transactions()] == [name for _, name in tags[:255]]
 

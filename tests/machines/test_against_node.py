@@ -74,8 +74,7 @@ class Node:
 
     def absorb(self) -> None:
         """Put what was applied into the overlay."""
-        record = self.context.finish_entry()
-        if record is not None:
+        for record in self.context.finish_entry():
             self.changes += msgpack.unpackb(record)
         self.overlay.absorb({Table.STATE: self.context.take_writes()})
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftlog.interfaces import Table
-from raftlog.node.overlay import Overlay, StateView, paged_range
+from raftlog.interfaces import SCAN_BYTES_MAX, Table
+from raftlog.node.overlay import Overlay, StateView, Writes, paged_range
 
 KEYS = st.binary(min_size=1, max_size=2)
 WRITES = st.dictionaries(KEYS, st.one_of(st.none(), st.binary(max_size=2)), max_size=12)
@@ -30,7 +30,20 @@ class DictTables:
             ),
             reverse=reverse,
         )
-        return found[:count_max]
+        page, size = [], 0
+        for key, value in found[:count_max]:
+            page.append((key, value))
+            size += len(value)
+            if size >= SCAN_BYTES_MAX:
+                break
+        return page
+
+
+def writes(changes: dict[bytes, bytes | None]) -> Writes:
+    """Return a layer of these writes."""
+    layer = Writes()
+    layer.update(changes)
+    return layer
 
 
 def truth(*layers: dict[bytes, bytes | None]) -> dict[bytes, bytes]:
@@ -68,7 +81,9 @@ def test_every_read_sees_the_newest_layer(stored, flushing, dirty, top, start, e
         ),
         reverse=reverse,
     )
-    got = list(paged_range(overlay, (start, end), limit=limit, reverse=reverse, tops=(top,)))
+    got = list(
+        paged_range(overlay, (start, end), limit=limit, reverse=reverse, tops=(writes(top),))
+    )
     assert got == (wanted if limit is None else wanted[:limit])
 
 

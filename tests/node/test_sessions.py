@@ -179,7 +179,9 @@ def test_the_table_survives_a_restart():
     loaded.load(Tables(content))
     assert loaded.sessions.keys() == {SESSION}
     assert loaded.sessions[SESSION].last_number == 3
-    assert loaded.sessions[SESSION].replies == {3: Reply(digest_of(group(3, lowest=3)), receipt(3))}
+    assert loaded.sessions[SESSION].replies == {
+        3: Reply.of(digest_of(group(3, lowest=3)), receipt(3))
+    }
     assert all(value is None for value in loaded.expire([SESSION]).values())
 
 

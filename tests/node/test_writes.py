@@ -79,7 +79,11 @@ class Rig:
     def apply(self, entry) -> None:
         group = groups.parse(entry.payload) if entry.kind is EntryKind.TRANSACTIONS else None
         receipt = GroupReceipt(
-            number=0, first_sequence=1, count=entry.count, term=entry.term, index=entry.index
+            number=0 if group is None else group.number,
+            first_sequence=1,
+            count=entry.count,
+            term=entry.term,
+            index=entry.index,
         )
         if group is not None and group.session:
             self.table.record(group, receipt)

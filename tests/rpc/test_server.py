@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from raftlog.core import messages
-from raftlog.errors import ConfigInvalid, InvariantBroken, Overloaded
+from raftlog.errors import ConfigInvalid, InvalidInput, InvariantBroken, Overloaded
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateUris
@@ -89,9 +89,10 @@ async def test_reflection_lists_the_services(serving: Serving) -> None:
 
 
 async def test_an_unknown_method_is_unimplemented(serving: Serving) -> None:
-    """A method of a later version is refused definitely."""
+    """A method of a later version is refused for good; that nothing happened only we can say."""
     error = await failure(serving.channel.unary_unary("/raftlog.v1.Log/Nope")(b""))
-    assert error.definite
+    assert type(error) is InvalidInput
+    assert not error.definite
 
 
 async def test_clients_are_bounded_and_peers_are_not_counted() -> None:

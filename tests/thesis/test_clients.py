@@ -93,7 +93,7 @@ async def test_a_command_sent_twice_is_executed_once(cluster) -> None:
     assert await cluster.contents(cluster.leader()) == [b"once"]
 
 
-@broken_by((GATE, "            _reply_key(group.session, group.number): reply.encode(),\n", ""))
+@broken_by((GATE, "            _reply_key(group.session, group.number): reply.encoded,\n", ""))
 def test_sessions_are_part_of_the_replicated_state() -> None:
     """§6.3: each state machine keeps sessions, so that any later leader knows each response."""
     rig = Rig()

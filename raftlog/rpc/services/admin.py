@@ -66,6 +66,10 @@ class AdminService:
                 pb.MemberAddress(node_id=member.node_id, address=member.address)
                 for member in self._node.membership.members
             ],
+            limits=pb.Limits(
+                transaction_bytes_max=self._settings.transaction_bytes_max,
+                group_bytes_max=self._settings.group_bytes_max,
+            ),
         )
 
     async def transfer(self, request: pb.TransferRequest, context: Context) -> pb.TransferReply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from raftlog import groups
-from raftlog.errors import Indeterminate, InvalidInput, RaftLogError, Rejected, TooLarge
+from raftlog.errors import Indeterminate, InvalidInput, Overloaded, RaftLogError, Rejected, TooLarge
 from raftlog.groups import Tag
 from raftlog.interfaces import GroupReceipt, NodePort, Result
 from raftlog.rpc.settings import ServerSettings
@@ -88,4 +88,6 @@ def only_result(receipt: GroupReceipt) -> bytes:
     result = receipt.results[0] if receipt.results else Result()
     if result.rejected is not None:
         raise Rejected(result.rejected)
+    if result.deferred:
+        raise Overloaded("the command had no effect: its entry did as much as one may; try again")
     return result.value

@@ -29,6 +29,8 @@ from raftlog.wire.pb import log_pb2 as pb
 from raftlog.wire.status import to_pb
 
 REPLY_OVERHEAD_BYTES = 64
+ANSWERING_MAX = 8
+"""Groups of commands outstanding: each answer may be as large as one entry's results."""
 
 
 class WriteStream:
@@ -43,6 +45,7 @@ class WriteStream:
         self._replies: collections.deque[tuple[pb.GroupReply, int]] = collections.deque()
         self._reply_bytes = 0
         self._outstanding = 0
+        self._answering = 0
         self._is_scheduled = False
         self._is_closed = False
         self._change: asyncio.Future[None] | None = None
@@ -61,7 +64,7 @@ class WriteStream:
                 data = await read(self._context)
                 if data is None:
                     break
-                self._take(parse(pb.WriteRequest, data).group)
+                self._take(self._parse(data))
             while self._outstanding:
                 await self._wait_change()
             await self._writer.wait_idle()
@@ -70,10 +73,19 @@ class WriteStream:
             self._writer.stop()
             self._replies.clear()
 
+    def _parse(self, data: bytes) -> bytes:
+        try:
+            return parse(pb.WriteRequest, data).group
+        except RaftLogError as error:
+            # The error ends the stream, so it speaks for the groups before it as well.
+            raise (error.indefinite() if self._outstanding else error) from None
+
     def _take(self, group: bytes) -> None:
         count, session, number = groups.peek(group)
         self._outstanding += 1
-        respond = functools.partial(self._respond, session, number)
+        answering = int(groups.has_commands(group))
+        self._answering += answering
+        respond = functools.partial(self._respond, session, number, answering)
         try:
             check_size(group, count, self._settings)
         except TooLarge as error:
@@ -81,10 +93,13 @@ class WriteStream:
             return
         self._node.submit(group, respond)
 
-    def _respond(self, session: int, number: int, outcome: GroupReceipt | RaftLogError) -> None:
+    def _respond(
+        self, session: int, number: int, answering: int, outcome: GroupReceipt | RaftLogError
+    ) -> None:
         if self._is_closed:
             return
         self._outstanding -= 1
+        self._answering -= answering
         reply, size = _reply(session, number, outcome)
         self._replies.append((reply, size))
         self._reply_bytes += size
@@ -120,6 +135,7 @@ class WriteStream:
     def _has_room(self) -> bool:
         return (
             self._outstanding < self._settings.session_groups_max
+            and self._answering < ANSWERING_MAX
             and self._reply_bytes < self._settings.subscriber_bytes_max
         )
 
@@ -168,6 +184,9 @@ def _reply(
     size = REPLY_OVERHEAD_BYTES
     for offset, result in enumerate(outcome.results):
         reply.results.append(result.value)
+        if result.deferred:
+            reply.deferred.append(offset)
+            size += 4
         size += 4 + len(result.value)
         if result.rejected is not None:
             reply.rejections.add(offset=offset, why=result.rejected)

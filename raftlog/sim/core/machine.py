@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from raftlog import groups
 from raftlog.core.entries import Boundary, Entry, EntryKind
-from raftlog.interfaces import Table, WriteSet
+from raftlog.interfaces import Result, Table, WriteSet
 from raftlog.machines.kv import KvMachine
 from raftlog.machines.kv.layout import Record, find
 from raftlog.node.application import (
@@ -22,10 +22,11 @@ from raftlog.node.application import (
     apply_commands,
     apply_group,
     apply_session_change,
+    finish,
 )
 from raftlog.node.overlay import Overlay, StateView
 from raftlog.node.sessions import SessionTable
-from raftlog.node.workbench import ApplyState
+from raftlog.node.workbench import ApplyState, change_key
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index
 
@@ -93,10 +94,12 @@ class Machine:
     def _apply_group(self, entry: Entry) -> AppliedEntry:
         group = groups.parse(entry.payload)
         context = self._context
-        results = apply_commands(context, KV, entry, group) if group.has_commands else ()
-        change = context.finish_entry()
+        results: tuple[Result, ...] = ()
+        if group.has_commands:
+            results = finish(apply_commands(context, KV, entry, group))
+        records = context.finish_entry()
         applied, session_writes = apply_group(self.sessions, entry, group, results)
-        changes = {entry.index.to_bytes(8, "big"): change} if change is not None else {}
+        changes = {change_key(entry.index, part): record for part, record in enumerate(records)}
         self._absorb(
             {
                 Table.STATE: context.take_writes(),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import lmdb
 
 from raftlog.errors import StorageCorrupt, invariant
-from raftlog.interfaces import Table
+from raftlog.interfaces import SCAN_BYTES_MAX, Table
 from raftlog.storage.lmdb.environment import Databases, map_error, size_bytes
 from raftlog.storage.lmdb.layout import encode_index
 from raftlog.storage.records import protect, unprotect
@@ -52,6 +52,7 @@ class LmdbTables:
         reverse: bool = False,
     ) -> list[tuple[bytes, bytes]]:
         """See `TableReader.scan`; `reverse`: from the high end down."""
+        left = SCAN_BYTES_MAX
         found: list[tuple[bytes, bytes]] = []
         with self._reading() as txn:
             cursor = txn.cursor(self._databases[table])
@@ -59,11 +60,13 @@ class LmdbTables:
                 more = cursor.last() if end is None else _before(cursor, end)
             else:
                 more = cursor.set_range(start) if start else cursor.first()
-            while more and len(found) < count_max:
+            while more and len(found) < count_max and left > 0:
                 key = bytes(cursor.key())
                 if key < start if reverse else (end is not None and key >= end):
                     break
-                found.append((key, _value(table, key, cursor.value())))
+                value = _value(table, key, cursor.value())
+                found.append((key, value))
+                left -= len(value)
                 more = cursor.prev() if reverse else cursor.next()
         return found
 

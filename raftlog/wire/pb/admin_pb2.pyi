@@ -76,16 +76,26 @@ class StatusReply(_message.Message):
     def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class LeaderReply(_message.Message):
-    __slots__ = ("leader", "served_by", "ready", "members")
+    __slots__ = ("leader", "served_by", "ready", "members", "limits")
     LEADER_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     leader: _types_pb2.LeaderHint
     served_by: str
     ready: bool
     members: _containers.RepeatedCompositeFieldContainer[MemberAddress]
-    def __init__(self, leader: _Optional[_Union[_types_pb2.LeaderHint, _Mapping]] = ..., served_by: _Optional[str] = ..., ready: _Optional[bool] = ..., members: _Optional[_Iterable[_Union[MemberAddress, _Mapping]]] = ...) -> None: ...
+    limits: Limits
+    def __init__(self, leader: _Optional[_Union[_types_pb2.LeaderHint, _Mapping]] = ..., served_by: _Optional[str] = ..., ready: _Optional[bool] = ..., members: _Optional[_Iterable[_Union[MemberAddress, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("transaction_bytes_max", "group_bytes_max")
+    TRANSACTION_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    transaction_bytes_max: int
+    group_bytes_max: int
+    def __init__(self, transaction_bytes_max: _Optional[int] = ..., group_bytes_max: _Optional[int] = ...) -> None: ...
 
 class MemberAddress(_message.Message):
     __slots__ = ("node_id", "address")

@@ -46,7 +46,7 @@ class WriteReply(_message.Message):
     def __init__(self, replies: _Optional[_Iterable[_Union[GroupReply, _Mapping]]] = ...) -> None: ...
 
 class GroupReply(_message.Message):
-    __slots__ = ("session", "number", "first_sequence", "count", "term", "index", "results", "rejections", "error")
+    __slots__ = ("session", "number", "first_sequence", "count", "term", "index", "results", "rejections", "error", "deferred")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class GroupReply(_message.Message):
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     REJECTIONS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    DEFERRED_FIELD_NUMBER: _ClassVar[int]
     session: int
     number: int
     first_sequence: int
@@ -65,7 +66,8 @@ class GroupReply(_message.Message):
     results: _containers.RepeatedScalarFieldContainer[bytes]
     rejections: _containers.RepeatedCompositeFieldContainer[Rejection]
     error: _types_pb2.Error
-    def __init__(self, session: _Optional[int] = ..., number: _Optional[int] = ..., first_sequence: _Optional[int] = ..., count: _Optional[int] = ..., term: _Optional[int] = ..., index: _Optional[int] = ..., results: _Optional[_Iterable[bytes]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., error: _Optional[_Union[_types_pb2.Error, _Mapping]] = ...) -> None: ...
+    deferred: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session: _Optional[int] = ..., number: _Optional[int] = ..., first_sequence: _Optional[int] = ..., count: _Optional[int] = ..., term: _Optional[int] = ..., index: _Optional[int] = ..., results: _Optional[_Iterable[bytes]] = ..., rejections: _Optional[_Iterable[_Union[Rejection, _Mapping]]] = ..., error: _Optional[_Union[_types_pb2.Error, _Mapping]] = ..., deferred: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Rejection(_message.Message):
     __slots__ = ("offset", "why")

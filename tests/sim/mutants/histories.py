@@ -34,8 +34,8 @@ EXACTLY_ONCE = (
         "replies do not outlive a restart or a snapshot",
         (
             SESSIONS,
-            "            self.sessions[session].replies[reply.receipt.number] = reply\n",
-            "            self.sessions[session].replies.pop(reply.receipt.number, None)\n",
+            "            self.size_bytes += self.sessions[session].keep(reply)\n",
+            "            self.sessions[session].replies.pop(reply.number, None)\n",
         ),
     ),
     plant(

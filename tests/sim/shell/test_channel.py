@@ -187,7 +187,7 @@ def test_nobody_there_is_definite_and_then_backs_off(lonely):
         errors, times = [], []
         for _ in range(2):
             errors.append(
-                from_rpc_error(await code_of(channel.unary_unary(METHOD)(b"")), sent=True)
+                from_rpc_error(await code_of(channel.unary_unary(METHOD)(b"")), sent=False)
             )
             times.append(asyncio.get_running_loop().time())
         return errors, times
