@@ -141,9 +141,20 @@ class MembershipRejected(SafetyRefused):
 
 
 class Compacted(RaftLogError):
-    """The position asked for was purged; `message` names the oldest one kept."""
+    """The position asked for was purged; `oldest_sequence` is the oldest kept, 0 if unknown."""
 
     code = "compacted"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        definite: bool | None = None,
+        leader: LeaderHint | None = None,
+        oldest_sequence: int = 0,
+    ) -> None:
+        super().__init__(message, definite=definite, leader=leader)
+        self.oldest_sequence = oldest_sequence
 
 
 class SessionExpired(RaftLogError):

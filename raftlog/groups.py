@@ -216,6 +216,17 @@ def peek(data: bytes) -> tuple[int, int, int]:
     return count, session, number
 
 
+def tags_of(data: bytes) -> tuple[Tag, ...]:
+    """Return the kinds and streams of a group, without looking at its transactions.
+
+    Raises:
+        InvalidGroup: its table of tags does not parse.
+    """
+    if len(data) < HEADER_BYTES:
+        raise InvalidGroup(f"group of {len(data)} bytes is shorter than its header")
+    return _parse_tags(data, data[1])[0]
+
+
 def has_commands(data: bytes) -> bool:
     """Return whether a group seems to hold commands; True where it does not parse."""
     if len(data) < HEADER_BYTES:

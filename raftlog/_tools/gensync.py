@@ -122,6 +122,7 @@ def _closing(doc: str) -> str:
 def _twin_type(returns: str) -> str:
     """Return a return type as a caller without await sees it."""
     returns = re.sub(r"^AsyncIterator\[", "Iterator[", returns)
+    returns = re.sub(r"^Feed\[", "SyncFeed[", returns)
     for handle in HANDLES:
         returns = re.sub(rf"\b{handle}\b", CLASSES[handle][1], returns)
     return returns
@@ -137,11 +138,13 @@ def _body(method: Method, returns: str, names: set[str], *, is_property: bool) -
         return [f"self._loop.call({target})", "return self"]
     given = _arguments(method)
     call = ", ".join([target, *given])
-    if returns.startswith("AsyncIterator["):
+    if returns.startswith("Feed["):
         batches = f"{method.name}_batches"
         if batches in names:  # what comes in batches crosses the threads in batches
             start = f"self._target.{batches}({', '.join(given)})"
-            return [f"return self._loop.iterate_batches(lambda: {start})"]
+            return [f"return self._loop.feed_of_batches(lambda: {start})"]
+        return [f"return self._loop.feed(lambda: {target}({', '.join(given)}))"]
+    if returns.startswith("AsyncIterator["):
         return [f"return self._loop.iterate(lambda: {target}({', '.join(given)}))"]
     how = "call" if isinstance(method, ast.AsyncFunctionDef) else "run"
     done = f"self._loop.{how}({call})"
@@ -170,7 +173,7 @@ def _imports(modules: object, body: str) -> str:
     """Return the imports of the async modules that the generated text needs."""
     used = set(re.findall(r"\w+", re.sub(r'""".*?"""', "", body, flags=re.DOTALL)))
     wanted = {"from collections.abc import Iterator"}
-    wanted.add("from raftlog.client.loop_thread import LoopThread")
+    wanted.add("from raftlog.client.loop_thread import LoopThread, SyncFeed")
     for module in modules:  # type: ignore[attr-defined]
         for node in module.body:
             if not isinstance(node, ast.ImportFrom) or node.module == "__future__":

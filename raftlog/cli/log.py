@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 
 import click
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.progress import Progress as Bar
 
 from raftlog.cli.append import Appender, Input, Report, size_of
 from raftlog.cli.journal import Journal
-from raftlog.cli.options import Globals, group
+from raftlog.cli.options import MOMENT, Globals, group
 from raftlog.cli.output import (
     ExitCode,
     OutputFormat,
@@ -157,9 +158,14 @@ def describe(transaction: Transaction) -> dict[str, object]:
         "raftlog log tail --raw > copy.txt",
         "raftlog log tail --raw --member n2        from that member alone, also when it is cut off",
         "raftlog log tail --after 1000 --stream orders | jq .payload",
+        "raftlog log tail --last 10 --follow",
+        "raftlog log tail --since 15m              or --since 2026-01-31T08:00",
     ],
 )
-@click.option("--after", default=0, type=click.IntRange(min=0), help="After this sequence.")
+@click.option("--after", type=click.IntRange(min=0), help="After this sequence. [the oldest kept]")
+@click.option("--last", type=click.IntRange(min=0), help="Begin so many before the end.")
+@click.option("--since", type=MOMENT, help="Begin at this time, or so long ago.")
+@click.option("--from-now", is_flag=True, help="Only what is appended from now on.")
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("--stream", help="This stream only.")
 @click.option("--commands", is_flag=True, help="Also transactions meant for the state machine.")
@@ -169,7 +175,10 @@ def describe(transaction: Transaction) -> dict[str, object]:
 def tail(
     options: Globals,
     *,
-    after: int,
+    after: int | None,
+    last: int | None,
+    since: datetime | None,
+    from_now: bool,
     follow: bool,
     stream: str | None,
     commands: bool,
@@ -178,8 +187,9 @@ def tail(
 ) -> None:
     """Print committed transactions, as the member asked knows them: JSON lines by default.
 
-    -o table prints sequence and payload. With --member only that member is asked, and it answers
-    without the others too.
+    -o table prints sequence and payload. Without --after, --last, --since or --from-now it begins
+    at the oldest transaction kept. With --member only that member is asked, and it answers without
+    the others too.
     """
     if raw and nul:
         raise click.UsageError("--raw and --nul exclude each other")
@@ -196,7 +206,14 @@ def tail(
 
     async def work(client: Client) -> None:
         found = client.log.tail(
-            after, stream=stream, follow=follow, commands=commands, member=options.member
+            after,
+            last=last,
+            since=since,
+            from_now=from_now,
+            stream=stream,
+            follow=follow,
+            commands=commands,
+            member=options.member,
         )
         await _write(line(transaction) async for transaction in found)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import click
 
@@ -59,6 +60,35 @@ class _Seconds(click.FloatRange):
         if math.isnan(seconds):
             self.fail(f"{value!r} is not a number of seconds", param, ctx)
         return seconds
+
+
+class _Moment(click.ParamType["datetime"]):
+    """A time: ISO 8601, in this machine's time zone unless it names one, or so long ago."""
+
+    name = "time"
+    _SUFFIXES: ClassVar[dict[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Convert."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value).strip()
+        try:
+            if text[-1:] in self._SUFFIXES:
+                ago = timedelta(seconds=float(text[:-1]) * self._SUFFIXES[text[-1]])
+                return datetime.now(UTC) - ago
+            return datetime.fromisoformat(text).astimezone()
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is no time: write 2026-01-31T08:00, or 90s, 15m, 2h, 7d (ago)",
+                param,
+                ctx,
+            )
+
+
+MOMENT = _Moment()
 
 
 def _shared_options(*, is_root: bool) -> list[click.Option]:

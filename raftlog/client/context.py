@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import weakref
+from collections.abc import Callable, Coroutine
 
 from raftlog.client.connections import Connections
+from raftlog.client.feed import Begins
 from raftlog.client.routing import Limits
 from raftlog.client.write_stream import Writer, WriterSettings
-from raftlog.errors import InvalidInput, TooLarge, Unavailable
+from raftlog.errors import InvalidInput, RaftLogError, TooLarge, Unavailable
 from raftlog.types import Consistency
 from raftlog.wire.channel import OpenChannel, TlsMaterial, open_channel
 from raftlog.wire.pb import types_pb2
@@ -45,6 +48,9 @@ class Context:
         self._connections: Connections | None = None
         self._writer: Writer | None = None
         self._now: Callable[[], float] | None = None
+        self._unbegun: weakref.WeakSet[Begins] = weakref.WeakSet()
+        self._beginnings: weakref.WeakKeyDictionary[Begins, asyncio.Future[int]]
+        self._beginnings = weakref.WeakKeyDictionary()
 
     @property
     def connections(self) -> Connections:
@@ -74,6 +80,35 @@ class Context:
         await self.connections.leader(deadline)
         return self.connections.limits
 
+    def note_unbegun(self, feed: Begins) -> None:
+        """Let a feed begin before this client writes anything."""
+        self._unbegun.add(feed)
+
+    async def begin_feeds(self) -> None:
+        """Let every feed begin that was made and has not; one that cannot tells its own reader."""
+        for feed in list(self._unbegun):
+            with contextlib.suppress(RaftLogError):
+                await feed.begin()
+
+    @property
+    def has_unbegun(self) -> bool:
+        """Whether some feed was made and has not begun."""
+        return bool(self._unbegun)
+
+    async def once(self, feed: Begins, find: Callable[[], Coroutine[None, None, int]]) -> int:
+        """Return what `find` finds, run once for all who wait for it."""
+        running = self._beginnings.get(feed)
+        if running is None or (running.done() and not _is_found(running)):
+            running = self._beginnings[feed] = asyncio.ensure_future(find())
+        try:
+            # What one waiter gives up, the others still wait for.
+            found = await asyncio.shield(running)
+        except RaftLogError:
+            self._unbegun.discard(feed)
+            raise
+        self._unbegun.discard(feed)
+        return found
+
     def open(self) -> None:
         """Bind to the running loop. Connects to nobody yet."""
         if self._connections is None:
@@ -97,11 +132,31 @@ class Context:
         return now() + (self.timeout_seconds if timeout is None else check_timeout(timeout))
 
 
+def _is_found(running: asyncio.Future[int]) -> bool:
+    return not running.cancelled() and running.exception() is None
+
+
 def check_timeout(seconds: float) -> float:
     """Return `seconds` if it can be a timeout."""
     if not seconds > 0:
         raise InvalidInput(f"timeout of {seconds!r} seconds is not above 0")
     return seconds
+
+
+U64_MAX = (1 << 64) - 1
+
+
+def check_number(name: str, value: int, *, low: int = 0) -> int:
+    """Return `value` if it is a number that the wire can carry.
+
+    Raises:
+        InvalidInput: it is none, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(f"{name} is {type(value).__name__}, expected a number")
+    if not low <= value <= U64_MAX:
+        raise InvalidInput(f"{name} {value} is out of range: {low} to {U64_MAX}")
+    return value
 
 
 def check_payload(payload: Payload, limits: Limits) -> bytes:

@@ -8,6 +8,7 @@ from typing import cast
 from raftlog import kv as words
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context, goes_anywhere, parse_consistency
+from raftlog.client.feed import Feed
 from raftlog.client.lease import Lease
 from raftlog.client.machine import submit_command
 from raftlog.client.values import (
@@ -261,7 +262,7 @@ class Kv:
         after_revision: int | None = None,
         member: str | None = None,
         timeout: float | None = None,
-    ) -> AsyncIterator[Change]:
+    ) -> Feed[Change]:
         """Yield every change of a key, a prefix or a range, in order, across failovers.
 
         Args:
@@ -269,7 +270,8 @@ class Kv:
             prefix: Keys with this prefix.
             start: With `end`, keys from `start` up to but without `end`.
             end: See `start`.
-            after_revision: Changes after it; 0: from the beginning; None: from now on.
+            after_revision: Changes after it; 0: from the beginning; None: from now on (what this
+                client writes later is seen; `Feed.begun` tells when others may write).
             member: Ask this member alone.
             timeout: How long all members may be away before it raises `Unavailable`.
 
@@ -282,7 +284,7 @@ class Kv:
             low, high = bounds(prefix, start, end)
         return Watch(
             self._context, low, high, after_revision=after_revision, member=member, timeout=timeout
-        ).changes()
+        ).feed()
 
     # ---------------------------------------------------------------- the wire
 

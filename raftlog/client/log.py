@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Self, cast
 
 from raftlog.client.connections import Peer
-from raftlog.client.context import Context, Payload, check_payload
+from raftlog.client.context import Context, Payload, check_number, check_payload
+from raftlog.client.feed import Feed
 from raftlog.client.routing import Limits
 from raftlog.client.session import Window
-from raftlog.client.tail import Tail, transactions_of
+from raftlog.client.tail import Beginning, Tail, transactions_of
 from raftlog.client.values import LogInfo, Receipt, Transaction
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, NotFound, RaftLogError
@@ -53,6 +55,8 @@ class Log:
         if type(payload) is not bytes or len(payload) > limits.transaction_bytes_max:
             payload = check_payload(payload, limits)
         tag = self._tags.get(stream) or self._tag(stream)
+        if context.has_unbegun:
+            await context.begin_feeds()
         writer = context.writer
         if writer.is_full:
             await writer.wait_room(deadline)
@@ -76,6 +80,8 @@ class Log:
         limits = self._context.limits
         checked = [check_payload(payload, limits) for payload in payloads]
         tag = self._tags.get(stream) or self._tag(stream)
+        if self._context.has_unbegun:
+            await self._context.begin_feeds()
         writer = self._context.writer
         answers: list[tuple[int, asyncio.Future[Receipt]]] = []
         try:
@@ -108,18 +114,26 @@ class Log:
 
     def tail(
         self,
-        after: int = 0,
+        after: int | None = None,
         *,
+        last: int | None = None,
+        since: datetime | float | None = None,
+        from_now: bool = False,
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
         member: str | None = None,
         timeout: float | None = None,
-    ) -> AsyncIterator[Transaction]:
-        """Yield committed transactions after sequence `after`, across failovers, without gap.
+    ) -> Feed[Transaction]:
+        """Yield committed transactions, across failovers, without gap or repeat.
 
         Args:
-            after: The last sequence already seen.
+            after: The last sequence already seen; without this and the next three, from the
+                oldest transaction kept.
+            last: Begin so many matching transactions before the end.
+            since: Begin at this time, by the leaders' clocks: a datetime, or seconds since 1970.
+            from_now: Begin behind the newest transaction (what this client appends later is seen;
+                `Feed.begun` tells when others may).
             stream: Only this stream; None: all of them.
             follow: Wait for more at the end; else stop at what the member knows committed.
             commands: Also transactions meant for the state machine.
@@ -127,24 +141,52 @@ class Log:
             timeout: How long all members may be away before it raises `Unavailable`.
 
         Raises:
-            Compacted: transactions after `after` were purged.
+            InvalidInput: more than one beginning is given, or one that cannot be.
+            Compacted: transactions after `after` were purged; it names the oldest kept.
         """
-        request = _tail_request(after, stream, follow=follow, commands=commands)
-        return Tail(self._context, request, member=member, timeout=timeout).transactions()
+        beginning = _beginning(after, last, since, from_now=from_now)
+        return self._tail(
+            beginning, stream, follow=follow, commands=commands, member=member, timeout=timeout
+        ).feed()
 
     def tail_batches(
         self,
-        after: int = 0,
+        after: int | None = None,
         *,
+        last: int | None = None,
+        since: datetime | float | None = None,
+        from_now: bool = False,
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
         member: str | None = None,
         timeout: float | None = None,
-    ) -> AsyncIterator[list[Transaction]]:
+    ) -> Feed[list[Transaction]]:
         """Do what `tail` does, but yield transactions as they arrive together."""
-        request = _tail_request(after, stream, follow=follow, commands=commands)
-        return Tail(self._context, request, member=member, timeout=timeout).batches()
+        beginning = _beginning(after, last, since, from_now=from_now)
+        return self._tail(
+            beginning, stream, follow=follow, commands=commands, member=member, timeout=timeout
+        ).batch_feed()
+
+    def _tail(
+        self,
+        beginning: Beginning,
+        stream: str | None,
+        *,
+        follow: bool,
+        commands: bool,
+        member: str | None,
+        timeout: float | None,
+    ) -> Tail:
+        return Tail(
+            self._context,
+            beginning,
+            stream=None if stream is None else check_stream(stream),
+            follow=follow,
+            commands=commands,
+            member=member,
+            timeout=timeout,
+        )
 
     async def get(
         self, sequence: int, *, member: str | None = None, timeout: float | None = None
@@ -158,8 +200,7 @@ class Log:
             NotFound: there is none of that number yet.
             Compacted: it was purged.
         """
-        if sequence < 1:
-            raise InvalidInput(f"sequence {sequence} is below 1")
+        check_number("sequence", sequence, low=1)
 
         async def call(peer: Peer, seconds: float) -> log_pb2.GetReply:
             request = log_pb2.GetRequest(sequence=sequence)
@@ -318,14 +359,38 @@ def receipts_from(first: Receipt, count: int) -> list[Receipt]:
     return [Receipt(sequence + offset, term, index) for offset in range(count)]
 
 
-def _tail_request(
-    after: int, stream: str | None, *, follow: bool, commands: bool
-) -> log_pb2.TailRequest:
-    if after < 0:
-        raise InvalidInput(f"sequence {after} is below 0")
-    if stream is not None:
-        check_stream(stream)
-    return log_pb2.TailRequest(after=after, stream=stream, follow=follow, commands=commands)
+def _beginning(
+    after: int | None,
+    last: int | None,
+    since: datetime | float | None,
+    *,
+    from_now: bool,
+) -> Beginning:
+    given = [after is not None, last is not None, since is not None, from_now]
+    if sum(given) > 1:
+        raise InvalidInput("a tail has one beginning: after, last, since or from_now")
+    return Beginning(
+        after=None if after is None else check_number("sequence", after),
+        last=None if last is None else check_number("last", last),
+        since=None if since is None else _microseconds(since),
+        from_now=from_now,
+    )
+
+
+def _microseconds(since: datetime | float) -> int:
+    """Return a time as the log has it.
+
+    Raises:
+        InvalidInput: it is no time, or out of range.
+    """
+    try:
+        seconds = since.timestamp() if isinstance(since, datetime) else float(since)
+        microseconds = int(seconds * 1_000_000)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidInput(f"{since!r} is no time: give a datetime or seconds since 1970") from None
+    if not 0 <= microseconds < 1 << 63:
+        raise InvalidInput(f"time {since!r} is out of range")
+    return microseconds
 
 
 async def _expand(
@@ -349,11 +414,11 @@ async def _expand(
 
 def _several(error: RaftLogError, futures: list[asyncio.Future[Receipt]]) -> RaftLogError:
     """Return the error of a call of several groups: definite only if none of them happened."""
-    for future in futures:
-        other = future.exception()
-        if other is None or (isinstance(other, RaftLogError) and not other.definite):
-            return error.indefinite()
-    return error
+    # Each is asked, so that none counts as an error that nobody looked at.
+    others = [future.exception() for future in futures]
+    if all(isinstance(other, RaftLogError) and other.definite for other in others):
+        return error
+    return error.indefinite()
 
 
 def _cancel(writer: Writer, answers: list[tuple[int, asyncio.Future[Receipt]]]) -> None:

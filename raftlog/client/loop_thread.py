@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from typing import ClassVar, ParamSpec, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar
 
+from raftlog.client.feed import Feed
 from raftlog.errors import InvalidInput, Unavailable
 
 P = ParamSpec("P")
@@ -89,31 +90,31 @@ class LoopThread:
 
         return self.call(run)
 
-    def iterate_batches(self, start: Callable[[], AsyncIterator[Sequence[T]]]) -> Iterator[T]:
-        """Yield one by one what an async iterator yields in batches, each crossing once."""
-        batches = self.iterate(start)
-        try:
-            for batch in batches:
-                yield from batch
-        finally:
-            _close_generator(batches)
+    def iterate(self, start: Callable[[], AsyncIterator[T]]) -> SyncIterator[T]:
+        """Return what an async iterator yields; it is ended when the caller stops."""
+        return SyncIterator(self, self.run(start))
 
-    def iterate(self, start: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
-        """Yield what an async iterator yields; ends it when the caller stops."""
+    def feed(self, start: Callable[[], Feed[T]]) -> SyncFeed[T]:
+        """Return a feed; it exists on the loop when this returns."""
+        feed = self.run(start)
+        return SyncFeed(self, feed.begun, SyncIterator(self, feed))
 
-        async def begin() -> AsyncIterator[T]:
-            return start()
+    def feed_of_batches(self, start: Callable[[], Feed[list[T]]]) -> SyncFeed[T]:
+        """Return a feed of what comes in batches, each of which crosses the threads once."""
+        feed = self.run(start)
+        batches = SyncIterator(self, feed)
+        return SyncFeed(self, feed.begun, _each(batches), batches)
 
-        source = self.call(begin)
-        try:
-            while True:
-                item = self.call(_next, source)
-                if item is None:
-                    return
-                yield item[0]
-        finally:
-            if not self.is_foreign and self._loop is not None:
-                self.call(_close_iterator, source)
+    def end(self, source: AsyncIterator[object], *, wait: bool = True) -> None:
+        """End an async iterator; `wait` until it has ended."""
+        loop = self._loop
+        if self.is_foreign or loop is None or loop.is_closed():
+            return
+        if wait and threading.current_thread() is not self._thread:
+            self.call(_close_iterator, source)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(lambda: loop.create_task(_close_iterator(source)))
 
     def stop(self) -> None:
         """End the loop and the thread. In a forked child it only lets go of them."""
@@ -135,6 +136,81 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+class SyncIterator(Generic[T]):
+    """An async iterator, step by step from another thread. Ends with the client."""
+
+    def __init__(self, loop: LoopThread, source: AsyncIterator[T]) -> None:
+        self._loop = loop
+        self._source = source
+        self._is_over = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._is_over:
+            raise StopIteration
+        try:
+            item = self._loop.call(_next, self._source)
+        except BaseException:
+            self.close()
+            raise
+        if item is None:
+            self.close()
+            raise StopIteration
+        return item[0]
+
+    def close(self) -> None:
+        """End it; harmless when it has ended."""
+        if not self._is_over:
+            self._is_over = True
+            self._loop.end(self._source)
+
+    def __del__(self) -> None:
+        # Whoever drops it never waits: the loop ends it when it comes to it, if it still runs.
+        if not self._is_over:
+            self._is_over = True
+            self._loop.end(self._source, wait=False)
+
+
+class SyncFeed(Generic[T]):
+    """`raftlog.client.feed.Feed` without await."""
+
+    def __init__(
+        self,
+        loop: LoopThread,
+        begun: Callable[[], Coroutine[object, object, int]],
+        items: Iterator[T],
+        source: SyncIterator[Any] | None = None,
+    ) -> None:
+        self._loop = loop
+        self._begun = begun
+        self._items = items
+        self._source = source
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        return next(self._items)
+
+    def begun(self) -> int:
+        """Wait until the feed has begun; return the sequence after which it reads."""
+        return self._loop.call(self._begun)
+
+    def close(self) -> None:
+        """End it."""
+        for each in (self._items, self._source):
+            close = getattr(each, "close", None)
+            if close is not None:
+                close()
+
+
+def _each(batches: Iterator[list[T]]) -> Iterator[T]:
+    for batch in batches:
+        yield from batch
+
+
 async def _next(source: AsyncIterator[T]) -> tuple[T] | None:
     # StopAsyncIteration cannot leave a coroutine that a future stands for.
     async for item in source:
@@ -152,9 +228,3 @@ async def _close_iterator(source: AsyncIterator[T]) -> None:
             await close()
             return
         await asyncio.sleep(0)
-
-
-def _close_generator(generator: Iterator[T]) -> None:
-    close = getattr(generator, "close", None)
-    if close is not None:
-        close()

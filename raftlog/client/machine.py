@@ -35,6 +35,8 @@ async def submit_command(
         TooLarge: it is over the limit of one transaction; nothing was sent.
     """
     check_size(command, context.limits)
+    if context.has_unbegun:
+        await context.begin_feeds()
     writer = context.writer
     if writer.is_full:
         await writer.wait_room(deadline)

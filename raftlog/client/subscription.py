@@ -20,6 +20,9 @@ from raftlog.errors import RaftLogError, Unavailable
 from raftlog.wire import status
 
 SILENCE_SECONDS = 3.0
+BEATS = 3
+"""A member that promised a sign of life is silent once so many are missing."""
+
 STANDSTILL_SECONDS = 3.0
 PREFER_LEADER_SECONDS = 0.5
 
@@ -30,6 +33,11 @@ class Reply(Protocol):
     @property
     def position(self) -> int:
         """Everything at or below it was delivered."""
+        ...
+
+    @property
+    def beat_ms(self) -> int:
+        """The next reply comes at the latest after so long."""
         ...
 
 
@@ -70,15 +78,17 @@ class Subscription(Generic[R]):
         while True:
             leader = await self._choose(error)
             call = self._open_call(leader.peer)
+            silence_seconds = SILENCE_SECONDS
             try:
                 while True:
-                    async with asyncio.timeout(SILENCE_SECONDS):
+                    async with asyncio.timeout(silence_seconds):
                         reply = await call.read()
                     if reply is grpc.aio.EOF:
                         break
                     reply = cast("R", reply)
                     self._contact_at = loop_time()
                     self._backoff.reset()
+                    silence_seconds = max(SILENCE_SECONDS, BEATS * reply.beat_ms / 1000)
                     yield reply
                     if await self._is_left_behind(leader):
                         break

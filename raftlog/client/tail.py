@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+import dataclasses
+from collections.abc import AsyncGenerator, Iterable, Iterator
 
 import grpc
 
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context
+from raftlog.client.feed import Feed
 from raftlog.client.subscription import Subscription
 from raftlog.client.values import Transaction
+from raftlog.errors import Compacted, Unavailable
 from raftlog.groups import TransactionKind, parse
 from raftlog.wire.pb import log_pb2
 
@@ -36,47 +39,155 @@ def transactions_of(entry: log_pb2.TailEntry, served_by: str) -> Iterator[Transa
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """Where a tail begins: after a sequence, or as one of the others says; by default the oldest.
+
+    `last`: so many matching transactions before the end. `since`: at the first whose timestamp is
+    not below this, in microseconds since 1970. `from_now`: behind the newest committed one.
+    """
+
+    after: int | None = None
+    last: int | None = None
+    since: int | None = None
+    from_now: bool = False
+
+
 class Tail:
-    """One subscription to the log, from a position on. Iterate it once."""
+    """One subscription to the log. Iterate it once."""
 
     def __init__(
         self,
         context: Context,
-        request: log_pb2.TailRequest,
+        beginning: Beginning,
         *,
+        stream: str | None = None,
+        follow: bool = True,
+        commands: bool = False,
         member: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._request = request
-        self._stream = request.stream if request.HasField("stream") else None
-        self._position = request.after
+        self._context = context
+        self._beginning = beginning
+        self._stream = stream
+        self._follow = follow
+        self._commands = commands
+        self._member = member
+        self._timeout = timeout
+        self._position = beginning.after
+        self._parts: list[bytes] = []
         self._subscription: Subscription[log_pb2.TailReply] = Subscription(
-            context, self._open, member=member, follow=request.follow, timeout=timeout
+            context, self._open, member=member, follow=follow, timeout=timeout
+        )
+        if beginning.from_now:
+            context.note_unbegun(self)
+
+    def feed(self) -> Feed[Transaction]:
+        """Return the iterator over transactions."""
+        return Feed(self.transactions(), self.begin)
+
+    def batch_feed(self) -> Feed[list[Transaction]]:
+        """Return the iterator over transactions as they arrive together."""
+        return Feed(self.batches(), self.begin)
+
+    def _request(self, **where: object) -> log_pb2.TailRequest:
+        return log_pb2.TailRequest(
+            stream=self._stream,
+            follow=self._follow,
+            commands=self._commands,
+            **where,  # type: ignore[arg-type]
         )
 
     def _open(self, peer: Peer) -> grpc.aio.UnaryStreamCall[object, log_pb2.TailReply]:
-        request = log_pb2.TailRequest()
-        request.CopyFrom(self._request)
-        request.after = self._position
+        self._parts = []
+        request = self._request(after=self._position or 0)
         call: grpc.aio.UnaryStreamCall[object, log_pb2.TailReply] = peer.log.Tail(request)
         return call
 
+    async def begin(self) -> int:
+        """Find the sequence after which the tail reads, unless it is known."""
+        if self._position is None:
+            self._position = await self._context.once(self, self._find)
+        return self._position
+
+    async def _find(self) -> int:
+        beginning = self._beginning
+        if beginning.from_now:
+            where: dict[str, object] = {"from_now": True}
+        elif beginning.last is not None:
+            where = {"last": beginning.last}
+        elif beginning.since is not None:
+            where = {"since": beginning.since}
+        else:
+            where = {"oldest": True}
+        request = self._request(**where)
+        request.follow = True
+
+        async def call(peer: Peer, seconds: float) -> int:
+            stream = peer.log.Tail(request, timeout=seconds)
+            try:
+                reply = await stream.read()
+            finally:
+                stream.cancel()
+            if reply is grpc.aio.EOF:
+                raise Unavailable("the member ended the stream")
+            return int(reply.position)
+
+        connections = self._context.connections
+        deadline = self._context.deadline(self._timeout)
+        if self._member is not None:
+            return await connections.ask_member(self._member, call, deadline)
+        # The leader knows everything acknowledged; who only reads what is kept asks anyone.
+        if beginning.from_now or beginning.last is not None:
+            return await connections.ask_leader(call, deadline)
+        return await connections.ask_anyone(call, deadline)
+
     async def batches(self) -> AsyncGenerator[list[Transaction], None]:
         """Yield the matching transactions as they arrive together; no batch is empty."""
+        while True:
+            begins_at = await self.begin()
+            try:
+                async with contextlib.aclosing(self._batches(begins_at)) as batches:
+                    async for batch in batches:
+                        yield batch
+            except Compacted as error:
+                begins_anew = self._position == begins_at and self._beginning == Beginning()
+                if not begins_anew or error.oldest_sequence <= begins_at + 1:
+                    raise
+                # A purge came between: the oldest kept is another one by now.
+                self._position = error.oldest_sequence - 1
+            else:
+                return
+
+    async def _batches(self, position: int) -> AsyncGenerator[list[Transaction], None]:
         async with contextlib.aclosing(self._subscription.replies()) as replies:
             async for reply in replies:
-                if reply.position > self._position or reply.entries:
+                if reply.position > position or reply.entries:
                     self._subscription.note_progress()
                 batch = [
                     transaction
-                    for entry in reply.entries
+                    for entry in self._whole(reply.entries)
                     for transaction in transactions_of(entry, reply.served_by)
-                    if transaction.sequence > self._position and self._matches(transaction)
+                    if transaction.sequence > position and self._matches(transaction)
                 ]
                 if batch:
+                    position = self._position = batch[-1].sequence
                     yield batch
-                    self._position = batch[-1].sequence
-                self._position = max(self._position, reply.position)
+                position = self._position = max(position, reply.position)
+
+    def _whole(self, entries: Iterable[log_pb2.TailEntry]) -> Iterator[log_pb2.TailEntry]:
+        """Yield entries that are whole, put together where they came in parts."""
+        for entry in entries:
+            if not entry.group_bytes:
+                yield entry
+                continue
+            if not entry.group_offset:
+                self._parts = []
+            self._parts.append(entry.group)
+            if entry.group_offset + len(entry.group) == entry.group_bytes:
+                entry.group = b"".join(self._parts)
+                self._parts = []
+                yield entry
 
     async def transactions(self) -> AsyncGenerator[Transaction, None]:
         """Yield every matching transaction once, in order, across failovers."""
@@ -88,4 +199,4 @@ class Tail:
     def _matches(self, transaction: Transaction) -> bool:
         if self._stream is not None and transaction.stream != self._stream:
             return False
-        return self._request.commands or transaction.kind is TransactionKind.OPAQUE
+        return self._commands or transaction.kind is TransactionKind.OPAQUE

@@ -158,7 +158,11 @@ class ChangeKind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One change of one key, as `watch` delivers it. `previous` is what was there before."""
+    """One change of one key, as `watch` delivers it. `previous` is what was there before.
+
+    What is too large for a message is left out: `previous_omitted` says so where there was
+    something before, `value_omitted` where the value is not b"" but has to be read.
+    """
 
     kind: ChangeKind
     key: bytes
@@ -166,6 +170,8 @@ class Change:
     revision: int
     previous: KeyValue | None
     served_by: str
+    value_omitted: bool = False
+    previous_omitted: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from raftlog.interfaces.machine import (
 )
 from raftlog.interfaces.node import (
     ChangeBatch,
+    ChangeFilter,
     GroupReceipt,
     LogInfo,
     NodePort,
@@ -26,6 +27,7 @@ from raftlog.interfaces.node import (
     Result,
     RowChange,
     TailBatch,
+    TailStart,
 )
 from raftlog.interfaces.observation import Event, Kind, Measure, Severity
 from raftlog.interfaces.storage import (
@@ -49,6 +51,7 @@ __all__ = [
     "ApplyContext",
     "Authenticator",
     "ChangeBatch",
+    "ChangeFilter",
     "Clock",
     "ClusterStatus",
     "Event",
@@ -80,6 +83,7 @@ __all__ = [
     "Table",
     "TableReader",
     "TailBatch",
+    "TailStart",
     "Transport",
     "WriteSet",
     "rejection_text",

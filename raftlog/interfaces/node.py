@@ -57,6 +57,19 @@ class RowChange:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TailStart:
+    """Where a tail begins, if not after a sequence: at the oldest kept, if nothing is set.
+
+    `last`: so many transactions before the end. `since`: at the first whose timestamp is not below
+    this, in microseconds since 1970. `from_now`: behind the last one committed.
+    """
+
+    last: int | None = None
+    since: int | None = None
+    from_now: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TailBatch:
     """Committed entries for a subscriber, and the position it has thereby seen.
 
@@ -66,6 +79,8 @@ class TailBatch:
 
     entries: tuple[Entry, ...]
     position: int
+    beat_seconds: float = 1.0
+    """The next batch comes at the latest after so long, if the subscriber follows."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +89,31 @@ class ChangeBatch:
 
     changes: tuple[RowChange, ...]
     position: int
+    beat_seconds: float = 1.0
+    """As in `TailBatch`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeFilter:
+    """The row changes a subscriber wants: those whose `column` of bytes lies in [start, end).
+
+    An empty `end` is behind every key.
+    """
+
+    table: str
+    column: str
+    start: bytes = b""
+    end: bytes = b""
+
+    def matches(self, change: RowChange) -> bool:
+        """Whether that change is wanted."""
+        if change.table != self.table:
+            return False
+        row = change.after or change.before or {}
+        value = row.get(self.column)
+        return (
+            isinstance(value, bytes) and self.start <= value and (not self.end or value < self.end)
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +176,17 @@ class NodePort(Protocol):
         ...
 
     def tail(
-        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
+        self,
+        after: int,
+        *,
+        stream: str | None,
+        follow: bool,
+        bytes_max: int,
+        commands: bool = True,
     ) -> AsyncIterator[TailBatch]:
         """Yield committed entries after sequence `after`; with `stream`, only those touching it.
+
+        Without `commands`, entries that hold nothing but commands are left out.
 
         What a tail owes its reader: every transaction above `after` that is committed and durable
         here, in order, none twice, none left out; nothing that may still be truncated. Entries come
@@ -154,8 +202,18 @@ class NodePort(Protocol):
         """
         ...
 
-    def changes(self, after: int, *, follow: bool, bytes_max: int) -> AsyncIterator[ChangeBatch]:
-        """Yield row changes after sequence `after`; the same manners as `tail`."""
+    def changes(
+        self, after: int, *, follow: bool, wanted: ChangeFilter | None = None
+    ) -> AsyncIterator[ChangeBatch]:
+        """Yield row changes after sequence `after`; the same manners as `tail`.
+
+        A batch may end within a transaction: then its `position` is below that transaction, and the
+        next batch goes on where it ended.
+        """
+        ...
+
+    async def start_of(self, start: TailStart, stream: str | None) -> int:
+        """Return the sequence after which a tail that begins at `start` has to read."""
         ...
 
     def status(self) -> ClusterStatus:

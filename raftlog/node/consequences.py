@@ -99,8 +99,7 @@ class Consequences:
     def committed(self, index: Index) -> None:
         """Apply up to `index`, and let subscribers read so far."""
         self.parts.applier.advance(index)
-        if self.parts.subscriptions.waiters:
-            self.parts.subscriptions.wake()
+        self.parts.subscriptions.wake()
 
     def read_answered(self, outcome: ReadOutcome) -> None:
         """Let readers wait for the index that their round gave, or fail them."""
@@ -125,8 +124,7 @@ class Consequences:
         if round_.purge_to is not None:
             self.parts.inputs.compacted(round_.purge_to)
             self.parts.snapshotter.purged()
-        if self.parts.subscriptions.waiters:
-            self.parts.subscriptions.wake()
+        self.parts.subscriptions.wake()
         if not drive.is_turning:
             drive.resume()
 
@@ -167,8 +165,7 @@ class Consequences:
                 self.membership_changed()
         if parts.reads.waiting:
             parts.reads.applied()
-        if parts.subscriptions.waiters:
-            parts.subscriptions.wake()
+        parts.subscriptions.wake()
 
     def dirtied(self) -> float:
         """See to it that applied state reaches the disk; return how long that may take."""

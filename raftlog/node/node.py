@@ -23,6 +23,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import (
     ChangeBatch,
+    ChangeFilter,
     ClusterStatus,
     Event,
     Identity,
@@ -30,6 +31,7 @@ from raftlog.interfaces import (
     Measure,
     Respond,
     TailBatch,
+    TailStart,
 )
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
@@ -251,15 +253,28 @@ class Node:
         return await self._parts.applier.query(request)
 
     def tail(
-        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
+        self,
+        after: int,
+        *,
+        stream: str | None,
+        follow: bool,
+        bytes_max: int,
+        commands: bool = True,
     ) -> AsyncIterator[TailBatch]:
         """Yield committed entries after sequence `after`."""
-        subscriptions = self._parts.subscriptions
-        return subscriptions.tail(after, stream=stream, follow=follow, bytes_max=bytes_max)
+        return self._parts.subscriptions.tail(
+            after, stream=stream, follow=follow, bytes_max=bytes_max, commands=commands
+        )
 
-    def changes(self, after: int, *, follow: bool, bytes_max: int) -> AsyncIterator[ChangeBatch]:
+    def changes(
+        self, after: int, *, follow: bool, wanted: ChangeFilter | None = None
+    ) -> AsyncIterator[ChangeBatch]:
         """Yield row changes after sequence `after`."""
-        return self._parts.subscriptions.changes(after, follow=follow, bytes_max=bytes_max)
+        return self._parts.subscriptions.changes(after, follow=follow, wanted=wanted)
+
+    async def start_of(self, start: TailStart, stream: str | None) -> int:
+        """See `NodePort.start_of`."""
+        return await self._parts.subscriptions.start_of(start, stream)
 
     def info(self) -> LogInfo:
         """Return where this member's log stands."""

@@ -47,6 +47,8 @@ class NodeSettings:
     stall_seconds: float = 0.2
     """A standstill of the event loop longer than this restarts the core's timers."""
     subscriber_heartbeat_seconds: float = 1.0
+    subscribers_bytes_max: int = 256 * MIB
+    """What all subscribers together may hold of what they have read; beyond, they take turns."""
     watchdog_seconds: float = 0.25
     """How often the watchdog's thread looks; 0: no thread, where time is not the machine's."""
 

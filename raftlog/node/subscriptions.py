@@ -4,28 +4,54 @@ A subscriber pulls: each batch is read from the log (its cache, or the disk) whe
 gone, so a slow reader costs nothing but its own delay. Only committed, locally durable entries are
 ever read: the storage may still hold, below the commit index, what a truncation that is on its way
 to the disk removes, so the core's stable index is the limit and never the storage's last one.
+
+A subscriber that has read everything is parked. One reader per feed, the lookout, looks at what is
+new for all who are parked, and wakes those it concerns (`node/interests.py`); a parked subscriber
+counts as having read what the lookout has. Turns and memory are shared (`node/turns.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import dataclasses
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Protocol
 
 import msgpack
 
+from raftlog import groups
 from raftlog.core.entries import Entry, EntryKind
-from raftlog.errors import Compacted, InvariantBroken, Unavailable
-from raftlog.interfaces import ChangeBatch, Row, RowChange, Table, TailBatch
+from raftlog.errors import Compacted, InvariantBroken, RaftLogError, Unavailable
+from raftlog.groups import Tag, TransactionKind
+from raftlog.interfaces import (
+    SCAN_BYTES_MAX,
+    ChangeBatch,
+    ChangeFilter,
+    Row,
+    RowChange,
+    Table,
+    TailBatch,
+    TailStart,
+)
+from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInterests
 from raftlog.node.overlay import Overlay
 from raftlog.node.ports import CoreView, Ports
+from raftlog.node.turns import Turns
 from raftlog.types import Index
 
 Value = bytes | str | float | bool | None
+Image = list[Value]
 
 STREAM_PAGE = 128
 CHANGE_PAGE = 64
+LOOK_ENTRIES = 64
+LOOK_BYTES = 1 << 20
+BEAT_READERS = 200
+"""Up to so many readers get a sign of life in every heartbeat; beyond, each gets it less often."""
+BEAT_SECONDS_MAX = 10.0
 
 
 class Applying(Protocol):
@@ -40,12 +66,99 @@ class Applying(Protocol):
 
 
 class _Reader:
-    """One subscriber: what it has read so far, 0 before its first batch."""
+    """One subscriber: what it has read so far (0 before its first batch), and holds."""
 
-    __slots__ = ("read",)
+    __slots__ = ("held_bytes", "lookout", "read", "waiter")
 
     def __init__(self) -> None:
         self.read = Index(0)
+        self.held_bytes = 0
+        self.waiter: asyncio.Future[Index | None] | None = None
+        self.lookout: _Lookout | None = None
+        """Set while it is parked."""
+
+
+class _Lookout:
+    """Looks at what is new for the parked readers of one feed.
+
+    `look` takes a range of indexes, wakes whom it concerns, and returns the last index looked at.
+    """
+
+    def __init__(
+        self, readable: Callable[[], Index], look: Callable[[Index, Index], Index]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._readable = readable
+        self._look = look
+        self._is_scheduled = False
+        self.parked: set[_Reader] = set()
+        self.next = Index(0)
+        """The first index not looked at; nothing below it concerns anyone who is parked."""
+
+    def wake(self) -> None:
+        """Something may be readable: look at it in the loop's next iteration."""
+        if self.parked and not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._run)
+
+    def wake_all(self) -> None:
+        """Let every parked reader look for itself."""
+        for reader in list(self.parked):
+            wake(reader, self.next)
+
+    async def park(self, reader: _Reader, index: Index, beat_at: float) -> Index | None:
+        """Wait until there is something for this reader, which has read all below `index`.
+
+        Returns where it has to go on, or None when a sign of life is due.
+        """
+        if not self.parked:
+            self.next = index
+        waiter: asyncio.Future[Index | None] = self._loop.create_future()
+        reader.waiter, reader.lookout = waiter, self
+        self.parked.add(reader)
+        handle = self._loop.call_at(beat_at, _expire, waiter)
+        self.wake()  # what came since the reader looked
+        try:
+            found = await waiter
+        finally:
+            handle.cancel()
+            self.parked.discard(reader)
+            reader.waiter = reader.lookout = None
+        return found
+
+    def _run(self) -> None:
+        self._is_scheduled = False
+        high = self._readable()
+        if not self.parked or self.next > high:
+            return
+        try:
+            self.next = Index(self._look(self.next, high) + 1)
+        except RaftLogError:
+            self.wake_all()  # purged meanwhile, or unreadable: each hears it by itself
+            return
+        if self.next <= high:
+            self.wake()
+
+
+def wake(reader: _Reader, index: Index) -> None:
+    """Let a parked reader go on from `index`."""
+    waiter = reader.waiter
+    if waiter is not None and not waiter.done():
+        waiter.set_result(index)
+        # From here on a purge has to leave it what it has not read.
+        reader.lookout = None
+        if reader.read:
+            reader.read = Index(max(reader.read, index - 1))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _ChangePage:
+    """CHANGE records, and where the next page begins. `is_cut`: there may be more behind it."""
+
+    records: list[tuple[bytes, bytes]]
+    next: tuple[Index, bytes]
+    size_bytes: int
+    is_cut: bool
 
 
 class Subscriptions:
@@ -59,22 +172,43 @@ class Subscriptions:
         }
         self._core = core
         self._applier = applier
-        self.waiters: list[asyncio.Future[bool]] = []
-        """Readers that wait for more."""
+        self._turns = Turns(ports.settings.subscribers_bytes_max)
+        self._streams: LogInterests[_Reader] = LogInterests()
+        self._keys: KeyInterests[_Reader] = KeyInterests()
+        self._log_lookout = _Lookout(self._readable, self._look_at_entries)
+        self._change_lookout = _Lookout(self._applied_readable, self._look_at_changes)
         self._readers: set[_Reader] = set()
+        self._large: weakref.WeakValueDictionary[Index, Entry] = weakref.WeakValueDictionary()
+        """Large entries that some reader holds: all who read one share it."""
         self._closed = False
+
+    @property
+    def count(self) -> int:
+        """How many subscribers there are."""
+        return len(self._readers)
+
+    @property
+    def held_bytes(self) -> int:
+        """What subscribers hold of what they have read."""
+        return self._turns.held_bytes
+
+    @property
+    def waiters(self) -> int:
+        """How many readers wait for more."""
+        return len(self._log_lookout.parked) + len(self._change_lookout.parked)
 
     def wake(self) -> None:
         """Something was committed, made durable or applied."""
-        if self.waiters:
-            waiters, self.waiters = self.waiters, []
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(True)
+        self._log_lookout.wake()
+        self._change_lookout.wake()
 
     def read_indexes(self) -> tuple[Index, ...]:
         """Return what each reader has read; what lies above it still has to reach it."""
-        return tuple(reader.read for reader in self._readers if reader.read)
+        return tuple(
+            Index(max(reader.read, reader.lookout.next - 1) if reader.lookout else reader.read)
+            for reader in self._readers
+            if reader.read
+        )
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[_Reader]:
@@ -84,11 +218,22 @@ class Subscriptions:
             yield reader
         finally:
             self._readers.discard(reader)
+            self._release(reader)
+
+    def _hold(self, reader: _Reader, size: int) -> None:
+        reader.held_bytes = size
+        self._turns.hold(size)
+
+    def _release(self, reader: _Reader) -> None:
+        self._turns.release(reader.held_bytes)
+        reader.held_bytes = 0
 
     def close(self) -> None:
         """End every subscription."""
         self._closed = True
-        self.wake()
+        self._log_lookout.wake_all()
+        self._change_lookout.wake_all()
+        self._turns.close()
 
     def _readable(self) -> Index:
         return Index(min(self._core.commit_index, self._core.log.stable_index))
@@ -97,48 +242,114 @@ class Subscriptions:
         return Index(min(self._applier.applied_index, self._core.log.stable_index))
 
     def _next_beat(self) -> float:
-        """Return when a reader that gets nothing from now on is due a sign of life."""
-        return asyncio.get_running_loop().time() + self._heartbeat_seconds
+        """Return when a reader that gets nothing from now on is due a sign of life.
 
-    async def _wait_more(self, beat_at: float) -> None:
-        """Wait for a wake, or until a heartbeat is due.
-
-        Wakes come also from what is no news to this reader, so they must not put the beat off.
+        The more readers there are, the less often: idle ones together cost a bounded rate.
         """
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        self.waiters.append(waiter)
-        handle = loop.call_at(beat_at, _expire, waiter)
-        try:
-            await waiter
-        finally:
-            handle.cancel()
-            if waiter in self.waiters:
-                self.waiters.remove(waiter)
+        return asyncio.get_running_loop().time() + self.beat_seconds
+
+    @property
+    def beat_seconds(self) -> float:
+        """How long an idle subscriber may hear nothing."""
+        crowd = max(1.0, len(self._readers) / BEAT_READERS)
+        return min(self._heartbeat_seconds * crowd, max(BEAT_SECONDS_MAX, self._heartbeat_seconds))
+
+    # ------------------------------------------------------------ where to begin
 
     def _start(self, after: int) -> Index:
         boundary = self._storage.boundary
         if after + 1 < boundary.next_sequence:
             raise Compacted(
-                f"sequence {after + 1} was purged; the oldest kept is {boundary.next_sequence}"
+                f"sequence {after + 1} was purged; the oldest kept is {boundary.next_sequence}",
+                oldest_sequence=boundary.next_sequence,
             )
         # What is not committed yet may still be replaced, so its sequences lead nowhere.
         found = min(self._storage.find_sequence(after + 1), self._readable() + 1)
         return max(Index(boundary.index + 1), Index(found))
 
-    async def tail(
-        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
-    ) -> AsyncIterator[TailBatch]:
-        """Yield committed transaction entries that reach above sequence `after`.
+    async def start_of(self, start: TailStart, stream: str | None) -> int:
+        """Return the sequence after which a tail that begins at `start` has to read.
 
         Raises:
-            Compacted: what comes next was purged.
+            Compacted: a purge overtook the search.
+        """
+        if start.from_now:
+            return self._sequence_before(Index(self._core.commit_index + 1))
+        if start.since is not None:
+            return self._sequence_before(self._find_time(start.since))
+        if start.last is not None:
+            return await self._before_last(start.last, stream)
+        return self._storage.boundary.next_sequence - 1
+
+    def _sequence_before(self, index: Index) -> int:
+        """Return the last sequence below `index`, as far as this member knows it committed."""
+        boundary = self._storage.boundary
+        index = Index(min(index, self._readable() + 1))
+        if index <= boundary.index + 1:
+            return boundary.next_sequence - 1
+        return self._storage.entry(Index(index - 1)).next_sequence - 1
+
+    def _find_time(self, microseconds: int) -> Index:
+        """Return the first index whose timestamp is not below this: timestamps never go back."""
+        low, high = self._storage.boundary.index + 1, self._readable() + 1
+        indexes = range(low, max(low, high))
+        found = bisect.bisect_left(
+            indexes, microseconds, key=lambda index: self._storage.entry(Index(index)).timestamp
+        )
+        return Index(low + found)
+
+    async def _before_last(self, count: int, stream: str | None) -> int:
+        """Walk back until `count` transactions are found."""
+        index, left, budget = self._readable(), count, 0
+        if count <= 0:
+            return self._sequence_before(Index(index + 1))
+        while index > self._storage.boundary.index:
+            if budget <= 0:
+                if not await self._turns.take():
+                    raise Unavailable("this node is stopping")
+                budget = LOOK_BYTES
+                continue  # a purge may have come first
+            entry = self._storage.entry(index)
+            budget -= entry.size + LOOK_BYTES // LOOK_ENTRIES
+            if entry.kind is EntryKind.TRANSACTIONS:
+                offsets = _matching_offsets(entry, stream)
+                if len(offsets) >= left:
+                    return entry.first_sequence + offsets[len(offsets) - left] - 1
+                left -= len(offsets)
+            index = Index(index - 1)
+        return self._storage.boundary.next_sequence - 1
+
+    # ------------------------------------------------------------ the log
+
+    def tail(
+        self,
+        after: int,
+        *,
+        stream: str | None,
+        follow: bool,
+        bytes_max: int,
+        commands: bool = True,
+    ) -> AsyncIterator[TailBatch]:
+        """Return committed transaction entries that reach above sequence `after`.
+
+        Raises:
+            Compacted: what comes next was purged; at the call, or when a purge overtakes the tail.
             Unavailable: the node stops before a reader that does not follow has come to the end;
                 an end would say that there is no more.
         """
+        self._start(after)
+        return self._tail(
+            after, stream=stream, follow=follow, bytes_max=bytes_max, commands=commands
+        )
+
+    async def _tail(
+        self, after: int, *, stream: str | None, follow: bool, bytes_max: int, commands: bool
+    ) -> AsyncIterator[TailBatch]:
         position = after
         index = self._start(after)
         until = self._core.commit_index
+        # One that does not follow waits for what it knows committed, whatever it is.
+        interest = LogInterest(stream or None, commands=commands) if follow else EVERYTHING
         beat_at = self._next_beat()
         with self._reading() as reader:
             while not self._closed:
@@ -146,25 +357,60 @@ class Subscriptions:
                 if index > high:
                     if not follow and index > until:
                         return
-                    await self._wait_more(beat_at)
+                    seen = await self._wait_entries(reader, interest, index, beat_at)
+                    if seen > index:
+                        index = seen
+                        position = max(position, self._sequence_before(index))
+                        reader.read = Index(index - 1)
                     if _is_past(beat_at):
-                        yield TailBatch(entries=(), position=position)
+                        yield self._tail_batch((), position)
                         beat_at = self._next_beat()
                     continue
+                if not await self._turns.take():
+                    break
                 if index <= self._storage.boundary.index:
                     index = self._start(position)  # purged under the reader: raises Compacted
                     continue
                 batch, reached = self._read(index, high, stream, bytes_max)
+                if not commands:
+                    batch = [entry for entry in batch if _has_opaque(entry)]
                 found = tuple(entry for entry in batch if entry.next_sequence > position + 1)
                 reader.read = reached.index
                 index = Index(reached.index + 1)
                 position = max(position, reached.next_sequence - 1)
                 if found or _is_past(beat_at):
-                    yield TailBatch(entries=found, position=position)
+                    self._hold(reader, sum(entry.size for entry in found))
+                    del batch, reached
+                    yield self._tail_batch(found, position)
+                    del found
+                    self._release(reader)
                     beat_at = self._next_beat()
-                else:
-                    await asyncio.sleep(0)
         self._end(follow=follow)
+
+    def _tail_batch(self, entries: tuple[Entry, ...], position: int) -> TailBatch:
+        return TailBatch(entries=entries, position=position, beat_seconds=self.beat_seconds)
+
+    async def _wait_entries(
+        self, reader: _Reader, interest: LogInterest, index: Index, beat_at: float
+    ) -> Index:
+        """Park; return up to where nothing concerns this reader."""
+        self._streams.add(reader, interest)
+        try:
+            found_at = await self._log_lookout.park(reader, index, beat_at)
+        finally:
+            self._streams.remove(reader, interest)
+        return found_at or self._log_lookout.next
+
+    def _look_at_entries(self, low: Index, high: Index) -> Index:
+        """Wake whom the entries from `low` on concern; return the last one looked at."""
+        entries = self._storage.entries(low, Index(min(high, low + LOOK_ENTRIES - 1)), LOOK_BYTES)
+        for entry in entries:
+            tags: tuple[Tag, ...] = ()
+            if entry.kind is EntryKind.TRANSACTIONS:
+                tags = groups.tags_of(entry.payload)
+            for reader in self._streams.matching(tags):
+                wake(reader, entry.index)
+        return entries[-1].index
 
     @staticmethod
     def _end(*, follow: bool) -> None:
@@ -176,27 +422,40 @@ class Subscriptions:
     ) -> tuple[list[Entry], Entry]:
         """Return matching entries from `low`, and the last entry looked at."""
         if not stream:
-            batch = self._storage.entries(low, high, bytes_max)
+            shared = self._large.get(low)
+            batch = [shared] if shared else self._storage.entries(low, high, bytes_max)
+            if batch[0].size > bytes_max:
+                self._large[low] = batch[0]
             found = [entry for entry in batch if entry.kind is EntryKind.TRANSACTIONS]
             return found, batch[-1]
         indexes = self._storage.stream_indexes(stream, low, high, STREAM_PAGE)
         found, size = [], 0
         for index in indexes:
             entry = self._storage.entry(index)
+            if found and size + entry.size > bytes_max:
+                return found, found[-1]
             found.append(entry)
             size += entry.size
-            if size >= bytes_max:
-                return found, entry
         if len(indexes) == STREAM_PAGE:
             return found, found[-1]
         return found, self._storage.entry(high)
 
-    async def changes(
-        self, after: int, *, follow: bool, bytes_max: int
+    # ------------------------------------------------------------ the change feed
+
+    def changes(
+        self, after: int, *, follow: bool, wanted: ChangeFilter | None = None
     ) -> AsyncIterator[ChangeBatch]:
-        """Yield row changes of applied transactions above sequence `after`; raises as `tail`."""
+        """Return row changes of applied transactions above sequence `after`; raises as `tail`."""
+        self._start(after)
+        return self._changes(after, follow=follow, wanted=wanted)
+
+    async def _changes(
+        self, after: int, *, follow: bool, wanted: ChangeFilter | None
+    ) -> AsyncIterator[ChangeBatch]:
         position = after
         index = self._start(after)
+        key = _key(index)
+        """From which CHANGE record on is read: an entry may have several."""
         until = self._applier.applied_index
         beat_at = self._next_beat()
         with self._reading() as reader:
@@ -205,51 +464,108 @@ class Subscriptions:
                 if index > high:
                     if not follow and index > until:
                         return
-                    await self._wait_more(beat_at)
+                    interest = wanted if follow else None
+                    seen = await self._wait_changes(reader, interest, index, beat_at)
+                    if seen > index:
+                        index, key = seen, _key(seen)
+                        position = max(position, self._sequence_before(index))
+                        reader.read = Index(index - 1)
                     if _is_past(beat_at):
-                        yield ChangeBatch(changes=(), position=position)
+                        yield self._change_batch((), position)
                         beat_at = self._next_beat()
                     continue
+                if not await self._turns.take():
+                    break
                 if index <= self._storage.boundary.index:
                     index = self._start(position)
+                    key = max(key, _key(index))
                     continue
-                found, reached = self._read_changes(index, high, position, bytes_max)
-                reader.read = reached
-                index = Index(reached + 1)
-                position = max(position, self._storage.entry(reached).next_sequence - 1)
+                page = self._change_page(key, high)
+                found = self._wanted(page.records, position, wanted)
+                index, key = page.next
+                reader.read = Index(index - 1)
+                # Where the page ends within an entry, another record of it may follow.
+                reached = found[-1].sequence - 1 if found else 0
+                position = max(position, reached if page.is_cut else self._sequence_before(index))
                 if found or _is_past(beat_at):
-                    yield ChangeBatch(changes=tuple(found), position=position)
+                    self._hold(reader, page.size_bytes)
+                    del page
+                    yield self._change_batch(tuple(found), position)
+                    del found
+                    self._release(reader)
                     beat_at = self._next_beat()
-                else:
-                    await asyncio.sleep(0)
         self._end(follow=follow)
 
-    def _read_changes(
-        self, low: Index, high: Index, after: int, bytes_max: int
-    ) -> tuple[list[RowChange], Index]:
-        start, end = low.to_bytes(8, "big"), (high + 1).to_bytes(8, "big")
-        page = self._applier.overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE)
+    def _change_page(self, key: bytes, high: Index) -> _ChangePage:
+        end = _key(Index(high + 1))
+        records = self._applier.overlay.scan(Table.CHANGE, key, end, count_max=CHANGE_PAGE)
+        size = sum(len(record) for _, record in records)
+        if len(records) < CHANGE_PAGE and size < SCAN_BYTES_MAX:
+            return _ChangePage(records, (Index(high + 1), end), size, is_cut=False)
+        last = records[-1][0]
+        return _ChangePage(records, (_index_of(last), last + b"\x00"), size, is_cut=True)
+
+    def _change_batch(self, changes: tuple[RowChange, ...], position: int) -> ChangeBatch:
+        return ChangeBatch(changes=changes, position=position, beat_seconds=self.beat_seconds)
+
+    async def _wait_changes(
+        self, reader: _Reader, interest: ChangeFilter | None, index: Index, beat_at: float
+    ) -> Index:
+        """Park; return up to where nothing concerns this reader."""
+        self._keys.add(reader, interest)
+        try:
+            found_at = await self._change_lookout.park(reader, index, beat_at)
+        finally:
+            self._keys.remove(reader, interest)
+        return found_at or self._change_lookout.next
+
+    def _look_at_changes(self, low: Index, high: Index) -> Index:
+        """Wake whom changes from `low` on concern; return the last index looked at."""
+        high = Index(min(high, low + LOOK_ENTRIES - 1))
+        start, end = _key(low), _key(Index(high + 1))
+        concerned: dict[_Reader, Index] = {}
+        everything = self._keys.everything
+        while page := self._applier.overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE):
+            for key, record in page:
+                index = _index_of(key)
+                for reader in everything | self._concerned(record):
+                    concerned.setdefault(reader, index)
+            start = page[-1][0] + b"\x00"
+        for reader in everything:
+            concerned.setdefault(reader, high)  # also entries without changes move it on
+        for reader, index in concerned.items():
+            wake(reader, index)
+        return high
+
+    def _concerned(self, record: bytes) -> set[_Reader]:
+        found: set[_Reader] = set()
+        for _, table, before, after in msgpack.unpackb(record):
+            for wanted_table, column in self._keys.columns:
+                if table == wanted_table:
+                    at = self._columns[table].index(column)
+                    value = (after or before)[at]
+                    if isinstance(value, bytes):
+                        found |= self._keys.matching(table, column, value)
+        return found
+
+    def _wanted(
+        self, page: list[tuple[bytes, bytes]], after: int, wanted: ChangeFilter | None
+    ) -> list[RowChange]:
         found: list[RowChange] = []
-        size = 0
-        for key, record in page:
+        for _, record in page:
             for sequence, table, before, after_image in msgpack.unpackb(record):
                 if sequence > after:
-                    found.append(
-                        RowChange(
-                            sequence=sequence,
-                            table=table,
-                            before=self._row(table, before),
-                            after=self._row(table, after_image),
-                        )
+                    change = RowChange(
+                        sequence=sequence,
+                        table=table,
+                        before=self._row(table, before),
+                        after=self._row(table, after_image),
                     )
-            size += len(record)
-            if size >= bytes_max:
-                return found, Index(int.from_bytes(key[:8], "big"))
-        if len(page) == CHANGE_PAGE:
-            return found, Index(int.from_bytes(page[-1][0][:8], "big"))
-        return found, high
+                    if wanted is None or wanted.matches(change):
+                        found.append(change)
+        return found
 
-    def _row(self, table: str, image: list[Value] | None) -> Row | None:
+    def _row(self, table: str, image: Image | None) -> Row | None:
         """Return a stored image by its columns; name and version of the machine are pinned."""
         if image is None:
             return None
@@ -261,9 +577,32 @@ class Subscriptions:
         return dict(zip(columns, image, strict=False))  # as long as each other: checked above
 
 
-def _expire(waiter: asyncio.Future[bool]) -> None:
+def _key(index: Index) -> bytes:
+    return index.to_bytes(8, "big")
+
+
+def _index_of(key: bytes) -> Index:
+    return Index(int.from_bytes(key[:8], "big"))
+
+
+def _matching_offsets(entry: Entry, stream: str | None) -> Sequence[int]:
+    group = groups.parse(entry.payload)
+    wanted = [
+        kind is TransactionKind.OPAQUE and (stream is None or name == stream)
+        for kind, name in group.tag_table
+    ]
+    if not group.tags:
+        return range(group.count if wanted[0] else 0)
+    return [offset for offset, tag in enumerate(group.tags) if wanted[tag]]
+
+
+def _has_opaque(entry: Entry) -> bool:
+    return any(kind is TransactionKind.OPAQUE for kind, _ in groups.tags_of(entry.payload))
+
+
+def _expire(waiter: asyncio.Future[Index | None]) -> None:
     if not waiter.done():
-        waiter.set_result(False)
+        waiter.set_result(None)
 
 
 def _is_past(moment: float) -> bool:

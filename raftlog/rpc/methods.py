@@ -49,6 +49,19 @@ async def read(context: Context) -> bytes | None:
     return data if isinstance(data, bytes) else None
 
 
+async def write(context: Context, data: bytes, stuck_seconds: float) -> None:
+    """Send a message of a stream.
+
+    Raises:
+        Overloaded: the client has not read what was sent before for so long. It may come again.
+    """
+    try:
+        async with asyncio.timeout(stuck_seconds):
+            await context.write(data)
+    except TimeoutError:
+        raise Overloaded(f"the stream was not read for {stuck_seconds:g} s; open it anew") from None
+
+
 def seconds_left(context: Context, default: float) -> float:
     """Return how long this call may take, a little less than the caller's own deadline.
 

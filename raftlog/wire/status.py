@@ -76,6 +76,7 @@ def to_pb(error: RaftLogError) -> types_pb2.Error:
         leader=None
         if leader is None
         else types_pb2.LeaderHint(node_id=leader.node_id, address=leader.address, term=leader.term),
+        oldest_sequence=error.oldest_sequence if isinstance(error, errors.Compacted) else 0,
     )
 
 
@@ -85,6 +86,10 @@ def from_pb(pb: types_pb2.Error) -> RaftLogError:
     if pb.HasField("leader"):
         leader = LeaderHint(pb.leader.node_id, pb.leader.address, pb.leader.term)
     kind = errors.ERROR_BY_CODE.get(pb.code, RaftLogError)
+    if kind is errors.Compacted:
+        return errors.Compacted(
+            pb.message, definite=pb.definite, leader=leader, oldest_sequence=pb.oldest_sequence
+        )
     return kind(pb.message, definite=pb.definite, leader=leader)
 
 

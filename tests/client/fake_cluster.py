@@ -377,7 +377,10 @@ class FakeNode(
     async def Tail(self, request, context) -> AsyncIterator[log_pb2.TailReply]:
         self.tail_calls += 1
         cluster = self.cluster
-        position = request.after
+        position = after = self._tail_start(request)
+        if request.follow:
+            await self._stand()
+            yield log_pb2.TailReply(position=after, served_by=self.node_id)
         at = 0
         while True:
             await self._stand()
@@ -385,7 +388,7 @@ class FakeNode(
             while at < len(cluster.entries) and len(batch) < 3:
                 entry = cluster.entries[at]
                 at += 1
-                if entry.first_sequence + entry.group.count - 1 > request.after:
+                if entry.first_sequence + entry.group.count - 1 > after:
                     batch.append(self._tail_entry(entry))
                 position = max(position, entry.first_sequence + entry.group.count - 1)
             yield log_pb2.TailReply(entries=batch, position=position, served_by=self.node_id)
@@ -401,6 +404,18 @@ class FakeNode(
                             await cluster.changed.wait()
                     except TimeoutError:
                         pass
+
+    def _tail_start(self, request) -> int:
+        newest = sum(entry.group.count for entry in self.cluster.entries)
+        match request.WhichOneof("start"):
+            case "from_now":
+                return newest
+            case "last":
+                return max(newest - request.last, 0)
+            case None:
+                return request.after
+            case _:
+                return 0
 
     def _tail_entry(self, entry: StoredEntry) -> log_pb2.TailEntry:
         return log_pb2.TailEntry(

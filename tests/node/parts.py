@@ -88,18 +88,24 @@ def boundary(index: int = 0, **changes) -> Boundary:
 
 
 def seal_entry(
-    last: Boundary | Entry, payload: bytes, *, term: int, kind: EntryKind, count: int = 0
+    last: Boundary | Entry,
+    payload: bytes,
+    *,
+    term: int,
+    kind: EntryKind,
+    count: int = 0,
+    timestamp: int = 0,
 ) -> Entry:
     """Return the entry that follows `last`."""
     index, sequence = last.index + 1, last.next_sequence
-    checksum = chain(last.checksum, term, index, kind, 0, sequence, count, 0, payload)
+    checksum = chain(last.checksum, term, index, kind, 0, sequence, count, timestamp, payload)
     return Entry(
         term=term,
         index=index,
         kind=kind,
         first_sequence=sequence,
         count=count,
-        timestamp=0,
+        timestamp=timestamp,
         payload=payload,
         checksum=checksum,
     )
@@ -111,17 +117,37 @@ class Log:
     def __init__(self) -> None:
         self.storage = new_storage()
 
-    def add(self, kind: EntryKind, payload: bytes, *, term: int = 1, count: int = 0) -> Entry:
-        entry = seal_entry(self._last(), payload, term=term, kind=kind, count=count)
+    def add(
+        self,
+        kind: EntryKind,
+        payload: bytes,
+        *,
+        term: int = 1,
+        count: int = 0,
+        timestamp: int = 0,
+    ) -> Entry:
+        entry = seal_entry(
+            self._last(), payload, term=term, kind=kind, count=count, timestamp=timestamp
+        )
         self.storage.commit(Round(hard_state=HardState(term=term), entries=(entry,)))
         return entry
 
-    def append(self, payloads: Sequence[bytes], *, term: int = 1, at: int | None = None) -> int:
+    def append(
+        self,
+        payloads: Sequence[bytes],
+        *,
+        term: int = 1,
+        at: int | None = None,
+        stream: str = "",
+        timestamp: int = 0,
+    ) -> int:
         """Append a group; `at`: truncate from there first."""
         if at is not None:
             self.storage.commit(Round(hard_state=HardState(term=term), truncate_from=at))
-        frame = groups.pack(list(payloads))
-        return self.add(EntryKind.TRANSACTIONS, frame, term=term, count=len(payloads)).index
+        frame = groups.pack(list(payloads), (groups.TransactionKind.OPAQUE, stream))
+        return self.add(
+            EntryKind.TRANSACTIONS, frame, term=term, count=len(payloads), timestamp=timestamp
+        ).index
 
     def purge(self, index: int) -> None:
         """Apply, snapshot and purge up to `index`."""

@@ -25,6 +25,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import (
     ChangeBatch,
+    ChangeFilter,
     ClusterStatus,
     GroupReceipt,
     Identity,
@@ -295,11 +296,20 @@ class FakeNode:
         self.queried.append((request, consistency))
         return self.answer
 
-    async def tail(
-        self, after: int, *, stream: str | None, follow: bool, bytes_max: int
+    def tail(
+        self,
+        after: int,
+        *,
+        stream: str | None,
+        follow: bool,
+        bytes_max: int,
+        commands: bool = True,
     ) -> AsyncIterator[TailBatch]:
         if self.refusal is not None:
             raise self.refusal
+        return self._tail(after, follow=follow)
+
+    async def _tail(self, after: int, *, follow: bool) -> AsyncIterator[TailBatch]:
         self.tails_open += 1
         try:
             at = 0
@@ -314,16 +324,25 @@ class FakeNode:
         finally:
             self.tails_open -= 1
 
-    async def changes(
-        self, after: int, *, follow: bool, bytes_max: int
+    def changes(
+        self, after: int, *, follow: bool, wanted: ChangeFilter | None = None
     ) -> AsyncIterator[ChangeBatch]:
         if self.refusal is not None:
             raise self.refusal
+        return self._changes(after, follow=follow, wanted=wanted)
+
+    async def _changes(
+        self, after: int, *, follow: bool, wanted: ChangeFilter | None
+    ) -> AsyncIterator[ChangeBatch]:
         self.tails_open += 1
         try:
             at = 0
             while True:
-                found = [c for c in self.all_changes[at:] if c.sequence > after]
+                found = [
+                    change
+                    for change in self.all_changes[at:]
+                    if change.sequence > after and (wanted is None or wanted.matches(change))
+                ]
                 at = len(self.all_changes)
                 last = max([after, *(c.sequence for c in found)])
                 yield ChangeBatch(changes=tuple(found), position=last)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raftlog import groups
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.groups import Tag, TransactionKind
+from raftlog.rpc.services import tail
 from raftlog.rpc.services.tail import Filter, replies, single
 from raftlog.types import Index, Term
 
@@ -41,7 +45,7 @@ def seen(wanted: Filter, entry: Entry) -> list[tuple[int, bytes, Tag]]:
         return []
     group = groups.parse(shown.group)
     sequences = list(shown.sequences) or [
-        shown.first_sequence + offset for offset in range(group.count)
+        entry.first_sequence + offset for offset in range(group.count)
     ]
     return [
         (sequence, one.payload, (one.kind, one.stream))
@@ -78,6 +82,7 @@ def test_a_whole_entry_is_sent_as_it_is_stored() -> None:
         assert shown is not None
         assert shown.group == entry.payload
         assert not shown.sequences
+        shown = shown.message()
         assert (shown.term, shown.index, shown.first_sequence, shown.timestamp) == (2, 10, 10, 6)
 
 
@@ -125,3 +130,56 @@ def test_an_intermediate_position_never_skips_a_match() -> None:
 def test_an_empty_batch_is_one_empty_part() -> None:
     """A heartbeat reaches the client as a position."""
     assert list(replies([], 7, Filter(), 100)) == [([], 7)]
+
+
+@settings(max_examples=150)
+@given(
+    sizes=st.lists(st.integers(0, 900), min_size=1, max_size=9),
+    after=st.integers(8, 18),
+    stream=st.sampled_from([None, "", "a"]),
+    bytes_max=st.integers(1, 700),
+)
+def test_an_entry_is_cut_between_transactions_and_inside_them(
+    sizes, after, stream, bytes_max
+) -> None:
+    """However an entry is cut, a client puts the same transactions together, at any position."""
+    payloads = [bytes([at]) * size for at, size in enumerate(sizes)]
+    tags = [TAGS[at % 2] for at in range(len(sizes))]
+    packed = groups.pack(payloads, tags)
+    entry = dataclasses.replace(entry_of([(OPAQUE, "")]), payload=packed, count=len(sizes))
+    after = min(after, entry.next_sequence - 1)
+    wanted = Filter(after=after, stream=stream)
+    got: list[tuple[int, bytes]] = []
+    held: list[bytes] = []
+    reached = after
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail, "PART_BYTES_MIN", 64)
+        cut = list(replies([entry], entry.next_sequence - 1, wanted, bytes_max))
+    for reply, position in cut:
+        # A reply is one part, or holds no more than about its bound.
+        assert len(reply) < 2 or sum(len(each.group) for each in reply) <= bytes_max
+        for each in reply:
+            assert len(each.group) <= max(bytes_max, 64)
+            held.append(each.group)
+            if each.group_offset + len(each.group) < each.group_bytes:
+                continue
+            group = groups.parse(b"".join(held))
+            held = []
+            sequences = each.sequences or range(each.first_sequence, each.first_sequence + 99)
+            got += list(zip(sequences, group.payloads(), strict=False))
+        assert position >= reached
+        reached = position
+        assert [one for one in got if one[0] <= position] == [
+            one for one in truth(sizes, tags, wanted) if one[0] <= position
+        ]
+    assert not held
+    assert got == truth(sizes, tags, wanted)
+
+
+def truth(sizes: list[int], tags: list[Tag], wanted: Filter) -> list[tuple[int, bytes]]:
+    """What of an entry at sequence 10 matches."""
+    return [
+        (10 + at, bytes([at]) * size)
+        for at, size in enumerate(sizes)
+        if 10 + at > wanted.after and wanted.wants(tags[at])
+    ]

@@ -6,6 +6,7 @@ The async client's calls without await: the same names, parameters and contracts
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Self
 
 from raftlog import kv as words
@@ -14,7 +15,7 @@ from raftlog.client.context import Payload
 from raftlog.client.kv import Kv
 from raftlog.client.lease import Lease
 from raftlog.client.log import Log, LogSession, SessionState
-from raftlog.client.loop_thread import LoopThread
+from raftlog.client.loop_thread import LoopThread, SyncFeed
 from raftlog.client.machine import Machine
 from raftlog.client.values import (
     Applied,
@@ -166,18 +167,26 @@ class SyncLog:
 
     def tail(
         self,
-        after: int = 0,
+        after: int | None = None,
         *,
+        last: int | None = None,
+        since: datetime | float | None = None,
+        from_now: bool = False,
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
         member: str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[Transaction]:
-        """Yield committed transactions after sequence `after`, across failovers, without gap.
+    ) -> SyncFeed[Transaction]:
+        """Yield committed transactions, across failovers, without gap or repeat.
 
         Args:
-            after: The last sequence already seen.
+            after: The last sequence already seen; without this and the next three, from the
+                oldest transaction kept.
+            last: Begin so many matching transactions before the end.
+            since: Begin at this time, by the leaders' clocks: a datetime, or seconds since 1970.
+            from_now: Begin behind the newest transaction (what this client appends later is seen;
+                `Feed.begun` tells when others may).
             stream: Only this stream; None: all of them.
             follow: Wait for more at the end; else stop at what the member knows committed.
             commands: Also transactions meant for the state machine.
@@ -185,11 +194,15 @@ class SyncLog:
             timeout: How long all members may be away before it raises `Unavailable`.
 
         Raises:
-            Compacted: transactions after `after` were purged.
+            InvalidInput: more than one beginning is given, or one that cannot be.
+            Compacted: transactions after `after` were purged; it names the oldest kept.
         """
-        return self._loop.iterate_batches(
+        return self._loop.feed_of_batches(
             lambda: self._target.tail_batches(
                 after,
+                last=last,
+                since=since,
+                from_now=from_now,
                 stream=stream,
                 follow=follow,
                 commands=commands,
@@ -200,18 +213,24 @@ class SyncLog:
 
     def tail_batches(
         self,
-        after: int = 0,
+        after: int | None = None,
         *,
+        last: int | None = None,
+        since: datetime | float | None = None,
+        from_now: bool = False,
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
         member: str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[list[Transaction]]:
+    ) -> SyncFeed[list[Transaction]]:
         """Do what `tail` does, but yield transactions as they arrive together."""
-        return self._loop.iterate(
+        return self._loop.feed(
             lambda: self._target.tail_batches(
                 after,
+                last=last,
+                since=since,
+                from_now=from_now,
                 stream=stream,
                 follow=follow,
                 commands=commands,
@@ -423,7 +442,7 @@ class SyncKv:
         after_revision: int | None = None,
         member: str | None = None,
         timeout: float | None = None,
-    ) -> Iterator[Change]:
+    ) -> SyncFeed[Change]:
         """Yield every change of a key, a prefix or a range, in order, across failovers.
 
         Args:
@@ -431,14 +450,15 @@ class SyncKv:
             prefix: Keys with this prefix.
             start: With `end`, keys from `start` up to but without `end`.
             end: See `start`.
-            after_revision: Changes after it; 0: from the beginning; None: from now on.
+            after_revision: Changes after it; 0: from the beginning; None: from now on (what this
+                client writes later is seen; `Feed.begun` tells when others may write).
             member: Ask this member alone.
             timeout: How long all members may be away before it raises `Unavailable`.
 
         Raises:
             Compacted: changes after `after_revision` were purged.
         """
-        return self._loop.iterate(
+        return self._loop.feed(
             lambda: self._target.watch(
                 key,
                 prefix=prefix,

@@ -6,19 +6,25 @@ A watch is the change feed of the machine's table, filtered. The table's columns
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 from raftlog.errors import InvalidInput
 from raftlog.groups import KV_COMMAND_TAG
-from raftlog.interfaces import NodePort, Row, RowChange
+from raftlog.interfaces import ChangeBatch, ChangeFilter, NodePort, Row, RowChange
 from raftlog.rpc.convert import parse
-from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left
+from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left, write
 from raftlog.rpc.services.submit import consistency_of, only_result, submit_one
 from raftlog.rpc.settings import ServerSettings
 from raftlog.wire.pb import kv_pb2 as pb
 
 SERVICE = "raftlog.v1.Kv"
 TABLE = "kv"
+EVENT_OVERHEAD_BYTES = 4096
+"""More than a reply takes besides the value and the previous value of its only event."""
+
+BEAT_MS = 1000
+"""What the first reply promises; the ones after it know how many subscribers there are."""
 
 
 class KvService:
@@ -58,17 +64,51 @@ class KvService:
         """Send changes of keys in [start, end) after a revision; an empty end has no bound."""
         node = self._node
         after = node.info().last_sequence if request.from_now else request.after_revision
+        settings = self._settings
+        wanted = ChangeFilter(table=TABLE, column="key", start=request.start, end=request.end)
         served_by = node.identity.node_id
-        batches = node.changes(after, follow=True, bytes_max=self._settings.reply_bytes_max)
+        begun = pb.KvWatchReply(position=after, served_by=served_by, beat_ms=BEAT_MS)
+        batches = node.changes(after, follow=True, wanted=wanted)
         async with closing(batches) as batches:
+            await write(context, begun.SerializeToString(), settings.stuck_seconds)
             async for batch in batches:
-                events = [
-                    event_of(change)
-                    for change in batch.changes
-                    if change.table == TABLE and _is_within(change, request)
-                ]
-                reply = pb.KvWatchReply(events=events, position=batch.position, served_by=served_by)
-                await context.write(reply.SerializeToString())
+                for events, position in _parts(batch, settings):
+                    reply = pb.KvWatchReply(
+                        events=events,
+                        position=position,
+                        served_by=served_by,
+                        beat_ms=int(1000 * batch.beat_seconds),
+                    )
+                    await write(context, reply.SerializeToString(), settings.stuck_seconds)
+
+
+def _parts(batch: ChangeBatch, settings: ServerSettings) -> Iterator[tuple[list[pb.KvEvent], int]]:
+    """Yield a batch in parts of about a reply's size, each with the position it reaches.
+
+    A revision may be cut; then all parts of it but the last stay below it.
+    """
+    events: list[pb.KvEvent] = []
+    size = 0
+    for change in batch.changes:
+        event = _fitting(event_of(change), settings.message_bytes_max - EVENT_OVERHEAD_BYTES)
+        event_size = event.ByteSize()
+        if events and size + event_size > settings.reply_bytes_max:
+            yield events, min(event.revision - 1, batch.position)
+            events, size = [], 0
+        events.append(event)
+        size += event_size
+    yield events, batch.position
+
+
+def _fitting(event: pb.KvEvent, bytes_max: int) -> pb.KvEvent:
+    """Leave out, and say so, what does not fit into a message: what was before, then the value."""
+    if event.HasField("previous") and event.ByteSize() > bytes_max:
+        event.ClearField("previous")
+        event.previous_omitted = True
+    if event.ByteSize() > bytes_max:
+        event.value = b""
+        event.value_omitted = True
+    return event
 
 
 def event_of(change: RowChange) -> pb.KvEvent:
@@ -87,12 +127,6 @@ def event_of(change: RowChange) -> pb.KvEvent:
         revision=change.sequence,
         previous=before,
     )
-
-
-def _is_within(change: RowChange, request: pb.KvWatchRequest) -> bool:
-    row = change.after or change.before or {"key": b""}
-    key = cast(bytes, row["key"])
-    return request.start <= key and (not request.end or key < request.end)
 
 
 def _key_value(row: Row) -> pb.KeyValue:

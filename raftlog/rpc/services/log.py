@@ -5,9 +5,9 @@ from __future__ import annotations
 from raftlog import groups
 from raftlog.errors import NotFound
 from raftlog.groups import TransactionKind
-from raftlog.interfaces import NodePort
+from raftlog.interfaces import NodePort, TailStart
 from raftlog.mysql.gtid import native_gtid
-from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left
+from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left, write
 from raftlog.rpc.services.submit import submit_one
 from raftlog.rpc.services.tail import Filter, replies, single
 from raftlog.rpc.services.write import WriteStream
@@ -16,6 +16,8 @@ from raftlog.wire.pb import log_pb2 as pb
 from raftlog.wire.pb import types_pb2
 
 SERVICE = "raftlog.v1.Log"
+BEAT_MS = 1000
+"""What the first reply promises; the ones after it know how many subscribers there are."""
 
 
 class LogService:
@@ -59,21 +61,32 @@ class LogService:
 
     async def tail(self, request: pb.TailRequest, context: Context) -> None:
         """Send committed transactions after a position."""
+        node, settings = self._node, self._settings
         stream = groups.check_stream(request.stream) if request.HasField("stream") else None
-        wanted = Filter(after=request.after, stream=stream, commands=request.commands)
-        served_by = self._node.identity.node_id
-        size_max = self._settings.reply_bytes_max
-        batches = self._node.tail(
-            request.after,
+        start = _start_of(request)
+        after = request.after if start is None else await node.start_of(start, stream)
+        wanted = Filter(after=after, stream=stream, commands=request.commands)
+        served_by = node.identity.node_id
+        size_max = settings.reply_bytes_max
+        batches = node.tail(
+            after,
             stream=stream,
             follow=request.follow,
             bytes_max=size_max,
+            commands=request.commands,
         )
         async with closing(batches) as batches:
+            if request.follow:
+                begun = pb.TailReply(position=after, served_by=served_by, beat_ms=BEAT_MS)
+                await write(context, begun.SerializeToString(), settings.stuck_seconds)
             async for batch in batches:
+                beat_ms = int(1000 * batch.beat_seconds)
                 for part, position in replies(batch.entries, batch.position, wanted, size_max):
-                    reply = pb.TailReply(entries=part, position=position, served_by=served_by)
-                    await context.write(reply.SerializeToString())
+                    data = pb.TailReply(
+                        entries=part, position=position, served_by=served_by, beat_ms=beat_ms
+                    ).SerializeToString()
+                    part.clear()  # while a reply is on its way, only it is held
+                    await write(context, data, settings.stuck_seconds)
 
     async def get(self, request: pb.GetRequest, _: Context) -> pb.GetReply:
         """Return one committed transaction as this member has it."""
@@ -108,3 +121,17 @@ class LogService:
             disk_bytes=info.disk_bytes,
             snapshot_index=info.snapshot_index,
         )
+
+
+def _start_of(request: pb.TailRequest) -> TailStart | None:
+    match request.WhichOneof("start"):
+        case "oldest":
+            return TailStart()
+        case "last":
+            return TailStart(last=request.last)
+        case "since":
+            return TailStart(since=request.since)
+        case "from_now":
+            return TailStart(from_now=True)
+        case _:
+            return None

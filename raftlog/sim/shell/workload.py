@@ -297,7 +297,7 @@ class ClientHost(Host):
             after = seen[-1].sequence if seen else self.starts[number]
             tail = self.client.log.tail(after, commands=True, follow=True, timeout=60.0)
             try:
-                async with contextlib.aclosing(tail) as transactions:  # type: ignore[type-var]
+                async with contextlib.aclosing(tail) as transactions:
                     async for transaction in transactions:
                         self._check_committed("a tail showed", transaction.index)
                         seen.append(transaction)

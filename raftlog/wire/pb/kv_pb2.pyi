@@ -243,17 +243,19 @@ class KvWatchRequest(_message.Message):
     def __init__(self, start: _Optional[bytes] = ..., end: _Optional[bytes] = ..., after_revision: _Optional[int] = ..., from_now: _Optional[bool] = ...) -> None: ...
 
 class KvWatchReply(_message.Message):
-    __slots__ = ("events", "position", "served_by")
+    __slots__ = ("events", "position", "served_by", "beat_ms")
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    BEAT_MS_FIELD_NUMBER: _ClassVar[int]
     events: _containers.RepeatedCompositeFieldContainer[KvEvent]
     position: int
     served_by: str
-    def __init__(self, events: _Optional[_Iterable[_Union[KvEvent, _Mapping]]] = ..., position: _Optional[int] = ..., served_by: _Optional[str] = ...) -> None: ...
+    beat_ms: int
+    def __init__(self, events: _Optional[_Iterable[_Union[KvEvent, _Mapping]]] = ..., position: _Optional[int] = ..., served_by: _Optional[str] = ..., beat_ms: _Optional[int] = ...) -> None: ...
 
 class KvEvent(_message.Message):
-    __slots__ = ("kind", "key", "value", "revision", "previous")
+    __slots__ = ("kind", "key", "value", "revision", "previous", "value_omitted", "previous_omitted")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PUT: _ClassVar[KvEvent.Kind]
@@ -265,9 +267,13 @@ class KvEvent(_message.Message):
     VALUE_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_OMITTED_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_OMITTED_FIELD_NUMBER: _ClassVar[int]
     kind: KvEvent.Kind
     key: bytes
     value: bytes
     revision: int
     previous: KeyValue
-    def __init__(self, kind: _Optional[_Union[KvEvent.Kind, str]] = ..., key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., revision: _Optional[int] = ..., previous: _Optional[_Union[KeyValue, _Mapping]] = ...) -> None: ...
+    value_omitted: bool
+    previous_omitted: bool
+    def __init__(self, kind: _Optional[_Union[KvEvent.Kind, str]] = ..., key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., revision: _Optional[int] = ..., previous: _Optional[_Union[KeyValue, _Mapping]] = ..., value_omitted: _Optional[bool] = ..., previous_omitted: _Optional[bool] = ...) -> None: ...

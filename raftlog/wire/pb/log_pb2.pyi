@@ -78,42 +78,56 @@ class Rejection(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., why: _Optional[str] = ...) -> None: ...
 
 class TailRequest(_message.Message):
-    __slots__ = ("after", "stream", "follow", "commands")
+    __slots__ = ("after", "stream", "follow", "commands", "oldest", "last", "since", "from_now")
     AFTER_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
     FOLLOW_FIELD_NUMBER: _ClassVar[int]
     COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FROM_NOW_FIELD_NUMBER: _ClassVar[int]
     after: int
     stream: str
     follow: bool
     commands: bool
-    def __init__(self, after: _Optional[int] = ..., stream: _Optional[str] = ..., follow: _Optional[bool] = ..., commands: _Optional[bool] = ...) -> None: ...
+    oldest: bool
+    last: int
+    since: int
+    from_now: bool
+    def __init__(self, after: _Optional[int] = ..., stream: _Optional[str] = ..., follow: _Optional[bool] = ..., commands: _Optional[bool] = ..., oldest: _Optional[bool] = ..., last: _Optional[int] = ..., since: _Optional[int] = ..., from_now: _Optional[bool] = ...) -> None: ...
 
 class TailReply(_message.Message):
-    __slots__ = ("entries", "position", "served_by")
+    __slots__ = ("entries", "position", "served_by", "beat_ms")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    BEAT_MS_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[TailEntry]
     position: int
     served_by: str
-    def __init__(self, entries: _Optional[_Iterable[_Union[TailEntry, _Mapping]]] = ..., position: _Optional[int] = ..., served_by: _Optional[str] = ...) -> None: ...
+    beat_ms: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[TailEntry, _Mapping]]] = ..., position: _Optional[int] = ..., served_by: _Optional[str] = ..., beat_ms: _Optional[int] = ...) -> None: ...
 
 class TailEntry(_message.Message):
-    __slots__ = ("term", "index", "first_sequence", "timestamp", "group", "sequences")
+    __slots__ = ("term", "index", "first_sequence", "timestamp", "group", "sequences", "group_offset", "group_bytes")
     TERM_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    GROUP_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BYTES_FIELD_NUMBER: _ClassVar[int]
     term: int
     index: int
     first_sequence: int
     timestamp: int
     group: bytes
     sequences: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, term: _Optional[int] = ..., index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., timestamp: _Optional[int] = ..., group: _Optional[bytes] = ..., sequences: _Optional[_Iterable[int]] = ...) -> None: ...
+    group_offset: int
+    group_bytes: int
+    def __init__(self, term: _Optional[int] = ..., index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., timestamp: _Optional[int] = ..., group: _Optional[bytes] = ..., sequences: _Optional[_Iterable[int]] = ..., group_offset: _Optional[int] = ..., group_bytes: _Optional[int] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("sequence",)

@@ -18,16 +18,18 @@ FOLLOWER: Consistency
 STALE: Consistency
 
 class Error(_message.Message):
-    __slots__ = ("code", "message", "definite", "leader")
+    __slots__ = ("code", "message", "definite", "leader", "oldest_sequence")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     DEFINITE_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     code: str
     message: str
     definite: bool
     leader: LeaderHint
-    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., definite: _Optional[bool] = ..., leader: _Optional[_Union[LeaderHint, _Mapping]] = ...) -> None: ...
+    oldest_sequence: int
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., definite: _Optional[bool] = ..., leader: _Optional[_Union[LeaderHint, _Mapping]] = ..., oldest_sequence: _Optional[int] = ...) -> None: ...
 
 class LeaderHint(_message.Message):
     __slots__ = ("node_id", "address", "term")

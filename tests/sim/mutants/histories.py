@@ -114,8 +114,8 @@ ANSWERS = (
         "state that is on its way to the disk is in no layer",
         (
             OVERLAY,
-            "        layer = flushing[table]\n        if key in layer:\n",
-            "        layer = flushing[table]\n        if key in layer and key in dirty[table]:\n",
+            "        values = flushing[table].values\n        if key in values:\n",
+            "        values = flushing[table].values\n        if key in dirty[table].values:\n",
         ),
     ),
     plant(

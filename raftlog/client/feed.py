@@ -1,0 +1,49 @@
+"""What `tail` and `watch` return: an iterator that knows where it begins."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, Protocol, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Begins(Protocol):
+    """A subscription whose position is found when it begins."""
+
+    async def begin(self) -> int:
+        """Find the position, once; return it."""
+        ...
+
+
+class Feed(Generic[T]):
+    """Yields what comes after its beginning, once and in order. Iterate it once.
+
+    A feed that begins "now" begins at the latest with the first step of an iteration, and before
+    anything that the same client writes after it made the feed. Who writes elsewhere waits for
+    `begun`.
+    """
+
+    def __init__(
+        self, source: AsyncGenerator[T, None], begin: Callable[[], Awaitable[int]]
+    ) -> None:
+        self._source = source
+        self._begin = begin
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        return await anext(self._source)
+
+    async def begun(self) -> int:
+        """Wait until the feed has begun; return the sequence after which it reads.
+
+        Raises:
+            Unavailable: no member could say so in time.
+        """
+        return await self._begin()
+
+    async def aclose(self) -> None:
+        """End it."""
+        await self._source.aclose()

@@ -1,0 +1,200 @@
+"""Whom an entry concerns: exactly those who want it, and nobody is asked who does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgpack
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raftlog import groups
+from raftlog.groups import TransactionKind
+from raftlog.interfaces import ChangeFilter, RowChange, Table, TailStart
+from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInterests, prefix_end
+from raftlog.node.turns import TURNS_PER_ITERATION, Turns
+from tests.node.test_subscriptions import PATIENCE, Rig
+
+BYTES = st.lists(st.sampled_from([0, 1, 97, 98, 255]), max_size=3).map(bytes)
+RANGES = st.one_of(
+    st.tuples(BYTES, BYTES),
+    BYTES.map(lambda key: (key, key + b"\x00")),
+    BYTES.map(lambda prefix: (prefix, prefix_end(prefix))),
+)
+
+
+@given(ranges=st.lists(RANGES, max_size=8), gone=st.sets(st.integers(0, 7)), key=BYTES)
+def test_keys_reach_those_whose_range_they_are_in(ranges, gone, key):
+    """Keys, prefixes and ranges answer as a loop over all of them would, also after some go."""
+    interests: KeyInterests[int] = KeyInterests()
+    wanted = {
+        at: ChangeFilter(table="t", column="c", start=start, end=end)
+        for at, (start, end) in enumerate(ranges)
+    }
+    for at, each in wanted.items():
+        interests.add(at, each)
+    for at in gone & wanted.keys():
+        interests.remove(at, wanted.pop(at))
+    change = RowChange(sequence=1, table="t", before=None, after={"c": key})
+    expected = {at for at, each in wanted.items() if each.matches(change)}
+    assert interests.matching("t", "c", key) == expected
+    assert not interests.matching("u", "c", key)
+    for at, each in wanted.items():
+        interests.remove(at, each)
+    assert interests.columns == []
+
+
+def test_streams_reach_those_who_follow_them():
+    """One stream, any, or everything: commands wake only who wants everything."""
+    interests: LogInterests[str] = LogInterests()
+    interests.add("all", EVERYTHING)
+    interests.add("any", LogInterest(None, commands=False))
+    interests.add("a", LogInterest("a", commands=True))
+    opaque, command = TransactionKind.OPAQUE, TransactionKind.COMMAND
+    assert interests.matching([(opaque, "a"), (command, "kv")]) == {"all", "any", "a"}
+    assert interests.matching([(opaque, "b")]) == {"all", "any"}
+    assert interests.matching([(command, "a")]) == {"all"}
+    assert interests.matching([]) == {"all"}
+
+
+def letter(key: bytes) -> ChangeFilter:
+    """Return what somebody wants who waits for one key."""
+    return ChangeFilter(table="t", column="letter", start=key, end=key + b"\x00")
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_nobody_wakes_for_what_concerns_somebody_else(monkeypatch):
+    """A hundred idle subscribers of either kind are not touched by what they do not want."""
+    rig = Rig()
+    subscriptions = rig.subscriptions
+    rig.commit(rig.append(b"a"))
+    tails = [
+        subscriptions.tail(1, stream=f"s{n}", follow=True, bytes_max=1 << 20) for n in range(50)
+    ]
+    feeds = [subscriptions.changes(1, follow=True, wanted=letter(b"%02d" % n)) for n in range(50)]
+    waiting = [asyncio.ensure_future(anext(each)) for each in (*tails, *feeds)]
+    await settle()
+    assert subscriptions.waiters == 100
+    turns = []
+    take = subscriptions._turns.take
+
+    async def counted():
+        turns.append(1)
+        return await take()
+
+    monkeypatch.setattr(subscriptions._turns, "take", counted)
+    for _ in range(30):
+        index = rig.append(b"x")
+        rig.overlay.absorb(
+            {Table.CHANGE: {index.to_bytes(8, "big"): msgpack.packb([(index, "t", None, [b"zz"])])}}
+        )
+        rig.commit(index)
+        await settle()
+    assert turns == []
+    index = rig.made.append([b"y"], stream="s7")
+    rig.overlay.absorb(
+        {Table.CHANGE: {index.to_bytes(8, "big"): msgpack.packb([(index, "t", None, [b"03"])])}}
+    )
+    rig.commit(index)
+    batch = await asyncio.wait_for(waiting[7], PATIENCE)
+    assert [entry.index for entry in batch.entries] == [index]
+    change = await asyncio.wait_for(waiting[53], PATIENCE)
+    assert [one.sequence for one in change.changes] == [index]
+    assert len(turns) <= 4
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_a_parked_subscriber_holds_no_purge_back_and_misses_nothing():
+    """It counts as having read what does not concern it; what wakes it is its own until read."""
+    rig = Rig()
+    rig.commit(rig.append(b"a"))
+    tail = rig.subscriptions.tail(0, stream="", follow=True, bytes_max=1)
+    await anext(tail)
+    waiting = asyncio.ensure_future(anext(tail))
+    await settle()
+    rig.subscriptions._streams.matching = lambda tags: set()  # nothing concerns it
+    for _ in range(5):
+        rig.commit(rig.append(b"b"))
+        await settle()
+    assert rig.subscriptions.read_indexes() == (6,)
+    reader = next(iter(rig.subscriptions._log_lookout.parked))
+    rig.subscriptions._streams.matching = lambda tags: {reader}
+    rig.committed = rig.stable = rig.applied = rig.append(b"mine")
+    rig.append(b"later")
+    rig.subscriptions._log_lookout._run()
+    # Woken, and not run yet: a purge must leave it the entry that it was woken for.
+    assert rig.subscriptions.read_indexes() == (6,)
+    assert [entry.index for entry in (await waiting).entries] == [7]
+    await tail.aclose()
+
+
+async def test_turns_are_few_in_one_iteration_of_the_loop():
+    """However many readers there are, the loop reads a few pages before it does anything else."""
+    turns = Turns(1 << 20)
+    taken = []
+
+    async def read(n):
+        await turns.take()
+        taken.append(n)
+
+    readers = [asyncio.ensure_future(read(n)) for n in range(100)]
+    seen = 0
+    for _ in range(200):
+        before = len(taken)
+        await asyncio.sleep(0)
+        seen = max(seen, len(taken) - before)
+        if len(taken) == 100:
+            break
+    assert taken == list(range(100))
+    assert seen <= 2 * TURNS_PER_ITERATION
+    await asyncio.gather(*readers)
+
+
+async def test_what_readers_hold_is_bounded_together():
+    """Beyond the total a reader waits until another comes for its next page."""
+    turns = Turns(100)
+    await turns.take()
+    turns.hold(120)
+    waiting = asyncio.ensure_future(turns.take())
+    await settle()
+    assert not waiting.done()
+    turns.release(120)
+    assert await asyncio.wait_for(waiting, PATIENCE)
+    turns.close()
+    assert not await turns.take()
+
+
+async def test_where_a_tail_begins():
+    """The oldest kept, the last few, a time, or now; of one stream or of all."""
+    rig = Rig()
+    for n in range(1, 10):
+        rig.made.append([b"p", b"q"], stream="even" if n % 2 == 0 else "odd", timestamp=n * 10)
+    rig.commit(9)
+    begin = rig.subscriptions.start_of
+    assert await begin(TailStart(), None) == 0
+    assert await begin(TailStart(from_now=True), None) == 18
+    assert await begin(TailStart(last=0), None) == 18
+    assert await begin(TailStart(last=3), None) == 15
+    assert await begin(TailStart(last=3), "even") == 11
+    assert await begin(TailStart(last=999), None) == 0
+    for since, after in ((0, 0), (10, 0), (11, 2), (50, 8), (91, 18)):
+        assert await begin(TailStart(since=since), None) == after
+    rig.made.purge(4)
+    assert await begin(TailStart(), None) == 8
+    assert await begin(TailStart(last=999), None) == 8
+    assert await begin(TailStart(since=0), None) == 8
+
+
+def test_the_tags_of_a_group_are_read_without_its_transactions():
+    """What decides whom an entry concerns is at its beginning."""
+    tags = [(TransactionKind.OPAQUE, "a"), (TransactionKind.COMMAND, "kv")]
+    packed = groups.pack([b"x" * 1000, b"y"], tags)
+    assert groups.tags_of(packed[:60]) == tuple(tags)
+    assert groups.has_commands(packed)
+    assert not groups.has_commands(groups.pack([b"x"], tags[0]))
