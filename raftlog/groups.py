@@ -114,6 +114,12 @@ class Group:
 
 def check_stream(name: str) -> str:
     """Return `name` if it can name a stream, else raise `InvalidInput`."""
+    if not isinstance(name, str):
+        raise InvalidInput(f"stream name is {type(name).__name__}, expected text")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"stream name is no valid text: {name!r}") from None
     if len(name.encode()) > STREAM_NAME_BYTES_MAX:
         raise InvalidInput(f"stream name is over {STREAM_NAME_BYTES_MAX} bytes: {name[:40]!r}...")
     if not name.isprintable():

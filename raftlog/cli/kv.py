@@ -117,7 +117,7 @@ def get(options: Globals, *, key: str, consistency: str | None, raw: bool) -> in
 def delete(options: Globals, key: str | None, prefix: str | None) -> None:
     """Remove KEY, or every key of a prefix. That there was none is no error."""
     if (key is None) == (prefix is None):
-        raise click.UsageError("name a KEY or a --prefix")
+        raise InvalidInput("name a KEY or a --prefix")
 
     async def work(client: Client) -> dict[str, object]:
         if prefix is not None:
@@ -238,7 +238,7 @@ def watch(
 ) -> None:
     """Print changes as they are committed: of KEY, of a prefix, or of all. One per line."""
     if key is not None and prefix is not None:
-        raise click.UsageError("name a KEY or a --prefix, not both")
+        raise InvalidInput("name a KEY or a --prefix, not both")
 
     async def work(client: Client) -> None:
         seen = 0

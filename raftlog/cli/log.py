@@ -75,7 +75,7 @@ def append(
     $XDG_STATE_HOME/raftlog/sessions.
     """
     if lines and nul:
-        raise click.UsageError("--lines and --nul exclude each other")
+        raise InvalidInput("--lines and --nul exclude each other")
     separator = NEWLINE if lines else NUL if nul else b""
     journal = Journal(session) if session is not None else None
     with _open(file) as descriptor, _exclusive(journal):
@@ -192,7 +192,7 @@ def tail(
     the others too.
     """
     if raw and nul:
-        raise click.UsageError("--raw and --nul exclude each other")
+        raise InvalidInput("--raw and --nul exclude each other")
     plain = options.output_given and options.output is OutputFormat.TABLE
     separator = NEWLINE if raw else NUL if nul else b""
 

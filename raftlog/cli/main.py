@@ -22,14 +22,17 @@ from raftlog.cli import (
     shell,
     status,
 )
-from raftlog.cli.options import ENVIRONMENT_PREFIX, Group
+from raftlog.cli.options import ENVIRONMENT_PREFIX, Globals, Group
 from raftlog.cli.output import (
     ExitCode,
+    OutputFormat,
+    begin_output,
     exit_code,
     first_error,
     prepare_streams,
     say,
     show_error,
+    show_error_document,
     silence_stdout,
 )
 from raftlog.errors import RaftLogError
@@ -86,20 +89,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     if COMPLETION_VARIABLE in os.environ:
         root.main(prog_name=PROGRAM)
+    options = Globals()
+    begin_output()
     try:
         given = sys.argv[1:] if arguments is None else list(arguments)
-        with root.make_context(PROGRAM, given) as context:
+        with root.make_context(PROGRAM, given, obj=options) as context:
             answer = root.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except BaseException as raised:  # noqa: BLE001 - every error becomes an exit code here
-        return _fail(first_error(raised))
+        return _fail(first_error(raised), options)
     return answer if isinstance(answer, int) else ExitCode.OK
 
 
-def _fail(error: BaseException) -> int:
+def _fail(error: BaseException, options: Globals) -> int:
     code = exit_code(error)
+    if options.output is OutputFormat.JSON and isinstance(error, RaftLogError | OSError):
+        show_error_document(error, code)
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, click.UsageError):

@@ -52,6 +52,7 @@ class OutputFormat(enum.Enum):
 _EXIT_CODES: tuple[tuple[type[errors.RaftLogError], ExitCode], ...] = (
     (errors.ConnectFailed, ExitCode.CANNOT_CONNECT),
     (errors.InvalidInput, ExitCode.INVALID_INPUT),
+    (errors.Rejected, ExitCode.INVALID_INPUT),
     (errors.SafetyRefused, ExitCode.REFUSED),
     (errors.StorageError, ExitCode.IO_OR_CORRUPTION),
     (errors.NotLeader, ExitCode.UNAVAILABLE),
@@ -126,6 +127,32 @@ def show_error(error: BaseException) -> None:
     advice = hint(error)
     if advice:
         say(f"  {advice}")
+
+
+class _Printed:
+    """What the running command has printed: it says one JSON document, also when it fails."""
+
+    document = False
+
+
+def begin_output() -> None:
+    """Note that a command begins."""
+    _Printed.document = False
+
+
+def show_error_document(error: errors.RaftLogError | OSError, code: ExitCode) -> None:
+    """Print an error as a JSON document, where the command printed none: -o json is for programs.
+
+    An output that takes nothing more is no place for it.
+    """
+    if _Printed.document or isinstance(error, BrokenPipeError):
+        return
+    if isinstance(error, errors.RaftLogError):
+        document = error_document(error)
+    else:
+        document = {"code": "os_error", "message": str(error), "definite": False}
+    with contextlib.suppress(OSError):
+        click.echo(to_json({"error": document, "exit_code": int(code)}))
 
 
 def error_document(error: errors.RaftLogError) -> dict[str, object]:
@@ -226,6 +253,7 @@ def emit(output: OutputFormat, document: object, human: Callable[[], str] | None
     `human` returning "" writes nothing. Without `human` a flat document becomes lines.
     """
     if output is OutputFormat.JSON:
+        _Printed.document = True
         click.echo(to_json(document, indent=2))
         return
     if human is not None:

@@ -44,7 +44,7 @@ def parse_transaction(text: str) -> Parts:
         InvalidInput: it does not parse; the message says which part.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_unrepeated)
     except ValueError as error:
         raise InvalidInput(f"the transaction is not JSON: {error}") from None
     if not isinstance(document, dict) or not document.keys() <= {"when", "then", "otherwise"}:
@@ -54,6 +54,16 @@ def parse_transaction(text: str) -> Parts:
         _each(document.get("then", []), "then", _operation),
         _each(document.get("otherwise", []), "otherwise", _operation),
     )
+
+
+def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object, unless it names something twice: JSON would keep only the last."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'"{twice}" stands twice in one object')
+    return found
 
 
 def _each(parts: object, name: str, parse: Callable[[dict[str, object]], T]) -> list[T]:
@@ -70,15 +80,18 @@ def _each(parts: object, name: str, parse: Callable[[dict[str, object]], T]) -> 
 
 def _bytes(value: object) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{json.dumps(value)} is no valid text") from None
     if isinstance(value, dict) and value.keys() == {"base64"}:
         return base64.b64decode(value["base64"], validate=True)
-    raise ValueError(f'expected text or {{"base64": ...}}, got {value!r}')
+    raise ValueError(f'expected text or {{"base64": ...}}, got {json.dumps(value)}')
 
 
 def _number(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"expected a whole number from 0, got {value!r}")
+        raise ValueError(f"expected a whole number from 0, got {json.dumps(value)}")
     return value
 
 
@@ -88,7 +101,9 @@ def _condition(part: dict[str, object]) -> words.Condition:
         raise ValueError('a condition has a "key" and exactly one test')
     key, test, value = _bytes(part["key"]), tests[0], part[tests[0]]
     if test == "exists":
-        return words.Exists(key) if value is True else words.Missing(key)
+        if not isinstance(value, bool):
+            raise ValueError(f'"exists" is true or false, not {json.dumps(value)}')
+        return words.Exists(key) if value else words.Missing(key)
     if test == "value":
         return words.Value(key, _bytes(value))
     if test == "revision":
@@ -109,7 +124,9 @@ def _operation(part: dict[str, object]) -> words.Operation:
         raise ValueError(f'"{name}" does not take "{min(extra)}"')
     key = _bytes(part[name])
     if name == "put":
-        return words.Put(key, _bytes(part.get("value", "")), _number(part.get("lease", 0)))
+        if "value" not in part:
+            raise ValueError('a "put" has a "value"; write "" for an empty one')
+        return words.Put(key, _bytes(part["value"]), _number(part.get("lease", 0)))
     if name == "get":
         return words.Get(key)
     return words.Delete(key, _bytes(part["end"])) if "end" in part else words.Delete(key)

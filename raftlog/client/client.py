@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import random
 from collections.abc import Iterable
 from typing import Self
 
@@ -11,7 +12,7 @@ from raftlog.client.context import Context
 from raftlog.client.kv import Kv
 from raftlog.client.log import Log
 from raftlog.client.machine import Machine
-from raftlog.client.routing import parse_endpoints
+from raftlog.client.routing import Dice, parse_endpoints
 from raftlog.client.write_stream import WriterSettings
 from raftlog.errors import ConfigInvalid
 from raftlog.wire.channel import OpenChannel, TlsMaterial, open_channel
@@ -36,6 +37,7 @@ class Client:
         tls: TlsMaterial | None = None,
         writer_settings: WriterSettings | None = None,
         open_channel: OpenChannel = open_channel,
+        dice: Dice = random.random,
     ) -> None:
         self._context = Context(
             parse_endpoints(endpoints),
@@ -43,6 +45,7 @@ class Client:
             timeout_seconds=timeout,
             writer_settings=writer_settings,
             open_channel=open_channel,
+            dice=dice,
         )
         self.log = Log(self._context)
         self.kv = Kv(self._context)

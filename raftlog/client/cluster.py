@@ -101,7 +101,7 @@ class Cluster:
     async def _change(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
         """Make a call to the leader that is repeated only after a definite refusal."""
         connections = self._context.connections
-        backoff = Backoff(0.01, 2.0, 0.2)
+        backoff = Backoff(0.01, 2.0, 0.2, connections.dice)
         refusal: RaftLogError | None = None
         while True:
             leader: Leader = await connections.leader(deadline)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from raftlog.client.routing import (
     AddressBook,
     Answer,
     Backoff,
+    Dice,
     Limits,
     Recourse,
     judge,
@@ -121,7 +123,9 @@ class Connections:
         endpoints: tuple[str, ...],
         tls: TlsMaterial | None = None,
         open_channel: OpenChannel = wire_channel.open_channel,
+        dice: Dice = random.random,
     ) -> None:
+        self.dice = dice
         self.book = AddressBook(endpoints)
         self._tls = tls
         self._open_channel = open_channel
@@ -153,6 +157,16 @@ class Connections:
         if self._leader is None:
             self._leader = await self._find(_takes_writes, deadline)
         return self._leader
+
+    @property
+    def known_leader(self) -> Leader | None:
+        """The leader, if one is known; nobody is asked."""
+        return self._leader
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     async def anyone(self, deadline: float) -> Leader:
         """Return any node that answers, the leader if one is known."""
@@ -254,7 +268,7 @@ class Connections:
         final: tuple[type[RaftLogError], ...] = (),
     ) -> T:
         now = asyncio.get_running_loop().time
-        backoff = Backoff(0.01, 2.0, 0.2)
+        backoff = Backoff(0.01, 2.0, 0.2, self.dice)
         attempt_seconds = ATTEMPT_SECONDS
         refusal: RaftLogError | None = None
         while True:
@@ -305,7 +319,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         running: dict[asyncio.Task[Answer | None], str] = {}
         due: dict[str, float] = {}
-        pause = Backoff(PROBE_PAUSE_SECONDS, PROBE_PAUSE_FACTOR, PROBE_PAUSE_MAX_SECONDS)
+        pause = Backoff(PROBE_PAUSE_SECONDS, PROBE_PAUSE_FACTOR, PROBE_PAUSE_MAX_SECONDS, self.dice)
         try:
             while True:
                 now = loop.time()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import random
 import weakref
 from collections.abc import Callable, Coroutine
 
 from raftlog.client.connections import Connections
 from raftlog.client.feed import Begins
-from raftlog.client.routing import Limits
+from raftlog.client.routing import Dice, Limits
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, RaftLogError, TooLarge, Unavailable
 from raftlog.types import Consistency
@@ -39,7 +41,9 @@ class Context:
         timeout_seconds: float,
         writer_settings: WriterSettings | None = None,
         open_channel: OpenChannel = open_channel,
+        dice: Dice = random.random,
     ) -> None:
+        self.dice = dice
         self.endpoints = endpoints
         self.timeout_seconds = check_timeout(timeout_seconds)
         self._tls = tls
@@ -48,6 +52,9 @@ class Context:
         self._connections: Connections | None = None
         self._writer: Writer | None = None
         self._now: Callable[[], float] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing: asyncio.Future[None] | None = None
+        self._writers: weakref.WeakSet[Writer] = weakref.WeakSet()
         self._unbegun: weakref.WeakSet[Begins] = weakref.WeakSet()
         self._beginnings: weakref.WeakKeyDictionary[Begins, asyncio.Future[int]]
         self._beginnings = weakref.WeakKeyDictionary()
@@ -109,26 +116,57 @@ class Context:
         self._unbegun.discard(feed)
         return found
 
+    def note_writer(self, writer: Writer) -> None:
+        """Let a writer of a session of its own end with the client."""
+        self._writers.add(writer)
+
     def open(self) -> None:
         """Bind to the running loop. Connects to nobody yet."""
         if self._connections is None:
-            self._now = asyncio.get_running_loop().time
-            self._connections = Connections(self.endpoints, self._tls, self._open_channel)
+            self._loop = asyncio.get_running_loop()
+            self._now = self._loop.time
+            self._connections = Connections(
+                self.endpoints, self._tls, self._open_channel, self.dice
+            )
             self._writer = Writer(self._connections, self._writer_settings)
 
     async def close(self, timeout_seconds: float = CLOSE_SECONDS) -> None:
-        """Wait for writes under way, then end everything. Repeating it is harmless."""
-        connections, writer = self._connections, self._writer
-        if connections is None or writer is None:
+        """Wait for writes under way, then end everything. Repeating it is harmless.
+
+        It takes no longer than `timeout_seconds` and a moment, whatever the cluster does. Closes
+        that come together end together.
+        """
+        if self._connections is None:
             return
-        await writer.close(timeout_seconds)
-        await connections.close()
+        self.check_loop()
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(timeout_seconds))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, timeout_seconds: float) -> None:
+        connections, writer = self.connections, self.writer
+        others = [each for each in self._writers if each is not writer]
+        try:
+            await asyncio.gather(*(each.close(timeout_seconds) for each in (writer, *others)))
+            await connections.close()
+        finally:
+            self._connections = self._writer = self._now = self._loop = self._closing = None
+            self._beginnings.clear()
+
+    def check_loop(self) -> None:
+        """Raise `InvalidInput` on another event loop than the one the client is bound to."""
+        if self._loop is not None and self._loop is not asyncio.get_running_loop():
+            raise InvalidInput(
+                "this client was opened in another event loop; a client belongs to one loop: "
+                "open another client here, or use raftlog.connect_sync from threads"
+            )
 
     def deadline(self, timeout: float | None) -> float:
         """Return when a call that starts now is to end, on the loop's clock."""
         now = self._now
         if now is None:
             raise Unavailable("the client is not open; use it as a context manager")
+        self.check_loop()
         return now() + (self.timeout_seconds if timeout is None else check_timeout(timeout))
 
 
@@ -137,10 +175,29 @@ def _is_found(running: asyncio.Future[int]) -> bool:
 
 
 def check_timeout(seconds: float) -> float:
-    """Return `seconds` if it can be a timeout."""
+    """Return `seconds` if it can be a timeout; it may be infinite."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidInput(f"timeout is {type(seconds).__name__}, expected seconds")
     if not seconds > 0:
         raise InvalidInput(f"timeout of {seconds!r} seconds is not above 0")
-    return seconds
+    return min(seconds, math.inf)
+
+
+def check_seconds(name: str, seconds: float) -> float:
+    """Return `seconds` if it can be how long something lasts.
+
+    Raises:
+        InvalidInput: it is no number, not above 0, or not finite.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidInput(f"{name} is {type(seconds).__name__}, expected seconds")
+    try:
+        finite = float(seconds)
+    except OverflowError:
+        finite = math.inf
+    if not 0 < finite < math.inf:
+        raise InvalidInput(f"{name} of {finite!r} seconds: it must be above 0 and finite")
+    return finite
 
 
 U64_MAX = (1 << 64) - 1

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import cast
 
 from raftlog import kv as words
 from raftlog.client.connections import Peer
-from raftlog.client.context import Context, goes_anywhere, parse_consistency
+from raftlog.client.context import (
+    Context,
+    check_number,
+    check_seconds,
+    check_timeout,
+    goes_anywhere,
+    parse_consistency,
+)
 from raftlog.client.feed import Feed
 from raftlog.client.lease import Lease
 from raftlog.client.machine import submit_command
@@ -58,7 +65,7 @@ class Kv:
             Rejected: there is no such lease.
         """
         deadline = self._context.deadline(timeout)
-        put = kv_pb2.Put(key=_key(key), value=_value(value), lease=int(lease))
+        put = kv_pb2.Put(key=_key(key), value=_value(value), lease=lease_id(lease))
         command = kv_pb2.KvCommand(put=put).SerializeToString()
         applied = await submit_command(self._context, command, deadline, KV_COMMAND_TAG)
         # The answer to a put says nothing more; it is not parsed.
@@ -84,10 +91,11 @@ class Kv:
         timeout: float | None = None,
     ) -> SwapResult:
         """Set a key if its revision is exactly `revision`; 0: if it does not exist."""
-        if revision < 0:
-            raise InvalidInput(f"revision {revision} is below 0")
         body = kv_pb2.CompareAndSwap(
-            key=_key(key), value=_value(value), revision=revision, lease=int(lease)
+            key=_key(key),
+            value=_value(value),
+            revision=check_number("revision", revision),
+            lease=lease_id(lease),
         )
         applied, result = await self._execute(kv_pb2.KvCommand(compare_and_swap=body), timeout)
         current = _entry(result.current) if result.HasField("current") else None
@@ -139,15 +147,15 @@ class Kv:
         It lives `ttl_seconds` from the last refresh. As an async context manager it refreshes
         itself and is revoked at the end.
         """
-        if not ttl_seconds > 0:
-            raise InvalidInput(f"ttl of {ttl_seconds!r} seconds is not above 0")
+        ttl_seconds = check_seconds("ttl", ttl_seconds)
         command = kv_pb2.KvCommand(lease_grant=kv_pb2.LeaseGrant(ttl_seconds=ttl_seconds))
         _, result = await self._execute(command, timeout)
         return Lease(self._context, result.lease, result.ttl_seconds or ttl_seconds)
 
     def attach_lease(self, lease_id: int, *, ttl_seconds: float) -> Lease:
         """Return a handle on a lease that is already there, say one granted elsewhere."""
-        return Lease(self._context, lease_id, ttl_seconds)
+        check_number("lease", lease_id, low=1)
+        return Lease(self._context, lease_id, check_seconds("ttl", ttl_seconds))
 
     # ---------------------------------------------------------------- reads
 
@@ -164,7 +172,7 @@ class Kv:
         answer = await self._query(query, consistency, member, self._context.deadline(timeout))
         return _entry(answer.key_values[0]) if answer.found else None
 
-    async def range(
+    def range(
         self,
         *,
         prefix: bytes | None = None,
@@ -183,14 +191,31 @@ class Kv:
         page.
         """
         low, high = bounds(prefix, start, end)
-        left = limit
+        left = None if limit is None else check_number("limit", limit)
+        parse_consistency(consistency, member)
+        check_timeout(self._context.timeout_seconds if timeout is None else timeout)
+
+        async def ask(query: kv_pb2.KvQuery) -> kv_pb2.KvAnswer:
+            return await self._query(query, consistency, member, self._context.deadline(timeout))
+
+        return self._pages(low, high, left, ask, reverse=reverse, keys_only=keys_only)
+
+    @staticmethod
+    async def _pages(
+        low: bytes,
+        high: bytes,
+        left: int | None,
+        ask: Callable[[kv_pb2.KvQuery], Awaitable[kv_pb2.KvAnswer]],
+        *,
+        reverse: bool,
+        keys_only: bool,
+    ) -> AsyncIterator[KeyValue]:
         while left is None or left > 0:
             count = PAGE_COUNT if left is None else min(left, PAGE_COUNT)
             body = kv_pb2.Range(
                 start=low, end=high, limit=count, reverse=reverse, keys_only=keys_only
             )
-            query = kv_pb2.KvQuery(range=body)
-            answer = await self._query(query, consistency, member, self._context.deadline(timeout))
+            answer = await ask(kv_pb2.KvQuery(range=body))
             for key_value in answer.key_values:
                 yield _entry(key_value)
             if not answer.more or not answer.key_values:
@@ -242,12 +267,13 @@ class Kv:
         Raises:
             NotFound: it has ended, or never was.
         """
-        query = kv_pb2.KvQuery(lease=kv_pb2.LeaseInfo(lease=int(lease)))
+        number = lease_id(lease)
+        query = kv_pb2.KvQuery(lease=kv_pb2.LeaseInfo(lease=number))
         answer = await self._query(query, consistency, member, self._context.deadline(timeout))
         if not answer.found:
-            raise NotFound(f"no lease {int(lease)}")
+            raise NotFound(f"no lease {number}")
         return LeaseStatus(
-            lease_id=int(lease),
+            lease_id=number,
             ttl_seconds=answer.ttl_seconds,
             keys=tuple(answer.lease_keys),
         )
@@ -278,6 +304,8 @@ class Kv:
         Raises:
             Compacted: changes after `after_revision` were purged.
         """
+        if after_revision is not None:
+            check_number("revision", after_revision)
         if key is not None:
             low, high = bounds(None, _key(key), key + b"\0")
         else:
@@ -325,11 +353,29 @@ def bounds(prefix: bytes | None, start: bytes, end: bytes | None) -> tuple[bytes
         InvalidInput: both a prefix and a range are given.
     """
     if prefix is None:
-        return start, b"" if end is None else end
+        return _bound(start), b"" if end is None else _bound(end)
     if start or end is not None:
         raise InvalidInput("give either a prefix, or start and end")
+    stem = _bound(prefix)
     stem = prefix.rstrip(b"\xff")
     return prefix, stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
+
+
+def _bound(bound: bytes) -> bytes:
+    if type(bound) is not bytes:
+        raise InvalidInput(f"a bound of a range is {type(bound).__name__}, expected bytes")
+    if len(bound) > BOUND_BYTES_MAX:
+        raise InvalidInput(f"a bound of {len(bound)} bytes; at most {BOUND_BYTES_MAX} are legal")
+    return bound
+
+
+def lease_id(lease: LeaseRef) -> int:
+    """Return the lease's number; 0 is none.
+
+    Raises:
+        InvalidInput: it is no lease, and no number of one.
+    """
+    return check_number("lease", lease.lease_id if isinstance(lease, Lease) else lease)
 
 
 def _key(key: bytes, size_max: int = KEY_BYTES_MAX) -> bytes:
@@ -351,14 +397,16 @@ def _entry(wire: kv_pb2.KeyValue) -> KeyValue:
 
 
 def _condition(condition: words.Condition) -> kv_pb2.Condition:
+    if not isinstance(condition, words.Condition):
+        raise InvalidInput(f"{condition!r} is no condition of raftlog.kv")
     key = _key(condition.key)
     match condition:
         case words.Revision(revision=revision):
-            return kv_pb2.Condition(key=key, revision=revision)
+            return kv_pb2.Condition(key=key, revision=check_number("revision", revision))
         case words.RevisionBelow(revision=revision):
-            return kv_pb2.Condition(key=key, revision_below=revision)
+            return kv_pb2.Condition(key=key, revision_below=check_number("revision", revision))
         case words.Value(value=value):
-            return kv_pb2.Condition(key=key, value=value)
+            return kv_pb2.Condition(key=key, value=_value(value))
         case words.Exists():
             return kv_pb2.Condition(key=key, exists=True)
         case words.Missing():
@@ -366,11 +414,14 @@ def _condition(condition: words.Condition) -> kv_pb2.Condition:
 
 
 def _operation(operation: words.Operation) -> kv_pb2.Operation:
+    if not isinstance(operation, words.Operation):
+        raise InvalidInput(f"{operation!r} is no operation of raftlog.kv")
     key = _key(operation.key)
     match operation:
         case words.Put(value=value, lease=lease):
-            return kv_pb2.Operation(put=kv_pb2.Put(key=key, value=_value(value), lease=lease))
+            put = kv_pb2.Put(key=key, value=_value(value), lease=lease_id(lease))
+            return kv_pb2.Operation(put=put)
         case words.Delete(end=end):
-            return kv_pb2.Operation(delete=kv_pb2.Delete(key=key, range_end=end))
+            return kv_pb2.Operation(delete=kv_pb2.Delete(key=key, range_end=_bound(end)))
         case words.Get():
             return kv_pb2.Operation(get=kv_pb2.Get(key=key))

@@ -54,7 +54,7 @@ class Log:
         limits = context.limits
         if type(payload) is not bytes or len(payload) > limits.transaction_bytes_max:
             payload = check_payload(payload, limits)
-        tag = self._tags.get(stream) or self._tag(stream)
+        tag = self._known_tag(stream)
         if context.has_unbegun:
             await context.begin_feeds()
         writer = context.writer
@@ -79,7 +79,7 @@ class Log:
             raise InvalidInput("nothing to append: an empty group is not legal")
         limits = self._context.limits
         checked = [check_payload(payload, limits) for payload in payloads]
-        tag = self._tags.get(stream) or self._tag(stream)
+        tag = self._known_tag(stream)
         if self._context.has_unbegun:
             await self._context.begin_feeds()
         writer = self._context.writer
@@ -248,8 +248,20 @@ class Log:
         return LogSession(self._context, state, resumed=False)
 
     def resume_session(self, state: SessionState) -> LogSession:
-        """Take up a session where it stood; the next group must be the one that was under way."""
+        """Take up a session where it stood; the next group must be the one that was under way.
+
+        Raises:
+            InvalidInput: the state can be none of a session.
+        """
+        if not isinstance(state, SessionState):
+            raise InvalidInput(f"{state!r} is no state of a session")
+        check_number("session", state.session, low=1)
+        check_number("number", state.number, low=1)
         return LogSession(self._context, state, resumed=True)
+
+    def _known_tag(self, stream: str) -> Tag:
+        found = self._tags.get(stream) if type(stream) is str else None
+        return found or self._tag(stream)
 
     def _tag(self, stream: str) -> Tag:
         tag = (TransactionKind.OPAQUE, check_stream(stream))
@@ -280,6 +292,7 @@ class LogSession:
         self._may_repeat = resumed
         window = Window(state.session, state.number)
         self._writer = Writer(context.connections, WriterSettings(in_flight_max=1), window)
+        context.note_writer(self._writer)
         self._busy = False
         self._failed = False
 

@@ -8,6 +8,7 @@ there; a server that forks its workers opens clients in the workers only.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import threading
@@ -21,6 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ACLOSE_ATTEMPTS = 100
+END_SECONDS = 1.0
 
 
 class LoopThread:
@@ -33,6 +35,7 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
+        self._lock = threading.Lock()
 
     @property
     def is_foreign(self) -> bool:
@@ -71,13 +74,17 @@ class LoopThread:
                 f"this client belongs to process {self._pid}, of which process {os.getpid()} is a "
                 "fork; open clients after the fork only"
             )
-        if self._loop is None:
-            raise Unavailable("the client is not open; use it as a context manager")
         if threading.current_thread() is self._thread:
             raise InvalidInput("a blocking call from the client's own loop would wait for ever")
-        future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+        with self._lock:
+            # Under the lock: what is scheduled here, `stop` will find and end.
+            if self._loop is None:
+                raise Unavailable("the client is not open; use it as a context manager")
+            future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise Unavailable("the client was closed meanwhile", definite=False) from None
         except BaseException:
             future.cancel()
             raise
@@ -118,11 +125,12 @@ class LoopThread:
 
     def stop(self) -> None:
         """End the loop and the thread. In a forked child it only lets go of them."""
-        loop, thread = self._loop, self._thread
-        self._loop = self._thread = None
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
         if loop is None or thread is None or self.is_foreign:
             return
-        asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result()
+        asyncio.run_coroutine_threadsafe(_end_all(loop), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
@@ -216,6 +224,16 @@ async def _next(source: AsyncIterator[T]) -> tuple[T] | None:
     async for item in source:
         return (item,)
     return None
+
+
+async def _end_all(loop: asyncio.AbstractEventLoop) -> None:
+    """End every task of the loop but this one, so that nobody waits for one for ever."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others, timeout=END_SECONDS)
+    await loop.shutdown_asyncgens()
 
 
 async def _close_iterator(source: AsyncIterator[T]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from raftlog.errors import (
     Compacted,
@@ -100,7 +100,14 @@ def parse_endpoints(endpoints: str | Iterable[str]) -> tuple[str, ...]:
     if not found:
         raise InvalidInput("no endpoint given; expected HOST:PORT,HOST:PORT,...")
     for address in found:
+        if "://" in address:
+            plain = address.split("://", 1)[1].rstrip("/")
+            raise InvalidInput(f"endpoint {address!r} is a URL; write HOST:PORT, as in {plain!r}")
         host, colon, port = address.rpartition(":")
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise InvalidInput(
+                f"endpoint {address!r}: write an IPv6 address in brackets, as in '[{host}]:{port}'"
+            )
         if not colon or not host or not port.isascii() or not port.isdigit():
             raise InvalidInput(f"endpoint {address!r} is not HOST:PORT")
         if not 0 < int(port) < 65_536:
@@ -172,10 +179,19 @@ def newest_leader(answers: Iterable[Answer]) -> Answer | None:
     return max(ready, key=lambda answer: answer.term, default=None)
 
 
-class Backoff:
-    """Pauses that grow by a factor up to a limit, and start again after a success."""
+Dice = Callable[[], float]
+"""Returns a number from 0 up to 1, as `random.random` does."""
 
-    def __init__(self, first_seconds: float, factor: float, max_seconds: float) -> None:
+
+class Backoff:
+    """Pauses that grow by a factor up to a limit, and start again after a success.
+
+    Each is drawn from the upper half of what it could be, so that clients that failed together do
+    not come back together.
+    """
+
+    def __init__(self, first_seconds: float, factor: float, max_seconds: float, dice: Dice) -> None:
+        self._dice = dice
         self._first = first_seconds
         self._factor = factor
         self._max = max_seconds
@@ -185,7 +201,7 @@ class Backoff:
         """Return how long to wait now."""
         pause = self._next
         self._next = min(pause * self._factor, self._max)
-        return pause
+        return pause * (0.5 + 0.5 * self._dice())
 
     def reset(self) -> None:
         """Note a success."""

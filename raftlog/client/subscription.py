@@ -62,7 +62,7 @@ class Subscription(Generic[R]):
         self._member = member
         self._follow = follow
         self._patience = context.timeout_seconds if timeout is None else timeout
-        self._backoff = Backoff(0.01, 2.0, 0.2)
+        self._backoff = Backoff(0.01, 2.0, 0.2, context.dice)
         self._contact_at = 0.0
         self._progress_at = 0.0
 
@@ -73,6 +73,7 @@ class Subscription(Generic[R]):
             Unavailable: no member answered for the whole timeout.
             Compacted: the position asked for is purged.
         """
+        self._context.check_loop()
         self._contact_at = self._progress_at = loop_time()
         error: RaftLogError | None = None
         while True:

@@ -69,9 +69,11 @@ class SyncClient:
         """Wait up to `timeout` for calls under way, then end. In a forked child: let go of it."""
         if self._is_open:
             self._is_open = False
-            if not self._loop.is_foreign:
-                self._loop.call(self._client.close, timeout=timeout)
-            self._loop.stop()
+            try:
+                if not self._loop.is_foreign:
+                    self._loop.call(self._client.close, timeout=timeout)
+            finally:
+                self._loop.stop()
 
     def __enter__(self) -> Self:
         return self.open()

@@ -19,6 +19,7 @@ sends every unanswered group again, byte for byte.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from raftlog.client.values import Receipt
 from raftlog.errors import (
     ConnectFailed,
     Indeterminate,
+    InvalidInput,
     Overloaded,
     RaftLogError,
     SessionExpired,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     WriteCall = grpc.aio.StreamStreamCall[log_pb2.WriteRequest, log_pb2.WriteReply]
 
 OPEN_SESSION_SECONDS = 2.0
+CLOSE_SESSION_SECONDS = 0.5
 SEARCH_SECONDS = 1.0
 STREAM_OPEN_SECONDS = 0.5
 DRAIN_SECONDS = 0.05
@@ -103,7 +106,7 @@ class Writer:
         self._ending: asyncio.Future[None] = self._loop.create_future()
         self._rewind: Recourse | None = None
         self._refusal: RaftLogError | None = None
-        self._backoff = Backoff(0.01, 2.0, 0.1)
+        self._backoff = Backoff(0.01, 2.0, 0.1, connections.dice)
         self._is_closing = False
         self._is_closed = False
 
@@ -171,8 +174,10 @@ class Writer:
     async def close(self, timeout_seconds: float) -> None:
         """Wait for what is under way, then fail what is left; later calls fail definitely."""
         self._is_closing = True
+        ends_at = self._loop.time() + timeout_seconds
         if self._has_callers() and timeout_seconds > 0:
-            self._drained = self._loop.create_future()
+            if self._drained is None:
+                self._drained = self._loop.create_future()
             await asyncio.wait({self._drained}, timeout=timeout_seconds)
             self._drained.cancel()
         self._is_closed = True
@@ -182,6 +187,17 @@ class Writer:
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         self._fail_all("the client was closed before the answer came")
+        await self._close_session(ends_at - self._loop.time())
+
+    async def _close_session(self, seconds: float) -> None:
+        """Tell the leader that the session is not used any more, if that takes no time."""
+        window, leader = self._window, self._connections.known_leader
+        self._window = None
+        if window is None or self._is_pinned or leader is None or seconds <= 0:
+            return
+        request = log_pb2.CloseSessionRequest(session=window.session)
+        with contextlib.suppress(grpc.aio.AioRpcError, RaftLogError):
+            await leader.peer.log.CloseSession(request, timeout=min(seconds, CLOSE_SESSION_SECONDS))
 
     # ---------------------------------------------------------------- pending
 
@@ -294,6 +310,8 @@ class Writer:
         try:
             leader = await self._connections.leader(self._loop.time() + SEARCH_SECONDS)
         except Unavailable:
+            # The search has waited already, unless the client was closed under this writer.
+            await asyncio.sleep(self._backoff.pause() if self._connections.is_closed else 0)
             return
         try:
             await self._open_session(leader)
@@ -391,7 +409,11 @@ class Writer:
             if rest is not None:
                 self._requeue(rest)
             if batch.payloads:
-                return window.admit(batch)
+                try:
+                    return window.admit(batch)
+                except Exception as error:
+                    batch.fail(InvalidInput(f"it cannot be sent: {error!r}"))
+                    raise
         return None
 
     async def _read(self, call: WriteCall, window: Window) -> None:

@@ -165,6 +165,14 @@ class NodePort(Protocol):
         """Open an exactly-once session by a replicated entry and return its id."""
         ...
 
+    def close_session(self, session: int) -> None:
+        """End a session soon; one that is not known has ended already.
+
+        Raises:
+            NotLeader: only the leader ends sessions.
+        """
+        ...
+
     async def wait_readable(self, consistency: Consistency, timeout_seconds: float) -> Index:
         """Wait until reads at that consistency are safe on this node; return the index applied."""
         ...

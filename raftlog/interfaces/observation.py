@@ -62,6 +62,7 @@ class Event(enum.StrEnum):
     TRANSFER_REFUSED = "transfer_refused", "A member without room could not step aside"
     BINDING_POSTPONED = "binding_postponed", "Directories are recorded later than wished"
     SESSION_EXPIRY_POSTPONED = "session_expiry_postponed", "Idle sessions are expired later"
+    SESSIONS_EVICTED = "sessions_evicted", "Sessions idle longest made room for new ones"
 
     PEER_CONNECTED = "peer_connected", "Both streams to a peer are up"
     PEER_LINK_DOWN = "peer_link_down", "A stream to a peer ended"

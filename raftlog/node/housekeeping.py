@@ -84,6 +84,7 @@ class Housekeeping:
         if now >= self._next_expiry:
             self._next_expiry = now + SESSION_EXPIRY_PERIOD_SECONDS
             self._writes.expire_sessions()
+        self._writes.end_closed_sessions()
         self.bind_instances()
         self._check_disk()
         self._snapshotter.consider()

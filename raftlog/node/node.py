@@ -227,6 +227,10 @@ class Node:
         """Open an exactly-once session by a replicated entry and return its id."""
         return await self._parts.writes.open_session(timeout_seconds)
 
+    def close_session(self, session: int) -> None:
+        """End a session soon."""
+        self._parts.writes.close_session(session)
+
     async def wait_readable(self, consistency: Consistency, timeout_seconds: float) -> Index:
         """Wait until reads at that consistency are safe on this node."""
         applier = self._parts.applier

@@ -280,6 +280,11 @@ class Admission:
 APPEND = Admission()
 
 
+EVICT_UNUSED_SECONDS = 1.0
+EVICT_IDLE_SECONDS = 10.0
+"""A client's retries of an unanswered group come more often."""
+
+
 class SessionGate:
     """The leader's check before append. Lives for one leadership."""
 
@@ -287,6 +292,8 @@ class SessionGate:
         self._table = table
         self._window = window
         self._now = now
+        self._ended: set[int] = set()
+        """Sessions that an entry ends which is appended, and perhaps not applied yet."""
         start = now()
         self._appended = {
             session: _Appended(known.last_number, start)
@@ -303,7 +310,7 @@ class SessionGate:
             Overloaded: more groups in flight than the window.
         """
         known = self._table.sessions.get(group.session)
-        if known is None:
+        if known is None or group.session in self._ended:
             raise SessionExpired(f"session {group.session} is not known or has expired")
         appended = self._appended.get(group.session)
         if appended is None:
@@ -357,16 +364,42 @@ class SessionGate:
         if session is not None:
             session.pending.pop(group.number, None)
 
+    def unused(self, sessions: Iterable[int]) -> list[int]:
+        """Return those of the sessions that are there and wait for nothing."""
+        found = []
+        for session in sessions:
+            known = self._appended.get(session)
+            if session in self._table.sessions and (known is None or not known.pending):
+                found.append(session)
+        return found
+
+    def ended(self, sessions: Iterable[int]) -> None:
+        """Note that an entry ends these: nothing is admitted for them behind it."""
+        self._ended.update(sessions)
+
+    def evictable(self) -> list[int]:
+        """Return sessions that may go when there are many, in the order in which they should.
+
+        One that was never used loses nothing by it, and one that is idle for longer than retries
+        take has its answers.
+        """
+        used = [s for s in self._appended if self._appended[s].last_number]
+        idle = self.idle_sessions(EVICT_UNUSED_SECONDS)
+        kept = set(used).difference(self.idle_sessions(EVICT_IDLE_SECONDS))
+        return [session for session in idle if session not in kept]
+
     def idle_sessions(self, expiry_seconds: float) -> list[int]:
-        """Return sessions this leader has not heard of for so long, by its own time."""
+        """Return sessions this leader has not heard of for so long, the longest idle first."""
         now = self._now()
         idle = []
         for session in self._table.sessions:
             known = self._appended.setdefault(
                 session, _Appended(self._table.sessions[session].last_number, now)
             )
-            if not known.pending and now - known.last_used >= expiry_seconds:
-                idle.append(session)
+            is_idle = not known.pending and now - known.last_used >= expiry_seconds
+            if is_idle and session not in self._ended:
+                idle.append((known.last_used, session))
+        self._ended &= self._table.sessions.keys()
         for session in self._appended.keys() - self._table.sessions.keys():
             del self._appended[session]
-        return idle
+        return [session for _, session in sorted(idle)]

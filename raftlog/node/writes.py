@@ -33,6 +33,7 @@ from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, enco
 from raftlog.types import Role
 
 EXPIRED_PER_ENTRY_MAX = 1000
+EVICTED_MAX = 500
 EXECUTE_SECONDS = 10.0
 
 
@@ -76,6 +77,8 @@ class Writes:
         self._proposals = Proposals()
         self._gate: SessionGate | None = None
         self._closed = False
+        self._ended: set[int] = set()
+        """Sessions that their clients closed."""
 
     def __len__(self) -> int:
         return len(self._proposals)
@@ -178,13 +181,32 @@ class Writes:
             self._require_open()
             self._require_room(0)
             if len(self._applier.sessions.sessions) >= self._settings.sessions_max:
-                raise Overloaded(
-                    f"{self._settings.sessions_max} sessions are open; idle ones expire after "
-                    f"{self._settings.session_expiry_seconds:.0f} s"
-                )
+                self._evict()
             self.propose_plain(EntryKind.SESSION, encode_open(), respond)
         except RaftLogError as error:
             respond(error)
+
+    def _evict(self) -> None:
+        """Make room for new sessions: those go that were idle longest and wait for nothing."""
+        gate = self._gate
+        idle = [] if gate is None else gate.evictable()[:EVICTED_MAX]
+        if not idle:
+            raise Overloaded(
+                f"{self._settings.sessions_max} sessions are in use; try again in a moment"
+            )
+        self._observer.event(Event.SESSIONS_EVICTED, count=len(idle))
+        self._end_sessions(idle)
+
+    def close_session(self, session: int) -> None:
+        """Note that a session is not used any more; the next chore ends it with others."""
+        self._require_open()
+        if session in self._applier.sessions.sessions and len(self._ended) < EXPIRED_PER_ENTRY_MAX:
+            self._ended.add(session)
+
+    def _end_sessions(self, sessions: Sequence[int]) -> None:
+        self.propose_plain(EntryKind.SESSION, encode_expire(sessions))
+        if self._gate is not None:
+            self._gate.ended(sessions)
 
     async def open_session(self, timeout_seconds: float) -> int:
         """Open a session and return its id."""
@@ -273,11 +295,19 @@ class Writes:
 
     def expire_sessions(self) -> None:
         """Propose the end of sessions that this leader has not heard of for long."""
-        if self._gate is None or not self._leadership.is_open:
+        if self._gate is not None and self._leadership.is_open:
+            self._try_end(self._gate.idle_sessions(self._settings.session_expiry_seconds))
+
+    def end_closed_sessions(self) -> None:
+        """Propose the end of sessions that their clients closed."""
+        ended, self._ended = self._ended, set()
+        if self._gate is not None and self._leadership.is_open:
+            self._try_end(self._gate.unused(ended))
+
+    def _try_end(self, sessions: Sequence[int]) -> None:
+        if not sessions:
             return
-        idle = self._gate.idle_sessions(self._settings.session_expiry_seconds)
-        if idle:
-            try:
-                self.propose_plain(EntryKind.SESSION, encode_expire(idle[:EXPIRED_PER_ENTRY_MAX]))
-            except RaftLogError as error:
-                self._observer.event(Event.SESSION_EXPIRY_POSTPONED, error=str(error))
+        try:
+            self._end_sessions(sessions[:EXPIRED_PER_ENTRY_MAX])
+        except RaftLogError as error:
+            self._observer.event(Event.SESSION_EXPIRY_POSTPONED, error=str(error))

@@ -138,7 +138,7 @@ def test_wrong_keys_exit_3(ask):
     """An empty key and one that is too long are invalid input."""
     assert ask("kv", "put", "", "v").code == 3
     assert ask("kv", "put", "x" * 481, "v").code == 3
-    assert ask("kv", "put", "k", "v", "--lease", "999999999").code == 1
+    assert ask("kv", "put", "k", "v", "--lease", "999999999").code == 3
 
 
 def test_an_entrys_json():

@@ -37,8 +37,7 @@ def test_the_verbs_of_this_version_are_there_and_no_others():
     "line",
     [
         ("nope",), ("--nope",), ("log", "nope"), ("log", "get"), ("log", "get", "x"),
-        ("log", "append", "--lines", "--nul"), ("log", "tail", "--raw", "--nul"),
-        ("local", "start"), ("kv", "delete"), ("kv", "watch", "k", "--prefix", "p"),
+        ("local", "start"),
         ("bench", "write", "--clients", "1,x"), ("demo", "--nodes", "0"), ("completion", "csh"), (),
     ],
 )  # fmt: skip
@@ -48,6 +47,27 @@ def test_wrong_usage_exits_128(raftlog, line):
     assert result.code == 128
     assert result.out == b""
     assert "Usage:" in result.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("log", "append", "--lines", "--nul"), ("log", "tail", "--raw", "--nul"),
+        ("log", "tail", "--after", "3", "--last", "2"),
+        ("log", "tail", "--last", "2", "--from-now"),
+        ("kv", "delete"), ("kv", "watch", "k", "--prefix", "p"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_go_together_exit_3(raftlog, line):
+    """Each is known, both together make no sense; with -o json a document says so."""
+    result = raftlog(*line)
+    assert (result.code, result.out) == (3, b"")
+    told = raftlog(*line, "-o", "json")
+    assert told.code == 3
+    document = json.loads(told.out)
+    assert document["error"]["code"] == "invalid_input"
+    assert document["error"]["definite"] is True
+    assert document["exit_code"] == 3
 
 
 def test_the_version_as_everywhere(raftlog, monkeypatch):

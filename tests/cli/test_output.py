@@ -38,7 +38,7 @@ TABLE = [
     (errors.ConnectFailed("x", definite=False), 7),
     (errors.SessionExpired("x", definite=False), 7),
     (errors.InvalidGroup("x", definite=False), 7),
-    (errors.Rejected("x"), 1),
+    (errors.Rejected("x"), 3),
     (errors.NotFound("x"), 1),
     (errors.Compacted("x"), 1),
     (errors.InvariantBroken("x"), 1),

@@ -22,7 +22,7 @@ def test_every_word_has_its_json():
                     {"key": "a", "revision_below": 7},
                 ],
                 "then": [
-                    {"put": "a", "value": "v", "lease": 3}, {"put": "a"}, {"get": "a"},
+                    {"put": "a", "value": "v", "lease": 3}, {"put": "a", "value": ""}, {"get": "a"},
                     {"delete": "a"}, {"delete": "a", "end": "b"},
                 ],
                 "otherwise": [{"get": {"base64": "/w=="}}],
@@ -55,7 +55,13 @@ def test_every_word_has_its_json():
         ('{"when": [{"key": "a", "revision": -1}]}', "whole number"),
         ('{"then": [{"get": "a"}, {"put": "a", "get": "b"}]}', r"then\[1\]: .*exactly one"),
         ('{"then": [{"get": "a", "value": "b"}]}', '"get" does not take "value"'),
-        ('{"then": [{"put": 5}]}', "expected text"),
+        ('{"then": [{"put": 5, "value": ""}]}', "expected text"),
+        ('{"then": [{"put": "a"}]}', 'a "put" has a "value"'),
+        ('{"then": [{"put": "a", "put": "b", "value": ""}]}', "stands twice"),
+        ('{"when": [{"key": "a", "exists": "true"}]}', "true or false"),
+        ('{"when": [{"key": "a", "exists": 1}]}', "true or false"),
+        ('{"when": [{"key": "a", "exists": null}]}', "true or false, not null"),
+        ('{"then": [{"get": "\\ud800"}]}', "no valid text"),
         ('{"then": [{"put": {"base64": "!"}}]}', r"then\[0\]"),
     ],
 )

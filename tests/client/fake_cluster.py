@@ -83,6 +83,7 @@ class FakeCluster:
         self.sequence = 0
         self.sessions: dict[int, Session] = {}
         self.opened_sessions = 0
+        self.closed_sessions: list[int] = []
         self.kv = FakeKv()
         self.hold = False
         self.held: list[tuple[groups.Group, list[Respond]]] = []
@@ -345,6 +346,11 @@ class FakeNode(
         cluster.opened_sessions += 1
         cluster.sessions[cluster.index] = Session()
         return log_pb2.OpenSessionReply(session=cluster.index)
+
+    async def CloseSession(self, request, context):
+        await self._must_lead(context)
+        self.cluster.closed_sessions.append(request.session)
+        return types_pb2.Empty()
 
     async def Write(self, request_iterator, context):
         self.write_streams += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from raftlog import errors
@@ -102,7 +104,14 @@ def test_newest_leader_wins() -> None:
 
 def test_backoff_grows_to_its_limit_and_starts_again() -> None:
     """Pauses double up to the limit; a success resets them."""
-    backoff = Backoff(1.0, 2.0, 3.0)
+    backoff = Backoff(1.0, 2.0, 3.0, lambda: 1.0)
     assert [backoff.pause() for _ in range(3)] == [1.0, 2.0, 3.0]
     backoff.reset()
     assert backoff.pause() == 1.0
+
+
+def test_backoff_is_drawn_so_that_clients_part() -> None:
+    """Two that failed together come back apart, within the upper half of the pause."""
+    pauses = [Backoff(1.0, 2.0, 3.0, random.random).pause() for _ in range(200)]
+    assert len(set(pauses)) > 150
+    assert 0.5 <= min(pauses) <= max(pauses) <= 1.0

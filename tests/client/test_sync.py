@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import typing
 from collections.abc import Iterator
 
@@ -29,7 +30,7 @@ from raftlog.client.log import Log, LogSession
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.machine import Machine
 from raftlog.client.sync import SyncClient
-from raftlog.errors import Indeterminate, InvalidInput, Unavailable
+from raftlog.errors import Indeterminate, InvalidInput, RaftLogError, Unavailable
 from tests.client.fake_cluster import FakeCluster
 
 
@@ -321,3 +322,35 @@ async def _until_held(cluster: FakeCluster) -> None:
     async with asyncio.timeout(5):
         while not cluster.held:
             await asyncio.sleep(0.005)
+
+
+def test_closing_from_another_thread_ends_the_calls_of_all_threads(background: Background) -> None:
+    """No thread waits for ever for a loop that is gone."""
+    background.cluster.hold = True
+    client = raftlog.connect_sync(background.cluster.endpoints, timeout=60).open()
+    outcomes: list[object] = []
+
+    def run(call) -> None:
+        try:
+            outcomes.append(call())
+        except RaftLogError as error:
+            outcomes.append(error)
+
+    calls = [
+        lambda: client.log.append(b"x"),
+        lambda: next(iter(client.log.tail(99)), "ended"),
+        lambda: next(iter(client.kv.watch()), "ended"),
+    ]
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+    client.close(timeout=0.3)
+    for thread in threads:
+        thread.join(5.0)
+    assert not any(thread.is_alive() for thread in threads)
+    assert time.monotonic() - started < 4.0
+    assert all(isinstance(outcome, RaftLogError) for outcome in outcomes), outcomes
+    with contextlib.closing(client):
+        assert client.open() is client

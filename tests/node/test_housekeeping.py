@@ -40,7 +40,11 @@ class Rig:
         self.chores = Housekeeping(
             new_ports(storage=storage, clock=self.clock, observer=self.observer),
             new_inputs(self.raft, self.clock),
-            writes=types.SimpleNamespace(expire_sessions=lambda: None, propose_plain=self._propose),
+            writes=types.SimpleNamespace(
+                expire_sessions=lambda: None,
+                end_closed_sessions=lambda: None,
+                propose_plain=self._propose,
+            ),
             leadership=types.SimpleNamespace(is_open=True),
             enrolment=self.enrolment,
             snapshotter=types.SimpleNamespace(consider=lambda: None),

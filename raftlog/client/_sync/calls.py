@@ -264,7 +264,11 @@ class SyncLog:
         )
 
     def resume_session(self, state: SessionState) -> SyncLogSession:
-        """Take up a session where it stood; the next group must be the one that was under way."""
+        """Take up a session where it stood; the next group must be the one that was under way.
+
+        Raises:
+            InvalidInput: the state can be none of a session.
+        """
         return SyncLogSession(self._loop, self._loop.run(self._target.resume_session, state))
 
 

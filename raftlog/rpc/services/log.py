@@ -32,6 +32,7 @@ class LogService:
         return {
             "Append": methods.unary(pb.AppendOne, self.append),
             "OpenSession": methods.unary(types_pb2.Empty, self.open_session),
+            "CloseSession": methods.unary(pb.CloseSessionRequest, self.close_session),
             "Write": methods.stream(self.write),
             "Tail": methods.replies(pb.TailRequest, self.tail),
             "Get": methods.unary(pb.GetRequest, self.get),
@@ -54,6 +55,11 @@ class LogService:
         """Open an exactly-once session."""
         timeout = seconds_left(context, self._settings.unary_timeout_seconds)
         return pb.OpenSessionReply(session=await self._node.open_session(timeout))
+
+    async def close_session(self, request: pb.CloseSessionRequest, _: Context) -> types_pb2.Empty:
+        """Take note that a session is not used any more."""
+        self._node.close_session(request.session)
+        return types_pb2.Empty()
 
     async def write(self, context: Context) -> None:
         """Serve a stream of groups."""

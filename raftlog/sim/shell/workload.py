@@ -108,6 +108,7 @@ class ClientHost(Host):
             timeout=work.timeout_seconds,
             writer_settings=settings,
             open_channel=self.open_channel,
+            dice=self.dice.random,
         )
         await self.client.open()
         spawn = self.loop.create_task

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from raftlog.wire.pb import types_pb2 as raftlog_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14raftlog/v1/log.proto\x12\nraftlog.v1\x1a\x16raftlog/v1/types.proto\",\n\tAppendOne\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0e\n\x06stream\x18\x02 \x01(\t\"L\n\rAppendReceipt\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0c\n\x04gtid\x18\x04 \x01(\t\"#\n\x10OpenSessionReply\x12\x0f\n\x07session\x18\x01 \x01(\x04\"\x1d\n\x0cWriteRequest\x12\r\n\x05group\x18\x01 \x01(\x0c\"5\n\nWriteReply\x12\'\n\x07replies\x18\x01 \x03(\x0b\x32\x16.raftlog.v1.GroupReply\"\xe1\x01\n\nGroupReply\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12\x0f\n\x07results\x18\x07 \x03(\x0c\x12)\n\nrejections\x18\x08 \x03(\x0b\x32\x15.raftlog.v1.Rejection\x12 \n\x05\x65rror\x18\t \x01(\x0b\x32\x11.raftlog.v1.Error\x12\x10\n\x08\x64\x65\x66\x65rred\x18\n \x03(\r\"(\n\tRejection\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0b\n\x03why\x18\x02 \x01(\t\"\xae\x01\n\x0bTailRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x13\n\x06stream\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x10\n\x08\x63ommands\x18\x04 \x01(\x08\x12\x10\n\x06oldest\x18\x05 \x01(\x08H\x00\x12\x0e\n\x04last\x18\x06 \x01(\x04H\x00\x12\x0f\n\x05since\x18\x07 \x01(\x03H\x00\x12\x12\n\x08\x66rom_now\x18\x08 \x01(\x08H\x00\x42\x07\n\x05startB\t\n\x07_stream\"i\n\tTailReply\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.raftlog.v1.TailEntry\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x11\n\tserved_by\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x65\x61t_ms\x18\x04 \x01(\r\"\xa0\x01\n\tTailEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\x11\n\ttimestamp\x18\x04 \x01(\x03\x12\r\n\x05group\x18\x05 \x01(\x0c\x12\x11\n\tsequences\x18\x06 \x03(\x04\x12\x14\n\x0cgroup_offset\x18\x07 \x01(\x04\x12\x13\n\x0bgroup_bytes\x18\x08 \x01(\x04\"\x1e\n\nGetRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"C\n\x08GetReply\x12$\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x15.raftlog.v1.TailEntry\x12\x11\n\tserved_by\x18\x02 \x01(\t\"\xf0\x01\n\tInfoReply\x12\x11\n\tserved_by\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x04 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\x12\x15\n\rapplied_index\x18\x06 \x01(\x04\x12\x12\n\nlast_index\x18\x07 \x01(\x04\x12\x0c\n\x04term\x18\x08 \x01(\x04\x12\x11\n\tlog_bytes\x18\t \x01(\x04\x12\x12\n\ndisk_bytes\x18\n \x01(\x04\x12\x16\n\x0esnapshot_index\x18\x0b \x01(\x04\x32\xe1\x02\n\x03Log\x12:\n\x06\x41ppend\x12\x15.raftlog.v1.AppendOne\x1a\x19.raftlog.v1.AppendReceipt\x12>\n\x0bOpenSession\x12\x11.raftlog.v1.Empty\x1a\x1c.raftlog.v1.OpenSessionReply\x12=\n\x05Write\x12\x18.raftlog.v1.WriteRequest\x1a\x16.raftlog.v1.WriteReply(\x01\x30\x01\x12\x38\n\x04Tail\x12\x17.raftlog.v1.TailRequest\x1a\x15.raftlog.v1.TailReply0\x01\x12\x33\n\x03Get\x12\x16.raftlog.v1.GetRequest\x1a\x14.raftlog.v1.GetReply\x12\x30\n\x04Info\x12\x11.raftlog.v1.Empty\x1a\x15.raftlog.v1.InfoReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14raftlog/v1/log.proto\x12\nraftlog.v1\x1a\x16raftlog/v1/types.proto\",\n\tAppendOne\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x0e\n\x06stream\x18\x02 \x01(\t\"L\n\rAppendReceipt\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0c\n\x04gtid\x18\x04 \x01(\t\"#\n\x10OpenSessionReply\x12\x0f\n\x07session\x18\x01 \x01(\x04\"&\n\x13\x43loseSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\x04\"\x1d\n\x0cWriteRequest\x12\r\n\x05group\x18\x01 \x01(\x0c\"5\n\nWriteReply\x12\'\n\x07replies\x18\x01 \x03(\x0b\x32\x16.raftlog.v1.GroupReply\"\xe1\x01\n\nGroupReply\x12\x0f\n\x07session\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12\x0f\n\x07results\x18\x07 \x03(\x0c\x12)\n\nrejections\x18\x08 \x03(\x0b\x32\x15.raftlog.v1.Rejection\x12 \n\x05\x65rror\x18\t \x01(\x0b\x32\x11.raftlog.v1.Error\x12\x10\n\x08\x64\x65\x66\x65rred\x18\n \x03(\r\"(\n\tRejection\x12\x0e\n\x06offset\x18\x01 \x01(\r\x12\x0b\n\x03why\x18\x02 \x01(\t\"\xae\x01\n\x0bTailRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\x13\n\x06stream\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x10\n\x08\x63ommands\x18\x04 \x01(\x08\x12\x10\n\x06oldest\x18\x05 \x01(\x08H\x00\x12\x0e\n\x04last\x18\x06 \x01(\x04H\x00\x12\x0f\n\x05since\x18\x07 \x01(\x03H\x00\x12\x12\n\x08\x66rom_now\x18\x08 \x01(\x08H\x00\x42\x07\n\x05startB\t\n\x07_stream\"i\n\tTailReply\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.raftlog.v1.TailEntry\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x11\n\tserved_by\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x65\x61t_ms\x18\x04 \x01(\r\"\xa0\x01\n\tTailEntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\x11\n\ttimestamp\x18\x04 \x01(\x03\x12\r\n\x05group\x18\x05 \x01(\x0c\x12\x11\n\tsequences\x18\x06 \x03(\x04\x12\x14\n\x0cgroup_offset\x18\x07 \x01(\x04\x12\x13\n\x0bgroup_bytes\x18\x08 \x01(\x04\"\x1e\n\nGetRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"C\n\x08GetReply\x12$\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x15.raftlog.v1.TailEntry\x12\x11\n\tserved_by\x18\x02 \x01(\t\"\xf0\x01\n\tInfoReply\x12\x11\n\tserved_by\x18\x01 \x01(\t\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\x04 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\x12\x15\n\rapplied_index\x18\x06 \x01(\x04\x12\x12\n\nlast_index\x18\x07 \x01(\x04\x12\x0c\n\x04term\x18\x08 \x01(\x04\x12\x11\n\tlog_bytes\x18\t \x01(\x04\x12\x12\n\ndisk_bytes\x18\n \x01(\x04\x12\x16\n\x0esnapshot_index\x18\x0b \x01(\x04\x32\xa5\x03\n\x03Log\x12:\n\x06\x41ppend\x12\x15.raftlog.v1.AppendOne\x1a\x19.raftlog.v1.AppendReceipt\x12>\n\x0bOpenSession\x12\x11.raftlog.v1.Empty\x1a\x1c.raftlog.v1.OpenSessionReply\x12\x42\n\x0c\x43loseSession\x12\x1f.raftlog.v1.CloseSessionRequest\x1a\x11.raftlog.v1.Empty\x12=\n\x05Write\x12\x18.raftlog.v1.WriteRequest\x1a\x16.raftlog.v1.WriteReply(\x01\x30\x01\x12\x38\n\x04Tail\x12\x17.raftlog.v1.TailRequest\x1a\x15.raftlog.v1.TailReply0\x01\x12\x33\n\x03Get\x12\x16.raftlog.v1.GetRequest\x1a\x14.raftlog.v1.GetReply\x12\x30\n\x04Info\x12\x11.raftlog.v1.Empty\x1a\x15.raftlog.v1.InfoReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,26 +38,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDRECEIPT']._serialized_end=182
   _globals['_OPENSESSIONREPLY']._serialized_start=184
   _globals['_OPENSESSIONREPLY']._serialized_end=219
-  _globals['_WRITEREQUEST']._serialized_start=221
-  _globals['_WRITEREQUEST']._serialized_end=250
-  _globals['_WRITEREPLY']._serialized_start=252
-  _globals['_WRITEREPLY']._serialized_end=305
-  _globals['_GROUPREPLY']._serialized_start=308
-  _globals['_GROUPREPLY']._serialized_end=533
-  _globals['_REJECTION']._serialized_start=535
-  _globals['_REJECTION']._serialized_end=575
-  _globals['_TAILREQUEST']._serialized_start=578
-  _globals['_TAILREQUEST']._serialized_end=752
-  _globals['_TAILREPLY']._serialized_start=754
-  _globals['_TAILREPLY']._serialized_end=859
-  _globals['_TAILENTRY']._serialized_start=862
-  _globals['_TAILENTRY']._serialized_end=1022
-  _globals['_GETREQUEST']._serialized_start=1024
-  _globals['_GETREQUEST']._serialized_end=1054
-  _globals['_GETREPLY']._serialized_start=1056
-  _globals['_GETREPLY']._serialized_end=1123
-  _globals['_INFOREPLY']._serialized_start=1126
-  _globals['_INFOREPLY']._serialized_end=1366
-  _globals['_LOG']._serialized_start=1369
-  _globals['_LOG']._serialized_end=1722
+  _globals['_CLOSESESSIONREQUEST']._serialized_start=221
+  _globals['_CLOSESESSIONREQUEST']._serialized_end=259
+  _globals['_WRITEREQUEST']._serialized_start=261
+  _globals['_WRITEREQUEST']._serialized_end=290
+  _globals['_WRITEREPLY']._serialized_start=292
+  _globals['_WRITEREPLY']._serialized_end=345
+  _globals['_GROUPREPLY']._serialized_start=348
+  _globals['_GROUPREPLY']._serialized_end=573
+  _globals['_REJECTION']._serialized_start=575
+  _globals['_REJECTION']._serialized_end=615
+  _globals['_TAILREQUEST']._serialized_start=618
+  _globals['_TAILREQUEST']._serialized_end=792
+  _globals['_TAILREPLY']._serialized_start=794
+  _globals['_TAILREPLY']._serialized_end=899
+  _globals['_TAILENTRY']._serialized_start=902
+  _globals['_TAILENTRY']._serialized_end=1062
+  _globals['_GETREQUEST']._serialized_start=1064
+  _globals['_GETREQUEST']._serialized_end=1094
+  _globals['_GETREPLY']._serialized_start=1096
+  _globals['_GETREPLY']._serialized_end=1163
+  _globals['_INFOREPLY']._serialized_start=1166
+  _globals['_INFOREPLY']._serialized_end=1406
+  _globals['_LOG']._serialized_start=1409
+  _globals['_LOG']._serialized_end=1830
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,11 @@ class LogStub:
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_log__pb2.OpenSessionReply.FromString,
                 _registered_method=True)
+        self.CloseSession = channel.unary_unary(
+                '/raftlog.v1.Log/CloseSession',
+                request_serializer=raftlog_dot_v1_dot_log__pb2.CloseSessionRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                _registered_method=True)
         self.Write = channel.stream_stream(
                 '/raftlog.v1.Log/Write',
                 request_serializer=raftlog_dot_v1_dot_log__pb2.WriteRequest.SerializeToString,
@@ -79,6 +84,13 @@ class LogServicer:
 
     def OpenSession(self, request, context):
         """Opens an exactly-once session. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseSession(self, request, context):
+        """Says that a session is not used any more, so that it need not expire. Answered by the leader only, at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +137,11 @@ def add_LogServicer_to_server(servicer, server):
                     servicer.OpenSession,
                     request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                     response_serializer=raftlog_dot_v1_dot_log__pb2.OpenSessionReply.SerializeToString,
+            ),
+            'CloseSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseSession,
+                    request_deserializer=raftlog_dot_v1_dot_log__pb2.CloseSessionRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             ),
             'Write': grpc.stream_stream_rpc_method_handler(
                     servicer.Write,
@@ -201,6 +218,33 @@ class Log:
             '/raftlog.v1.Log/OpenSession',
             raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             raftlog_dot_v1_dot_log__pb2.OpenSessionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Log/CloseSession',
+            raftlog_dot_v1_dot_log__pb2.CloseSessionRequest.SerializeToString,
+            raftlog_dot_v1_dot_types__pb2.Empty.FromString,
             options,
             channel_credentials,
             insecure,

@@ -235,7 +235,11 @@ RETRYING: tuple[Mutant, ...] = (
     shell(
         "tail-starts-over",
         "a tail that reconnects begins where it first began",
-        (TAIL, "        request.after = self._position\n", ""),
+        (
+            TAIL,
+            "        request = self._request(after=self._position or 0)\n",
+            "        request = self._request(after=self._beginning.after or 0)\n",
+        ),
         (TAIL, " and self._matches(transaction)", "  or self._matches(transaction)"),
     ),
 )

@@ -90,7 +90,7 @@ def test_an_acknowledged_append_that_the_log_lacks_is_found() -> None:
     entry = next(e for e in reversed(world.record.entries) if e.count)
     at = world.record.entries.index(entry)
     del world.record.entries[at:]
-    with pytest.raises(CheckFailed, match="history: an acknowledged write is lost"):
+    with pytest.raises(CheckFailed, match="history: an acknowledged write is lost|the log holds"):
         world.ending.judge()
 
 
