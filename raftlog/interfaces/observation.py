@@ -110,6 +110,14 @@ class Event(enum.StrEnum):
     MACHINE_HALTED = (
         "machine_halted", "The machine raised: nothing more is applied here", Severity.ERROR
     )  # fmt: skip
+    CLOCK_JUMPED = "clock_jumped", "This machine's wall clock was set", Severity.WARNING
+    CLOCK_AHEAD = (
+        "clock_ahead", "This member's clock is far ahead of the leader's", Severity.WARNING
+    )  # fmt: skip
+    LOG_IN_THE_FUTURE = (
+        "log_in_the_future", "The log's newest timestamp is far ahead of this clock",
+        Severity.WARNING,
+    )  # fmt: skip
     DISK_FULL = "disk_full", "The disk has no room for entries", Severity.WARNING
     DISK_STANDS_STILL = (
         "disk_stands_still", "A commit takes longer than the election timeout", Severity.WARNING,
@@ -151,7 +159,9 @@ class Measure(enum.StrEnum):
     COMMIT_INDEX = "commit_index", Kind.GAUGE, "Last index known committed"
     APPLIED_INDEX = "applied_index", Kind.GAUGE, "Last index applied"
     LEADER_CHANGES = "leader_changes_total", Kind.COUNTER, "Leaders seen coming"
-    PROPOSALS_APPLIED = "proposals_applied_total", Kind.COUNTER, "Groups answered after apply"
+    PROPOSALS_APPLIED = (
+        "proposals_applied_total", Kind.COUNTER, "Transactions of committed groups applied here"
+    )  # fmt: skip
     PROPOSALS_FAILED = "proposals_failed_total", Kind.COUNTER, "Groups refused or lost"
     PROPOSALS_PENDING = "proposals_pending", Kind.GAUGE, "Groups waiting for commit and apply"
     READS_PENDING = "reads_pending", Kind.GAUGE, "Reads waiting for their index"
@@ -163,6 +173,14 @@ class Measure(enum.StrEnum):
     )  # fmt: skip
     EVENT_LOOP_LAG_SECONDS = (
         "event_loop_lag_seconds", Kind.HISTOGRAM, "How late the event loop runs what is due"
+    )  # fmt: skip
+    SUBSCRIBERS = "subscribers", Kind.GAUGE, "Tails and watches open here"
+    SUBSCRIBER_BYTES = "subscriber_bytes", Kind.GAUGE, "What they hold of what they have read"
+    SESSIONS = "sessions", Kind.GAUGE, "Exactly-once sessions that are open"
+    SESSION_REPLY_BYTES = "session_reply_bytes", Kind.GAUGE, "Answers kept for their retries"
+    LOG_CLOCK_AHEAD_SECONDS = (
+        "log_clock_ahead_seconds", Kind.GAUGE,
+        "How far the log's newest timestamp is ahead of this member's clock",
     )  # fmt: skip
     LOG_BYTES = "log_bytes", Kind.GAUGE, "Payload bytes of the entries kept"
     APPENDS_REFUSED = (

@@ -15,8 +15,8 @@ class Table(enum.Enum):
     """The ordered maps beside the log; a new one is declared here and nowhere else.
 
     Values are bytes; None in a write set deletes the key. STATE: the machine's map. SESSION: the
-    session table and its replies. CHANGE: row changes, one record per entry under its index (8
-    bytes, big-endian).
+    session table and its replies. CHANGE: row changes, in one or more records per entry whose keys
+    begin with its index (8 bytes, big-endian).
     """
 
     section: int | None
@@ -264,9 +264,9 @@ class Storage(LogReader, TableReader, Protocol):
         ...
 
     def scrub(self, low: Index, count_max: int) -> Index:
-        """Verify up to `count_max` entries from `low`; return the next index to scrub.
+        """Verify up to `count_max` entries or about 1 MiB from `low`; return the next index.
 
-        Raises `StorageCorrupt`.
+        May run on any thread. Raises `StorageCorrupt`.
         """
         ...
 

@@ -215,6 +215,10 @@ class Consequences:
         parts.reporter.measure(self._observer)
         gauge(Measure.PROPOSALS_PENDING, float(len(parts.writes)))
         gauge(Measure.READS_PENDING, float(len(parts.reads)))
+        gauge(Measure.SUBSCRIBERS, float(parts.subscriptions.count))
+        gauge(Measure.SUBSCRIBER_BYTES, float(parts.subscriptions.held_bytes))
+        gauge(Measure.SESSIONS, float(len(parts.applier.sessions.sessions)))
+        gauge(Measure.SESSION_REPLY_BYTES, float(parts.applier.sessions.size_bytes))
         gauge(Measure.DISK_STALLED_SECONDS, parts.disk.stalled_seconds)
 
     # ------------------------------------------------------------ of a failure

@@ -234,7 +234,9 @@ class GroupCommit:
         self._busy = True
         done = _Commit(persists, merged.install, round_, flush, is_small(merged, flush))
         self.commit_started = self._clock.monotonic()
-        if done.is_small and self._fast_in_a_row >= FAST_COMMITS_WANTED:
+        # What a purge deletes is not little, whatever the round holds besides.
+        is_little = done.is_small and purge_to is None
+        if is_little and self._fast_in_a_row >= FAST_COMMITS_WANTED:
             self._commit_inline(done)
         else:
             future = self._loop.run_in_executor(self._writer, self._storage.commit, round_)

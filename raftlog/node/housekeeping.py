@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Executor
 from typing import Protocol
 
 from raftlog.core.entries import EntryKind
-from raftlog.errors import Compacted, RaftLogError, StorageCorrupt
+from raftlog.errors import Compacted, RaftLogError
 from raftlog.interfaces import Event
+from raftlog.node.clocks import ClockWatch
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
@@ -45,6 +47,7 @@ class Housekeeping:
         self,
         ports: Ports,
         inputs: Inputs,
+        executor: Executor,
         *,
         writes: Writes,
         leadership: Leadership,
@@ -56,6 +59,8 @@ class Housekeeping:
         self._storage = ports.storage
         self._clock = ports.clock
         self._observer = ports.observer
+        self._random = ports.random
+        self._executor = executor
         self._inputs = inputs
         self._writes = writes
         self._leadership = leadership
@@ -65,6 +70,8 @@ class Housekeeping:
         self._opened_at = 0.0
         self._next_expiry = 0.0
         self._scrub_at = Index(0)
+        self._scrubbing = False
+        self._clocks = ClockWatch(ports.observer, then.alarms)
         self._next_step_aside = 0.0
         self._stopped = False
 
@@ -87,6 +94,7 @@ class Housekeeping:
         self._writes.end_closed_sessions()
         self.bind_instances()
         self._check_disk()
+        self._check_clock(now)
         self._snapshotter.consider()
         self._scrub()
         self._then.measure()
@@ -133,14 +141,40 @@ class Housekeeping:
             except RaftLogError as error:
                 self._observer.event(Event.TRANSFER_REFUSED, error=str(error))
 
+    def _check_clock(self, now: float) -> None:
+        core = self._inputs.core
+        self._clocks.look(
+            self._clock.wall_microseconds() / 1e6,
+            now,
+            (core.log.last_index, core.log.last_timestamp),
+            leads=core.role is Role.LEADER,
+        )
+
     def _scrub(self) -> None:
+        """Verify a little of the log, on a thread: what lies on a cold disk takes its time.
+
+        Members do not do it at the same moments.
+        """
+        if self._scrubbing or self._random.random() < 0.5:
+            return
         low = Index(max(self._scrub_at, self._storage.boundary.index + 1))
         if low > self._storage.last_index:
             self._scrub_at = Index(0)
             return
-        try:
-            self._scrub_at = self._storage.scrub(low, SCRUB_ENTRIES)
-        except Compacted:
+        self._scrubbing = True
+        scrubbing = self._loop.run_in_executor(
+            self._executor, self._storage.scrub, low, SCRUB_ENTRIES
+        )
+        scrubbing.add_done_callback(self._scrubbed)
+
+    def _scrubbed(self, done: asyncio.Future[Index]) -> None:
+        self._scrubbing = False
+        if done.cancelled() or self._stopped:
+            return
+        error = done.exception()
+        if error is None:
+            self._scrub_at = done.result()
+        elif isinstance(error, Compacted):
             self._scrub_at = Index(0)  # purged meanwhile
-        except StorageCorrupt as error:
+        else:
             self._then.failed(error)

@@ -77,6 +77,7 @@ def build(
     snapshotter = Snapshotter(
         ports,
         threads.snapshot,
+        threads.apply,
         core,
         group_commit.purge,
         _Needs(applier, subscriptions),
@@ -99,6 +100,7 @@ def build(
         housekeeping=Housekeeping(
             ports,
             inputs,
+            threads.snapshot,
             writes=writes,
             leadership=leadership,
             enrolment=enrolment,

@@ -16,12 +16,14 @@ from typing import Protocol
 from raftlog.core.entries import Boundary
 from raftlog.core.quorum import PurgeMarks, purge_index
 from raftlog.core.ready import SnapshotNeeded
-from raftlog.errors import Compacted, StorageCorrupt, Unavailable
+from raftlog.errors import StorageCorrupt, Unavailable
 from raftlog.interfaces import Event, SnapshotInfo
+from raftlog.node.ages import LogAges
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId
 
-PURGE_ENTRIES_MAX = 512
+PURGE_ENTRIES_MIN = 512
+PURGE_ENTRIES_MAX = 1 << 14
 PURGE_BYTES_MAX = 8 << 20
 
 
@@ -57,6 +59,7 @@ class Snapshotter:
         self,
         ports: Ports,
         executor: Executor,
+        reader: Executor,
         core: CoreView,
         purge: Callable[[Boundary], None],
         needs: Needs,
@@ -70,6 +73,7 @@ class Snapshotter:
         self._observer = ports.observer
         self._settings = ports.settings
         self._executor = executor
+        self._reader = reader
         self._core = core
         self._purge = purge
         self._needs = needs
@@ -80,6 +84,8 @@ class Snapshotter:
         self._newest: SnapshotInfo | None = taken[-1] if taken else None
         self._bytes_at_snapshot = 0
         self._purging = False
+        self._ages = LogAges()
+        self._last_index = storage.last_index
         self._closed = False
 
     @property
@@ -220,6 +226,8 @@ class Snapshotter:
         )
 
     def _consider_purge(self) -> None:
+        now = self._clock.monotonic()
+        self._ages.note(self._core.commit_index, now)
         if self._purging or self._newest is None or self._sending:
             return
         boundary = self._storage.boundary
@@ -227,18 +235,30 @@ class Snapshotter:
         if limit <= boundary.index:
             return
         excess = self._storage.log_bytes() - self._settings.log_bytes_max
-        try:
-            oldest = self._storage.entry(Index(boundary.index + 1))
-            age = self._clock.wall_microseconds() - oldest.timestamp
-            expired = age > self._settings.log_seconds_max * 1e6
-            if excess <= 0 and not expired:
-                return
-            target = self._slice(boundary, limit, None if expired else excess)
-        except Compacted:
-            return  # the writer thread moved the boundary meanwhile
-        except StorageCorrupt as error:
-            self._then.failed(error)
+        expired = min(limit, self._ages.older_than(self._settings.log_seconds_max, now))
+        if excess <= 0 and expired <= boundary.index:
             return
+        # As many as came since the last time, twice: a purge keeps up with any rate of entries.
+        grown = self._storage.last_index - self._last_index
+        self._last_index = self._storage.last_index
+        count = min(max(2 * grown, PURGE_ENTRIES_MIN), PURGE_ENTRIES_MAX)
+        self._purging = True
+        slicing = self._loop.run_in_executor(
+            self._reader, self._slice, boundary, limit, expired, excess, count
+        )
+        slicing.add_done_callback(lambda done: self._sliced(done, boundary))
+
+    def _sliced(self, done: asyncio.Future[Boundary], boundary: Boundary) -> None:
+        """Let the slice ride on the next round, unless the log is another one by now."""
+        self._purging = False
+        if done.cancelled() or self._closed:
+            return
+        error = done.exception()
+        if isinstance(error, StorageCorrupt):
+            self._then.failed(error)
+        if error is not None or self._storage.boundary.index != boundary.index or self._sending:
+            return
+        target = done.result()
         if target.index > boundary.index:
             self._purging = True
             self._purge(target)
@@ -249,14 +269,21 @@ class Snapshotter:
         self._bytes_at_snapshot = min(self._bytes_at_snapshot, self._storage.log_bytes())
         self._consider_purge()
 
-    def _slice(self, boundary: Boundary, limit: Index, excess: int | None) -> Boundary:
-        high = Index(min(limit, boundary.index + PURGE_ENTRIES_MAX))
-        low = Index(boundary.index + 1)
-        entries = self._storage.entries(low, high, PURGE_BYTES_MAX)
+    def _slice(
+        self, boundary: Boundary, limit: Index, expired: Index, excess: int, count: int
+    ) -> Boundary:
+        """Return up to where to drop: what is expired, or in excess, and no more than `count`.
+
+        Runs on a thread; entries up to `limit` are settled, so nothing moves under it but a purge
+        or an installation, which `_sliced` looks for.
+        """
+        high = Index(min(limit, boundary.index + count))
         freed = 0
-        for entry in entries:
-            if excess is not None and freed >= excess:
-                break
-            freed += entry.size
-            boundary = boundary.after(entry)
+        while boundary.index < high and freed < PURGE_BYTES_MAX:
+            low = Index(boundary.index + 1)
+            for entry in self._storage.entries(low, high, PURGE_BYTES_MAX - freed):
+                if entry.index > expired and freed >= excess:
+                    return boundary
+                freed += entry.size
+                boundary = boundary.after(entry)
         return boundary

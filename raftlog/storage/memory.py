@@ -222,8 +222,11 @@ class MemoryStorage:
         """See `Storage.scrub`."""
         low = Index(max(low, self._shape.boundary.index + 1))
         high = Index(min(low + count_max - 1, self._shape.last_index))
+        size = 0
         for index in range(low, high + 1):
-            self.entry(Index(index))
+            size += self.entry(Index(index)).size
+            if size >= SCAN_BYTES_MAX:
+                return Index(index + 1)
         return Index(max(low, high + 1))
 
     # ------------------------------------------------------------ reading the tables
@@ -547,7 +550,8 @@ class MemoryStorage:
             last = Index(min(shape.boundary.index, shape.physical_last))
             self._drop(Index(disk.boundary.index + 1), last)
             for rows in (disk.tables[table] for table in Table if table.purges_with_log):
-                for key in list(rows.irange(None, shape.boundary.index.to_bytes(8, "big"))):
+                end = (shape.boundary.index + 1).to_bytes(8, "big")
+                for key in list(rows.irange(None, end, inclusive=(True, False))):
                     del rows[key]
         disk.boundary = shape.boundary
         if round_.clear_damage:

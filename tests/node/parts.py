@@ -27,12 +27,14 @@ class HandClock:
 
     def __init__(self) -> None:
         self.now = 100.0
+        self.wall = 0
+        """What the wall clock is ahead by, in microseconds."""
 
     def monotonic(self) -> float:
         return self.now
 
     def wall_microseconds(self) -> int:
-        return int(self.now * 1e6)
+        return int(self.now * 1e6) + self.wall
 
 
 class Turns:

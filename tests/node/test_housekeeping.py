@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,6 +27,7 @@ class Rig:
         self.refusal: Exception | None = None
         self.enrolment = types.SimpleNamespace(all_known=False, unbound=lambda: MEMBERSHIP)
         self.raft = types.SimpleNamespace(
+            log=types.SimpleNamespace(last_index=0, last_timestamp=0),
             role=Role.LEADER,
             transferee=None,
             transfer=lambda target, now: self.transfers.append(now),
@@ -37,9 +40,16 @@ class Rig:
         )
         self.scrubbed: list[int] = []
         self.alarms: dict[str, str] = {}
+        self.executor = ThreadPoolExecutor(1)
         self.chores = Housekeeping(
-            new_ports(storage=storage, clock=self.clock, observer=self.observer),
+            new_ports(
+                storage=storage,
+                clock=self.clock,
+                observer=self.observer,
+                random=types.SimpleNamespace(random=lambda: 0.9),
+            ),
             new_inputs(self.raft, self.clock),
+            self.executor,
             writes=types.SimpleNamespace(
                 expire_sessions=lambda: None,
                 end_closed_sessions=lambda: None,
@@ -67,12 +77,20 @@ class Rig:
     def run(self) -> None:
         self.chores._run()
 
+    async def scrub(self) -> None:
+        """Run the chores, and wait until the scrubber has come back."""
+        self.run()
+        await asyncio.wrap_future(self.executor.submit(lambda: None))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
 
 @pytest.fixture
 async def rig():
     rig = Rig()
     yield rig
     rig.chores.stop()
+    rig.executor.shutdown()
 
 
 async def test_a_full_leader_steps_aside_seldom(rig):
@@ -107,14 +125,14 @@ async def test_instances_are_bound_together_or_after_a_while(rig):
 
 async def test_the_scrubber_goes_through_the_log_and_tells_damage(rig):
     """It goes on from where it was; a purge under it is no damage, a bad record is."""
-    rig.run()
-    rig.run()
+    await rig.scrub()
+    await rig.scrub()
     assert rig.scrubbed == [1, 65]
     rig.scrub_error = Compacted("purged meanwhile")
-    rig.run()
+    await rig.scrub()
     assert rig.failures == []
     rig.scrub_error = StorageCorrupt("record 3")
-    rig.run()
-    rig.run()
+    await rig.scrub()
+    await rig.scrub()
     assert [type(error) for error in rig.failures] == [StorageCorrupt] * len(rig.failures)
     assert rig.failures

@@ -12,11 +12,12 @@ import pytest
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import DiskFull, StorageCorrupt, Unavailable
 from raftlog.interfaces import Round
+from raftlog.node.ages import LogAges
 from raftlog.node.settings import NodeSettings
 from raftlog.node.snapshotter import Snapshotter
-from raftlog.types import Role
+from raftlog.types import Index, Role
 from tests.node.harness import Notebook
-from tests.node.parts import MEMBERSHIP, Log, boundary, new_ports
+from tests.node.parts import MEMBERSHIP, HandClock, Log, boundary, new_ports
 
 PATIENCE = 5.0
 
@@ -65,6 +66,8 @@ class Rig:
         self.read: list[int] = []
         self.finished: list = []
         self.executor = ThreadPoolExecutor(1)
+        self.settings = NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500)
+        self.clock = HandClock()
         self.open()
 
     def open(self) -> None:
@@ -74,8 +77,10 @@ class Rig:
                 storage=self.storage,
                 transport=self.sends,
                 observer=self.observer,
-                settings=NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500),
+                settings=self.settings,
+                clock=self.clock,
             ),
+            self.executor,
             self.executor,
             self.core,
             self.purges.purge,
@@ -113,6 +118,12 @@ class Rig:
             timestamp=entry.timestamp,
         )
 
+    async def settle(self) -> None:
+        """Wait until a slice that is being cut is there."""
+        await asyncio.wrap_future(self.executor.submit(lambda: None))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
     async def take(self):
         return await asyncio.wait_for(self.snapshotter.take(), PATIENCE)
 
@@ -127,20 +138,25 @@ async def rig():
 async def test_a_grown_log_is_snapshotted_and_purged_within_its_bounds(rig):
     """The purge passes neither the snapshot nor the hold, and begins only after the snapshot."""
     rig.snapshotter.consider()
+    await rig.settle()
     assert rig.snapshotter.newest_index == 0
     rig.fill(7)
     rig.snapshotter.consider()
+    await rig.settle()
     assert rig.purges.wanted == []
     await rig.take()
     assert rig.snapshotter.newest_index == 7
     rig.core.matched["n2"] = 2
     rig.snapshotter.consider()
+    await rig.settle()
     assert [b.index for b in rig.purges.wanted] == [2]
     rig.snapshotter.consider()
+    await rig.settle()
     assert len(rig.purges.wanted) == 1, "one at a time"
     rig.storage.commit(Round(purge_to=rig.purges.wanted[0]))
     rig.core.matched["n2"] = 7
     rig.snapshotter.purged()
+    await rig.settle()
     assert 2 < rig.purges.wanted[1].index < 7, "retention keeps the rest"
 
 
@@ -151,9 +167,11 @@ async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
     rig.core.matched["n2"] = 1
     rig.storage.commit(Round(purge_to=rig.reached(1)))
     rig.snapshotter.consider()
+    await rig.settle()
     assert rig.purges.wanted == [], "it still gets time to catch up"
     rig.fill(10)
     rig.snapshotter.consider()
+    await rig.settle()
     assert len(rig.purges.wanted) == 1
 
 
@@ -164,12 +182,14 @@ async def test_a_subscriber_holds_the_log_for_as_long_as_a_member_would(rig):
     rig.read = [2]
     await rig.take()
     rig.snapshotter.consider()
+    await rig.settle()
     assert [reached.index for reached in rig.purges.wanted] == [2]
     rig.purges.wanted.clear()
     rig.snapshotter.installed(rig.storage.boundary)
     rig.fill(40)
     await rig.take()
     rig.snapshotter.consider()
+    await rig.settle()
     assert rig.purges.wanted[-1].index > 2
 
 
@@ -179,6 +199,7 @@ async def test_a_snapshot_never_installed_lets_nothing_be_purged_that_a_restart_
     await rig.take()
     rig.durable = 3
     rig.snapshotter.consider()
+    await rig.settle()
     assert [b.index for b in rig.purges.wanted] == [3]
 
 
@@ -192,6 +213,7 @@ async def test_a_log_that_lost_its_end_is_purged_only_as_far_as_it_goes(rig):
     rig.open()
     rig.core.matched["n2"] = 12
     rig.snapshotter.consider()
+    await rig.settle()
     assert rig.failures == []
     assert 1 < rig.purges.wanted[0].index < 9
 
@@ -201,9 +223,11 @@ async def test_an_install_does_not_end_purging_for_ever(rig):
     rig.fill(20)
     await rig.take()
     rig.snapshotter.consider()
+    await rig.settle()
     assert len(rig.purges.wanted) == 1
     rig.snapshotter.installed(rig.storage.boundary)
     rig.snapshotter.consider()
+    await rig.settle()
     assert len(rig.purges.wanted) == 2
 
 
@@ -293,3 +317,63 @@ async def test_a_snapshot_that_rotted_is_not_sent_for_ever(rig):
         while not rig.sends.sent:
             await asyncio.sleep(0)
     assert rig.sends.sent == [("n2", 4, 5)]
+
+
+async def test_age_is_this_members_own_running_time_and_takes_nothing_young_along(rig):
+    """Timestamps and wall clocks decide nothing: years ahead or behind, in either place."""
+    clock = HandClock()
+    rig.storage = rig.log.storage
+    rig.settings = NodeSettings(
+        snapshot_log_bytes=1000, log_bytes_max=1 << 30, log_seconds_max=100.0
+    )
+    rig.clock = clock
+    rig.open()
+    rig.core.matched["n2"] = 1 << 30
+    for stamp in (10**18, 0, 5):  # a future leader, then right ones
+        rig.log.append([b"x" * 100], timestamp=stamp)
+    rig.storage.commit(Round(applied=rig.reached(3), writes={}))
+    rig.durable = rig.core.commit_index = 3
+    await rig.take()
+    rig.snapshotter.consider()
+    clock.now += 60
+    clock.wall += 10**17  # this member's wall clock is years ahead for a while
+    rig.fill(4)
+    rig.core.commit_index = 7
+    await rig.take()
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert rig.purges.wanted == []
+    clock.now += 45  # the first three are 105 s old, the others 45 s
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert [reached.index for reached in rig.purges.wanted] == [3]
+
+
+def test_ages_are_never_told_too_high():
+    """Whatever is noted, and however samples are thinned: an entry is at least as old as told."""
+    ages = LogAges()
+    born: dict[int, float] = {}
+    index = 0
+    for tick in range(5000):
+        now = tick * 0.5
+        for _ in range(tick % 4):
+            index += 1
+            born[index] = now
+        ages.note(Index(index), now)
+        if tick % 250 == 0:
+            for seconds in (1.0, 60.0, 600.0):
+                old = ages.older_than(seconds, now)
+                assert old == 0 or now - born[old] >= seconds
+    assert ages.older_than(1000.0, 2500.0) > 0
+    assert len(ages._seconds) <= 1024
+
+
+async def test_a_purge_takes_twice_what_came_since(rig):
+    """However many small entries a round holds, purging is faster than they come."""
+    rig.core.matched["n2"] = 1 << 30
+    rig.fill(3000)
+    await rig.take()
+    rig.snapshotter._last_index = 0
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert rig.purges.wanted[0].index > 2900

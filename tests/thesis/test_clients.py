@@ -126,8 +126,9 @@ def test_responses_that_the_client_has_are_dropped() -> None:
 @broken_by(
     (
         GATE,
-        "        if known is None:\n            raise SessionExpired(",
-        "        if known is None:\n            return APPEND\n            raise SessionExpired(",
+        "        if known is None or group.session in self._ended:\n",
+        "        if known is None:\n            return APPEND\n"
+        "        if group.session in self._ended:\n",
     )
 )
 def test_a_request_of_an_expired_session_is_an_error() -> None:
@@ -143,8 +144,8 @@ def test_a_request_of_an_expired_session_is_an_error() -> None:
 @broken_by(
     (
         GATE,
-        "            if not known.pending and now - known.last_used >= expiry_seconds:",
-        "            if not known.pending and self._table.expire([session]):",
+        "            is_idle = not known.pending and now - known.last_used >= expiry_seconds",
+        "            is_idle = not known.pending and bool(self._table.expire([session]))",
     )
 )
 def test_sessions_expire_by_what_all_servers_agree_on() -> None:

@@ -235,9 +235,9 @@ class LmdbStorage:
         shape = self._log.shape
         low = Index(max(low, shape.boundary.index + 1))
         high = Index(min(low + count_max - 1, shape.last_index))
-        if low <= high:
-            self._log.verify(low, high)
-        return Index(max(low, high + 1))
+        if low > high:
+            return low
+        return Index(self._log.verify(low, high) + 1)
 
     # ------------------------------------------------------------ reading the tables
 

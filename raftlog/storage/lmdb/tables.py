@@ -102,11 +102,11 @@ class LmdbTables:
 
     def purge(self, txn: lmdb.Transaction[memoryview], purge_to: Index) -> None:
         """Drop what tables hold of entries up to `purge_to`, inside a round."""
-        last = encode_index(purge_to)
+        end = encode_index(Index(purge_to + 1))  # an entry's records begin with its index
         for table, database in self._databases.items():
             if table.purges_with_log:
                 cursor = txn.cursor(database)
-                while cursor.first() and bytes(cursor.key()) <= last:
+                while cursor.first() and bytes(cursor.key()) < end:
                     cursor.delete()
 
     @contextlib.contextmanager
