@@ -62,7 +62,7 @@ class ClockWatch:
             self._observer.event(Event.CLOCK_JUMPED, seconds=round(offset - before, 1))
 
     def _is_new(self, alarm: str, why: str | None) -> bool:
-        """Set the alarm, or take it back where there is no reason; return whether it was set anew."""
+        """Set the alarm, or take it back where there is no reason; return whether it is new."""
         if why is None:
             self._alarms.pop(alarm, None)
             return False
