@@ -82,6 +82,11 @@ def test_names_outside_are_told_apart() -> None:
 
 
 def test_what_stops_or_halts_a_member_is_an_error() -> None:
-    """The level says whom to wake: these three end a member's work."""
+    """The level says whom to wake: these four end a member's work."""
     loud = {event for event in Event if event.severity is Severity.ERROR}
-    assert loud == {Event.NODE_FAILED, Event.MACHINE_HALTED, Event.DAMAGE_MARK_FAILED}
+    assert loud == {
+        Event.NODE_FAILED,
+        Event.MACHINE_HALTED,
+        Event.MACHINE_STUCK,
+        Event.DAMAGE_MARK_FAILED,
+    }

@@ -54,8 +54,10 @@ class Context:
         self._now: Callable[[], float] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._writers: weakref.WeakSet[Writer] = weakref.WeakSet()
-        self._unbegun: weakref.WeakSet[Begins] = weakref.WeakSet()
+        self._writers: weakref.WeakValueDictionary[int, Writer] = weakref.WeakValueDictionary()
+        self._noted = 0
+        """Counts what is noted below, so that it is gone through in one order."""
+        self._unbegun: weakref.WeakValueDictionary[int, Begins] = weakref.WeakValueDictionary()
         self._beginnings: weakref.WeakKeyDictionary[Begins, asyncio.Future[int]]
         self._beginnings = weakref.WeakKeyDictionary()
 
@@ -89,11 +91,12 @@ class Context:
 
     def note_unbegun(self, feed: Begins) -> None:
         """Let a feed begin before this client writes anything."""
-        self._unbegun.add(feed)
+        self._noted += 1
+        self._unbegun[self._noted] = feed
 
     async def begin_feeds(self) -> None:
         """Let every feed begin that was made and has not; one that cannot tells its own reader."""
-        for feed in list(self._unbegun):
+        for feed in list(self._unbegun.values()):
             with contextlib.suppress(RaftLogError):
                 await feed.begin()
 
@@ -110,15 +113,16 @@ class Context:
         try:
             # What one waiter gives up, the others still wait for.
             found = await asyncio.shield(running)
-        except RaftLogError:
-            self._unbegun.discard(feed)
-            raise
-        self._unbegun.discard(feed)
+        finally:
+            if running.done():
+                for number in [n for n, each in self._unbegun.items() if each is feed]:
+                    del self._unbegun[number]
         return found
 
     def note_writer(self, writer: Writer) -> None:
         """Let a writer of a session of its own end with the client."""
-        self._writers.add(writer)
+        self._noted += 1
+        self._writers[self._noted] = writer
 
     def open(self) -> None:
         """Bind to the running loop. Connects to nobody yet."""
@@ -145,7 +149,7 @@ class Context:
 
     async def _close(self, timeout_seconds: float) -> None:
         connections, writer = self.connections, self.writer
-        others = [each for each in self._writers if each is not writer]
+        others = list(self._writers.values())
         try:
             await asyncio.gather(*(each.close(timeout_seconds) for each in (writer, *others)))
             await connections.close()

@@ -118,6 +118,10 @@ class Event(enum.StrEnum):
         "log_in_the_future", "The log's newest timestamp is far ahead of this clock",
         Severity.WARNING,
     )  # fmt: skip
+    MACHINE_STUCK = (
+        "machine_stuck", "The machine does not come back: nothing more is applied here",
+        Severity.ERROR,
+    )  # fmt: skip
     DISK_FULL = "disk_full", "The disk has no room for entries", Severity.WARNING
     DISK_STANDS_STILL = (
         "disk_stands_still", "A commit takes longer than the election timeout", Severity.WARNING,

@@ -105,8 +105,12 @@ class Applier:
         self._querying = 0
         self._flush_due: float | None = None
         self._slice_ends = 0.0
+        self._moved_at = 0.0
+        """When the machine's thread was last given something, or came back with it."""
         self._skip_sequence = 0
         self.halted: str | None = None
+        self.stuck: str | None = None
+        """Why nothing is applied for now: the machine does not come back."""
         self.sessions.load(storage)
         self.check_machine()
         if type(machine).external:
@@ -143,6 +147,7 @@ class Applier:
             self._fail(error)
             return
         self._busy = True
+        self._moved_at = self._clock.monotonic()
         future = self._loop.run_in_executor(
             self._executor, finish, self._begin(parsed, batch, _never)
         )
@@ -169,12 +174,19 @@ class Applier:
 
     def _finish_on_loop(self, batch: list[Entry], done: asyncio.Future[Outcome]) -> None:
         self._busy = False
+        self._moved_at = self._clock.monotonic()
         if done.cancelled() or self._ended:
             return  # the node stops
         try:
             self._finish(batch, done.result())
         except BaseException as error:  # noqa: BLE001, a broken rule stops the node
             self._fail(error)
+
+    @property
+    def stuck_seconds(self) -> float:
+        """How long the machine has been at one batch or one question; 0 if at none."""
+        is_waiting = (self._busy and not self._is_inline) or self._querying
+        return self._clock.monotonic() - self._moved_at if is_waiting else 0.0
 
     def stop(self) -> None:
         """Apply nothing more; what a thread is still at comes to nothing."""
@@ -232,6 +244,8 @@ class Applier:
         for request, answer in queries:
             if answer.done():
                 continue  # nobody waits any more
+            if not (self._busy or self._querying):
+                self._moved_at = self._clock.monotonic()
             self._querying += 1
             ask = functools.partial(self._machine.query, request, self.view)
             running = self._loop.run_in_executor(self._executor, ask)
@@ -239,6 +253,7 @@ class Applier:
 
     def _end_query(self, answer: asyncio.Future[bytes], done: asyncio.Future[bytes]) -> None:
         self._querying -= 1
+        self._moved_at = self._clock.monotonic()
         if done.cancelled():
             answer.cancel()
         elif (error := done.exception()) is None:

@@ -40,6 +40,18 @@ class ChoreConsequences(Protocol):
         ...
 
 
+class MachineUnderWatch(Protocol):
+    """What the applier shows of its machine (`node/applier.py`)."""
+
+    stuck: str | None
+    """Why writes are refused while the machine does not come back."""
+
+    @property
+    def stuck_seconds(self) -> float:
+        """Return how long the machine has been at one thing."""
+        ...
+
+
 class Housekeeping:
     """One timer on the loop; each chore is bounded."""
 
@@ -48,6 +60,7 @@ class Housekeeping:
         ports: Ports,
         inputs: Inputs,
         executor: Executor,
+        applier: MachineUnderWatch,
         *,
         writes: Writes,
         leadership: Leadership,
@@ -61,6 +74,8 @@ class Housekeeping:
         self._observer = ports.observer
         self._random = ports.random
         self._executor = executor
+        self._applier = applier
+        self._stuck_seconds = ports.settings.machine_stuck_seconds
         self._inputs = inputs
         self._writes = writes
         self._leadership = leadership
@@ -95,6 +110,7 @@ class Housekeeping:
         self.bind_instances()
         self._check_disk()
         self._check_clock(now)
+        self._check_machine()
         self._snapshotter.consider()
         self._scrub()
         self._then.measure()
@@ -132,10 +148,32 @@ class Housekeeping:
         if "disk_full" not in self._then.alarms:
             self._observer.event(Event.DISK_FULL, why=refusal)
         self._then.alarms["disk_full"] = refusal
+        self._step_aside()
+
+    def _check_machine(self) -> None:
+        """A machine that hangs costs this member its leadership, and nobody else anything."""
+        applying, promoting = self._applier.stuck_seconds, self._leadership.promoting_seconds
+        seconds = max(applying, promoting)
+        if seconds < self._stuck_seconds:
+            self._applier.stuck = None
+            self._then.alarms.pop("machine_stuck", None)
+            return
+        what = "a command or a query" if applying >= promoting else "on_promote"
+        why = (
+            f"the machine has been at {what} for {seconds:.0f} s: nothing more is applied here "
+            "until it comes back. If it never does, stop this node, and mend the machine"
+        )
+        if "machine_stuck" not in self._then.alarms:
+            self._observer.event(Event.MACHINE_STUCK, why=why)
+        self._then.alarms["machine_stuck"] = why
+        self._applier.stuck = why
+        self._step_aside()
+
+    def _step_aside(self) -> None:
         now = self._clock.monotonic()
         if self._inputs.core.role is Role.LEADER and now >= self._next_step_aside:
             self._next_step_aside = now + STEP_ASIDE_PERIOD_SECONDS
-            # Step aside for a member that has room; where none takes over, lead on and refuse.
+            # Step aside for a member that is better off; where none takes over, lead on and refuse.
             try:
                 self._inputs.transfer(None)
             except RaftLogError as error:
@@ -169,9 +207,11 @@ class Housekeeping:
 
     def _scrubbed(self, done: asyncio.Future[Index]) -> None:
         self._scrubbing = False
-        if done.cancelled() or self._stopped:
+        if done.cancelled():
             return
         error = done.exception()
+        if self._stopped:
+            return  # whatever it met then is no matter
         if error is None:
             self._scrub_at = done.result()
         elif isinstance(error, Compacted):

@@ -53,6 +53,7 @@ class Leadership:
         self._switch: asyncio.Task[None] | None = None
         self._promotion: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._promoting_since: float | None = None
         self.is_open = False
         """Whether this node takes writes: it leads, and its no-op and `on_promote` are done."""
 
@@ -74,6 +75,12 @@ class Leadership:
         """Note that a no-op of `term` is applied."""
         if self._leading and term == self._term:
             self._noop_applied.set()
+
+    @property
+    def promoting_seconds(self) -> float:
+        """How long the machine's `on_promote` has run so far; 0 if it does not."""
+        since = self._promoting_since
+        return 0.0 if since is None else self._clock.monotonic() - since
 
     @property
     def is_promoting(self) -> bool:
@@ -108,10 +115,13 @@ class Leadership:
         applied = self._clock.monotonic()
         context = Leading(term, self._clock, self._state, self._execute)
         self._promoted = context
+        self._promoting_since = applied
         try:
             await self._machine.on_promote(context)
         except Exception as error:  # noqa: BLE001, user code; the node leads without it
             self._observer.event(Event.ON_PROMOTE_FAILED, error=repr(error), term=int(term))
+        finally:
+            self._promoting_since = None
         if not self._is_current(term):
             return  # it swallowed the cancellation
         self.is_open = True

@@ -250,11 +250,16 @@ class Node:
         self, request: bytes, consistency: Consistency, timeout_seconds: float
     ) -> bytes:
         """Ask the state machine."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self.wait_readable(consistency, timeout_seconds)
         machine = self._ports.machine
         if type(machine).inline:
             return machine.query(request, self._parts.applier.view)
-        return await self._parts.applier.query(request)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._parts.applier.query(request)
+        except TimeoutError:
+            raise Unavailable("the machine did not answer in time") from None
 
     def tail(
         self,

@@ -101,6 +101,7 @@ def build(
             ports,
             inputs,
             threads.snapshot,
+            applier,
             writes=writes,
             leadership=leadership,
             enrolment=enrolment,

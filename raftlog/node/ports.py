@@ -8,6 +8,7 @@ keeps no other way out. Whoever makes a port also closes it: the node closes non
 from __future__ import annotations
 
 import dataclasses
+import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from random import Random
 from typing import Protocol
@@ -37,6 +38,10 @@ class Ports:
     settings: NodeSettings
 
 
+THREAD_SECONDS = 2.0
+"""How long a stop waits for each thread."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Executors:
     """The process's threads, one each: for commits, for machines that block, for snapshots."""
@@ -54,10 +59,25 @@ class Executors:
             snapshot=ThreadPoolExecutor(1, thread_name_prefix="snapshot"),
         )
 
-    def close(self) -> None:
-        """Drop what has not begun, and wait for what has."""
+    def close(self) -> bool:
+        """Drop what has not begun, and wait a while for what has; return whether all has ended.
+
+        A machine may be at something that never ends, and so may a disk.
+        """
+        ending = {"wait": True, "cancel_futures": True}
+        enders: list[threading.Thread] = []
         for executor in (self.writer, self.apply, self.snapshot):
-            executor.shutdown(wait=True, cancel_futures=True)
+            if isinstance(executor, ThreadPoolExecutor):
+                enders.append(
+                    threading.Thread(target=executor.shutdown, kwargs=ending, daemon=True)
+                )
+            else:
+                executor.shutdown(wait=True, cancel_futures=True)
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join(THREAD_SECONDS)
+        return not any(ender.is_alive() for ender in enders)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +113,14 @@ class Shared:
         self.beat.start()
         self.watchdog.start()
 
-    def close(self) -> None:
-        """Stop watching, and end the threads; call it once every member has stopped."""
+    def close(self) -> bool:
+        """Stop watching, and end the threads; call it once every member has stopped.
+
+        Returns False if a thread is still at something: it may still use the storage.
+        """
         self.beat.stop()
         self.watchdog.stop()
-        self.executors.close()
+        return self.executors.close()
 
 
 class CoreView(Protocol):

@@ -44,6 +44,8 @@ class NodeSettings:
     hand_over_seconds: float = 2.0
     inline_commit_seconds_max: float = 0.01
     """A commit slower than this moves later ones to the writer thread for a while."""
+    machine_stuck_seconds: float = 10.0
+    """A machine that is at one command, query or `on_promote` for so long is taken to hang."""
     stall_seconds: float = 0.2
     """A standstill of the event loop longer than this restarts the core's timers."""
     subscriber_heartbeat_seconds: float = 1.0

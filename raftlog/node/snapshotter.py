@@ -251,9 +251,11 @@ class Snapshotter:
     def _sliced(self, done: asyncio.Future[Boundary], boundary: Boundary) -> None:
         """Let the slice ride on the next round, unless the log is another one by now."""
         self._purging = False
-        if done.cancelled() or self._closed:
+        if done.cancelled():
             return
         error = done.exception()
+        if self._closed:
+            return  # whatever the slice met then is no matter
         if isinstance(error, StorageCorrupt):
             self._then.failed(error)
         if error is not None or self._storage.boundary.index != boundary.index or self._sending:

@@ -17,7 +17,7 @@ import bisect
 import contextlib
 import dataclasses
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgpack
@@ -68,9 +68,11 @@ class Applying(Protocol):
 class _Reader:
     """One subscriber: what it has read so far (0 before its first batch), and holds."""
 
-    __slots__ = ("held_bytes", "lookout", "read", "waiter")
+    __slots__ = ("held_bytes", "lookout", "number", "read", "waiter")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        """Readers are woken in the order in which they came."""
         self.read = Index(0)
         self.held_bytes = 0
         self.waiter: asyncio.Future[Index | None] | None = None
@@ -103,7 +105,7 @@ class _Lookout:
 
     def wake_all(self) -> None:
         """Let every parked reader look for itself."""
-        for reader in list(self.parked):
+        for reader in _in_order(self.parked):
             wake(reader, self.next)
 
     async def park(self, reader: _Reader, index: Index, beat_at: float) -> Index | None:
@@ -178,6 +180,7 @@ class Subscriptions:
         self._log_lookout = _Lookout(self._readable, self._look_at_entries)
         self._change_lookout = _Lookout(self._applied_readable, self._look_at_changes)
         self._readers: set[_Reader] = set()
+        self._made = 0
         self._large: weakref.WeakValueDictionary[Index, Entry] = weakref.WeakValueDictionary()
         """Large entries that some reader holds: all who read one share it."""
         self._closed = False
@@ -212,7 +215,8 @@ class Subscriptions:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[_Reader]:
-        reader = _Reader()
+        self._made += 1
+        reader = _Reader(self._made)
         self._readers.add(reader)
         try:
             yield reader
@@ -408,7 +412,7 @@ class Subscriptions:
             tags: tuple[Tag, ...] = ()
             if entry.kind is EntryKind.TRANSACTIONS:
                 tags = groups.tags_of(entry.payload)
-            for reader in self._streams.matching(tags):
+            for reader in _in_order(self._streams.matching(tags)):
                 wake(reader, entry.index)
         return entries[-1].index
 
@@ -528,10 +532,10 @@ class Subscriptions:
         while page := self._applier.overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE):
             for key, record in page:
                 index = _index_of(key)
-                for reader in everything | self._concerned(record):
+                for reader in _in_order(everything | self._concerned(record)):
                     concerned.setdefault(reader, index)
             start = page[-1][0] + b"\x00"
-        for reader in everything:
+        for reader in _in_order(everything):
             concerned.setdefault(reader, high)  # also entries without changes move it on
         for reader, index in concerned.items():
             wake(reader, index)
@@ -575,6 +579,10 @@ class Subscriptions:
                 f"a recorded row of {len(image)} columns does not fit the machine's table {table!r}"
             )
         return dict(zip(columns, image, strict=False))  # as long as each other: checked above
+
+
+def _in_order(readers: Iterable[_Reader]) -> list[_Reader]:
+    return sorted(readers, key=lambda reader: reader.number)
 
 
 def _key(index: Index) -> bytes:

@@ -56,6 +56,8 @@ class Applying(Protocol):
 
     halted: str | None
     """Why nothing is applied any more."""
+    stuck: str | None
+    """Why nothing is applied for now."""
     sessions: SessionTable
 
 
@@ -141,6 +143,8 @@ class Writes:
             is_open = self._leadership.is_promoting
         core = self._core
         if is_open and core.role is Role.LEADER:
+            if self._applier.stuck:
+                raise MachineHalted(self._applier.stuck, definite=True)
             return
         hint = hint_of(core)
         if core.role is Role.LEADER:

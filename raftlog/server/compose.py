@@ -51,6 +51,8 @@ class RunningNode:
     shared: Shared
     storage: Storage
     trace: TraceFile | None
+    is_stuck: bool = False
+    """Whether a thread is still at something that may never end: the process ends without it."""
 
     async def stop(self, *, hand_over: bool) -> None:
         """Hand leadership over if asked to, answer what is under way, and close everything."""
@@ -62,8 +64,10 @@ class RunningNode:
 
     def close(self) -> None:
         """End the threads, then close the files that they may still be at."""
-        self.shared.close()
-        self.storage.close()
+        if self.shared.close():
+            self.storage.close()
+        else:
+            self.is_stuck = True  # a thread may still be at the storage
         if self.trace is not None:
             self.trace.close()
 

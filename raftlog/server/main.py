@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import TypeVar
 
@@ -55,9 +57,14 @@ async def _until_stopped(running: RunningNode, signals: StopSignals) -> None:
     try:
         await asyncio.wait_for(running.stop(hand_over=error is None), STOP_SECONDS)
     except TimeoutError:
+        running.is_stuck = True
         running.observer.event(Event.STOP_GIVEN_UP, seconds=STOP_SECONDS)
     else:
         running.observer.event(Event.STOPPED)
+    if running.is_stuck and error is None:
+        # The interpreter would wait for the thread. Ending at once is safe at any moment.
+        sys.stderr.flush()
+        os._exit(0)
     if isinstance(error, RaftLogError):
         raise error
     if error is not None:

@@ -41,6 +41,8 @@ class Rig:
         self.scrubbed: list[int] = []
         self.alarms: dict[str, str] = {}
         self.executor = ThreadPoolExecutor(1)
+        self.machine = types.SimpleNamespace(stuck=None, stuck_seconds=0.0)
+        self.leadership = types.SimpleNamespace(is_open=True, promoting_seconds=0.0)
         self.chores = Housekeeping(
             new_ports(
                 storage=storage,
@@ -50,12 +52,13 @@ class Rig:
             ),
             new_inputs(self.raft, self.clock),
             self.executor,
+            self.machine,
             writes=types.SimpleNamespace(
                 expire_sessions=lambda: None,
                 end_closed_sessions=lambda: None,
                 propose_plain=self._propose,
             ),
-            leadership=types.SimpleNamespace(is_open=True),
+            leadership=self.leadership,
             enrolment=self.enrolment,
             snapshotter=types.SimpleNamespace(consider=lambda: None),
             then=types.SimpleNamespace(
@@ -136,3 +139,23 @@ async def test_the_scrubber_goes_through_the_log_and_tells_damage(rig):
     await rig.scrub()
     assert [type(error) for error in rig.failures] == [StorageCorrupt] * len(rig.failures)
     assert rig.failures
+
+
+@pytest.mark.parametrize("what", ["apply", "promote"])
+async def test_a_machine_that_hangs_is_told_and_gives_leadership_away(rig, what):
+    """Alarm, event, no writes, and a member that steps aside; all of it ends when it comes back."""
+    rig.run()
+    assert not rig.alarms
+    holder = rig.machine if what == "apply" else rig.leadership
+    name = "stuck_seconds" if what == "apply" else "promoting_seconds"
+    setattr(holder, name, 11.0)
+    for _ in range(3):
+        rig.run()
+    assert "machine_stuck" in rig.alarms
+    assert rig.machine.stuck
+    assert len(rig.transfers) == 1
+    assert [name for name, _ in rig.observer.events].count("machine_stuck") == 1
+    setattr(holder, name, 0.0)
+    rig.run()
+    assert not rig.alarms
+    assert rig.machine.stuck is None

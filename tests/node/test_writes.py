@@ -52,6 +52,7 @@ class Rig:
         self.core = Core()
         self.full: str | None = None
         self.halted: str | None = None
+        self.stuck: str | None = None
         self.leadership = types.SimpleNamespace(is_open=True, is_promoting=True)
         self.table = SessionTable()
         self.answers: list = []

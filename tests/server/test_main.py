@@ -29,6 +29,7 @@ class FakeRunning:
         self.observer = PrometheusObserver("n1")
         self.stopped_with = None
         self.stop_takes = 0.0
+        self.is_stuck = False
 
     async def stop(self, *, hand_over):
         """Note how it was stopped."""
@@ -85,11 +86,26 @@ async def test_a_node_that_stopped_itself_ends_the_process(running, failure, rai
 async def test_a_stop_that_hangs_is_given_up(running, monkeypatch):
     """A clean stop has a deadline; nothing acknowledged depends on it."""
     monkeypatch.setattr(main, "STOP_SECONDS", 0.05)
+    ended = []
+    monkeypatch.setattr(main.os, "_exit", ended.append)
     serving = asyncio.create_task(main.serve(Settings()))
     fake = await until_composed(running)
     fake.stop_takes = 60.0
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(serving, 5)
+    assert ended == [0]  # threads that never come back would hold the interpreter
+
+
+async def test_a_thread_that_never_comes_back_does_not_hold_the_process(running, monkeypatch):
+    """A machine that hangs keeps its thread; the process ends all the same, and cleanly."""
+    ended = []
+    monkeypatch.setattr(main.os, "_exit", ended.append)
+    serving = asyncio.create_task(main.serve(Settings()))
+    fake = await until_composed(running)
+    fake.is_stuck = True
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(serving, 5)
+    assert ended == [0]
 
 
 def test_a_node_that_cannot_start_says_why():

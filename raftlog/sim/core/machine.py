@@ -49,6 +49,7 @@ class Machine:
         "overlay",
         "saved_index",
         "sessions",
+        "stuck",
         "view",
     )
 
@@ -57,6 +58,7 @@ class Machine:
         self.view = StateView(self.overlay)
         self.sessions = SessionTable()
         self.halted: str | None = None
+        self.stuck: str | None = None
         self.load(storage)
 
     def load(self, storage: MemoryStorage) -> None:

@@ -23,10 +23,10 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
         "a round counts as durable when its commit begins",
         (
             GROUP_COMMIT,
-            "        if done.is_small and self._fast_in_a_row >= FAST_COMMITS_WANTED:\n",
+            "        if is_little and self._fast_in_a_row >= FAST_COMMITS_WANTED:\n",
             (
                 "        self._then.durable(persists, round_)\n"
-                "        if done.is_small and self._fast_in_a_row >= FAST_COMMITS_WANTED:\n"
+                "        if is_little and self._fast_in_a_row >= FAST_COMMITS_WANTED:\n"
             ),
         ),
         (GROUP_COMMIT, "        self._then.durable(done.persists, done.round_)\n", ""),
