@@ -255,6 +255,14 @@ class Storage(LogReader, TableReader, Protocol):
         """Read every byte of a snapshot; return whether it is there and sound. Blocks."""
         ...
 
+    def pin_snapshot(self, snapshot_id: str) -> None:
+        """Keep a snapshot, however many newer ones are taken, until it is unpinned as often."""
+        ...
+
+    def unpin_snapshot(self, snapshot_id: str) -> None:
+        """Let a pinned snapshot go; it may be deleted at once."""
+        ...
+
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
         """Yield the section written from `machine_bytes`, or None if there is none."""
         ...

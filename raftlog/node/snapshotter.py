@@ -9,6 +9,8 @@ and only once retention asks for it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from typing import Protocol
@@ -21,6 +23,9 @@ from raftlog.interfaces import Event, SnapshotInfo
 from raftlog.node.ages import LogAges
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId
+
+HOLD_SECONDS = 60.0
+"""How long a snapshot that did not arrive is kept for another attempt, which resumes it."""
 
 PURGE_ENTRIES_MIN = 512
 PURGE_ENTRIES_MAX = 1 << 14
@@ -52,6 +57,14 @@ class SnapshotConsequences(Protocol):
         ...
 
 
+@dataclasses.dataclass(slots=True)
+class _Held:
+    """A snapshot that is kept for a peer; `until` is set while nothing is on its way."""
+
+    snapshot: SnapshotInfo
+    until: float = math.inf
+
+
 class Snapshotter:
     """Takes, sends and purges. Bound to the event loop."""
 
@@ -80,6 +93,8 @@ class Snapshotter:
         self._then = then
         self._taking: asyncio.Future[SnapshotInfo] | None = None
         self._sending: set[NodeId] = set()
+        self._held: dict[NodeId, _Held] = {}
+        """What each peer was sent last, and has not got yet."""
         taken = storage.snapshots()
         self._newest: SnapshotInfo | None = taken[-1] if taken else None
         self._bytes_at_snapshot = 0
@@ -161,17 +176,36 @@ class Snapshotter:
         if needed.peer in self._sending:
             return
         self._sending.add(needed.peer)
-        if self._newest is not None and self._newest.boundary.index >= self._storage.boundary.index:
-            self._transport.send_snapshot(needed.peer, needed.term, self._newest)
-            return
+        held = self._held.get(needed.peer)
+        # What was on its way before is gone on with: the receiver has kept its half.
+        for snapshot in (held.snapshot if held else None, self._newest):
+            if snapshot is not None and snapshot.boundary.index >= self._storage.boundary.index:
+                self._send(needed, snapshot)
+                return
 
         def taken(done: asyncio.Future[SnapshotInfo]) -> None:
             if done.cancelled() or done.exception() is not None:
                 self._then.snapshot_finished(needed.peer, delivered=False)
             else:
-                self._transport.send_snapshot(needed.peer, needed.term, done.result())
+                self._send(needed, done.result())
 
         self.take().add_done_callback(taken)
+
+    def _send(self, needed: SnapshotNeeded, snapshot: SnapshotInfo) -> None:
+        """Send a snapshot; it is kept until it has arrived, or nobody has asked for it for long."""
+        self._release(needed.peer)
+        self._storage.pin_snapshot(snapshot.snapshot_id)
+        self._held[needed.peer] = _Held(snapshot)
+        self._transport.send_snapshot(needed.peer, needed.term, snapshot)
+
+    def _release(self, peer: NodeId) -> None:
+        held = self._held.pop(peer, None)
+        if held is not None:
+            self._storage.unpin_snapshot(held.snapshot.snapshot_id)
+
+    def _release_forgotten(self, now: float) -> None:
+        for peer in [peer for peer, held in self._held.items() if held.until <= now]:
+            self._release(peer)
 
     def sent(self, peer: NodeId, *, delivered: bool) -> None:
         """Note the end of an outgoing snapshot stream.
@@ -179,6 +213,10 @@ class Snapshotter:
         What did not arrive may have rotted here; then the next one is taken anew.
         """
         self._sending.discard(peer)
+        if delivered:
+            self._release(peer)
+        elif (held := self._held.get(peer)) is not None:
+            held.until = self._clock.monotonic() + HOLD_SECONDS
         newest = self._newest
         if delivered or newest is None or self._closed:
             return
@@ -193,6 +231,8 @@ class Snapshotter:
             return
         self._observer.event(Event.SNAPSHOT_ROTTEN, snapshot_id=snapshot.snapshot_id)
         self._newest = None
+        for peer in [peer for peer, held in self._held.items() if held.snapshot == snapshot]:
+            self._release(peer)
 
     # ------------------------------------------------------------ purging
 
@@ -228,10 +268,11 @@ class Snapshotter:
     def _consider_purge(self) -> None:
         now = self._clock.monotonic()
         self._ages.note(self._core.commit_index, now)
-        if self._purging or self._newest is None or self._sending:
+        self._release_forgotten(now)
+        if self._purging or self._newest is None:
             return
         boundary = self._storage.boundary
-        limit = purge_index(self._marks(self._newest))
+        limit = Index(min(purge_index(self._marks(self._newest)), self._hold_index))
         if limit <= boundary.index:
             return
         excess = self._storage.log_bytes() - self._settings.log_bytes_max
@@ -248,6 +289,13 @@ class Snapshotter:
         )
         slicing.add_done_callback(lambda done: self._sliced(done, boundary))
 
+    @property
+    def _hold_index(self) -> int:
+        """Up to where the log may go: who gets a snapshot goes on from its end."""
+        held = [held.snapshot.boundary.index for held in self._held.values()]
+        waiting = self._sending.difference(self._held)
+        return 0 if waiting else min(held, default=self._storage.last_index)
+
     def _sliced(self, done: asyncio.Future[Boundary], boundary: Boundary) -> None:
         """Let the slice ride on the next round, unless the log is another one by now."""
         self._purging = False
@@ -258,10 +306,10 @@ class Snapshotter:
             return  # whatever the slice met then is no matter
         if isinstance(error, StorageCorrupt):
             self._then.failed(error)
-        if error is not None or self._storage.boundary.index != boundary.index or self._sending:
+        if error is not None or self._storage.boundary.index != boundary.index:
             return
         target = done.result()
-        if target.index > boundary.index:
+        if boundary.index < target.index <= self._hold_index:
             self._purging = True
             self._purge(target)
 

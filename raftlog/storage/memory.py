@@ -73,6 +73,7 @@ class MemoryStorage:
         disk.leftovers = {}
         if disk.is_state_rotten:
             raise StorageCorrupt("the hard state fails its checksum")
+        self._pins: dict[str, int] = {}
         self._scan_snapshots()
         self._shape, damage = self._verified()
         damage = damage or rules.missing_end(self._shape, disk.hard_state, disk.applied)
@@ -339,6 +340,18 @@ class MemoryStorage:
             return False
         return True
 
+    def pin_snapshot(self, snapshot_id: str) -> None:
+        """See `Storage.pin_snapshot`."""
+        self._pins[snapshot_id] = self._pins.get(snapshot_id, 0) + 1
+
+    def unpin_snapshot(self, snapshot_id: str) -> None:
+        """See `Storage.unpin_snapshot`."""
+        left = self._pins.pop(snapshot_id, 1) - 1
+        if left:
+            self._pins[snapshot_id] = left
+        with self._lock:
+            self._drop_old()
+
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
         """See `Storage.snapshot_machine_bytes`."""
         reader = SnapshotFileReader(io.BytesIO(self._snapshot(snapshot_id)))
@@ -590,7 +603,10 @@ class MemoryStorage:
     def _adopt(self, info: SnapshotInfo, data: bytes) -> SnapshotInfo:
         with self._lock:
             self._disk.snapshots[info.snapshot_id] = (info, data)
-            for old in self.snapshots()[:-FILES_KEPT]:
-                if old.snapshot_id != info.snapshot_id:  # it is about to be installed or sent
-                    del self._disk.snapshots[old.snapshot_id]
+            self._drop_old(info.snapshot_id)  # it is about to be installed or sent
         return info
+
+    def _drop_old(self, kept: str = "") -> None:
+        for old in self.snapshots()[:-FILES_KEPT]:
+            if old.snapshot_id != kept and old.snapshot_id not in self._pins:
+                del self._disk.snapshots[old.snapshot_id]

@@ -377,3 +377,41 @@ async def test_a_purge_takes_twice_what_came_since(rig):
     rig.snapshotter.consider()
     await rig.settle()
     assert rig.purges.wanted[0].index > 1500
+
+
+async def test_a_snapshot_on_its_way_is_kept_and_gone_on_with(rig):
+    """However many newer ones are taken, it is sent again, and the log waits at its end."""
+    rig.core.matched["n2"] = 1 << 30
+    rig.fill(5)
+    first = await rig.take()
+    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
+    for _ in range(4):
+        rig.fill(5)
+        await rig.take()
+    assert first in rig.storage.snapshots()
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert [reached.index for reached in rig.purges.wanted] == [5]
+    rig.snapshotter.sent("n3", delivered=False)
+    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
+    assert [index for _, _, index in rig.sends.sent] == [5, 5]
+    rig.snapshotter.sent("n3", delivered=True)
+    assert first not in rig.storage.snapshots()
+
+
+async def test_a_snapshot_that_nobody_asks_for_again_is_let_go(rig):
+    """A member that went away in the middle holds a file and the log for a minute."""
+    rig.core.matched["n2"] = 1 << 30
+    rig.fill(5)
+    first = await rig.take()
+    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
+    rig.snapshotter.sent("n3", delivered=False)
+    for _ in range(3):
+        rig.fill(5)
+        await rig.take()
+    assert first in rig.storage.snapshots()
+    rig.clock.now += 61.0
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert first not in rig.storage.snapshots()
+    assert rig.purges.wanted[-1].index > 5

@@ -53,6 +53,7 @@ class SnapshotStore:
         self._cluster_id = cluster_id
         self._lock = threading.Lock()
         self._infos: list[SnapshotInfo] = []
+        self._pins: dict[str, int] = {}
         if not read_only:
             files.make_directory(self._path)
         self._scan(read_only=read_only)
@@ -180,11 +181,33 @@ class SnapshotStore:
             others = [i for i in self._infos if i.snapshot_id != info.snapshot_id]
             infos = sorted([*others, info], key=_age)
             # What was just adopted is about to be installed or sent, however old it is.
-            dropped = [old for old in infos[:-FILES_KEPT] if old is not info]
-            self._infos = [kept for kept in infos if kept not in dropped]
+            self._infos = infos
+        self._drop_old(keep=info)
+        return info
+
+    def pin(self, snapshot_id: str) -> None:
+        """Keep a snapshot's file, however many newer ones there are, until `unpin`."""
+        with self._lock:
+            self._pins[snapshot_id] = self._pins.get(snapshot_id, 0) + 1
+
+    def unpin(self, snapshot_id: str) -> None:
+        """Let a file go that `pin` kept, unless somebody else pins it."""
+        with self._lock:
+            left = self._pins.pop(snapshot_id, 1) - 1
+            if left:
+                self._pins[snapshot_id] = left
+        self._drop_old()
+
+    def _drop_old(self, keep: SnapshotInfo | None = None) -> None:
+        with self._lock:
+            dropped = [
+                old
+                for old in self._infos[:-FILES_KEPT]
+                if old is not keep and old.snapshot_id not in self._pins
+            ]
+            self._infos = [kept for kept in self._infos if kept not in dropped]
         for old in dropped:
             self._file(old.snapshot_id).unlink(missing_ok=True)
-        return info
 
     def _scan(self, *, read_only: bool) -> None:
         found: list[SnapshotInfo] = []

@@ -332,6 +332,14 @@ class LmdbStorage:
         """See `Storage.check_snapshot`."""
         return self._snapshots.is_sound(snapshot_id)
 
+    def pin_snapshot(self, snapshot_id: str) -> None:
+        """See `Storage.pin_snapshot`."""
+        self._snapshots.pin(snapshot_id)
+
+    def unpin_snapshot(self, snapshot_id: str) -> None:
+        """See `Storage.unpin_snapshot`."""
+        self._snapshots.unpin(snapshot_id)
+
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
         """See `Storage.snapshot_machine_bytes`."""
         return self._snapshots.machine_bytes(snapshot_id)
