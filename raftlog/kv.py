@@ -29,7 +29,11 @@ class Revision:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RevisionBelow:
-    """Holds if the key was not changed at or after this revision; a fence for leases."""
+    """Holds if the key does not exist, or was last changed before this revision.
+
+    It fences what a lock's holder writes under a key of its own: with the lock's token, a holder
+    that was paused finds what a later one wrote and changes nothing.
+    """
 
     key: bytes
     revision: int

@@ -22,6 +22,8 @@ OUTPUT = SOURCES / "_sync" / "calls.py"
 
 CLASSES = {
     "Lease": ("lease", "SyncLease"),
+    "Lock": ("lock", "SyncLock"),
+    "Election": ("lock", "SyncElection"),
     "LogSession": ("log", "SyncLogSession"),
     "Log": ("log", "SyncLog"),
     "Kv": ("kv", "SyncKv"),
@@ -29,7 +31,7 @@ CLASSES = {
     "Cluster": ("cluster", "SyncCluster"),
 }
 """Each async class: its module, and its twin's name. What others return comes first."""
-HANDLES = ("Lease", "LogSession")
+HANDLES = ("Lease", "Lock", "Election", "LogSession")
 """What a call may return and must be wrapped in its twin."""
 NEEDS_NO_LOOP = {"attach_lease"}
 """Calls that only make a handle: they work on a client that is not open as well."""
@@ -70,12 +72,15 @@ def _class(source: ast.ClassDef, twin: str) -> str:
     methods = [node for node in source.body if isinstance(node, Method)]
     names = {method.name for method in methods}
     doc = f"`raftlog.client.{CLASSES[source.name][0]}.{source.name}` without await."
+    bases = [CLASSES[base][1] for base in map(ast.unparse, source.bases) if base in CLASSES]
     parts = [
-        f'class {twin}:\n    """{doc}"""\n',
+        f'class {twin}{"(" + bases[0] + ")" if bases else ""}:\n    """{doc}"""\n',
         f"    def __init__(self, loop: LoopThread, target: {source.name}) -> None:",
-        "        self._loop = loop\n        self._target = target\n",
+        "        super().__init__(loop, target)" if bases else "        self._loop = loop",
+        f"        self._target: {source.name} = target\n",
     ]
-    parts += _attributes(methods)
+    if "__init__" in names:
+        parts += _attributes(methods)
     for method in methods:
         if method.name in DUNDERS or method.name == "__int__" or method.name[0] != "_":
             parts.append(_method(method, names))

@@ -1,4 +1,4 @@
-"""`kv lease`: leases, whose keys vanish with them and whose tokens fence."""
+"""`kv lease`: leases, whose keys vanish with them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from raftlog.client.client import Client
 
 lease = Group(
     name="lease",
-    help="Leases: keys put with one vanish when it ends; its token fences.",
+    help="Leases: keys put with one vanish when it ends. For a token that fences: kv lock.",
     examples=[
         "raftlog kv lease grant 10 -o json",
         "raftlog kv put worker/7 alive --lease 1234",
@@ -29,11 +29,7 @@ def grant(options: Globals, ttl_seconds: float) -> None:
 
     async def work(client: Client) -> dict[str, object]:
         granted = await client.kv.lease(ttl_seconds=ttl_seconds)
-        return {
-            "lease": granted.lease_id,
-            "token": granted.token,
-            "ttl_seconds": granted.ttl_seconds,
-        }
+        return {"lease": granted.lease_id, "ttl_seconds": granted.ttl_seconds}
 
     emit(options.output, ask(options, work))
 

@@ -16,6 +16,7 @@ from raftlog.cli import (
     leader,
     lease,
     local,
+    lock,
     log,
     node,
     settings,
@@ -80,6 +81,7 @@ for command in (
 ):
     root.add_command(command)
 kv.kv.add_command(lease.lease)
+kv.kv.add_command(lock.lock)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -165,6 +165,12 @@ class Context:
                 "open another client here, or use raftlog.connect_sync from threads"
             )
 
+    def now(self) -> float:
+        """Return the client's loop's time, also from another thread."""
+        if self._now is None:
+            return asyncio.get_running_loop().time()
+        return self._now()
+
     def deadline(self, timeout: float | None) -> float:
         """Return when a call that starts now is to end, on the loop's clock."""
         now = self._now

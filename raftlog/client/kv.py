@@ -17,6 +17,7 @@ from raftlog.client.context import (
 )
 from raftlog.client.feed import Feed
 from raftlog.client.lease import Lease
+from raftlog.client.lock import Election, Lock
 from raftlog.client.machine import submit_command
 from raftlog.client.values import (
     Applied,
@@ -142,20 +143,33 @@ class Kv:
         )
 
     async def lease(self, *, ttl_seconds: float, timeout: float | None = None) -> Lease:
-        """Grant a lease: keys put with it vanish when it ends; its token fences.
+        """Grant a lease: keys put with it vanish when it ends.
 
         It lives `ttl_seconds` from the last refresh. As an async context manager it refreshes
         itself and is revoked at the end.
         """
         ttl_seconds = check_seconds("ttl", ttl_seconds)
         command = kv_pb2.KvCommand(lease_grant=kv_pb2.LeaseGrant(ttl_seconds=ttl_seconds))
+        sent_at = self._context.now()
         _, result = await self._execute(command, timeout)
-        return Lease(self._context, result.lease, result.ttl_seconds or ttl_seconds)
+        return Lease(self._context, result.lease, result.ttl_seconds or ttl_seconds, sent_at)
 
     def attach_lease(self, lease_id: int, *, ttl_seconds: float) -> Lease:
         """Return a handle on a lease that is already there, say one granted elsewhere."""
         check_number("lease", lease_id, low=1)
         return Lease(self._context, lease_id, check_seconds("ttl", ttl_seconds))
+
+    def lock(self, name: str, *, ttl_seconds: float = 10.0) -> Lock:
+        """Return a named lock, which its context manager or `acquire` wins.
+
+        `lock.token` is the revision at which it was won: this fences. A holder that is cut off
+        loses it `ttl_seconds` after its last refresh, and knows so by then.
+        """
+        return Lock(self._context, self, name, ttl_seconds=ttl_seconds)
+
+    def election(self, name: str, *, value: bytes = b"", ttl_seconds: float = 10.0) -> Election:
+        """Return a lock whose holder leads something, and shows `value` to those who ask."""
+        return Election(self._context, self, name, ttl_seconds=ttl_seconds, value=_value(value))
 
     # ---------------------------------------------------------------- reads
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Self
 
 from raftlog.client.context import Context
@@ -15,17 +16,23 @@ REFRESHES_PER_TTL = 3
 
 
 class Lease:
-    """A granted lease. Its token grows with every grant, so a resource can refuse older holders.
+    """A granted lease: keys put with it vanish when it ends.
 
     ::
 
         async with await client.kv.lease(ttl_seconds=10) as lease:
-            await client.kv.put(b"leader", b"me", lease=lease)
+            await client.kv.put(b"worker/7", b"alive", lease=lease)
             ...                      # refreshed in the background
         # revoked: the key is gone
+
+    It tells its holder in time that it is lost: when a refresh finds that it has ended, and at the
+    latest when its time to live has passed, by the holder's clock, since the last refresh that
+    succeeded was sent. Its id fences nothing; `client.kv.lock` hands out a token that does.
     """
 
-    def __init__(self, context: Context, lease_id: int, ttl_seconds: float) -> None:
+    def __init__(
+        self, context: Context, lease_id: int, ttl_seconds: float, sent_at: float | None = None
+    ) -> None:
         self.lease_id = lease_id
         """the lease's id."""
         self.ttl_seconds = ttl_seconds
@@ -33,16 +40,15 @@ class Lease:
         self._context = context
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
-
-    @property
-    def token(self) -> int:
-        """Return the fencing token: the lease's id, which no later lease is below."""
-        return self.lease_id
+        self._sent_at = sent_at
+        """When the last refresh was sent that succeeded; None: nobody here knows."""
 
     @property
     def is_lost(self) -> bool:
-        """Whether a refresh found that the lease has ended."""
-        return self._lost.is_set()
+        """Whether the lease has ended, or may have by this machine's clock."""
+        return self._lost.is_set() or (
+            self._sent_at is not None and self._context.now() >= self._sent_at + self.ttl_seconds
+        )
 
     def __int__(self) -> int:
         return self.lease_id
@@ -57,11 +63,13 @@ class Lease:
             Rejected: it has ended.
         """
         body = kv_pb2.LeaseRefresh(lease=self.lease_id)
+        sent_at = self._context.now()
         try:
             await self._execute(kv_pb2.KvCommand(lease_refresh=body), timeout)
         except Rejected:
             self._lost.set()
             raise
+        self._sent_at = sent_at
 
     async def revoke(self, *, timeout: float | None = None) -> None:
         """End the lease now; the keys put with it vanish.
@@ -74,9 +82,23 @@ class Lease:
         await self._execute(kv_pb2.KvCommand(lease_revoke=body), timeout)
         self._lost.set()
 
+    async def end(self) -> None:
+        """Revoke the lease if that can be done before it ends by itself; raises nothing."""
+        self._stop_keeping()
+        with contextlib.suppress(RaftLogError):
+            if not self.is_lost:
+                await self.revoke(timeout=min(self.ttl_seconds, self._context.timeout_seconds))
+        self._lost.set()
+
     async def wait_lost(self) -> None:
         """Wait until the lease is known to have ended, by `revoke` or by its time."""
-        await self._lost.wait()
+        while not self.is_lost:
+            left = None
+            if self._sent_at is not None:
+                left = max(self._sent_at + self.ttl_seconds - self._context.now(), 0.001)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._lost.wait()
 
     def keep_alive(self) -> None:
         """Refresh in the background from now on, until it is revoked or lost."""
@@ -88,12 +110,7 @@ class Lease:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        self._stop_keeping()
-        if not self.is_lost:
-            try:
-                await self.revoke()
-            except Rejected:
-                self._lost.set()
+        await self.end()
 
     def _stop_keeping(self) -> None:
         if self._keeper is not None:
@@ -111,6 +128,7 @@ class Lease:
             except RaftLogError:
                 # No leader for now. Leases wait for one too, so the next refresh may still do.
                 continue
+        self._lost.set()
 
     async def _execute(self, command: kv_pb2.KvCommand, timeout: float | None) -> None:
         deadline = self._context.deadline(timeout)

@@ -18,7 +18,7 @@ VERBS = {
     "bench": {"kv", "read", "tail", "write"},
     "certs": {"create"},
     "config": {"check"},
-    "kv": {"cas", "delete", "get", "lease", "put", "range", "txn", "watch"},
+    "kv": {"cas", "delete", "get", "lease", "lock", "put", "range", "txn", "watch"},
     "leader": {"show", "step-down", "transfer"},
     "local": {"start", "status", "stop"},
     "log": {"append", "get", "info", "tail", "verify"},

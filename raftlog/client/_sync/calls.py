@@ -14,6 +14,7 @@ from raftlog.client.cluster import Cluster
 from raftlog.client.context import Payload
 from raftlog.client.kv import Kv
 from raftlog.client.lease import Lease
+from raftlog.client.lock import Election, Lock
 from raftlog.client.log import Log, LogSession, SessionState
 from raftlog.client.loop_thread import LoopThread, SyncFeed
 from raftlog.client.machine import Machine
@@ -41,7 +42,7 @@ class SyncLease:
 
     def __init__(self, loop: LoopThread, target: Lease) -> None:
         self._loop = loop
-        self._target = target
+        self._target: Lease = target
 
     @property
     def lease_id(self) -> int:
@@ -54,13 +55,8 @@ class SyncLease:
         return self._target.ttl_seconds
 
     @property
-    def token(self) -> int:
-        """Return the fencing token: the lease's id, which no later lease is below."""
-        return self._target.token
-
-    @property
     def is_lost(self) -> bool:
-        """Whether a refresh found that the lease has ended."""
+        """Whether the lease has ended, or may have by this machine's clock."""
         return self._target.is_lost
 
     def __int__(self) -> int:
@@ -82,6 +78,10 @@ class SyncLease:
         """
         self._loop.call(self._target.revoke, timeout=timeout)
 
+    def end(self) -> None:
+        """Revoke the lease if that can be done before it ends by itself; raises nothing."""
+        self._loop.call(self._target.end)
+
     def wait_lost(self) -> None:
         """Wait until the lease is known to have ended, by `revoke` or by its time."""
         self._loop.call(self._target.wait_lost)
@@ -98,12 +98,85 @@ class SyncLease:
         self._loop.call(self._target.__aexit__, *_exception)
 
 
+class SyncLock:
+    """`raftlog.client.lock.Lock` without await."""
+
+    def __init__(self, loop: LoopThread, target: Lock) -> None:
+        self._loop = loop
+        self._target: Lock = target
+
+    @property
+    def name(self) -> str:
+        """Return the lock's name."""
+        return self._target.name
+
+    @property
+    def token(self) -> int:
+        """Return the fencing token: the revision at which the lock was won.
+
+        Raises:
+            InvalidInput: it is not held.
+        """
+        return self._target.token
+
+    @property
+    def held(self) -> words.Revision:
+        """Return the condition, for a kv transaction, that this holder still has the lock."""
+        return self._target.held
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it was won and is not lost, by this machine's clock."""
+        return self._target.is_held
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was held and may be somebody else's by now."""
+        return self._target.is_lost
+
+    def wait_lost(self) -> None:
+        """Wait until the lock is lost or released."""
+        self._loop.call(self._target.wait_lost)
+
+    def acquire(self, *, timeout: float | None = None) -> int:
+        """Wait until the lock is won; return its token. Without `timeout` it waits for ever.
+
+        Raises:
+            Unavailable: somebody held it for the whole time.
+            InvalidInput: it is held by this object already.
+        """
+        return self._loop.call(self._target.acquire, timeout=timeout)
+
+    def release(self) -> None:
+        """Give the lock up. Takes no longer than its time to live: then it ends by itself."""
+        self._loop.call(self._target.release)
+
+    def __enter__(self) -> Self:
+        self._loop.call(self._target.__aenter__)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._loop.call(self._target.__aexit__, *_exception)
+
+
+class SyncElection(SyncLock):
+    """`raftlog.client.lock.Election` without await."""
+
+    def __init__(self, loop: LoopThread, target: Election) -> None:
+        super().__init__(loop, target)
+        self._target: Election = target
+
+    def leader(self, *, timeout: float | None = None) -> KeyValue | None:
+        """Return the leader: its value, and as `revision` its token; None if there is none."""
+        return self._loop.call(self._target.leader, timeout=timeout)
+
+
 class SyncLogSession:
     """`raftlog.client.log.LogSession` without await."""
 
     def __init__(self, loop: LoopThread, target: LogSession) -> None:
         self._loop = loop
-        self._target = target
+        self._target: LogSession = target
 
     @property
     def state(self) -> SessionState:
@@ -141,7 +214,7 @@ class SyncLog:
 
     def __init__(self, loop: LoopThread, target: Log) -> None:
         self._loop = loop
-        self._target = target
+        self._target: Log = target
 
     def append(
         self, payload: Payload, *, stream: str = "", timeout: float | None = None
@@ -277,7 +350,7 @@ class SyncKv:
 
     def __init__(self, loop: LoopThread, target: Kv) -> None:
         self._loop = loop
-        self._target = target
+        self._target: Kv = target
 
     def put(
         self, key: bytes, value: bytes, *, lease: SyncLease | int = 0, timeout: float | None = None
@@ -331,7 +404,7 @@ class SyncKv:
         )
 
     def lease(self, *, ttl_seconds: float, timeout: float | None = None) -> SyncLease:
-        """Grant a lease: keys put with it vanish when it ends; its token fences.
+        """Grant a lease: keys put with it vanish when it ends.
 
         It lives `ttl_seconds` from the last refresh. As an async context manager it refreshes
         itself and is revoked at the end.
@@ -344,6 +417,23 @@ class SyncKv:
     def attach_lease(self, lease_id: int, *, ttl_seconds: float) -> SyncLease:
         """Return a handle on a lease that is already there, say one granted elsewhere."""
         return SyncLease(self._loop, self._target.attach_lease(lease_id, ttl_seconds=ttl_seconds))
+
+    def lock(self, name: str, *, ttl_seconds: float = 10.0) -> SyncLock:
+        """Return a named lock, which its context manager or `acquire` wins.
+
+        `lock.token` is the revision at which it was won: this fences. A holder that is cut off
+        loses it `ttl_seconds` after its last refresh, and knows so by then.
+        """
+        return SyncLock(
+            self._loop, self._loop.run(self._target.lock, name, ttl_seconds=ttl_seconds)
+        )
+
+    def election(self, name: str, *, value: bytes = b"", ttl_seconds: float = 10.0) -> SyncElection:
+        """Return a lock whose holder leads something, and shows `value` to those who ask."""
+        return SyncElection(
+            self._loop,
+            self._loop.run(self._target.election, name, value=value, ttl_seconds=ttl_seconds),
+        )
 
     def get(
         self,
@@ -480,7 +570,7 @@ class SyncMachine:
 
     def __init__(self, loop: LoopThread, target: Machine) -> None:
         self._loop = loop
-        self._target = target
+        self._target: Machine = target
 
     def execute(self, command: Payload, *, timeout: float | None = None) -> bytes:
         """Replicate and apply a command, exactly once, and return the machine's answer.
@@ -516,7 +606,7 @@ class SyncCluster:
 
     def __init__(self, loop: LoopThread, target: Cluster) -> None:
         self._loop = loop
-        self._target = target
+        self._target: Cluster = target
 
     def status(self, *, member: str | None = None, timeout: float | None = None) -> ClusterStatus:
         """Return the cluster as the leader knows it, or without one any live node.

@@ -87,7 +87,7 @@ def transaction(body: pb.Transaction, context: ApplyContext) -> bytes:
 
 
 def lease_grant(body: pb.LeaseGrant, context: ApplyContext) -> bytes:
-    """Make a lease. Its id is the command's sequence: ids only grow, so they fence."""
+    """Make a lease. Its id is the command's sequence, so no two are the same."""
     ttl = body.ttl_seconds
     if not TTL_SECONDS_MIN <= ttl <= TTL_SECONDS_MAX:  # NaN fails it too
         context.reject(

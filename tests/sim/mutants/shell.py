@@ -146,6 +146,18 @@ ANSWERING: tuple[Mutant, ...] = (
         ),
     ),
     shell(
+        "lock-token-is-the-leases-id",
+        "a lock's token is its lease's id, as it once was: it grows by who asked first",
+        (
+            "client/lock.py",
+            "            self._token = outcome.revision\n",
+            "            self._token = self._lease.lease_id\n",
+        ),
+        script=(
+            "client/test_lock.py::test_the_token_grows_with_who_won_and_not_with_who_asked_first"
+        ),
+    ),
+    shell(
         "purge-past-a-lost-end",
         "a damaged member purges what its log has lost, as it once did, and stops",
         (
