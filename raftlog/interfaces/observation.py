@@ -122,6 +122,9 @@ class Event(enum.StrEnum):
         "machine_stuck", "The machine does not come back: nothing more is applied here",
         Severity.ERROR,
     )  # fmt: skip
+    DESCRIPTORS_SHORT = (
+        "descriptors_short", "File descriptors are running out", Severity.WARNING
+    )  # fmt: skip
     DISK_FULL = "disk_full", "The disk has no room for entries", Severity.WARNING
     DISK_STANDS_STILL = (
         "disk_stands_still", "A commit takes longer than the election timeout", Severity.WARNING,

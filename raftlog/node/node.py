@@ -205,6 +205,11 @@ class Node:
         return parts.leadership.is_open and leads and not self._stopping
 
     @property
+    def alarm_texts(self) -> dict[str, str]:
+        """The alarms that are set, by name; what surrounds a node sets its own there."""
+        return self._consequences.alarms
+
+    @property
     def alarms(self) -> tuple[str, ...]:
         """Return what an operator should know, in words."""
         identity = self._parts.enrolment.alarm

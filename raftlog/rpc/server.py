@@ -7,14 +7,15 @@ Health, as `grpc.health.v1` says it: "" and every service are SERVING while the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from raftlog.errors import ConfigInvalid, invariant
+from raftlog.errors import ConfigInvalid, RaftLogError, invariant
 from raftlog.interfaces import NodePort
-from raftlog.rpc.methods import Admission, Handlers, Methods
+from raftlog.rpc.methods import Admission, Context, Handlers, Methods, abort
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings
@@ -23,8 +24,46 @@ from raftlog.wire.channel import TlsMaterial, server_credentials, server_options
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 PORT_MAX = 65_535
-_STREAMS_OF_PEERS = 1024
-"""Room beyond the clients' limit, so that clients cannot keep peers out."""
+HEALTH_WATCHES_MAX = 64
+REFLECTIONS_MAX = 64
+
+
+class BoundedHealth(health.aio.HealthServicer):  # type: ignore[misc]  # it has no types
+    """The standard health service, whose watches are few: they are for a load balancer or two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._admission = Admission(HEALTH_WATCHES_MAX)
+
+    async def Watch(self, request: object, context: Context) -> None:  # noqa: N802 - gRPC's name
+        """Tell of a service's health until the caller goes away.
+
+        Ends with RESOURCE_EXHAUSTED where too many watch already.
+        """
+        try:
+            with self._admission:
+                await super().Watch(request, context)
+        except RaftLogError as error:
+            await abort(context, error)
+
+
+class BoundedReflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # no types
+    """The standard reflection service, for a few tools at once."""
+
+    def __init__(self, services: Iterable[str]) -> None:
+        super().__init__(services)
+        self._admission = Admission(REFLECTIONS_MAX)
+
+    async def ServerReflectionInfo(  # noqa: N802 - gRPC's name
+        self, requests: AsyncIterator[object], context: Context
+    ) -> AsyncIterator[object]:
+        """Answer questions about services and messages until the caller has no more."""
+        try:
+            with self._admission:
+                async for answer in super().ServerReflectionInfo(requests, context):
+                    yield answer
+        except RaftLogError as error:
+            await abort(context, error)
 
 
 class GrpcServer:
@@ -54,7 +93,7 @@ class GrpcServer:
         self._settings = ServerSettings() if settings is None else settings
         self._admission = Admission(self._settings.connections_max)
         self._server: grpc.aio.Server | None = None
-        self._health = health.aio.HealthServicer()
+        self._health = BoundedHealth()
         self._services: tuple[str, ...] = ()
         self._watch: asyncio.Task[None] | None = None
 
@@ -72,7 +111,6 @@ class GrpcServer:
         invariant(self._server is None, "the server was started twice")
         server = grpc.aio.server(
             options=list(server_options(self._settings.message_bytes_max)),
-            maximum_concurrent_rpcs=self._settings.connections_max + _STREAMS_OF_PEERS,
         )
         handlers = self._handlers()
         server.add_generic_rpc_handlers(
@@ -82,8 +120,10 @@ class GrpcServer:
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (*handlers, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        # No limit of gRPC's own: it would count peers with clients, and the first to come would
+        # keep the others out. Every method of ours is counted by `Admission`, health by its own.
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            BoundedReflection((*handlers, health.SERVICE_NAME, reflection.SERVICE_NAME)), server
         )
         bound = self._bind(server)
         self._services = ("", *handlers)

@@ -27,6 +27,7 @@ from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateUris, check_listen
 from raftlog.security.tls import load_tls
 from raftlog.server.clock import SystemClock
+from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage
@@ -51,11 +52,14 @@ class RunningNode:
     shared: Shared
     storage: Storage
     trace: TraceFile | None
+    descriptors: DescriptorWatch | None = None
     is_stuck: bool = False
     """Whether a thread is still at something that may never end: the process ends without it."""
 
     async def stop(self, *, hand_over: bool) -> None:
         """Hand leadership over if asked to, answer what is under way, and close everything."""
+        if self.descriptors is not None:
+            self.descriptors.stop()
         if self.http is not None:
             await self.http.stop()
         await self.node.stop(hand_over=hand_over)
@@ -99,6 +103,8 @@ async def compose(settings: Settings) -> RunningNode:
         raise
     running.shared.start()
     await running.node.start()
+    running.descriptors = DescriptorWatch(observer, running.node.alarm_texts)
+    running.descriptors.start()
     observer.event(
         Event.STARTED,
         cluster_id=storage.identity.cluster_id,

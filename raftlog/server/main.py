@@ -14,6 +14,7 @@ from raftlog.config.schema import Settings
 from raftlog.errors import RaftLogError, StorageError
 from raftlog.interfaces import Event
 from raftlog.server.compose import RunningNode, compose, tune_interpreter
+from raftlog.server.descriptors import raise_limit
 from raftlog.server.signals import StopSignals
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ def run(settings: Settings) -> None:
         RaftLogError: it could not start, or stopped itself; the error says why.
     """
     faulthandler.enable()
+    raise_limit()
     run_on_loop(serve(settings))
 
 

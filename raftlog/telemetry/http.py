@@ -15,9 +15,12 @@ whoever scrapes cannot weigh on the node.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -25,6 +28,9 @@ from raftlog.interfaces import NodePort
 from raftlog.types import Role
 
 REQUESTS_MAX = 32
+CONNECTIONS_MAX = 128
+CONNECTION_SECONDS = 60.0
+SWEEP_SECONDS = 5.0
 REQUEST_BODY_BYTES_MAX = 1024
 LAG_ENTRIES_MAX = 1000
 KEEPALIVE_SECONDS = 15.0
@@ -99,6 +105,10 @@ class HttpServer:
         self._failed = failed
         self._busy = 0
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._connected: dict[Any, float] = {}
+        """Connections, and since when each was seen."""
         self.port = 0
 
     def application(self) -> web.Application:
@@ -106,11 +116,15 @@ class HttpServer:
         application = web.Application(
             middlewares=[self._bounded], client_max_size=REQUEST_BODY_BYTES_MAX
         )
-        application.router.add_get("/livez", self._livez)
-        application.router.add_get("/readyz", self._readyz)
-        application.router.add_get("/leader-check", self._leader_check)
-        application.router.add_get("/leader-check/{code}", self._leader_check)
-        application.router.add_get("/metrics", self._serve_metrics)
+        for path, answer in (
+            ("/livez", self._livez),
+            ("/readyz", self._readyz),
+            ("/leader-check", self._leader_check),
+            ("/leader-check/{code}", self._leader_check),
+            ("/metrics", self._serve_metrics),
+        ):
+            application.router.add_get(path, answer)
+            application.router.add_options(path, self._options)
         return application
 
     async def start(self, host: str, port: int) -> None:
@@ -118,22 +132,48 @@ class HttpServer:
         runner = web.AppRunner(
             self.application(),
             access_log=None,
+            logger=_quiet(),
             keepalive_timeout=KEEPALIVE_SECONDS,
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
         await runner.setup()
+        loop = asyncio.get_running_loop()
         try:
-            site = web.TCPSite(runner, host, port)
-            await site.start()
+            listening = await loop.create_server(lambda: self._connection(runner), host, port)
         except OSError:
             await runner.cleanup()
             raise
-        self._runner = runner
-        self.port = runner.addresses[0][1]
+        self._runner, self._listening = runner, listening
+        self.port = listening.sockets[0].getsockname()[1]
+        self._sweep()
+
+    def _connection(self, runner: web.AppRunner) -> asyncio.BaseProtocol:
+        """Return what serves a new connection: few at once, and none for long."""
+        server = runner.server
+        if server is None or len(server.connections) >= CONNECTIONS_MAX:
+            return _TurnedAway()
+        return server()
+
+    def _sweep(self) -> None:
+        """Close connections that have been there for long; who needs another opens one."""
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
+        server = None if self._runner is None else self._runner.server
+        now, known = loop.time(), self._connected
+        self._connected = (
+            {each: known.get(each, now) for each in server.connections} if server else {}
+        )
+        for handler, since in self._connected.items():
+            if now - since > CONNECTION_SECONDS and handler.transport is not None:
+                handler.transport.close()
 
     async def stop(self) -> None:
         """Stop serving."""
         runner, self._runner = self._runner, None
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        if self._listening is not None:
+            self._listening.close()
         if runner is not None:
             await runner.cleanup()
 
@@ -166,8 +206,26 @@ class HttpServer:
         leads = found.leads and not found.reasons
         return _json(200 if leads else int(text), found.document())
 
+    async def _options(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(status=204, headers={"Allow": "GET, HEAD, OPTIONS"})
+
     async def _serve_metrics(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=self._metrics(), headers={"Content-Type": METRICS_TYPE})
+
+
+class _TurnedAway(asyncio.Protocol):
+    """Closes a connection for which there is no room."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        transport.close()
+
+
+def _quiet() -> logging.Logger:
+    """Return a logger that says nothing: what strangers send to a port is no event of the node."""
+    logger = logging.getLogger("raftlog.http")
+    logger.disabled = True
+    return logger
 
 
 def _json(status: int, document: dict[str, object]) -> web.Response:

@@ -30,6 +30,11 @@ KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
 PING_INTERVAL_MIN_MS = 1_000
 DNS_INTERVAL_MIN_MS = 500
+HANDSHAKE_TIMEOUT_MS = 5_000
+"""A connection that does not speak HTTP/2 by then is closed."""
+
+IDLE_MS = 300_000
+"""A connection without a call for so long is closed; a client opens another when it needs one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,8 @@ def server_options(message_bytes_max: int) -> Options:
         ("grpc.max_send_message_length", answer_limit(message_bytes_max)),
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.so_reuseport", 0),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
+        ("grpc.max_connection_idle_ms", IDLE_MS),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),

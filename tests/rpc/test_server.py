@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from raftlog.core import messages
 from raftlog.errors import ConfigInvalid, InvalidInput, InvariantBroken, Overloaded
+from raftlog.rpc.server import HEALTH_WATCHES_MAX
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateUris
@@ -312,3 +313,21 @@ async def test_ports_are_released_at_stop(cluster: Cluster) -> None:
     await cluster.stop()
     with socket.create_server((host, int(port))):
         pass
+
+
+async def test_health_watches_keep_nobody_out(serving: Serving) -> None:
+    """They are few, whoever asks; peers and clients have room of their own."""
+    stub = health_pb2_grpc.HealthStub(serving.channel)
+    request = health_pb2.HealthCheckRequest(service="")
+    calls = [stub.Watch(request) for _ in range(HEALTH_WATCHES_MAX + 20)]
+    ends = []
+    for call in calls:
+        try:
+            await asyncio.wait_for(call.read(), 5)
+        except grpc.aio.AioRpcError as error:
+            ends.append(error.code())
+    assert ends == [grpc.StatusCode.RESOURCE_EXHAUSTED] * 20
+    assert (await stub.Check(request)).status == health_pb2.HealthCheckResponse.SERVING
+    await serving.admin.Leader(types_pb2.Empty())
+    for call in calls:
+        call.cancel()

@@ -134,3 +134,33 @@ async def test_a_taken_address_is_an_error(served, node):
     with pytest.raises(OSError, match="address"):
         await second.start("127.0.0.1", served.server.port)
     await second.stop()
+
+
+async def test_strangers_leave_no_traceback_and_no_connection(node, caplog, monkeypatch):
+    """Whatever is sent to the port is answered or closed; connections are few, and end by age."""
+    monkeypatch.setattr(http, "CONNECTIONS_MAX", 4)
+    monkeypatch.setattr(http, "CONNECTION_SECONDS", 0.2)
+    monkeypatch.setattr(http, "SWEEP_SECONDS", 0.1)
+    server = HttpServer(node, metrics=bytes, failed=bool)
+    await server.start("127.0.0.1", 0)
+    try:
+        for sent in (
+            b"\x16\x03\x01" + bytes(400),
+            b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
+            b"OPTIONS /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(sent)
+            answer = await asyncio.wait_for(reader.read(), 5)
+            assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400", b"HTTP/1.1 204"))
+            writer.close()
+        idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(9)]
+        started = asyncio.get_running_loop().time()
+        ends = await asyncio.wait_for(asyncio.gather(*(reader.read() for reader, _ in idle)), 5)
+        assert ends == [b""] * 9
+        assert asyncio.get_running_loop().time() - started < 2.0
+        for _, writer in idle:
+            writer.close()
+    finally:
+        await server.stop()
+    assert "Traceback" not in caplog.text

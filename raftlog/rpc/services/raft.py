@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import grpc
 
-from raftlog.errors import InvalidInput, ProposalDropped, RaftLogError, Unavailable
+from raftlog.errors import (
+    InvalidInput,
+    Overloaded,
+    ProposalDropped,
+    RaftLogError,
+    Unavailable,
+)
 from raftlog.interfaces import Event
 from raftlog.rpc import convert
 from raftlog.rpc.handshake import Uris, certificate_uris, claimed_id
 from raftlog.rpc.inbound import Inbound
 from raftlog.rpc.links import Channel
-from raftlog.rpc.methods import Context, Handlers, abort, read
+from raftlog.rpc.methods import Admission, Context, Handlers, abort, read
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.snapshots import as_error
 from raftlog.rpc.writer import Outbox
@@ -22,29 +29,42 @@ from raftlog.wire.pb import raft_pb2 as pb
 SERVICE = "raftlog.v1.Raft"
 
 
+STREAMS_MAX = 1024
+"""Far more than peers open: whoever else comes to this port cannot take up more."""
+
+
 class RaftService:
     """Checks each stream's Hello, then feeds the transport. Not counted among clients' calls."""
 
     def __init__(self, transport: GrpcTransport) -> None:
         self._transport = transport
+        self._admission = Admission(STREAMS_MAX)
 
     def handlers(self) -> Handlers:
         """Return the handlers by method name."""
 
         async def bulk(_: object, context: Context) -> None:
-            await self._serve(context, Channel.BULK)
+            await self._admitted(context, self._serve(context, Channel.BULK))
 
         async def control(_: object, context: Context) -> None:
-            await self._serve(context, Channel.CONTROL)
+            await self._admitted(context, self._serve(context, Channel.CONTROL))
 
         async def snapshot(_: object, context: Context) -> None:
-            await self._snapshot(context)
+            await self._admitted(context, self._snapshot(context))
 
         return {
             "Bulk": grpc.stream_stream_rpc_method_handler(bulk),
             "Control": grpc.stream_stream_rpc_method_handler(control),
             "Snapshot": grpc.stream_stream_rpc_method_handler(snapshot),
         }
+
+    async def _admitted(self, context: Context, work: Coroutine[None, None, None]) -> None:
+        try:
+            with self._admission:
+                await work
+        except Overloaded as error:
+            work.close()
+            await abort(context, error)
 
     async def _serve(self, context: Context, channel: Channel) -> None:
         transport = self._transport

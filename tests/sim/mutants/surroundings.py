@@ -296,8 +296,8 @@ DAMAGE_AND_SNAPSHOTS = (
         "what was just staged gives way to newer files that were never installed",
         (
             MEMORY,
-            "                if old.snapshot_id != info.snapshot_id:  # it is about to be",
-            "                if True:  # it is about to be",
+            "            self._drop_old(info.snapshot_id)  # it is about to be",
+            "            self._drop_old()  # it is about to be",
         ),
         script="storage/test_snapshots_kept.py::test_the_snapshot_just_staged_is_kept_however_old",
     ),

@@ -1,0 +1,70 @@
+"""File descriptors: as many as the system allows, and a warning before they run out.
+
+Every connection takes one, so whoever opens many can take them all; then nobody gets in any more,
+peers included. The limit is raised when the process starts, and running short is an alarm while
+there is still room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import resource
+
+from raftlog.interfaces import Event, Observer
+
+PERIOD_SECONDS = 5.0
+SHORT_FRACTION = 0.8
+ALARM = "descriptors"
+
+
+def raise_limit() -> None:
+    """Let this process open as many files as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # macOS allows less than it says
+            return
+
+
+def usage() -> tuple[int, int]:
+    """Return how many descriptors are open, and how many may be; (0, 0) where it cannot be told."""
+    listing = pathlib.Path("/dev/fd")  # on Linux a link to /proc/self/fd
+    if not listing.is_dir():
+        return 0, 0
+    return sum(1 for _ in listing.iterdir()), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+class DescriptorWatch:
+    """Looks every few seconds. Loop-bound."""
+
+    def __init__(self, observer: Observer, alarms: dict[str, str]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._observer = observer
+        self._alarms = alarms
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self.look()
+        self._timer = self._loop.call_later(PERIOD_SECONDS, self.start)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def look(self) -> None:
+        """Set or take back the alarm."""
+        used, limit = usage()
+        if not limit or used < SHORT_FRACTION * limit:
+            self._alarms.pop(ALARM, None)
+            return
+        why = (
+            f"{used} of {limit} file descriptors are open: soon nobody can connect. See who holds "
+            "connections to this node's ports, or raise the limit (LimitNOFILE, ulimit -n)"
+        )
+        if ALARM not in self._alarms:
+            self._observer.event(Event.DESCRIPTORS_SHORT, used=used, limit=limit)
+        self._alarms[ALARM] = why

@@ -1,0 +1,38 @@
+"""Descriptors: as many as there may be, and an alarm while there is still room."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from raftlog.server import descriptors
+from raftlog.server.descriptors import ALARM, DescriptorWatch
+from tests.node.harness import Notebook
+
+
+def test_the_limit_is_raised_as_far_as_it_may():
+    """A process that begins with little has all it may have."""
+    script = (
+        "import resource as r; from raftlog.server.descriptors import raise_limit, usage;"
+        "hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, (64, hard));"
+        "raise_limit(); assert r.getrlimit(r.RLIMIT_NOFILE)[0] == hard;"
+        "used, limit = usage(); assert 2 < used < 64 and limit == hard"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+async def test_running_short_is_an_alarm_until_there_is_room(monkeypatch):
+    """Told once, with both numbers, and taken back."""
+    alarms: dict[str, str] = {}
+    notebook = Notebook()
+    watch = DescriptorWatch(notebook, alarms)
+    for used in (10, 79, 80, 95):
+        monkeypatch.setattr(descriptors, "usage", lambda used=used: (used, 100))
+        watch.look()
+        assert (ALARM in alarms) == (used >= 80)
+    assert "95 of 100" in alarms[ALARM]
+    assert [name for name, _ in notebook.events] == ["descriptors_short"]
+    monkeypatch.setattr(descriptors, "usage", lambda: (10, 100))
+    watch.start()
+    watch.stop()
+    assert not alarms
