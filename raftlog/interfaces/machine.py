@@ -150,6 +150,10 @@ class StateMachine:
     inline: ClassVar[bool] = False
     external: ClassVar[bool] = False
     """State is kept elsewhere: `snapshot`, `restore` and `applied_sequence` are implemented."""
+    replays: ClassVar[bool] = False
+    """Of a machine with its state elsewhere: a command up to `applied_sequence`, handed over again
+    after a crash, changes nothing there, and is answered, recorded and written as the first time.
+    Without it, a member whose machine saved more than the node did does not start."""
 
     @abc.abstractmethod
     def apply(self, command: bytes, context: ApplyContext) -> bytes:

@@ -31,7 +31,7 @@ from raftlog.node.application import (
     apply_session_change,
     finish,
 )
-from raftlog.node.external import catch_up
+from raftlog.node.external import catch_up, check_not_ahead
 from raftlog.node.group_commit import Flush
 from raftlog.node.overlay import Overlay, StateView
 from raftlog.node.ports import Ports
@@ -115,7 +115,8 @@ class Applier:
         self.check_machine()
         if type(machine).external:
             catch_up(machine, storage, self.applied, self._replay)
-            self._skip_sequence = machine.applied_sequence()
+            self._skip_sequence = 0
+            check_not_ahead(machine, self.applied)
 
     # ------------------------------------------------------------ the loop
 
@@ -332,8 +333,6 @@ class Applier:
                 f"not {machine.name!r} version {machine.version}: start it with --machine {name}",
                 definite=True,
             )
-        if type(machine).external:
-            self._skip_sequence = machine.applied_sequence()
 
     # ------------------------------------------------------------ StateSource
 

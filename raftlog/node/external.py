@@ -3,7 +3,8 @@
 Such a machine saves its effects when it likes, so after a crash it may hold less than the node's
 own durable applied index says; and the crash may have come between the installation of a snapshot
 and the machine's `restore`. What it lacks is restored from the newest snapshot, if the log no
-longer reaches back that far, and applied again from the log.
+longer reaches back that far, and applied again from the log. It may also hold more: then it is
+given those commands again, if it can answer them without doing them twice, and refused otherwise.
 """
 
 from __future__ import annotations
@@ -49,6 +50,26 @@ def catch_up(
             if entry.kind is EntryKind.TRANSACTIONS:
                 apply(entry, groups.parse(entry.payload), have)
             index = Index(entry.index + 1)
+
+
+def check_not_ahead(machine: StateMachine, applied: Boundary) -> None:
+    """Refuse a machine that saved what the node has not, unless it can be given that again.
+
+    The node's part of such a command (its answer, its rows, the map) is lost on this member alone,
+    and would be another than everywhere else.
+
+    Raises:
+        StorageCorrupt: it is ahead, and does not declare `replays`.
+    """
+    have = machine.applied_sequence()
+    if have >= applied.next_sequence and not type(machine).replays:
+        raise StorageCorrupt(
+            f"machine {machine.name!r} saved transactions up to {have}, this node only up to "
+            f"{applied.next_sequence - 1}: what it answered for the rest is not known here. A "
+            "machine that answers a command again without doing it again says so by `replays = "
+            "True`; otherwise start this member anew",
+            definite=True,
+        )
 
 
 def _restored(machine: StateMachine, storage: Storage) -> int:

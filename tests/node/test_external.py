@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import types
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,9 +11,9 @@ import pytest
 from raftlog import groups
 from raftlog.core.entries import EntryKind
 from raftlog.errors import StorageCorrupt
-from raftlog.interfaces import Round, StateMachine
+from raftlog.interfaces import Result, Round, StateMachine
 from raftlog.node.applier import Applier
-from raftlog.node.external import catch_up
+from raftlog.node.external import catch_up, check_not_ahead
 from tests.node.parts import Log, boundary, new_ports
 
 
@@ -78,14 +79,48 @@ async def test_what_a_crash_took_from_the_machine_is_applied_again():
     assert applier.view.get(b"seen") is None, "the node's own tables were durable already"
 
 
-async def test_a_machine_ahead_of_the_node_gets_nothing_twice():
-    """It saved more than the node's applied index says; what it holds is skipped."""
+class Again(Elsewhere):
+    """Answers a command again without doing it again: it keeps what it answered."""
+
+    replays = True
+
+    def apply(self, command, context):
+        context.state.put(b"seen", command)
+        if context.sequence > len(self.held):
+            self.held.append(command)
+        return b"answer to " + self.held[context.sequence - 1]
+
+
+async def test_a_machine_ahead_of_the_node_answers_as_every_member_does():
+    """It saved more than the node: it gets those commands again, and does none of them twice."""
+    log = log_of(2)
+    frame = groups.pack([b"3"], groups.COMMAND_TAG)
+    log.add(EntryKind.TRANSACTIONS, frame, count=1)
+    told = []
+    for held in ([b"1", b"2"], [b"1", b"2", b"3"]):
+        machine = Again(held)
+        applier = applier_over(reopened(log), machine)
+        applier._then.applied = told.extend
+        applier.advance(3)
+        await applier_done(applier)
+        assert machine.held == [b"1", b"2", b"3"]
+        assert applier.view.get(b"seen") == b"3"
+    one, other = (applied.receipt.results for applied in told)
+    assert one == other == (Result(value=b"answer to 3"),)
+
+
+def test_a_machine_ahead_of_the_node_that_cannot_answer_again_is_refused():
+    """Its members would differ in what they answer a retry, and in rows and state."""
     log = log_of(2)
     log.add(EntryKind.TRANSACTIONS, groups.pack([b"3"], groups.COMMAND_TAG), count=1)
-    machine = Elsewhere([b"1", b"2", b"3"])
-    applier = applier_over(reopened(log), machine)
-    applier.advance(3)
-    assert machine.held == [b"1", b"2", b"3"]
+    with pytest.raises(StorageCorrupt, match="replays = True"):
+        check_not_ahead(Elsewhere([b"1", b"2", b"3"]), reopened(log).recovered().applied)
+    check_not_ahead(Elsewhere([b"1", b"2"]), reopened(log).recovered().applied)
+
+
+async def applier_done(applier) -> None:
+    while applier._busy or applier._scheduled:
+        await asyncio.sleep(0)
 
 
 def test_a_machine_behind_the_log_is_restored_first():
