@@ -1,0 +1,101 @@
+"""Planted bugs of what one client, one peer or one clock may do: effects, subscribers, ages."""
+
+from __future__ import annotations
+
+from .planting import plant
+
+WORKBENCH, APPLICATION, SUBSCRIPTIONS = (
+    "node/workbench.py",
+    "node/application.py",
+    "node/subscriptions.py",
+)
+SNAPSHOTTER, STATUS, WATCH = "node/snapshotter.py", "wire/status.py", "client/watch.py"
+SESSION = "client/session.py"
+EFFECTS = "node/test_effects.py::test_what_does_not_fit_has_no_effect_and_is_deferred"
+
+BOUNDS = (
+    plant(
+        "deferred-command-leaves-its-rows",
+        "what did not fit into its entry's budget is answered as not done, and was half done",
+        (WORKBENCH, "        del self.rows.changes[self.rows.mark :]\n", ""),
+        script=EFFECTS,
+    ),
+    plant(
+        "commands-overtake-a-deferred-one",
+        "a later command of a group is applied though an earlier one was put off",
+        (APPLICATION, "        if last is not _DEFERRED:\n", "        if True:\n"),
+        script=EFFECTS,
+    ),
+    plant(
+        "hidden-overrun",
+        "a machine that catches what the budget raises gets away with it",
+        (WORKBENCH, "        if budget.is_exceeded:\n", "        if False:\n"),
+        script=EFFECTS,
+    ),
+    plant(
+        "effects-of-a-batch-unbounded",
+        "all entries that are committed are applied before any effect is laid over the state",
+        (
+            WORKBENCH,
+            "        if outcome.size_bytes > BATCH_BYTES_MAX:\n",
+            "        if outcome.size_bytes < 0:\n",
+        ),
+        script="node/test_effects.py::test_a_batch_ends_early_when_its_effects_are_many",
+    ),
+    plant(
+        "definite-from-a-servers-words",
+        "a status that says `larger than max` is taken for a request that never left",
+        (STATUS, "errors.TooLarge(sentence, definite=not sent)", "errors.TooLarge(sentence)"),
+        script="wire/test_status.py::test_no_foreign_status_is_definite_about_what_was_sent",
+    ),
+    plant(
+        "packing-counts-payloads-only",
+        "a client's group is larger than the server counts, as it once was",
+        (
+            SESSION,
+            "        grown = self.frame_bytes + size_bytes",
+            "        grown = self.size_bytes + size_bytes - TAG_BYTES_MAX",
+        ),
+        script="client/test_session.py::test_a_batch_that_had_room_is_a_group_within_the_limit",
+    ),
+    plant(
+        "woken-reader-lets-the-purge-pass",
+        "what a parked subscriber was woken for may be purged before it has read it",
+        (
+            SUBSCRIPTIONS,
+            "        reader.lookout = None\n        if reader.read",
+            "        if reader.read",
+        ),
+        script=(
+            "node/test_interests.py"
+            "::test_a_parked_subscriber_holds_no_purge_back_and_misses_nothing"
+        ),
+    ),
+    plant(
+        "watch-repeats-part-of-a-revision",
+        "a watch that reconnects in the middle of a revision delivers its beginning twice",
+        (WATCH, "        if self._passed <= self._delivered:\n", "        if False:\n"),
+        script=(
+            "client/test_watch.py::test_a_revision_in_several_replies_comes_once_across_connections"
+        ),
+    ),
+    plant(
+        "age-by-the-wall-clock",
+        "retention by age rests on this member's wall clock, as it once did",
+        (
+            SNAPSHOTTER,
+            "self._ages.older_than(self._settings.log_seconds_max, now)",
+            "limit if self._clock.wall_microseconds() > 1e16 else Index(0)",
+        ),
+        script=(
+            "node/test_snapshotter.py"
+            "::test_age_is_this_members_own_running_time_and_takes_nothing_young_along"
+        ),
+    ),
+    plant(
+        "snapshot-deleted-under-its-receiver",
+        "a snapshot on its way gives way to newer ones, as it once did",
+        (SNAPSHOTTER, "        self._storage.pin_snapshot(snapshot.snapshot_id)\n", ""),
+        script=("node/test_snapshotter.py::test_a_snapshot_on_its_way_is_kept_and_gone_on_with"),
+    ),
+)
