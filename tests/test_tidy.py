@@ -40,6 +40,8 @@ PARAMETER_EXEMPTIONS = {
     "raftlog/core/entries.py:Seal.__call__": _HEADER,
     "raftlog/client/kv.py:Kv.range": _CALL,
     "raftlog/client/kv.py:Kv.watch": _CALL,
+    "raftlog/client/log.py:Log.tail": _CALL,
+    "raftlog/client/log.py:Log.tail_batches": _CALL,
     "raftlog/core/raft.py:Raft.__init__": _WIRING,
     "raftlog/node/housekeeping.py:Housekeeping.__init__": _WIRING,
 }

@@ -16,19 +16,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from typing import TYPE_CHECKING, Self
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 from raftlog import kv as words
 from raftlog.client.context import Context, check_seconds
+from raftlog.client.feed import Feed
 from raftlog.client.lease import Lease
-from raftlog.client.values import ChangeKind, KeyValue
+from raftlog.client.values import Change, ChangeKind, KeyValue, Outcome
 from raftlog.errors import InvalidInput, Rejected, Unavailable
-
-if TYPE_CHECKING:
-    from raftlog.client.kv import Kv
 
 PREFIX = b"locks/"
 NAME_BYTES_MAX = 200
+
+
+class Keys(Protocol):
+    """What a lock needs of the key-value machine (`raftlog/client/kv.py`)."""
+
+    async def lease(self, *, ttl_seconds: float) -> Lease:
+        """Grant a lease."""
+        ...
+
+    async def transaction(
+        self,
+        *,
+        when: Sequence[words.Condition],
+        then: Sequence[words.Operation],
+    ) -> Outcome:
+        """Do `then` if all of `when` hold."""
+        ...
+
+    def watch(self, key: bytes, *, after_revision: int) -> Feed[Change]:
+        """Watch a key."""
+        ...
+
+    async def get(self, key: bytes, *, timeout: float | None) -> KeyValue | None:
+        """Read a key."""
+        ...
 
 
 class Lock:
@@ -42,7 +66,13 @@ class Lock:
     """
 
     def __init__(
-        self, context: Context, kv: Kv, name: str, *, ttl_seconds: float, value: bytes | None = None
+        self,
+        context: Context,
+        kv: Keys,
+        name: str,
+        *,
+        ttl_seconds: float,
+        value: bytes | None = None,
     ) -> None:
         self.name = name
         """the lock's name."""

@@ -13,7 +13,7 @@ from raftlog.client.context import Context, Payload, check_number, check_payload
 from raftlog.client.feed import Feed
 from raftlog.client.routing import Limits
 from raftlog.client.session import Window
-from raftlog.client.tail import Beginning, Tail, transactions_of
+from raftlog.client.tail import Beginning, Tail, Wanted, transactions_of
 from raftlog.client.values import LogInfo, Receipt, Transaction
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, NotFound, RaftLogError
@@ -145,9 +145,8 @@ class Log:
             Compacted: transactions after `after` were purged; it names the oldest kept.
         """
         beginning = _beginning(after, last, since, from_now=from_now)
-        return self._tail(
-            beginning, stream, follow=follow, commands=commands, member=member, timeout=timeout
-        ).feed()
+        wanted = _wanted(stream, follow=follow, commands=commands)
+        return Tail(self._context, beginning, wanted, member=member, timeout=timeout).feed()
 
     def tail_batches(
         self,
@@ -164,29 +163,8 @@ class Log:
     ) -> Feed[list[Transaction]]:
         """Do what `tail` does, but yield transactions as they arrive together."""
         beginning = _beginning(after, last, since, from_now=from_now)
-        return self._tail(
-            beginning, stream, follow=follow, commands=commands, member=member, timeout=timeout
-        ).batch_feed()
-
-    def _tail(
-        self,
-        beginning: Beginning,
-        stream: str | None,
-        *,
-        follow: bool,
-        commands: bool,
-        member: str | None,
-        timeout: float | None,
-    ) -> Tail:
-        return Tail(
-            self._context,
-            beginning,
-            stream=None if stream is None else check_stream(stream),
-            follow=follow,
-            commands=commands,
-            member=member,
-            timeout=timeout,
-        )
+        wanted = _wanted(stream, follow=follow, commands=commands)
+        return Tail(self._context, beginning, wanted, member=member, timeout=timeout).batch_feed()
 
     async def get(
         self, sequence: int, *, member: str | None = None, timeout: float | None = None
@@ -370,6 +348,11 @@ def receipts_from(first: Receipt, count: int) -> list[Receipt]:
     """Return the receipts of a whole group from that of its first transaction."""
     sequence, term, index = first
     return [Receipt(sequence + offset, term, index) for offset in range(count)]
+
+
+def _wanted(stream: str | None, *, follow: bool, commands: bool) -> Wanted:
+    name = None if stream is None else check_stream(stream)
+    return Wanted(stream=name, follow=follow, commands=commands)
 
 
 def _beginning(

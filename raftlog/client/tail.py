@@ -53,6 +53,15 @@ class Beginning:
     from_now: bool = False
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a tail yields: one stream or all, commands besides or not, and whether it follows."""
+
+    stream: str | None = None
+    commands: bool = False
+    follow: bool = True
+
+
 class Tail:
     """One subscription to the log. Iterate it once."""
 
@@ -60,24 +69,20 @@ class Tail:
         self,
         context: Context,
         beginning: Beginning,
+        wanted: Wanted,
         *,
-        stream: str | None = None,
-        follow: bool = True,
-        commands: bool = False,
         member: str | None = None,
         timeout: float | None = None,
     ) -> None:
         self._context = context
         self._beginning = beginning
-        self._stream = stream
-        self._follow = follow
-        self._commands = commands
+        self._wanted = wanted
         self._member = member
         self._timeout = timeout
         self._position = beginning.after
         self._parts: list[bytes] = []
         self._subscription: Subscription[log_pb2.TailReply] = Subscription(
-            context, self._open, member=member, follow=follow, timeout=timeout
+            context, self._open, member=member, follow=wanted.follow, timeout=timeout
         )
         if beginning.from_now:
             context.note_unbegun(self)
@@ -92,9 +97,9 @@ class Tail:
 
     def _request(self, **where: object) -> log_pb2.TailRequest:
         return log_pb2.TailRequest(
-            stream=self._stream,
-            follow=self._follow,
-            commands=self._commands,
+            stream=self._wanted.stream,
+            follow=self._wanted.follow,
+            commands=self._wanted.commands,
             **where,  # type: ignore[arg-type]
         )
 
@@ -197,6 +202,7 @@ class Tail:
                     yield transaction
 
     def _matches(self, transaction: Transaction) -> bool:
-        if self._stream is not None and transaction.stream != self._stream:
+        wanted = self._wanted
+        if wanted.stream is not None and transaction.stream != wanted.stream:
             return False
-        return self._commands or transaction.kind is TransactionKind.OPAQUE
+        return wanted.commands or transaction.kind is TransactionKind.OPAQUE

@@ -76,8 +76,7 @@ def build(
     subscriptions = Subscriptions(ports, core, applier)
     snapshotter = Snapshotter(
         ports,
-        threads.snapshot,
-        threads.apply,
+        threads,
         core,
         group_commit.purge,
         _Needs(applier, subscriptions),

@@ -12,7 +12,6 @@ import asyncio
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from typing import Protocol
 
 from raftlog.core.entries import Boundary
@@ -21,7 +20,7 @@ from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import StorageCorrupt, Unavailable
 from raftlog.interfaces import Event, SnapshotInfo
 from raftlog.node.ages import LogAges
-from raftlog.node.ports import CoreView, Ports
+from raftlog.node.ports import CoreView, Executors, Ports
 from raftlog.types import Index, NodeId
 
 HOLD_SECONDS = 60.0
@@ -71,8 +70,7 @@ class Snapshotter:
     def __init__(
         self,
         ports: Ports,
-        executor: Executor,
-        reader: Executor,
+        executors: Executors,
         core: CoreView,
         purge: Callable[[Boundary], None],
         needs: Needs,
@@ -85,8 +83,8 @@ class Snapshotter:
         self._clock = ports.clock
         self._observer = ports.observer
         self._settings = ports.settings
-        self._executor = executor
-        self._reader = reader
+        self._executor = executors.snapshot
+        self._reader = executors.apply
         self._core = core
         self._purge = purge
         self._needs = needs

@@ -17,14 +17,14 @@ import bisect
 import contextlib
 import dataclasses
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
 import msgpack
 
 from raftlog import groups
 from raftlog.core.entries import Entry, EntryKind
-from raftlog.errors import Compacted, InvariantBroken, RaftLogError, Unavailable
+from raftlog.errors import Compacted, InvariantBroken, Unavailable
 from raftlog.groups import Tag, TransactionKind
 from raftlog.interfaces import (
     SCAN_BYTES_MAX,
@@ -37,6 +37,7 @@ from raftlog.interfaces import (
     TailStart,
 )
 from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInterests
+from raftlog.node.lookout import Lookout, Reader, in_order, wake
 from raftlog.node.overlay import Overlay
 from raftlog.node.ports import CoreView, Ports
 from raftlog.node.turns import Turns
@@ -65,94 +66,6 @@ class Applying(Protocol):
         ...
 
 
-class _Reader:
-    """One subscriber: what it has read so far (0 before its first batch), and holds."""
-
-    __slots__ = ("held_bytes", "lookout", "number", "read", "waiter")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        """Readers are woken in the order in which they came."""
-        self.read = Index(0)
-        self.held_bytes = 0
-        self.waiter: asyncio.Future[Index | None] | None = None
-        self.lookout: _Lookout | None = None
-        """Set while it is parked."""
-
-
-class _Lookout:
-    """Looks at what is new for the parked readers of one feed.
-
-    `look` takes a range of indexes, wakes whom it concerns, and returns the last index looked at.
-    """
-
-    def __init__(
-        self, readable: Callable[[], Index], look: Callable[[Index, Index], Index]
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._readable = readable
-        self._look = look
-        self._is_scheduled = False
-        self.parked: set[_Reader] = set()
-        self.next = Index(0)
-        """The first index not looked at; nothing below it concerns anyone who is parked."""
-
-    def wake(self) -> None:
-        """Something may be readable: look at it in the loop's next iteration."""
-        if self.parked and not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._run)
-
-    def wake_all(self) -> None:
-        """Let every parked reader look for itself."""
-        for reader in _in_order(self.parked):
-            wake(reader, self.next)
-
-    async def park(self, reader: _Reader, index: Index, beat_at: float) -> Index | None:
-        """Wait until there is something for this reader, which has read all below `index`.
-
-        Returns where it has to go on, or None when a sign of life is due.
-        """
-        if not self.parked:
-            self.next = index
-        waiter: asyncio.Future[Index | None] = self._loop.create_future()
-        reader.waiter, reader.lookout = waiter, self
-        self.parked.add(reader)
-        handle = self._loop.call_at(beat_at, _expire, waiter)
-        self.wake()  # what came since the reader looked
-        try:
-            found = await waiter
-        finally:
-            handle.cancel()
-            self.parked.discard(reader)
-            reader.waiter = reader.lookout = None
-        return found
-
-    def _run(self) -> None:
-        self._is_scheduled = False
-        high = self._readable()
-        if not self.parked or self.next > high:
-            return
-        try:
-            self.next = Index(self._look(self.next, high) + 1)
-        except RaftLogError:
-            self.wake_all()  # purged meanwhile, or unreadable: each hears it by itself
-            return
-        if self.next <= high:
-            self.wake()
-
-
-def wake(reader: _Reader, index: Index) -> None:
-    """Let a parked reader go on from `index`."""
-    waiter = reader.waiter
-    if waiter is not None and not waiter.done():
-        waiter.set_result(index)
-        # From here on a purge has to leave it what it has not read.
-        reader.lookout = None
-        if reader.read:
-            reader.read = Index(max(reader.read, index - 1))
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class _ChangePage:
     """CHANGE records, and where the next page begins. `is_cut`: there may be more behind it."""
@@ -175,11 +88,11 @@ class Subscriptions:
         self._core = core
         self._applier = applier
         self._turns = Turns(ports.settings.subscribers_bytes_max)
-        self._streams: LogInterests[_Reader] = LogInterests()
-        self._keys: KeyInterests[_Reader] = KeyInterests()
-        self._log_lookout = _Lookout(self._readable, self._look_at_entries)
-        self._change_lookout = _Lookout(self._applied_readable, self._look_at_changes)
-        self._readers: set[_Reader] = set()
+        self._streams: LogInterests[Reader] = LogInterests()
+        self._keys: KeyInterests[Reader] = KeyInterests()
+        self._log_lookout = Lookout(self._readable, self._look_at_entries)
+        self._change_lookout = Lookout(self._applied_readable, self._look_at_changes)
+        self._readers: set[Reader] = set()
         self._made = 0
         self._large: weakref.WeakValueDictionary[Index, Entry] = weakref.WeakValueDictionary()
         """Large entries that some reader holds: all who read one share it."""
@@ -214,9 +127,9 @@ class Subscriptions:
         )
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[_Reader]:
+    def _reading(self) -> Iterator[Reader]:
         self._made += 1
-        reader = _Reader(self._made)
+        reader = Reader(self._made)
         self._readers.add(reader)
         try:
             yield reader
@@ -224,11 +137,11 @@ class Subscriptions:
             self._readers.discard(reader)
             self._release(reader)
 
-    def _hold(self, reader: _Reader, size: int) -> None:
+    def _hold(self, reader: Reader, size: int) -> None:
         reader.held_bytes = size
         self._turns.hold(size)
 
-    def _release(self, reader: _Reader) -> None:
+    def _release(self, reader: Reader) -> None:
         self._turns.release(reader.held_bytes)
         reader.held_bytes = 0
 
@@ -395,7 +308,7 @@ class Subscriptions:
         return TailBatch(entries=entries, position=position, beat_seconds=self.beat_seconds)
 
     async def _wait_entries(
-        self, reader: _Reader, interest: LogInterest, index: Index, beat_at: float
+        self, reader: Reader, interest: LogInterest, index: Index, beat_at: float
     ) -> Index:
         """Park; return up to where nothing concerns this reader."""
         self._streams.add(reader, interest)
@@ -412,7 +325,7 @@ class Subscriptions:
             tags: tuple[Tag, ...] = ()
             if entry.kind is EntryKind.TRANSACTIONS:
                 tags = groups.tags_of(entry.payload)
-            for reader in _in_order(self._streams.matching(tags)):
+            for reader in in_order(self._streams.matching(tags)):
                 wake(reader, entry.index)
         return entries[-1].index
 
@@ -513,7 +426,7 @@ class Subscriptions:
         return ChangeBatch(changes=changes, position=position, beat_seconds=self.beat_seconds)
 
     async def _wait_changes(
-        self, reader: _Reader, interest: ChangeFilter | None, index: Index, beat_at: float
+        self, reader: Reader, interest: ChangeFilter | None, index: Index, beat_at: float
     ) -> Index:
         """Park; return up to where nothing concerns this reader."""
         self._keys.add(reader, interest)
@@ -527,22 +440,22 @@ class Subscriptions:
         """Wake whom changes from `low` on concern; return the last index looked at."""
         high = Index(min(high, low + LOOK_ENTRIES - 1))
         start, end = _key(low), _key(Index(high + 1))
-        concerned: dict[_Reader, Index] = {}
+        concerned: dict[Reader, Index] = {}
         everything = self._keys.everything
         while page := self._applier.overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE):
             for key, record in page:
                 index = _index_of(key)
-                for reader in _in_order(everything | self._concerned(record)):
+                for reader in in_order(everything | self._concerned(record)):
                     concerned.setdefault(reader, index)
             start = page[-1][0] + b"\x00"
-        for reader in _in_order(everything):
+        for reader in in_order(everything):
             concerned.setdefault(reader, high)  # also entries without changes move it on
         for reader, index in concerned.items():
             wake(reader, index)
         return high
 
-    def _concerned(self, record: bytes) -> set[_Reader]:
-        found: set[_Reader] = set()
+    def _concerned(self, record: bytes) -> set[Reader]:
+        found: set[Reader] = set()
         for _, table, before, after in msgpack.unpackb(record):
             for wanted_table, column in self._keys.columns:
                 if table == wanted_table:
@@ -581,10 +494,6 @@ class Subscriptions:
         return dict(zip(columns, image, strict=False))  # as long as each other: checked above
 
 
-def _in_order(readers: Iterable[_Reader]) -> list[_Reader]:
-    return sorted(readers, key=lambda reader: reader.number)
-
-
 def _key(index: Index) -> bytes:
     return index.to_bytes(8, "big")
 
@@ -606,11 +515,6 @@ def _matching_offsets(entry: Entry, stream: str | None) -> Sequence[int]:
 
 def _has_opaque(entry: Entry) -> bool:
     return any(kind is TransactionKind.OPAQUE for kind, _ in groups.tags_of(entry.payload))
-
-
-def _expire(waiter: asyncio.Future[Index | None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _is_past(moment: float) -> bool:

@@ -8,6 +8,7 @@ simulated run that passes here means something there. `MemoryDisk` also carries 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import io
 import threading
@@ -73,8 +74,8 @@ class MemoryStorage:
         disk.leftovers = {}
         if disk.is_state_rotten:
             raise StorageCorrupt("the hard state fails its checksum")
-        self._pins: dict[str, int] = {}
-        self._scan_snapshots()
+        self._pins: collections.Counter[str] = collections.Counter()
+        self._disk.scan_snapshots()
         self._shape, damage = self._verified()
         damage = damage or rules.missing_end(self._shape, disk.hard_state, disk.applied)
         disk.damage = disk.damage or damage
@@ -342,15 +343,12 @@ class MemoryStorage:
 
     def pin_snapshot(self, snapshot_id: str) -> None:
         """See `Storage.pin_snapshot`."""
-        self._pins[snapshot_id] = self._pins.get(snapshot_id, 0) + 1
+        self._pins.update([snapshot_id])
 
     def unpin_snapshot(self, snapshot_id: str) -> None:
         """See `Storage.unpin_snapshot`."""
-        left = self._pins.pop(snapshot_id, 1) - 1
-        if left:
-            self._pins[snapshot_id] = left
-        with self._lock:
-            self._drop_old()
+        self._pins.subtract([snapshot_id])
+        self._drop_old()
 
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
         """See `Storage.snapshot_machine_bytes`."""
@@ -398,17 +396,6 @@ class MemoryStorage:
     def _check_row(self, table: Table, key: bytes) -> None:
         if self._disk.rotten_rows and (table, key) in self._disk.rotten_rows:
             raise StorageCorrupt(f"the value under {key[:40]!r} fails its checksum")
-
-    def _scan_snapshots(self) -> None:
-        """List only what has a head and a footer, under its own name, as the files' store does."""
-        snapshots = self._disk.snapshots
-        for name, (_, data) in list(snapshots.items()):
-            try:
-                sound = SnapshotFileReader(io.BytesIO(data)).info.snapshot_id == name
-            except StorageError:
-                sound = False
-            if not sound:
-                del snapshots[name]
 
     def _verified(self) -> tuple[LogShape, str]:
         disk = self._disk
@@ -608,5 +595,5 @@ class MemoryStorage:
 
     def _drop_old(self, kept: str = "") -> None:
         for old in self.snapshots()[:-FILES_KEPT]:
-            if old.snapshot_id != kept and old.snapshot_id not in self._pins:
+            if old.snapshot_id != kept and self._pins[old.snapshot_id] <= 0:
                 del self._disk.snapshots[old.snapshot_id]

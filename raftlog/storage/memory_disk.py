@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import io
 from collections.abc import Callable
 
 from sortedcontainers import SortedDict
@@ -12,6 +13,7 @@ from sortedcontainers import SortedDict
 from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.errors import InvalidInput, StorageError
 from raftlog.interfaces import Identity, SnapshotInfo, Table
+from raftlog.storage.snapshot_file import SnapshotFileReader
 from raftlog.types import Index
 
 
@@ -48,6 +50,16 @@ class MemoryDisk:
     free_bytes: int | None = None
     commit_fault: CommitFault | None = None
     commits: int = 0
+
+    def scan_snapshots(self) -> None:
+        """Keep only what has a head and a footer, under its own name, as the files' store does."""
+        for name, (_, data) in list(self.snapshots.items()):
+            try:
+                sound = SnapshotFileReader(io.BytesIO(data)).info.snapshot_id == name
+            except StorageError:
+                sound = False
+            if not sound:
+                del self.snapshots[name]
 
     def copied(self) -> MemoryDisk:
         """Return a disk that holds the same and has a life of its own."""

@@ -9,12 +9,14 @@ import time
 
 import pytest
 
+from raftlog.cli.lock import FENCE_VARIABLE
+
 
 def test_a_command_runs_with_its_fence_and_gives_its_exit_code(cluster, request) -> None:
     """The token is in the environment, it grows, and the command's end is the command line's."""
     name = request.node.name
     shown = [
-        run(cluster, "kv", "lock", name, "--", "sh", "-c", "echo $RAFTLOG_FENCE; exit 3")
+        run(cluster, "kv", "lock", name, "--", "sh", "-c", f"echo ${FENCE_VARIABLE}; exit 3")
         for _ in "12"
     ]
     assert [done.returncode for done in shown] == [3, 3]
@@ -37,8 +39,9 @@ def test_a_lock_that_is_held_is_waited_for(cluster, request) -> None:
         [sys.executable, "-m", "raftlog", "kv", "lock", name, "--", "echo", "next"],
         stdout=subprocess.PIPE, env=environment(cluster),
     )  # fmt: skip
-    time.sleep(0.5)
-    assert next_one.poll() is None
+    for _ in range(10):
+        time.sleep(0.05)
+        assert next_one.poll() is None
     holder.stdin.close()
     assert holder.wait(20) == 0
     holder.stdout.close()

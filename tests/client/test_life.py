@@ -164,7 +164,7 @@ async def test_closing_without_a_cluster_ends_in_time() -> None:
     call = asyncio.ensure_future(client.log.append(b"x", timeout=60))
     session = client.log.resume_session(SessionState(session=1, number=1))
     other = asyncio.ensure_future(session.append([b"y"], timeout=60))
-    await asyncio.sleep(0.05)
+    await until(client._context.writer._has_work)
     started = time.monotonic()
     await client.close(timeout=0.2)
     assert time.monotonic() - started < 2.0

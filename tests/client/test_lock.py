@@ -10,6 +10,7 @@ import pytest
 import raftlog
 from raftlog import kv
 from raftlog.client.client import Client
+from raftlog.client.lock import lock_key
 from raftlog.errors import InvalidInput, Unavailable
 from raftlog.local import LocalCluster
 
@@ -49,7 +50,7 @@ async def test_one_at_a_time_and_nobody_polls(client: Client, name: str) -> None
             assert inside == 1
             assert lock.is_held
             tokens.append(lock.token)
-            await asyncio.sleep(0.01)
+            await client.kv.get(b"x")
             inside -= 1
 
     await asyncio.wait_for(asyncio.gather(*(work() for _ in range(10))), PATIENCE)
@@ -74,7 +75,7 @@ async def test_the_token_grows_with_who_won_and_not_with_who_asked_first(
     await third.acquire()
     assert third._lease.lease_id > old_lease
     paused = third.token
-    await client.kv.delete(b"locks/" + name.encode())  # its lease ends, as far as others can see
+    await client.kv.delete(lock_key(name))  # its lease ends, as far as others can see
     fourth = client.kv.lock(name, ttl_seconds=5)
     fourth._lease = await client.kv.lease(ttl_seconds=5)
     fourth._lease.lease_id = second_lease = (await client.kv.lease(ttl_seconds=5)).lease_id

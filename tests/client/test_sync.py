@@ -344,7 +344,8 @@ def test_closing_from_another_thread_ends_the_calls_of_all_threads(background: B
     threads = [threading.Thread(target=run, args=(call,)) for call in calls]
     for thread in threads:
         thread.start()
-    time.sleep(0.3)
+    while not background.cluster.held:
+        time.sleep(0.01)
     started = time.monotonic()
     client.close(timeout=0.3)
     for thread in threads:

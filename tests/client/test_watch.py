@@ -8,6 +8,7 @@ import types
 import pytest
 
 from raftlog.client.context import Context
+from raftlog.client.feed import Feed
 from raftlog.client.watch import Watch
 from raftlog.wire.pb import kv_pb2
 
@@ -67,7 +68,10 @@ async def test_a_revision_in_several_replies_comes_once_across_connections(
         context = Context(("127.0.0.1:1",), tls=None, timeout_seconds=1.0)
         watch = Watch(context, b"", b"", after_revision=after, member=None, timeout=None)
         watch._subscription = subscription = Subscription(watch, dice)
-        got = [(change.revision, change.key) async for change in watch.changes()]
+        feed = watch.feed()
+        assert isinstance(feed, Feed)
+        assert await feed.begun() == after
+        got = [(change.revision, change.key) async for change in feed]
         opened += subscription.opened
         assert got == [(e.revision, e.key) for e in events() if e.revision > after]
     assert opened > 60

@@ -12,6 +12,7 @@ from raftlog import groups
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import ChangeFilter, RowChange, Table, TailStart
 from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInterests, prefix_end
+from raftlog.node.lookout import Reader, in_order
 from raftlog.node.turns import TURNS_PER_ITERATION, Turns
 from tests.node.test_subscriptions import PATIENCE, Rig
 
@@ -198,3 +199,9 @@ def test_the_tags_of_a_group_are_read_without_its_transactions():
     assert groups.tags_of(packed[:60]) == tuple(tags)
     assert groups.has_commands(packed)
     assert not groups.has_commands(groups.pack([b"x"], tags[0]))
+
+
+def test_readers_are_woken_in_the_order_in_which_they_came():
+    """Sets have no order of their own, and a run must be the same in every process."""
+    readers = [Reader(number) for number in range(50)]
+    assert in_order(set(readers)) == readers

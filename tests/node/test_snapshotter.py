@@ -13,6 +13,7 @@ from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import DiskFull, StorageCorrupt, Unavailable
 from raftlog.interfaces import Round
 from raftlog.node.ages import LogAges
+from raftlog.node.ports import Executors
 from raftlog.node.settings import NodeSettings
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.types import Index, Role
@@ -80,8 +81,7 @@ class Rig:
                 settings=self.settings,
                 clock=self.clock,
             ),
-            self.executor,
-            self.executor,
+            Executors(writer=self.executor, apply=self.executor, snapshot=self.executor),
             self.core,
             self.purges.purge,
             self,

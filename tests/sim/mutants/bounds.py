@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .planting import plant
 
-WORKBENCH, APPLICATION, SUBSCRIPTIONS = (
+WORKBENCH, APPLICATION, LOOKOUT = (
     "node/workbench.py",
     "node/application.py",
-    "node/subscriptions.py",
+    "node/lookout.py",
 )
 SNAPSHOTTER, STATUS, WATCH = "node/snapshotter.py", "wire/status.py", "client/watch.py"
 SESSION = "client/session.py"
@@ -62,7 +62,7 @@ BOUNDS = (
         "woken-reader-lets-the-purge-pass",
         "what a parked subscriber was woken for may be purged before it has read it",
         (
-            SUBSCRIPTIONS,
+            LOOKOUT,
             "        reader.lookout = None\n        if reader.read",
             "        if reader.read",
         ),
