@@ -209,6 +209,10 @@ class Raft:
         """Take note that the snapshot stream to `peer` ended."""
         snapshots.finished(self._state, peer, now, delivered=delivered)
 
+    def forget(self, peer: NodeId, now: float) -> None:
+        """Take note that what `peer` acked proves nothing of what it holds."""
+        replication.forget(self._state, peer, now)
+
     def compacted(self, boundary: Boundary) -> None:
         """Take note that the storage has purged up to `boundary`."""
         self._state.log.compacted(boundary)

@@ -127,6 +127,19 @@ def _resume(state: RaftState, progress: Progress, match_index: Index, now: float
         progress.become_replicate(now)
 
 
+def forget(state: RaftState, peer: NodeId, now: float) -> None:
+    """Know nothing of what a peer holds any more, and probe it from the end of the log.
+
+    For a peer of which two processes answered: what one of them acked, the other may lack, and
+    within a leadership a match otherwise never goes back.
+    """
+    leadership = state.leadership
+    if leadership is not None and peer in leadership.progress:
+        next_index = Index(state.log.last_index + 1)
+        leadership.progress[peer] = Progress(next_index, state.settings, now)
+        state.is_replication_wanted = True
+
+
 def _take_rejection(state: RaftState, progress: Progress, message: AppendResponse) -> None:
     """Look for the shared position further down, by the follower's hint (§3.5).
 

@@ -39,6 +39,10 @@ class PeerEvents(Protocol):
         """An outgoing snapshot stream ended."""
         ...
 
+    def twins_found(self, peer: NodeId) -> None:
+        """Two processes speak as `peer`: what it acked proves nothing."""
+        ...
+
     def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
         """Return why a handshake of that instance must be refused, or None.
 

@@ -71,6 +71,11 @@ class Inputs:
         self._raft.snapshot_finished(peer, delivered, self._clock.monotonic())
         self._turn.poke()
 
+    def forget(self, peer: NodeId) -> None:
+        """Two processes answered as `peer`."""
+        self._raft.forget(peer, self._clock.monotonic())
+        self._turn.poke()
+
     # ------------------------------------------------------------ from clients and operators
 
     def propose(

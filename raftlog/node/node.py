@@ -162,6 +162,10 @@ class Node:
         self._parts.enrolment.identified(peer, instance_id, fresh=fresh)
         self._parts.housekeeping.bind_instances()
 
+    def twins_found(self, peer: NodeId) -> None:
+        """Two processes speak as `peer`."""
+        self._parts.inputs.forget(peer)
+
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         """An outgoing snapshot stream ended."""
         self._consequences.snapshot_finished(peer, delivered=delivered)

@@ -6,6 +6,7 @@ in a sentence that names both sides' values, so that the logs of both nodes tell
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import grpc
@@ -13,11 +14,13 @@ import grpc
 from raftlog.errors import IdentityMismatch, InvalidInput, RaftLogError, Unauthorized
 from raftlog.interfaces import Event, Identity, Observer, PeerEvents
 from raftlog.rpc.settings import TransportSettings
+from raftlog.rpc.twins import Twins
 from raftlog.types import NODE_ID_BYTES_MAX, NodeId
 from raftlog.wire.pb import raft_pb2 as pb
 
 PROTOCOL = 1
 REFUSALS_MAX = 64
+INCARNATION_CHARACTERS_MAX = 64
 _URI_KEY = "peer_uri"
 
 Uris = tuple[bytes, ...]
@@ -30,6 +33,7 @@ class Handshake:
         self._events = events
         self._identity = identity
         self._settings = settings
+        self._twins = Twins(time.monotonic)
 
     def hello(self, target: NodeId) -> pb.Hello:
         """Return this node's Hello to `target`."""
@@ -44,6 +48,7 @@ class Handshake:
             fresh=self._events.is_fresh,
             address=self._settings.address,
             membership_index=self._events.membership_index,
+            incarnation=self._settings.incarnation,
         )
 
     def check_inbound(self, hello: pb.Hello, uris: Uris) -> NodeId:
@@ -65,6 +70,7 @@ class Handshake:
             raise IdentityMismatch(f"a peer claims to be {peer}, which is this node's own id")
         self._check_certificate(peer, uris)
         self._check_instance(hello, peer)
+        self._twins.check(peer, hello.incarnation[:INCARNATION_CHARACTERS_MAX])
         return peer
 
     def check_answer(self, hello: pb.Hello, expected: NodeId, address: str) -> None:
@@ -75,6 +81,7 @@ class Handshake:
                 f"{address} answers as node {hello.node_id!r}, but {expected} was expected there"
             )
         self._check_instance(hello, expected)
+        self._twins.check(expected, hello.incarnation[:INCARNATION_CHARACTERS_MAX])
 
     def _check_sides(self, hello: pb.Hello, peer: NodeId) -> None:
         me = self._identity

@@ -75,6 +75,12 @@ class InboundStreams:
         del self._peers[stream.peer]
         return known.announced if known.was_whole else None
 
+    def end_peer(self, peer: NodeId) -> None:
+        """End every stream of one peer."""
+        known = self._peers.get(peer)
+        for stream in list(known.streams.values()) if known is not None else ():
+            end(stream)
+
     def end_all(self) -> list[asyncio.Task[object]]:
         """End every stream; return the tasks that serve them."""
         streams = [stream for known in self._peers.values() for stream in known.streams.values()]

@@ -82,6 +82,14 @@ class Link:
         self._settings = settings
         self._observer = observer
         self._nudge = asyncio.Event()
+        self._call: Call | None = None
+        self._is_dropped = False
+
+    def drop(self) -> None:
+        """End the connection under way; the next one begins with a Hello."""
+        if self._call is not None:
+            self._is_dropped = True
+            self._call.cancel()
 
     def nudge(self) -> None:
         """Retry at once if the link is waiting to."""
@@ -128,10 +136,15 @@ class Link:
                 count_max=self._settings.queue_count_max,
                 bytes_max=self._settings.queue_bytes_max,
             )
+            self._call = call
             try:
                 events.link_up(self, hello)
                 await self._read(call, events.receive)
+            except asyncio.CancelledError:
+                if not self._is_dropped:
+                    raise
             finally:
+                self._call, self._is_dropped = None, False
                 self.outbox.stop()
                 self.outbox = None
                 events.link_down(self)

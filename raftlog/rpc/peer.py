@@ -82,6 +82,8 @@ class GrpcTransport:
         self.observer = observer
         self._store = store
         self._refusals = Refusals(observer)
+        self._twins: set[NodeId] = set()
+        """Peers of which two processes spoke, until one of them is heard again."""
         self._links: dict[NodeId, dict[Channel, Link]] = {}
         self._link_tasks: dict[Link, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -216,10 +218,21 @@ class GrpcTransport:
         """Note that a peer's stream was refused here."""
         self._refusals.note(peer, error, by="us")
 
+    def twins_found(self, peer: NodeId) -> None:
+        """End every stream with a peer of which there are two; the node trusts no ack of it."""
+        self._twins.add(peer)
+        self._inbound.end_peer(peer)
+        for link in self._links.get(peer, {}).values():
+            link.drop()
+        self._started().twins_found(peer)
+
     def inbound_up(self, stream: Inbound, hello: pb.Hello) -> None:
         """Take an inbound stream into use; its sender is there, so links to it retry at once."""
         events = self._started()
         self._inbound.add(stream)
+        if stream.peer in self._twins:
+            self._twins.discard(stream.peer)
+            self._refusals.clear(stream.peer)
         # The Hello that opens a stream may have waited long for the connection; an answer cannot.
         events.peer_identified(stream.peer, hello.instance_id, fresh=None if hello.fresh else False)
         for link in self._links.get(stream.peer, {}).values():

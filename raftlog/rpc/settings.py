@@ -21,6 +21,8 @@ class TransportSettings:
     """
 
     address: str = ""
+    incarnation: str = ""
+    """Drawn by each process when it starts; "" where twins are not looked for."""
     tls: TlsMaterial | None = None
     authenticator: Authenticator | None = None
     feature_level_max: int = 1

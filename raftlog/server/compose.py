@@ -261,6 +261,7 @@ def _transport_settings(
     known = myself.address if myself is not None else settings.listen
     return TransportSettings(
         address=settings.advertise or known,
+        incarnation=secrets.token_hex(8),
         tls=tls,
         authenticator=CertificateUris() if tls is not None else None,
         feature_level_max=FEATURE_LEVEL_MAX,

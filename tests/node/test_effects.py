@@ -60,6 +60,9 @@ class Worker(StateMachine):
                 context.state.put(b"k", b"s" * size)
             case b"rows":
                 context.rows.insert("t", {"blob": b"r" * size})
+            case b"both":
+                context.rows.insert("t", {"blob": b"r"})
+                context.state.put(b"k", b"s" * size)
             case b"stubborn":
                 with contextlib.suppress(Exception):
                     context.rows.insert("t", {"blob": b"r" * size})
@@ -109,17 +112,26 @@ class Nothing:
 DEFERRED = Result(deferred=True)
 
 
-@pytest.mark.parametrize("what", [b"steps", b"state", b"rows", b"result", b"stubborn"])
+@pytest.mark.parametrize("what", [b"steps", b"state", b"both", b"rows", b"result", b"stubborn"])
 def test_what_does_not_fit_has_no_effect_and_is_deferred(what):
     """The first of two that do not fit together is applied, the second leaves no trace."""
-    amounts = {b"steps": 30, b"state": 300, b"rows": 800, b"result": 200, b"stubborn": 800}
+    amounts = {
+        b"steps": 30,
+        b"state": 300,
+        b"rows": 800,
+        b"result": 200,
+        b"stubborn": 800,
+        b"both": 300,
+    }
     command = what + b" %d" % amounts[what]
     results, records, writes = apply(command, command, b"result 1")
     assert results[0].rejected is None
     assert not results[0].deferred
     # What comes after a deferred one is deferred as well: one caller's commands keep their order.
     assert results[1:] == (DEFERRED, DEFERRED)
-    assert sum(len(msgpack.unpackb(record)) for record in records) == (what in b"rows stubborn")
+    assert sum(len(msgpack.unpackb(record)) for record in records) == (
+        what in {b"rows", b"stubborn", b"both"}
+    )
     assert writes[b"last"] == command
 
 

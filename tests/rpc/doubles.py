@@ -88,6 +88,7 @@ class RecordingEvents:
         self.connected: list[NodeId] = []
         self.lost: list[tuple[NodeId, bool]] = []
         self.identified: list[tuple[NodeId, str, bool | None]] = []
+        self.twins: list[NodeId] = []
         self.snapshots: list[tuple[NodeId, bool]] = []
         self.refuse: dict[str, str] = {}
         self.fresh = True
@@ -109,6 +110,9 @@ class RecordingEvents:
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         self.snapshots.append((peer, delivered))
+
+    def twins_found(self, peer: NodeId) -> None:
+        self.twins.append(peer)
 
     def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
         return self.refuse.get(instance_id)

@@ -22,6 +22,7 @@ from raftlog.rpc.links import Channel
 from raftlog.rpc.methods import Admission, Context, Handlers, abort, read
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.snapshots import as_error
+from raftlog.rpc.twins import TwinsFound
 from raftlog.rpc.writer import Outbox
 from raftlog.types import NodeId
 from raftlog.wire.pb import raft_pb2 as pb
@@ -115,6 +116,9 @@ class RaftService:
             return handshake.check_inbound(hello, uris)
         except RaftLogError as error:
             self._transport.refuse(peer, error)
+            if isinstance(error, TwinsFound):
+                # What was admitted before is the other of the two: neither is heard.
+                self._transport.twins_found(peer)
             raise
 
     async def _read(self, context: Context, stream: Inbound) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "cluster_id", "node_id", "instance_id", "target_node_id", "feature_level_max", "fresh", "address", "membership_index")
+    __slots__ = ("protocol", "cluster_id", "node_id", "instance_id", "target_node_id", "feature_level_max", "fresh", "address", "membership_index", "incarnation")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class Hello(_message.Message):
     FRESH_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_INDEX_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     cluster_id: str
     node_id: str
@@ -26,7 +27,8 @@ class Hello(_message.Message):
     fresh: bool
     address: str
     membership_index: int
-    def __init__(self, protocol: _Optional[int] = ..., cluster_id: _Optional[str] = ..., node_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., target_node_id: _Optional[str] = ..., feature_level_max: _Optional[int] = ..., fresh: _Optional[bool] = ..., address: _Optional[str] = ..., membership_index: _Optional[int] = ...) -> None: ...
+    incarnation: str
+    def __init__(self, protocol: _Optional[int] = ..., cluster_id: _Optional[str] = ..., node_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., target_node_id: _Optional[str] = ..., feature_level_max: _Optional[int] = ..., fresh: _Optional[bool] = ..., address: _Optional[str] = ..., membership_index: _Optional[int] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ()
