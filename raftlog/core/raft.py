@@ -209,9 +209,9 @@ class Raft:
         """Take note that the snapshot stream to `peer` ended."""
         snapshots.finished(self._state, peer, now, delivered=delivered)
 
-    def forget(self, peer: NodeId, now: float) -> None:
+    def forget(self, peer: NodeId) -> None:
         """Take note that what `peer` acked proves nothing of what it holds."""
-        replication.forget(self._state, peer, now)
+        replication.forget(self._state, peer)
 
     def compacted(self, boundary: Boundary) -> None:
         """Take note that the storage has purged up to `boundary`."""

@@ -127,7 +127,7 @@ def _resume(state: RaftState, progress: Progress, match_index: Index, now: float
         progress.become_replicate(now)
 
 
-def forget(state: RaftState, peer: NodeId, now: float) -> None:
+def forget(state: RaftState, peer: NodeId) -> None:
     """Know nothing of what a peer holds any more, and probe it from the end of the log.
 
     For a peer of which two processes answered: what one of them acked, the other may lack, and
@@ -136,7 +136,8 @@ def forget(state: RaftState, peer: NodeId, now: float) -> None:
     leadership = state.leadership
     if leadership is not None and peer in leadership.progress:
         next_index = Index(state.log.last_index + 1)
-        leadership.progress[peer] = Progress(next_index, state.settings, now)
+        contact = leadership.progress[peer].last_contact
+        leadership.progress[peer] = Progress(next_index, state.settings, contact)
         state.is_replication_wanted = True
 
 

@@ -73,7 +73,7 @@ class Inputs:
 
     def forget(self, peer: NodeId) -> None:
         """Two processes answered as `peer`."""
-        self._raft.forget(peer, self._clock.monotonic())
+        self._raft.forget(peer)
         self._turn.poke()
 
     # ------------------------------------------------------------ from clients and operators

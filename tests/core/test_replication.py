@@ -538,3 +538,36 @@ def test_a_follower_counts_its_leader_as_the_quorum_it_hears() -> None:
     node.heartbeat(term=1)
     assert node.raft.quorum_active(node.now)
     assert not node.raft.quorum_active(node.now + 0.6)
+
+
+def test_a_peer_that_is_forgotten_is_probed_anew_and_told_everything() -> None:
+    """Two processes answered as one: what one of them acked, the other may lack."""
+    node = Lone([1, 1, 1])
+    node.lead()
+    term = node.raft.term
+    node.ack(B, 4)
+    before = node.raft.progress_of(B)
+    assert (before.match_index, before.next_index) == (4, 5)
+    node.of(AppendRequest)
+    node.now += 0.5
+    node.call(lambda raft: raft.forget(B))
+    after = node.raft.progress_of(B)
+    assert (after.match_index, after.next_index, after.state) == (0, 5, ProgressState.PROBE)
+    assert after.last_contact == before.last_contact, "to be forgotten is no sign of life"
+    assert node.raft.commit_index == 4
+    (probe,) = node.of(AppendRequest, B)
+    assert (probe.previous.index, probe.entries) == (4, ())
+    node.step(B, AppendResponse(term=term, success=False, match_index=Index(4), hint=at(1, 1)))
+    assert indexes(node.of(AppendRequest, B)) == [[2, 3, 4]]
+    assert node.raft.progress_of(C).match_index == 0
+
+
+def test_forgetting_is_for_a_leaders_peers() -> None:
+    """A follower knows nothing to forget, and a stranger has no progress to lose."""
+    node = Lone([1])
+    node.call(lambda raft: raft.forget(B))
+    assert node.raft.progress_of(B) is None
+    node.lead()
+    node.call(lambda raft: raft.forget(D))
+    assert node.raft.progress_of(D) is None
+    assert node.raft.progress_of(B) is not None
