@@ -15,6 +15,16 @@ from tests.test_docs import TOP, fences
 EXAMPLES = list(fences(TOP / "docs" / "sdk.md", "python"))
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> LocalCluster:
+    """One cluster for all examples."""
+    made = LocalCluster.create(tmp_path_factory.mktemp("sdk") / "cluster", nodes=3, base_port=0)
+    made.start()
+    yield made
+    for node in made.nodes:
+        made.kill(node.id)
+
+
 @pytest.mark.parametrize("at", range(len(EXAMPLES)))
 async def test_an_example_runs(cluster: LocalCluster, at: int) -> None:
     """No example ends in an error, and each prints what it is about."""

@@ -9,10 +9,13 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 import raftlog
 from raftlog.local import LocalCluster
 
 
+@pytest.mark.long
 async def test_a_copied_directory_is_told_on_every_member_until_one_is_gone(
     cluster: LocalCluster, tmp_path
 ) -> None:
