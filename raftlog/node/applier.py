@@ -37,7 +37,7 @@ from raftlog.node.overlay import Overlay, StateView
 from raftlog.node.ports import Ports
 from raftlog.node.sessions import SessionTable
 from raftlog.node.settings import FEATURE_LEVEL_MAX
-from raftlog.node.workbench import ApplyState, Outcome, parse, run_batch
+from raftlog.node.workbench import ApplyState, Outcome, parse, run_batch, without_commands
 from raftlog.types import Index, Term
 
 SLICE_SECONDS = 0.01
@@ -140,7 +140,10 @@ class Applier:
             except Compacted:
                 return  # a snapshot is taking the log's place; `installed` goes on from there
             parsed, has_commands = parse(batch)
-            if self._is_inline or not has_commands:
+            if not has_commands:
+                self._finish(batch, without_commands(parsed))
+                return
+            if self._is_inline:
                 self._busy = True
                 self._go_through(batch, self._begin(parsed, batch, self._is_slice_over))
                 return

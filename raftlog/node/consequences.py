@@ -99,7 +99,8 @@ class Consequences:
     def committed(self, index: Index) -> None:
         """Apply up to `index`, and let subscribers read so far."""
         self.parts.applier.advance(index)
-        self.parts.subscriptions.wake()
+        if self.parts.subscriptions.parked:
+            self.parts.subscriptions.wake()
 
     def read_answered(self, outcome: ReadOutcome) -> None:
         """Let readers wait for the index that their round gave, or fail them."""
@@ -124,7 +125,8 @@ class Consequences:
         if round_.purge_to is not None:
             self.parts.inputs.compacted(round_.purge_to)
             self.parts.snapshotter.purged()
-        self.parts.subscriptions.wake()
+        if self.parts.subscriptions.parked:
+            self.parts.subscriptions.wake()
         if not drive.is_turning:
             drive.resume()
 
@@ -165,7 +167,8 @@ class Consequences:
                 self.membership_changed()
         if parts.reads.waiting:
             parts.reads.applied()
-        parts.subscriptions.wake()
+        if parts.subscriptions.parked:
+            parts.subscriptions.wake()
 
     def dirtied(self) -> float:
         """See to it that applied state reaches the disk; return how long that may take."""

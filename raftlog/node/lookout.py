@@ -36,8 +36,13 @@ class Lookout:
     """
 
     def __init__(
-        self, readable: Callable[[], Index], look: Callable[[Index, Index], Index]
+        self,
+        readable: Callable[[], Index],
+        look: Callable[[Index, Index], Index],
+        everybody: set[Reader],
     ) -> None:
+        self._everybody = everybody
+        """The parked readers of all feeds."""
         self._loop = asyncio.get_running_loop()
         self._readable = readable
         self._look = look
@@ -67,6 +72,7 @@ class Lookout:
         waiter: asyncio.Future[Index | None] = self._loop.create_future()
         reader.waiter, reader.lookout = waiter, self
         self.parked.add(reader)
+        self._everybody.add(reader)
         handle = self._loop.call_at(beat_at, _expire, waiter)
         self.wake()  # what came since the reader looked
         try:
@@ -74,6 +80,7 @@ class Lookout:
         finally:
             handle.cancel()
             self.parked.discard(reader)
+            self._everybody.discard(reader)
             reader.waiter = reader.lookout = None
         return found
 

@@ -23,11 +23,8 @@ class Proposal:
     index: int
     group: Group | None
     responders: list[Respond]
-
-    @property
-    def size_bytes(self) -> int:
-        """What it holds in memory until it resolves."""
-        return 0 if self.group is None else len(self.group.data)
+    size_bytes: int = 0
+    """What it holds in memory until it resolves."""
 
     def resolve(self, outcome: GroupReceipt | RaftLogError) -> None:
         """Answer everyone; one that raises keeps no other from its answer."""
@@ -53,17 +50,12 @@ class Proposals:
 
     def add(self, proposal: Proposal) -> None:
         """Take a proposal that was just appended; one at the same index had been truncated."""
-        overwritten = self._pop(proposal.index)
+        overwritten = self._pending.pop(proposal.index, None)
         if overwritten is not None:
+            self.size_bytes -= overwritten.size_bytes
             overwritten.resolve(LeadershipLost("the entry was truncated by a later leader"))
         self._pending[proposal.index] = proposal
         self.size_bytes += proposal.size_bytes
-
-    def _pop(self, index: int) -> Proposal | None:
-        proposal = self._pending.pop(index, None)
-        if proposal is not None:
-            self.size_bytes -= proposal.size_bytes
-        return proposal
 
     def join(self, index: int, respond: Respond) -> bool:
         """Let a retry wait for the entry at `index`; False if it is no longer pending."""
@@ -78,8 +70,11 @@ class Proposals:
 
         One of another term at that index can never commit: it is answered as definitely failed.
         """
-        proposal = self._pop(index)
-        if proposal is None or proposal.term == term:
+        proposal = self._pending.pop(index, None)
+        if proposal is None:
+            return None
+        self.size_bytes -= proposal.size_bytes
+        if proposal.term == term:
             return proposal
         proposal.resolve(ProposalDropped("another leader's entry was committed in its place"))
         return None
@@ -88,6 +83,7 @@ class Proposals:
         """Resolve everything (`up_to`: at and below that index) with one error."""
         failed = [p for index, p in self._pending.items() if up_to is None or index <= up_to]
         for proposal in failed:
-            self._pop(proposal.index)
+            del self._pending[proposal.index]
+            self.size_bytes -= proposal.size_bytes
         for proposal in failed:
             proposal.resolve(error)

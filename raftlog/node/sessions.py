@@ -241,9 +241,13 @@ class SessionTable:
             _session_key(group.session): msgpack.packb(group.number),
             _reply_key(group.session, group.number): reply.encoded,
         }
-        for number in tuple(session.replies):
+        replies = session.replies
+        for number in tuple(replies):
             if number < group.lowest_unanswered:
-                self._forget(group.session, number, writes)
+                size = len(replies.pop(number).encoded)
+                session.size_bytes -= size
+                self.size_bytes -= size
+                writes[_reply_key(group.session, number)] = None
         self.size_bytes += session.keep(reply)
         while session.size_bytes > SESSION_REPLY_BYTES_MAX and len(session.replies) > 1:
             self._forget(group.session, next(iter(session.replies)), writes)

@@ -90,8 +90,10 @@ class Subscriptions:
         self._turns = Turns(ports.settings.subscribers_bytes_max)
         self._streams: LogInterests[Reader] = LogInterests()
         self._keys: KeyInterests[Reader] = KeyInterests()
-        self._log_lookout = Lookout(self._readable, self._look_at_entries)
-        self._change_lookout = Lookout(self._applied_readable, self._look_at_changes)
+        self.parked: set[Reader] = set()
+        """Readers that wait for more; who has news looks here before it wakes."""
+        self._log_lookout = Lookout(self._readable, self._look_at_entries, self.parked)
+        self._change_lookout = Lookout(self._applied_readable, self._look_at_changes, self.parked)
         self._readers: set[Reader] = set()
         self._made = 0
         self._large: weakref.WeakValueDictionary[Index, Entry] = weakref.WeakValueDictionary()
@@ -111,7 +113,7 @@ class Subscriptions:
     @property
     def waiters(self) -> int:
         """How many readers wait for more."""
-        return len(self._log_lookout.parked) + len(self._change_lookout.parked)
+        return len(self.parked)
 
     def wake(self) -> None:
         """Something was committed, made durable or applied."""

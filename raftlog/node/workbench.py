@@ -349,6 +349,11 @@ def parse(batch: Sequence[Entry]) -> tuple[dict[Index, Group], bool]:
     return found, has_commands
 
 
+def without_commands(parsed: Mapping[Index, Group]) -> Outcome:
+    """Return what a batch comes to in which the machine has nothing to do."""
+    return Outcome(results={index: (group, ()) for index, group in parsed.items()}, changes={})
+
+
 def run_batch(
     context: ApplyState,
     machine: StateMachine,

@@ -125,7 +125,9 @@ class Writes:
         def appended(entry: Entry) -> None:
             if group.session and gate is not None:
                 gate.appended(group, entry.index)
-            self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))
+            self._proposals.add(
+                Proposal(entry.term, entry.index, group, [respond], len(group.data))
+            )
 
         self._inputs.propose(EntryKind.TRANSACTIONS, group.data, group.count, appended)
         return None

@@ -22,10 +22,12 @@ import raftlog
 from raftlog import kv
 from raftlog._tools import gensync
 from raftlog.client import sync
+from raftlog.client._sync import calls
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
 from raftlog.client.kv import Kv
 from raftlog.client.lease import Lease
+from raftlog.client.lock import Election, Lock
 from raftlog.client.log import Log, LogSession
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.machine import Machine
@@ -104,7 +106,7 @@ def test_lease_without_await(background: Background, client: SyncClient) -> None
         assert client.kv.lease_status(lease).keys == (b"k",)
     assert lease.is_lost
     assert client.kv.get(b"k") is None
-    other = client.kv.attach_lease(client.kv.lease(ttl_seconds=1).token, ttl_seconds=1)
+    other = client.kv.attach_lease(client.kv.lease(ttl_seconds=1).lease_id, ttl_seconds=1)
     other.revoke()
 
 
@@ -151,8 +153,10 @@ def test_closed_client_says_so(background: Background) -> None:
 TWINS = {
     Client: sync.SyncClient,
     Cluster: sync.SyncCluster,
+    Election: calls.SyncElection,
     Kv: sync.SyncKv,
     Lease: sync.SyncLease,
+    Lock: calls.SyncLock,
     Log: sync.SyncLog,
     LogSession: sync.SyncLogSession,
     Machine: sync.SyncMachine,
@@ -166,7 +170,7 @@ def shown(annotation: object) -> str:
     shorter = re.sub(r"AsyncIterator\b", "Iterator", str(annotation)).replace(
         "LeaseRef", "Lease | int"
     )
-    return re.sub(r"Sync(Lease|LogSession)\b", r"\1", shorter)
+    return re.sub(r"Sync(Lease|LogSession|Lock|Election)\b", r"\1", shorter)
 
 
 def public(kind: type) -> dict[str, object]:
@@ -215,7 +219,7 @@ def test_both_connect_alike() -> None:
 @pytest.mark.parametrize("kind", TWINS)
 def test_the_twins_have_the_same_names(kind: type) -> None:
     """A call that one side gains is a call of the other."""
-    attributes = {"lease_id", "ttl_seconds"} if kind is Lease else set()
+    attributes = {Lease: {"lease_id", "ttl_seconds"}, Lock: {"name"}}.get(kind, set())
     assert public(kind).keys() | attributes == public(TWINS[kind]).keys()
 
 
@@ -253,7 +257,7 @@ def test_a_property_and_its_twin_have_one_contract(kind: type, name: str) -> Non
 def test_a_lease_is_attached_to_without_a_connection() -> None:
     """A handle is no call: it can be made before the client is open, as the async one can."""
     lease = raftlog.connect_sync("127.0.0.1:1").kv.attach_lease(7, ttl_seconds=1)
-    assert (lease.token, lease.ttl_seconds) == (7, 1)
+    assert (lease.lease_id, lease.ttl_seconds) == (7, 1)
     with pytest.raises(Unavailable):
         lease.refresh()
 

@@ -56,6 +56,7 @@ async def test_the_acks_of_a_round_leave_before_all_else_that_follows(rig, monke
     monkeypatch.setattr(rig.parts.drive, "durable", lambda persists: told.append("acks"))
     monkeypatch.setattr(rig.parts.drive, "resume", lambda: told.append("turn"))
     monkeypatch.setattr(rig.parts.subscriptions, "wake", lambda: told.append("readers"))
+    monkeypatch.setattr(rig.parts.subscriptions, "parked", {object()})
     rig.consequences.durable([Persist(token=1)], Round())
     assert told == ["acks", "readers", "turn"]
 

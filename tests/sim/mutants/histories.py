@@ -88,8 +88,8 @@ EXACTLY_ONCE = (
         ),
         (
             WAITING,
-            "        if proposal is None or proposal.term == term:\n",
-            "        if proposal is None or proposal.term <= term:\n",
+            "        if proposal.term == term:\n",
+            "        if proposal.term <= term:\n",
         ),
     ),
     plant(
