@@ -24,7 +24,7 @@ class Proposal:
     group: Group | None
     responders: list[Respond]
     size_bytes: int = 0
-    """What it holds in memory until it resolves."""
+    """What it holds in memory while it is pending."""
 
     def resolve(self, outcome: GroupReceipt | RaftLogError) -> None:
         """Answer everyone; one that raises keeps no other from its answer."""
@@ -55,7 +55,9 @@ class Proposals:
             self.size_bytes -= overwritten.size_bytes
             overwritten.resolve(LeadershipLost("the entry was truncated by a later leader"))
         self._pending[proposal.index] = proposal
-        self.size_bytes += proposal.size_bytes
+        if proposal.group is not None:
+            proposal.size_bytes = len(proposal.group.data)
+            self.size_bytes += proposal.size_bytes
 
     def join(self, index: int, respond: Respond) -> bool:
         """Let a retry wait for the entry at `index`; False if it is no longer pending."""

@@ -125,9 +125,7 @@ class Writes:
         def appended(entry: Entry) -> None:
             if group.session and gate is not None:
                 gate.appended(group, entry.index)
-            self._proposals.add(
-                Proposal(entry.term, entry.index, group, [respond], len(group.data))
-            )
+            self._proposals.add(Proposal(entry.term, entry.index, group, [respond]))
 
         self._inputs.propose(EntryKind.TRANSACTIONS, group.data, group.count, appended)
         return None
