@@ -25,7 +25,7 @@ class EntryKind(enum.IntEnum):
     VERSION = 6
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One record of the log. `payload` is stored, sent and tailed byte for byte as it came.
 

@@ -16,7 +16,6 @@ import asyncio
 import bisect
 import contextlib
 import dataclasses
-import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
@@ -96,8 +95,8 @@ class Subscriptions:
         self._change_lookout = Lookout(self._applied_readable, self._look_at_changes, self.parked)
         self._readers: set[Reader] = set()
         self._made = 0
-        self._large: weakref.WeakValueDictionary[Index, Entry] = weakref.WeakValueDictionary()
-        """Large entries that some reader holds: all who read one share it."""
+        self._large: Entry | None = None
+        """The large entry read last: readers that come to it together share it."""
         self._closed = False
 
     @property
@@ -138,6 +137,8 @@ class Subscriptions:
         finally:
             self._readers.discard(reader)
             self._release(reader)
+            if not self._readers:
+                self._large = None
 
     def _hold(self, reader: Reader, size: int) -> None:
         reader.held_bytes = size
@@ -341,10 +342,13 @@ class Subscriptions:
     ) -> tuple[list[Entry], Entry]:
         """Return matching entries from `low`, and the last entry looked at."""
         if not stream:
-            shared = self._large.get(low)
-            batch = [shared] if shared else self._storage.entries(low, high, bytes_max)
+            shared = self._large
+            if shared is not None and shared.index == low:
+                batch = [shared]
+            else:
+                batch = self._storage.entries(low, high, bytes_max)
             if batch[0].size > bytes_max:
-                self._large[low] = batch[0]
+                self._large = batch[0]
             found = [entry for entry in batch if entry.kind is EntryKind.TRANSACTIONS]
             return found, batch[-1]
         indexes = self._storage.stream_indexes(stream, low, high, STREAM_PAGE)
