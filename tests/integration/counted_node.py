@@ -1,7 +1,8 @@
 """A real node in a process of its own that counts the Python calls it makes.
 
 ``python -m tests.integration.counted_node NODE_ID DATA_DIR ID=HOST:PORT,... COUNTS_FILE``. SIGUSR1
-begins to count anew; SIGUSR2 writes the counts so far, by function, as JSON into COUNTS_FILE.
+begins to count anew; SIGUSR2 writes as JSON into COUNTS_FILE for how many seconds it counted, and
+what, by function.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import pathlib
 import signal
 import sys
+import time
 from types import CodeType, FrameType
 
 from raftlog.config.schema import Settings
@@ -25,6 +27,7 @@ class Counts:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._calls: collections.Counter[CodeType] = collections.Counter()
+        self._began = 0.0
 
     def profile(self, frame: FrameType, event: str, _argument: object) -> None:
         """Count one call (`sys.setprofile`)."""
@@ -34,18 +37,20 @@ class Counts:
     def begin(self, *_: object) -> None:
         """Count from now on."""
         self._calls.clear()
+        self._began = time.monotonic()
         sys.setprofile(self.profile)
 
     def write(self, *_: object) -> None:
         """Stop counting, and write what was counted."""
         sys.setprofile(None)
+        seconds = time.monotonic() - self._began
         calls: collections.Counter[str] = collections.Counter()
         for code, count in self._calls.items():
             path = pathlib.Path(code.co_filename)
             name = str(path.relative_to(TOP)) if path.is_relative_to(TOP) else path.name
             calls[f"{name}:{code.co_qualname}"] += count
         fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps(calls), encoding="utf-8")
+        fresh.write_text(json.dumps({"seconds": seconds, "calls": calls}), encoding="utf-8")
         fresh.replace(self._path)
 
 

@@ -1,7 +1,10 @@
 """What one round may cost: Python calls on the leader and on a follower, counted without a clock.
 
-One caller, one transaction of 256 bytes per round: the round every other one is compared with. As a
-script it prints who makes the calls: ``python -m tests.integration.test_round_budget``.
+One caller, one transaction of 256 bytes per round: the round every other one is compared with. A
+node makes calls without any round as well (beats, heartbeats, timers), the more the longer a round
+takes: an idle stretch says how many a second, and they are taken off. What is left differs by who
+came first, so the cheapest of several batches is what the code needs on any machine. As a script it
+prints who makes the calls: ``python -m tests.integration.test_round_budget``.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 
 import raftlog
 
-LEADER_CALLS_MAX = 300
-FOLLOWER_CALLS_MAX = 170
-ROUNDS = 300
+LEADER_CALLS_MAX = 295
+FOLLOWER_CALLS_MAX = 165
+BATCHES = 8
+ROUNDS = 60
 WARM_UP = 100
+IDLE_SECONDS = 0.5
 NODES = ("n1", "n2", "n3")
 PATIENCE = 60.0
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -64,41 +70,82 @@ def counted_cluster(path: pathlib.Path) -> Iterator[tuple[str, dict[str, subproc
             process.wait(PATIENCE)
 
 
-async def counts_of(path: pathlib.Path, process: subprocess.Popen[bytes]) -> Calls:
-    """Return what a node has counted, per round."""
-    process.send_signal(signal.SIGUSR2)
-    async with asyncio.timeout(PATIENCE):
-        while not path.exists():
-            await asyncio.sleep(0)
-    calls = json.loads(path.read_text(encoding="utf-8"))
-    return {name: count / ROUNDS for name, count in calls.items()}
+class CountedCluster:
+    """Nodes that count on demand, all at once."""
+
+    def __init__(self, path: pathlib.Path, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+        self._files = {name: path / f"{name}.json" for name in processes}
+        self._processes = processes
+
+    def begin(self) -> None:
+        """Have every node count from now on."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGUSR1)
+
+    async def end(self) -> dict[str, tuple[float, Calls]]:
+        """Return for how many seconds each node counted, and what."""
+        for name, process in self._processes.items():
+            self._files[name].unlink(missing_ok=True)
+            process.send_signal(signal.SIGUSR2)
+        async with asyncio.timeout(PATIENCE):
+            while not all(path.exists() for path in self._files.values()):
+                await asyncio.sleep(0.01)
+        counted = {name: json.loads(path.read_text()) for name, path in self._files.items()}
+        return {name: (each["seconds"], each["calls"]) for name, each in counted.items()}
+
+
+async def idle_rates(cluster: CountedCluster) -> dict[str, Calls]:
+    """Return how many calls a second each node makes while nobody asks for anything."""
+    cluster.begin()
+    end = time.monotonic() + IDLE_SECONDS
+    while time.monotonic() < end:
+        await asyncio.sleep(0.01)
+    return {
+        name: {call: count / seconds for call, count in calls.items()}
+        for name, (seconds, calls) in (await cluster.end()).items()
+    }
+
+
+async def batch(cluster: CountedCluster, client: raftlog.Client) -> dict[str, Calls]:
+    """Return the calls of each node per round, without those that it makes when it is idle."""
+    idle = await idle_rates(cluster)
+    cluster.begin()
+    for _ in range(ROUNDS):
+        await client.log.append(bytes(256))
+    return {
+        name: {
+            call: (calls.get(call, 0) - idle[name].get(call, 0) * seconds) / ROUNDS
+            for call in calls.keys() | idle[name].keys()
+        }
+        for name, (seconds, calls) in (await cluster.end()).items()
+    }
+
+
+def total(calls: Calls) -> float:
+    """Return the calls of one round."""
+    return sum(calls.values())
 
 
 async def measure(path: pathlib.Path) -> tuple[Calls, list[Calls]]:
-    """Return the calls per round of the leader, and of each follower."""
+    """Return the calls per round of the leader, and of each follower: the least of all batches."""
     with counted_cluster(path) as (endpoints, processes):
+        cluster = CountedCluster(path, processes)
         async with raftlog.connect(endpoints, timeout=PATIENCE) as client:
             for _ in range(WARM_UP):
                 await client.log.append(bytes(256))
             leader = (await client.cluster.status()).leader
-            for process in processes.values():
-                process.send_signal(signal.SIGUSR1)
-            for _ in range(ROUNDS):
-                await client.log.append(bytes(256))
-            counted = {
-                name: await counts_of(path / f"{name}.json", process)
-                for name, process in processes.items()
-            }
+            batches = [await batch(cluster, client) for _ in range(BATCHES)]
             assert (await client.cluster.status()).leader == leader, "the leader changed"
-    return counted.pop(leader), list(counted.values())
+    least = {name: min((each[name] for each in batches), key=total) for name in NODES}
+    return least.pop(leader), list(least.values())
 
 
 async def test_a_round_keeps_to_its_budget_of_calls(tmp_path: pathlib.Path) -> None:
     """Calls are the currency of a round: whoever adds one to it must take another away."""
     leader, followers = await measure(tmp_path)
-    assert sum(leader.values()) <= LEADER_CALLS_MAX
+    assert total(leader) <= LEADER_CALLS_MAX
     for follower in followers:
-        assert sum(follower.values()) <= FOLLOWER_CALLS_MAX
+        assert total(follower) <= FOLLOWER_CALLS_MAX
 
 
 def render(calls: Calls) -> str:
@@ -106,14 +153,14 @@ def render(calls: Calls) -> str:
     files: collections.Counter[str] = collections.Counter()
     for name, count in calls.items():
         files[name.split(":")[0]] += count
-    lines = [f"{sum(calls.values()):.1f} calls a round"]
-    for file, total in files.most_common(30):
-        lines.append(f"  {total:6.1f} {file}")
+    lines = [f"{total(calls):.1f} calls a round"]
+    for file, count in files.most_common(30):
+        lines.append(f"  {count:6.1f} {file}")
         rows = sorted(
-            ((count, name) for name, count in calls.items() if name.split(":")[0] == file),
+            ((each, name) for name, each in calls.items() if name.split(":")[0] == file),
             reverse=True,
         )
-        lines += [f"         {count:6.1f} {name.split(':')[1]}" for count, name in rows[:12]]
+        lines += [f"         {each:6.1f} {name.split(':')[1]}" for each, name in rows[:12]]
     return "\n".join(lines)
 
 
