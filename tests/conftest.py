@@ -18,6 +18,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from tests import loop_guard
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("fresh", deadline=None, print_blob=True)
 settings.load_profile("repeatable")
@@ -53,12 +55,26 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     return str(report.longrepr)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the guard of event loops know of every node that is begun."""
+    loop_guard.watch_processes()
+
+
+def _look_at_loops(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Fail a test whose nodes held up their event loops; a test that failed has more to say."""
+    held_up = loop_guard.GUARD.take()
+    if held_up and report.passed and not item.get_closest_marker(loop_guard.MARK):
+        report.outcome = "failed"
+        report.longrepr = "\n".join(["an event loop was held up:", *held_up])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a forbidden skip into a failure, and name the seed of a test that failed."""
     report = yield
+    _look_at_loops(item, report)
     if report.skipped and not hasattr(report, "wasxfail"):
         if item.get_closest_marker("container"):
             _allowed_skips.append(f"{item.nodeid}: {_reason(report)}")

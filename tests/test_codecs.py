@@ -293,7 +293,7 @@ class Rows:
     def __init__(self, rows: list[tuple[bytes, bytes]]) -> None:
         self.rows = sorted(rows)
 
-    def scan(self, table, start: bytes, end, *, count_max: int):
+    def scan(self, table, start: bytes, end, *, count_max: int, reverse=False, hidden=()):
         return [row for row in self.rows if row[0] >= start][:count_max]
 
 

@@ -137,6 +137,10 @@ class Event(enum.StrEnum):
         "loop_stalled", "The event loop had stood still", Severity.WARNING,
         "event_loop_stalls_total",
     )  # fmt: skip
+    LOOP_HELD_UP = (
+        "loop_held_up", "One thing held up everything else on the event loop",
+        Severity.WARNING,
+    )  # fmt: skip
 
 
 class Kind(enum.StrEnum):

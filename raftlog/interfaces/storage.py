@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Protocol, Self
 
 from raftlog.core.entries import Boundary, Entry, HardState
@@ -176,8 +176,11 @@ class TableReader(Protocol):
         *,
         count_max: int,
         reverse: bool = False,
+        hidden: Container[bytes] = (),
     ) -> list[tuple[bytes, bytes]]:
         """Return up to `count_max` pairs with start <= key < end, in key order.
+
+        Keys in `hidden` are passed over, and their values are not read.
 
         An `end` of None is behind every key. The page ends with the pair by which its values reach
         `SCAN_BYTES_MAX`, so it may be short though there is more; it is empty only where there is

@@ -24,8 +24,6 @@ from raftlog.node.sessions import SessionChange, SessionTable, SessionWrites, de
 
 _DONE = Result()
 _DEFERRED = Result(deferred=True)
-PAUSE_COMMANDS = 32
-"""After so many commands it is asked whether the event loop wants its turn."""
 
 T = TypeVar("T")
 
@@ -77,7 +75,7 @@ def apply_commands(
 ) -> Generator[None, None, tuple[Result, ...]]:
     """Hand a group's commands to the machine; what it does gathers in `context`.
 
-    Yields between two commands whenever `is_due`. `skip_sequence`: commands up to there are in
+    Yields before a command whenever `is_due`. `skip_sequence`: commands up to there are in
     state that the machine keeps elsewhere. What such a machine did cannot be taken back, so its
     commands are deferred before they are applied: each may do up to half of what an entry may.
     """
@@ -87,7 +85,7 @@ def apply_commands(
     results: list[Result] = []
     last = _DONE
     for offset, command in enumerate(group.payloads()):
-        if not offset % PAUSE_COMMANDS and is_due():
+        if is_due():
             yield
         context.sequence = entry.first_sequence + offset
         is_command = table[tags[offset] if tags else 0][0] is TransactionKind.COMMAND

@@ -217,16 +217,25 @@ class Overlay:
         The horizon is the nearest key at which one of the sources has more; None: nowhere.
         """
         start, end = bounds
-        stored = self._storage.scan(table, start, end, count_max=step, reverse=reverse)
-        merged: dict[bytes, bytes | None] = dict(stored)
+        merged: dict[bytes, bytes | None] = {}
         horizons: list[bytes] = []
-        if len(stored) == step or sum(len(value) for _, value in stored) >= SCAN_BYTES_MAX:
-            horizons.append(stored[-1][0])
         for writes in layers:
             page = writes.page(start, end, step, reverse=reverse)
             merged.update(page)
             if len(page) == step:
                 horizons.append(page[-1][0])
+        # The storage is read as far as the layers are known, and what they hide is not read at all:
+        # a range over much that was just removed costs its keys, and not their values.
+        if horizons and reverse:
+            start = max(horizons)
+        elif horizons:
+            end = min(horizons) + b"\x00"
+        stored = self._storage.scan(
+            table, start, end, count_max=step, reverse=reverse, hidden=merged
+        )
+        merged.update(stored)
+        if len(stored) == step or sum(len(value) for _, value in stored) >= SCAN_BYTES_MAX:
+            horizons.append(stored[-1][0])
         if not horizons:
             return sorted(merged.items(), reverse=reverse), None
         horizon = max(horizons) if reverse else min(horizons)

@@ -34,7 +34,7 @@ STATE_KEY_BYTES_MAX = 480
 CHANGE_RECORD_BYTES = 1 << 20
 """A CHANGE record is closed at about this size, so that a reader never has to take more at once."""
 
-BATCH_BYTES_MAX = 16 << 20
+BATCH_BYTES_MAX = 1 << 20
 """Effects of a batch that are held until it is laid over the state; its last entry may pass it."""
 
 RowImages = tuple[int, str, list[object] | None, list[object] | None]

@@ -29,6 +29,7 @@ from raftlog.security.tls import load_tls
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
+from raftlog.server.loop_watch import LoopWatch
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.telemetry.http import HttpServer
@@ -53,13 +54,15 @@ class RunningNode:
     storage: Storage
     trace: TraceFile | None
     descriptors: DescriptorWatch | None = None
+    loop_watch: LoopWatch | None = None
     is_stuck: bool = False
     """Whether a thread is still at something that may never end: the process ends without it."""
 
     async def stop(self, *, hand_over: bool) -> None:
         """Hand leadership over if asked to, answer what is under way, and close everything."""
-        if self.descriptors is not None:
-            self.descriptors.stop()
+        for watch in (self.descriptors, self.loop_watch):
+            if watch is not None:
+                watch.stop()
         if self.http is not None:
             await self.http.stop()
         await self.node.stop(hand_over=hand_over)
@@ -105,6 +108,8 @@ async def compose(settings: Settings) -> RunningNode:
     await running.node.start()
     running.descriptors = DescriptorWatch(observer, running.node.alarm_texts)
     running.descriptors.start()
+    running.loop_watch = LoopWatch(observer)
+    running.loop_watch.start()
     observer.event(
         Event.STARTED,
         cluster_id=storage.identity.cluster_id,

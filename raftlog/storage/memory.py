@@ -13,7 +13,7 @@ import dataclasses
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 
 from sortedcontainers import SortedDict
 
@@ -75,10 +75,10 @@ class MemoryStorage:
         if disk.is_state_rotten:
             raise StorageCorrupt("the hard state fails its checksum")
         self._pins: collections.Counter[str] = collections.Counter()
-        self._disk.scan_snapshots()
-        self._shape, damage = self._verified()
-        damage = damage or rules.missing_end(self._shape, disk.hard_state, disk.applied)
-        disk.damage = disk.damage or damage
+        disk.scan_snapshots()
+        self._shape, rot = self._verified()
+        missing = rules.missing_end(self._shape, disk.hard_state, disk.applied)
+        disk.damage = disk.damage or rot or missing
         self._recovered = Recovered(
             hard_state=disk.hard_state,
             boundary=disk.boundary,
@@ -237,8 +237,8 @@ class MemoryStorage:
         """See `TableReader.get`."""
         self._check_open()
         self._check_row(table, key)
-        value: bytes | None = self._disk.tables[table].get(key)
-        return value
+        found: bytes | None = self._disk.tables[table].get(key)
+        return found
 
     def scan(
         self,
@@ -248,20 +248,21 @@ class MemoryStorage:
         *,
         count_max: int,
         reverse: bool = False,
+        hidden: Container[bytes] = (),
     ) -> list[tuple[bytes, bytes]]:
         """See `TableReader.scan`; `reverse`: from the high end down."""
         self._check_open()
-        left = SCAN_BYTES_MAX
+        left, rows = SCAN_BYTES_MAX, self._disk.tables[table]
+        found: list[tuple[bytes, bytes]] = []
         with self._lock:
-            rows = self._disk.tables[table]
-            found: list[tuple[bytes, bytes]] = []
             for key in rows.irange(start, end, inclusive=(True, False), reverse=reverse):
                 if len(found) >= count_max or left <= 0:
                     break
-                self._check_row(table, key)
-                found.append((key, rows[key]))
-                left -= len(rows[key])
-            return found
+                if key not in hidden:
+                    self._check_row(table, key)
+                    found.append((key, rows[key]))
+                    left -= len(rows[key])
+        return found
 
     # ------------------------------------------------------------ writing
 

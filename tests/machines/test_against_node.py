@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections.abc import Container
 
 import msgpack
 from hypothesis import given, settings
@@ -37,9 +38,14 @@ class Disk:
         *,
         count_max: int,
         reverse: bool = False,
+        hidden: Container[bytes] = (),
     ) -> list[tuple[bytes, bytes]]:
         """Return durable pairs in order."""
-        keys = [key for key in self.pairs if start <= key and (end is None or key < end)]
+        keys = [
+            key
+            for key in self.pairs
+            if start <= key and (end is None or key < end) and key not in hidden
+        ]
         return [(key, self.pairs[key]) for key in sorted(keys, reverse=reverse)[:count_max]]
 
     def write(self, changes: dict[bytes, bytes | None]) -> None:

@@ -23,8 +23,10 @@ from raftlog.interfaces import GroupReceipt, Identity
 from raftlog.machines.kv import KvMachine
 from raftlog.node import Node, NodeSettings
 from raftlog.node.ports import Ports, Shared
+from raftlog.server.loop_watch import LoopWatch
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings
 from raftlog.types import NodeId
+from tests.loop_guard import GUARD
 
 FAST = CoreSettings(heartbeat_seconds=0.04, election_timeout_seconds=0.3)
 
@@ -176,6 +178,7 @@ class Cluster:
         self.make_machine: Callable = KvMachine
         self.storages: dict[NodeId, LmdbStorage] = {}
         self.shared: dict[NodeId, Shared] = {}
+        self._loop_watch: LoopWatch | None = None
 
     def create(self, node_id: NodeId) -> None:
         members = [Member(node_id=n, address=f"{n}:1") for n in self.ids]
@@ -200,6 +203,9 @@ class Cluster:
         )
 
     async def start(self, *ids: NodeId) -> None:
+        if self._loop_watch is None:
+            self._loop_watch = LoopWatch(GUARD)
+            self._loop_watch.start()
         for node_id in ids or self.ids:
             if not LmdbStorage.exists(self.path / node_id):
                 self.create(node_id)
@@ -229,6 +235,9 @@ class Cluster:
             if node is not None:
                 await node.stop(hand_over=False)
                 self.close(node_id)
+        if not self.nodes and self._loop_watch is not None:
+            self._loop_watch.stop()
+            self._loop_watch = None
 
     def close(self, node_id: NodeId) -> None:
         """Close what a node ran on."""

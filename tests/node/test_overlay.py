@@ -21,12 +21,15 @@ class DictTables:
     def get(self, table: Table, key: bytes) -> bytes | None:
         return self.content.get(key) if table is Table.STATE else None
 
-    def scan(self, table, start, end, *, count_max, reverse=False):
+    def scan(self, table, start, end, *, count_max, reverse=False, hidden=()):
         found = sorted(
             (
                 (key, value)
                 for key, value in self.content.items()
-                if table is Table.STATE and key >= start and (end is None or key < end)
+                if table is Table.STATE
+                and key >= start
+                and (end is None or key < end)
+                and key not in hidden
             ),
             reverse=reverse,
         )
@@ -111,3 +114,30 @@ def test_a_flush_stays_visible_until_it_is_durable():
     assert overlay.get(Table.STATE, b"k") is None
     tables.content.update({key: value for key, value in layer[Table.STATE].items() if value})
     assert overlay.get(Table.STATE, b"k") == b"v"
+
+
+class CountingTables(DictTables):
+    """Counts the values it was asked for."""
+
+    values = 0
+
+    def scan(self, table, start, end, *, count_max, reverse=False, hidden=()):
+        page = super().scan(table, start, end, count_max=count_max, reverse=reverse, hidden=hidden)
+        self.values += len(page)
+        return page
+
+
+def test_what_was_removed_costs_no_value():
+    """A range over rows that are removed or replaced above reads none of their values."""
+    stored = {i.to_bytes(2, "big"): b"s" for i in range(3000)}
+    tables = CountingTables(stored)
+    overlay = Overlay(tables)
+    changes: dict[bytes, bytes | None] = dict.fromkeys(stored, None)
+    changes[(2000).to_bytes(2, "big")] = b"new"
+    del changes[(2999).to_bytes(2, "big")]
+    overlay.absorb({Table.STATE: changes})
+    for reverse in (False, True):
+        tables.values = 0
+        found = list(StateView(overlay).range(reverse=reverse))
+        assert sorted(value for _, value in found) == [b"new", b"s"]
+        assert tables.values <= 4

@@ -77,8 +77,9 @@ class Tables:
     def get(self, table: Table, key: bytes) -> bytes | None:
         return self.content.get(key)
 
-    def scan(self, table, start, end, *, count_max, reverse=False):
-        return sorted((k, v) for k, v in self.content.items() if k >= start)[:count_max]
+    def scan(self, table, start, end, *, count_max, reverse=False, hidden=()):
+        rows = (row for row in self.content.items() if row[0] >= start and row[0] not in hidden)
+        return sorted(rows)[:count_max]
 
 
 def test_numbers_are_taken_in_order():

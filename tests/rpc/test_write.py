@@ -304,13 +304,21 @@ async def test_a_slow_reader_gets_everything(cluster: Cluster) -> None:
         assert await drain(call) is None
 
 
-def test_the_size_of_an_answer_is_not_underestimated() -> None:
-    """The bound on unread answers counts at least the bytes that travel."""
+def test_answers_laid_end_to_end_are_one_message() -> None:
+    """Each answer is encoded by itself; together they parse as one message with all of them."""
     big = 1 << 60
-    results = tuple(Result(value=b"v" * n, rejected="why" * n) for n in range(100))
+    results = tuple(Result(value=b"v" * n, rejected="why" * n or None) for n in range(100))
     receipt = GroupReceipt(
         number=big, first_sequence=big, count=100, term=big, index=big, results=results
     )
-    for outcome in (receipt, NotLeader("moved" * 50, definite=False)):
-        reply, size = write._reply(big, big, outcome)
-        assert reply.ByteSize() <= size
+    refused = NotLeader("moved" * 50, definite=False)
+    parts = [
+        write._encode(big, number, outcome) for number, outcome in ((1, receipt), (2, refused))
+    ]
+    first, second = write.pb.WriteReply.FromString(b"".join(parts)).replies
+    assert (first.session, first.number, first.index, first.count) == (big, 1, big, 100)
+    assert list(first.results) == [result.value for result in results]
+    assert [(each.offset, each.why) for each in first.rejections] == [
+        (offset, result.rejected) for offset, result in enumerate(results) if result.rejected
+    ]
+    assert (second.number, second.error.message) == (2, refused.message)

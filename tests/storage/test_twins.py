@@ -285,6 +285,9 @@ class Twins(RuleBasedStateMachine):
             assert storage.log_bytes() == sum(len(e.payload) for e in self.log.entries)
             for table, rows in self.tables.items():
                 assert storage.scan(table, b"", None, count_max=999) == sorted(rows.items())
+                some = {key for key in rows if key[-1] % 2}
+                shown = sorted((key, value) for key, value in rows.items() if key not in some)
+                assert storage.scan(table, b"", None, count_max=999, hidden=some) == shown
                 assert storage.get(table, b"a") == rows.get(b"a")
 
 

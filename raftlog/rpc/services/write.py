@@ -2,9 +2,11 @@
 
 Theory of operation. One coroutine per stream reads a group, checks its size and submits it; the
 node answers by calling back on the loop, perhaps at once. Answers gather in a list, and everything
-in it leaves as ONE WriteReply, since the cost is per message. The write is begun from the loop's
-next turn, so the answers of one round share a message, and it needs no task; the last outstanding
-answer leaves at once.
+in it leaves as ONE WriteReply, since the cost is per message. Each is encoded by itself, as a
+WriteReply of one, for encodings laid end to end are one message with all of their replies
+(protobuf's encoding guide): what is large is copied no more often than it must. The write is begun
+from the loop's next turn, so the answers of one round share a message, and it needs no task; the
+last outstanding answer leaves at once, unless it is large and has taken its time already.
 
 Two bounds turn into backpressure by not reading: groups outstanding, and bytes of answers that the
 client has not read. A client that reads nothing for long loses its stream. A client that went away
@@ -28,7 +30,8 @@ from raftlog.rpc.writer import StreamWriter
 from raftlog.wire.pb import log_pb2 as pb
 from raftlog.wire.status import to_pb
 
-REPLY_OVERHEAD_BYTES = 64
+LARGE_BYTES = 1 << 18
+"""An answer of this size is written in a turn of the loop of its own."""
 ANSWERING_MAX = 8
 """Groups of commands outstanding: each answer may be as large as one entry's results."""
 
@@ -42,7 +45,7 @@ class WriteStream:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._writer = StreamWriter(context.write, self._produce)
-        self._replies: collections.deque[tuple[pb.GroupReply, int]] = collections.deque()
+        self._replies: collections.deque[bytes] = collections.deque()
         self._reply_bytes = 0
         self._outstanding = 0
         self._answering = 0
@@ -100,14 +103,14 @@ class WriteStream:
             return
         self._outstanding -= 1
         self._answering -= answering
-        reply, size = _reply(session, number, outcome)
-        self._replies.append((reply, size))
-        self._reply_bytes += size
+        reply = _encode(session, number, outcome)
+        self._replies.append(reply)
+        self._reply_bytes += len(reply)
         if self._change is not None:
             self._tell_change()
         if self._is_scheduled or self._writer.is_writing:
             return
-        if not self._outstanding:
+        if not self._outstanding and len(reply) < LARGE_BYTES:
             self._writer.go_on()  # the last one has no company to wait for
         else:
             self._is_scheduled = True
@@ -121,16 +124,16 @@ class WriteStream:
         queue = self._replies
         if not queue:
             return None
-        batch: list[pb.GroupReply] = []
-        size, size_max = 0, self._settings.reply_bytes_max
-        while queue and (not batch or size + queue[0][1] <= size_max):
-            reply, reply_size = queue.popleft()
+        batch = [queue.popleft()]
+        size, size_max = len(batch[0]), self._settings.reply_bytes_max
+        while queue and size + len(queue[0]) <= size_max:
+            reply = queue.popleft()
             batch.append(reply)
-            size += reply_size
+            size += len(reply)
         self._reply_bytes -= size
         if self._change is not None:
             self._tell_change()
-        return pb.WriteReply(replies=batch).SerializeToString()
+        return batch[0] if len(batch) == 1 else b"".join(batch)
 
     def _has_room(self) -> bool:
         return (
@@ -165,30 +168,21 @@ class WriteStream:
             self._change.set_result(None)
 
 
-def _reply(
-    session: int, number: int, outcome: GroupReceipt | RaftLogError
-) -> tuple[pb.GroupReply, int]:
-    """Return the answer to one group, and about how many bytes it takes."""
+def _encode(session: int, number: int, outcome: GroupReceipt | RaftLogError) -> bytes:
+    """Return the answer to one group, as a WriteReply of its own."""
+    message = pb.WriteReply()
+    reply = message.replies.add(session=session, number=number)
     if isinstance(outcome, RaftLogError):
-        error = to_pb(outcome)
-        size = REPLY_OVERHEAD_BYTES + len(error.message)
-        return pb.GroupReply(session=session, number=number, error=error), size
-    reply = pb.GroupReply(
-        session=session,
-        number=number,
-        first_sequence=outcome.first_sequence,
-        count=outcome.count,
-        term=outcome.term,
-        index=outcome.index,
-    )
-    size = REPLY_OVERHEAD_BYTES
+        reply.error.CopyFrom(to_pb(outcome))
+        return message.SerializeToString()
+    reply.first_sequence = outcome.first_sequence
+    reply.count = outcome.count
+    reply.term = outcome.term
+    reply.index = outcome.index
     for offset, result in enumerate(outcome.results):
         reply.results.append(result.value)
         if result.deferred:
             reply.deferred.append(offset)
-            size += 4
-        size += 4 + len(result.value)
         if result.rejected is not None:
             reply.rejections.add(offset=offset, why=result.rejected)
-            size += 8 + len(result.rejected)
-    return reply, size
+    return message.SerializeToString()

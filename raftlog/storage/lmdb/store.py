@@ -20,7 +20,7 @@ import os
 import pathlib
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import lmdb
 
@@ -253,9 +253,12 @@ class LmdbStorage:
         *,
         count_max: int,
         reverse: bool = False,
+        hidden: Container[bytes] = (),
     ) -> list[tuple[bytes, bytes]]:
         """See `TableReader.scan`; `reverse`: from the high end down."""
-        return self._tables.scan(table, start, end, count_max=count_max, reverse=reverse)
+        return self._tables.scan(
+            table, start, end, count_max=count_max, reverse=reverse, hidden=hidden
+        )
 
     # ------------------------------------------------------------ writing
 

@@ -7,7 +7,7 @@ found when it is read instead of being applied to.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import lmdb
 
@@ -50,6 +50,7 @@ class LmdbTables:
         *,
         count_max: int,
         reverse: bool = False,
+        hidden: Container[bytes] = (),
     ) -> list[tuple[bytes, bytes]]:
         """See `TableReader.scan`; `reverse`: from the high end down."""
         left = SCAN_BYTES_MAX
@@ -64,9 +65,10 @@ class LmdbTables:
                 key = bytes(cursor.key())
                 if key < start if reverse else (end is not None and key >= end):
                     break
-                value = _value(table, key, cursor.value())
-                found.append((key, value))
-                left -= len(value)
+                if key not in hidden:
+                    value = _value(table, key, cursor.value())
+                    found.append((key, value))
+                    left -= len(value)
                 more = cursor.prev() if reverse else cursor.next()
         return found
 

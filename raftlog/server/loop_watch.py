@@ -1,0 +1,78 @@
+"""A watch on the event loop: was it held up by this process itself, and for how long?
+
+A loop that comes late may have been refused a processor; that is the machine's doing. What counts
+here is what the process did meanwhile: it computed on the loop, or in a thread that did not let go
+of the interpreter. Nothing a client sends or a log's age decides may take that long, so an event is
+a fault of raftlog (or of a machine's code), and the tests with real nodes fail on one.
+
+How late a loop runs at all is a measure of the beat (`node/beat.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+
+from raftlog.interfaces import Event, Observer
+
+PERIOD_SECONDS = 0.05
+HELD_UP_SECONDS = 0.1
+SCHEDULER_FILE = "/proc/thread-self/schedstat"
+"""Nanoseconds that this thread ran, and that it waited for a processor (proc(5))."""
+NANOSECONDS = 1_000_000_000
+
+
+class Waits:
+    """How long this thread waited for a processor; always 0 where the system does not tell."""
+
+    def __init__(self, path: str = SCHEDULER_FILE) -> None:
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def seconds(self) -> float:
+        """Return the seconds waited since the thread began."""
+        if self._file is None:
+            return 0.0
+        return int(os.pread(self._file, 100, 0).split()[1]) / NANOSECONDS
+
+    def close(self) -> None:
+        """Ask no more."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class LoopWatch:
+    """Looks every `PERIOD_SECONDS`. Loop-bound."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._observer = observer
+        self._waits = Waits()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = self._used = self._waited = 0.0
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._used, self._waited = time.process_time(), self._waits.seconds()
+        self._due = time.monotonic() + PERIOD_SECONDS
+        self._timer = self._loop.call_later(PERIOD_SECONDS, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._waits.close()
+
+    def _look(self) -> None:
+        late = time.monotonic() - self._due
+        if late > HELD_UP_SECONDS:
+            used = time.process_time() - self._used
+            waited = self._waits.seconds() - self._waited
+            seconds = min(used, late - waited)
+            if seconds > HELD_UP_SECONDS:
+                self._observer.event(Event.LOOP_HELD_UP, seconds=round(seconds, 3))
+        self.start()

@@ -1,0 +1,115 @@
+"""The watch on the event loop: what the process does is told, what is done to it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import time
+
+import pytest
+
+from raftlog.server import loop_watch
+from raftlog.server.loop_watch import HELD_UP_SECONDS, PERIOD_SECONDS, LoopWatch, Waits
+from tests.loop_guard import LoopGuard, held_up
+from tests.node.harness import Notebook
+
+PATIENCE = 20.0
+
+
+class Looks:
+    """A watch, and how often it looked."""
+
+    def __init__(self) -> None:
+        self.observer = Notebook()
+        self.watch = LoopWatch(self.observer)
+        self.watch.start()
+
+    async def next(self) -> None:
+        """Wait until it has looked once more."""
+        before = self.watch._timer
+        async with asyncio.timeout(PATIENCE):
+            while self.watch._timer is before:
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def looks():
+    made = Looks()
+    yield made
+    made.watch.stop()
+
+
+def compute(seconds: float) -> None:
+    """Use the processor for that long."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+async def test_what_computes_on_the_loop_is_told(looks: Looks) -> None:
+    """Whoever takes longer than the bound in one go is told of, once, with its seconds."""
+    await looks.next()
+    compute(HELD_UP_SECONDS + 2 * PERIOD_SECONDS)
+    await looks.next()
+    await looks.next()
+    (told,) = looks.observer.named("loop_held_up")
+    assert told["seconds"] > HELD_UP_SECONDS
+
+
+async def test_a_loop_that_was_refused_a_processor_is_not_to_blame(
+    looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the scheduler made the thread wait is taken off."""
+    monkeypatch.setattr(Waits, "seconds", lambda _: time.monotonic())  # it waits all the time
+    await looks.next()
+    compute(HELD_UP_SECONDS + 2 * PERIOD_SECONDS)
+    await looks.next()
+    assert not looks.observer.named("loop_held_up")
+
+
+async def test_a_process_that_was_stopped_is_not_to_blame(
+    looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGSTOP, or a machine that slept, is late and has used nothing."""
+    monkeypatch.setattr(time, "process_time", lambda: 1.0)
+    await looks.next()
+    end = time.monotonic() + HELD_UP_SECONDS + 2 * PERIOD_SECONDS
+    while time.monotonic() < end:
+        pass
+    await looks.next()
+    assert not looks.observer.named("loop_held_up")
+
+
+def test_the_systems_word_is_read_where_there_is_one(tmp_path) -> None:
+    """Nanoseconds become seconds; where there is no such file, nothing was waited for."""
+    path = tmp_path / "schedstat"
+    path.write_text("12 2500000000 7\n")
+    waits = Waits(str(path))
+    assert waits.seconds() == 2.5
+    waits.close()
+    assert Waits(str(tmp_path / "none")).seconds() == 0.0
+    if pathlib.Path(loop_watch.SCHEDULER_FILE).exists():
+        real = Waits()
+        assert real.seconds() >= 0.0
+        real.close()
+
+
+def test_the_guard_reads_each_line_once(tmp_path) -> None:
+    """A line that is not whole yet is read later; other events are nobody's fault."""
+    log = tmp_path / "log"
+    guard = LoopGuard()
+    log.write_text('{"event": "loop_held_up", "seconds": 9}\n')
+    guard.follow(log)
+    assert guard.take() == []
+    with log.open("a") as more:
+        more.write('{"event": "started", "note": "loop_held_up"}\nnot json: loop_held_up\n')
+        more.write('{"event": "loop_held_up", "seconds": 0.2}\n{"event": "loop_he')
+    (told,) = guard.take()
+    assert told.endswith('"seconds": 0.2}')
+    with log.open("a") as more:
+        more.write('ld_up", "seconds": 0.3}\n')
+    (told,) = guard.take()
+    assert "0.3" in told
+    log.unlink()
+    assert guard.take() == []
+    assert held_up(b"") == []
