@@ -85,5 +85,11 @@ class Get:
     key: bytes
 
 
+def prefix_end(prefix: bytes) -> bytes:
+    """Return the end of the range of all keys with `prefix`; empty: there is none above them."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
+
+
 Condition = Revision | RevisionBelow | Value | Exists | Missing
 Operation = Put | Delete | Get

@@ -22,6 +22,7 @@ from raftlog.cli.transactions import parse_transaction, read_text
 from raftlog.client.client import Client
 from raftlog.client.values import Change, KeyValue
 from raftlog.errors import InvalidInput
+from raftlog.kv import prefix_end
 from raftlog.types import Consistency
 
 kv = group(
@@ -131,10 +132,10 @@ def delete(options: Globals, key: str | None, prefix: str | None) -> None:
 
 
 def _after_prefix(prefix: bytes) -> bytes:
-    stem = prefix.rstrip(b"\xff")
-    if not stem:
+    end = prefix_end(prefix)
+    if not end:
         raise InvalidInput("a prefix must have a byte below 0xff")
-    return stem[:-1] + bytes((stem[-1] + 1,))
+    return end
 
 
 @kv.command(

@@ -370,9 +370,7 @@ def bounds(prefix: bytes | None, start: bytes, end: bytes | None) -> tuple[bytes
         return _bound(start), b"" if end is None else _bound(end)
     if start or end is not None:
         raise InvalidInput("give either a prefix, or start and end")
-    stem = _bound(prefix)
-    stem = prefix.rstrip(b"\xff")
-    return prefix, stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
+    return prefix, words.prefix_end(_bound(prefix))
 
 
 def _bound(bound: bytes) -> bytes:

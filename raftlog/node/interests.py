@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from raftlog.groups import Tag, TransactionKind
 from raftlog.interfaces import ChangeFilter
+from raftlog.kv import prefix_end
 
 R = TypeVar("R")
 
@@ -162,9 +163,3 @@ def _discard(sets: dict[K, set[R]], key: K, reader: R) -> bool:
         return False
     del sets[key]
     return True
-
-
-def prefix_end(prefix: bytes) -> bytes:
-    """Return the end of the range of all keys with `prefix`; empty: there is none above them."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes([stem[-1] + 1]) if stem else b""

@@ -40,6 +40,7 @@ from raftlog.node.lookout import Lookout, Reader, in_order, wake
 from raftlog.node.overlay import Overlay
 from raftlog.node.ports import CoreView, Ports
 from raftlog.node.turns import Turns
+from raftlog.node.workbench import change_key
 from raftlog.types import Index
 
 Value = bytes | str | float | bool | None
@@ -377,7 +378,7 @@ class Subscriptions:
     ) -> AsyncIterator[ChangeBatch]:
         position = after
         index = self._start(after)
-        key = _key(index)
+        key = change_key(index)
         """From which CHANGE record on is read: an entry may have several."""
         until = self._applier.applied_index
         beat_at = self._next_beat()
@@ -390,7 +391,7 @@ class Subscriptions:
                     interest = wanted if follow else None
                     seen = await self._wait_changes(reader, interest, index, beat_at)
                     if seen > index:
-                        index, key = seen, _key(seen)
+                        index, key = seen, change_key(seen)
                         position = max(position, self._sequence_before(index))
                         reader.read = Index(index - 1)
                     if _is_past(beat_at):
@@ -401,7 +402,7 @@ class Subscriptions:
                     break
                 if index <= self._storage.boundary.index:
                     index = self._start(position)
-                    key = max(key, _key(index))
+                    key = max(key, change_key(index))
                     continue
                 page = self._change_page(key, high)
                 found = self._wanted(page.records, position, wanted)
@@ -420,7 +421,7 @@ class Subscriptions:
         self._end(follow=follow)
 
     def _change_page(self, key: bytes, high: Index) -> _ChangePage:
-        end = _key(Index(high + 1))
+        end = change_key(Index(high + 1))
         records = self._applier.overlay.scan(Table.CHANGE, key, end, count_max=CHANGE_PAGE)
         size = sum(len(record) for _, record in records)
         if len(records) < CHANGE_PAGE and size < SCAN_BYTES_MAX:
@@ -445,7 +446,7 @@ class Subscriptions:
     def _look_at_changes(self, low: Index, high: Index) -> Index:
         """Wake whom changes from `low` on concern; return the last index looked at."""
         high = Index(min(high, low + LOOK_ENTRIES - 1))
-        start, end = _key(low), _key(Index(high + 1))
+        start, end = change_key(low), change_key(Index(high + 1))
         concerned: dict[Reader, Index] = {}
         everything = self._keys.everything
         while page := self._applier.overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE):
@@ -498,10 +499,6 @@ class Subscriptions:
                 f"a recorded row of {len(image)} columns does not fit the machine's table {table!r}"
             )
         return dict(zip(columns, image, strict=False))  # as long as each other: checked above
-
-
-def _key(index: Index) -> bytes:
-    return index.to_bytes(8, "big")
 
 
 def _index_of(key: bytes) -> Index:

@@ -314,7 +314,7 @@ def _record(changes: Sequence[tuple[RowImages, int]]) -> bytes:
     return bytes(msgpack.packb([images for images, _ in changes]))
 
 
-def change_key(index: int, part: int) -> bytes:
+def change_key(index: int, part: int = 0) -> bytes:
     """Return where a CHANGE record lies: by the entry's index, then by its place in the entry.
 
     The first record's key has no place: an entry has hardly ever more than one.

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from raftlog import groups
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import ChangeFilter, RowChange, Table, TailStart
-from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInterests, prefix_end
+from raftlog.kv import prefix_end
+from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInterests
 from raftlog.node.lookout import Reader, in_order
 from raftlog.node.turns import TURNS_PER_ITERATION, Turns
 from tests.node.test_subscriptions import PATIENCE, Rig
