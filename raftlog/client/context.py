@@ -186,11 +186,10 @@ def _is_found(running: asyncio.Future[int]) -> bool:
 
 def check_timeout(seconds: float) -> float:
     """Return `seconds` if it can be a timeout; it may be infinite."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidInput(f"timeout is {type(seconds).__name__}, expected seconds")
-    if not seconds > 0:
-        raise InvalidInput(f"timeout of {seconds!r} seconds is not above 0")
-    return min(seconds, math.inf)
+    number = _number("timeout", seconds)
+    if not number > 0:
+        raise InvalidInput(f"timeout of {number!r} seconds is not above 0")
+    return number
 
 
 def check_seconds(name: str, seconds: float) -> float:
@@ -199,15 +198,20 @@ def check_seconds(name: str, seconds: float) -> float:
     Raises:
         InvalidInput: it is no number, not above 0, or not finite.
     """
+    number = _number(name, seconds)
+    if not 0 < number < math.inf:
+        raise InvalidInput(f"{name} of {number!r} seconds: it must be above 0 and finite")
+    return number
+
+
+def _number(name: str, seconds: float) -> float:
+    """Return any number as a float; one beyond all floats is infinite."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidInput(f"{name} is {type(seconds).__name__}, expected seconds")
     try:
-        finite = float(seconds)
+        return float(seconds)
     except OverflowError:
-        finite = math.inf
-    if not 0 < finite < math.inf:
-        raise InvalidInput(f"{name} of {finite!r} seconds: it must be above 0 and finite")
-    return finite
+        return math.inf if seconds > 0 else -math.inf
 
 
 U64_MAX = (1 << 64) - 1

@@ -80,6 +80,7 @@ NO_VALUES = (
     lambda c: c.log.append_many([b"x"], stream=5),
     lambda c: c.log.append(b"x", timeout="5"),
     lambda c: c.log.append(b"x", timeout=float("nan")),
+    lambda c: c.log.append(b"x", timeout=-(10**400)),
     lambda c: c.log.append("x"),
     lambda c: first(c.log.tail(since="soon")),
     lambda c: first(c.log.tail(since=-1.0)),
@@ -95,6 +96,19 @@ async def test_wrong_types_and_states_are_invalid_input(cluster: FakeCluster) ->
             with pytest.raises(InvalidInput):
                 await asyncio.wait_for(call(client), PATIENCE)
             assert not cluster.entries, at
+
+
+@pytest.mark.parametrize("endless", [float("inf"), 1e308, 10**400])
+async def test_a_timeout_may_be_without_end(cluster: FakeCluster, endless: float) -> None:
+    """Whoever wants to wait for ever may say so with any number beyond all bounds."""
+    async with raftlog.connect(cluster.endpoints, timeout=endless) as client:
+        calls = (
+            client.log.append(b"x", timeout=endless),
+            client.log.append(b"x"),
+            client.kv.put(b"k", b"v", timeout=endless),
+            client.cluster.status(timeout=endless),
+        )
+        await asyncio.wait_for(asyncio.gather(*calls), PATIENCE)
 
 
 @pytest.mark.parametrize(
