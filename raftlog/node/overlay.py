@@ -224,16 +224,18 @@ class Overlay:
             merged.update(page)
             if len(page) == step:
                 horizons.append(page[-1][0])
-        # The storage is read as far as the layers are known, and what they hide is not read at all:
-        # a range over much that was just removed costs its keys, and not their values.
+        # The storage is read as far as the layers are known, and what they remove is not read at
+        # all: a range over much that was just removed costs its keys, and not their values.
         if horizons and reverse:
             start = max(horizons)
         elif horizons:
             end = min(horizons) + b"\x00"
-        stored = self._storage.scan(
-            table, start, end, count_max=step, reverse=reverse, hidden=merged
-        )
-        merged.update(stored)
+        scan, removed = self._storage.scan, {key for key in merged if merged[key] is None}
+        if removed:
+            stored = scan(table, start, end, count_max=step, reverse=reverse, hidden=removed)
+        else:
+            stored = scan(table, start, end, count_max=step, reverse=reverse)
+        merged = {**dict(stored), **merged}
         if len(stored) == step or sum(len(value) for _, value in stored) >= SCAN_BYTES_MAX:
             horizons.append(stored[-1][0])
         if not horizons:

@@ -128,7 +128,7 @@ class CountingTables(DictTables):
 
 
 def test_what_was_removed_costs_no_value():
-    """A range over rows that are removed or replaced above reads none of their values."""
+    """A range over rows that are removed above reads none of their values."""
     stored = {i.to_bytes(2, "big"): b"s" for i in range(3000)}
     tables = CountingTables(stored)
     overlay = Overlay(tables)
