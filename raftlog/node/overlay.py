@@ -5,7 +5,9 @@ see them through these layers. The pair of layers is replaced as one tuple, and 
 tuple before it reads the storage, so a reader on another thread can never fall between a layer and
 its commit.
 
-Rule: only the event loop calls `absorb`, `take` and `settle`.
+Rule: only the event loop calls `absorb`, `take` and `settle`, and `absorb` never while a thread
+scans: the applier begins a query behind one batch and before the next (`node/applier.py`). So what
+a scan sees of the layers and then of the storage is one state.
 """
 
 from __future__ import annotations
