@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from raftlog.cli.interpreter import interpreter
-from raftlog.cli.options import Command, Globals, group
-from raftlog.cli.output import emit, say, table
+from raftlog.cli.options import SECONDS, Command, Globals, group
+from raftlog.cli.output import emit, say
 from raftlog.cli.session import run_async, terminable
+from raftlog.cli.tables import table
 from raftlog.cli.workload import Row, Work, WorkKind, measure, prepare
 from raftlog.local import LocalCluster
 
@@ -62,7 +63,7 @@ def _options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--processes", default=1, type=click.IntRange(1, 64), help="Share callers."),
         click.option("--payload", default=256, type=click.IntRange(0, 1 << 24), help="Bytes each."),
         click.option("--operations", type=click.IntRange(1), help="Per row. [5 seconds' worth]"),
-        click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Per row."),
+        click.option("--seconds", type=SECONDS, help="Per row."),
         click.option("--local", type=click.IntRange(1, 9), help="A throw-away cluster of N nodes."),
     ):
         function = decorate(function)

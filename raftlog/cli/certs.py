@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from raftlog.cli.options import Globals, group
-from raftlog.cli.output import emit, table
+from raftlog.cli.output import emit
+from raftlog.cli.tables import table
 
 certs = group("certs", "Certificates for TLS.", ["raftlog certs create --dir certs n1 n2 n3"])
 

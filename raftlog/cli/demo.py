@@ -18,9 +18,10 @@ from rich.live import Live
 from rich.text import Text
 
 from raftlog.cli.drill import Drill, DrillReport
-from raftlog.cli.options import Command, Globals
-from raftlog.cli.output import ExitCode, emit, say, table
+from raftlog.cli.options import Command, Globals, Seconds
+from raftlog.cli.output import ExitCode, emit, say
 from raftlog.cli.session import run_async, terminable
+from raftlog.cli.tables import table
 from raftlog.errors import InvalidInput
 from raftlog.local import BASE_PORT_DEFAULT, LocalCluster, ports_are_free
 
@@ -40,7 +41,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
     ],
 )
 @click.option("--nodes", default=3, type=click.IntRange(1, 9), help="How many processes.")
-@click.option("--seconds", default=15.0, type=click.FloatRange(min=3), help="Of load.")
+@click.option("--seconds", default=15.0, type=Seconds(min=3), help="Of load.")
 @click.option("--keep", is_flag=True, help="Leave the cluster running at the end.")
 @click.option("--dir", "directory", type=click.Path(), help="Keep its files here. [temporary]")
 @click.option("--rate", default=PER_SECOND_DEFAULT, type=click.IntRange(1), help="Appends/s.")

@@ -6,34 +6,29 @@ import sys
 
 import click
 
-from raftlog.cli.options import Globals, group
+from raftlog.cli.options import Globals, consistency_option, content_of, group
 from raftlog.cli.output import (
     ExitCode,
     OutputFormat,
     bytes_of,
     emit,
+    emit_raw,
     say,
-    table,
     text_of,
     to_json,
 )
 from raftlog.cli.session import ask
+from raftlog.cli.tables import show, table
 from raftlog.cli.transactions import parse_transaction, read_text
 from raftlog.client.client import Client
 from raftlog.client.values import Change, KeyValue
 from raftlog.errors import InvalidInput
 from raftlog.kv import prefix_end
-from raftlog.types import Consistency
 
 kv = group(
     "kv",
     "Keys and values. A revision is the sequence of the transaction that made it.",
     ["raftlog kv put greeting hello", "raftlog kv get greeting"],
-)
-_consistency = click.option(
-    "--consistency",
-    type=click.Choice([word.value for word in Consistency]),
-    help="How fresh the answer must be; linearizable, or follower with --member.",
 )
 
 
@@ -47,10 +42,6 @@ def describe(entry: KeyValue) -> dict[str, object]:
         "version": entry.version,
         "lease": entry.lease,
     }
-
-
-def _value_of(argument: str) -> bytes:
-    return sys.stdin.buffer.read() if argument == "-" else bytes_of(argument)
 
 
 @kv.command(
@@ -67,7 +58,7 @@ def _value_of(argument: str) -> bytes:
 @click.pass_obj
 def put(options: Globals, key: str, value: str, lease: int) -> None:
     """Set KEY to VALUE (- reads it from standard input)."""
-    content = _value_of(value)
+    content = content_of(value)
 
     async def work(client: Client) -> dict[str, object]:
         done = await client.kv.put(bytes_of(key), content, lease=lease)
@@ -85,7 +76,7 @@ def put(options: Globals, key: str, value: str, lease: int) -> None:
     ],
 )
 @click.argument("key")
-@_consistency
+@consistency_option
 @click.option("--raw", is_flag=True, help="Write the value alone, byte for byte.")
 @click.pass_obj
 def get(options: Globals, *, key: str, consistency: str | None, raw: bool) -> int:
@@ -96,12 +87,11 @@ def get(options: Globals, *, key: str, consistency: str | None, raw: bool) -> in
 
     entry = ask(options, work)
     if raw and entry is not None:
-        sys.stdout.buffer.write(entry.value)
-        sys.stdout.buffer.flush()
+        emit_raw(entry.value)
         return ExitCode.OK
     document = None if entry is None else describe(entry)
     if entry is None:
-        say(f"no key {key!r}")
+        say(f"no key {key}")
         if options.output is OutputFormat.JSON:
             emit(options.output, None)
         return ExitCode.FAILED
@@ -152,7 +142,7 @@ def _after_prefix(prefix: bytes) -> bytes:
 @click.pass_obj
 def cas(options: Globals, key: str, value: str, revision: int, lease: int) -> int:
     """Set KEY to VALUE if its revision is still the one named; exit 1 if it is not."""
-    content = _value_of(value)
+    content = content_of(value)
 
     async def work(client: Client) -> dict[str, object]:
         done = await client.kv.compare_and_swap(
@@ -184,7 +174,7 @@ def cas(options: Globals, key: str, value: str, revision: int, lease: int) -> in
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many.")
 @click.option("--reverse", is_flag=True, help="From the high end down.")
 @click.option("--keys-only", is_flag=True, help="Without values.")
-@_consistency
+@consistency_option
 @click.pass_obj
 def range_(options: Globals, /, **wanted: object) -> None:
     """Print the keys of a range, in order, with their values."""
@@ -270,7 +260,7 @@ def _line(output: OutputFormat, change: Change) -> str:
                 "served_by": change.served_by,
             }
         )
-    key, value = (part.decode(errors="backslashreplace") for part in (change.key, change.value))
+    key, value = show(change.key), show(change.value)
     return f"{change.revision} {change.kind.value} {key}" + (f" = {value}" if value else "")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import click
 
-from raftlog.cli.options import Globals, Group
+from raftlog.cli.options import SECONDS, Globals, Group
 from raftlog.cli.output import emit, say, text_of
 from raftlog.cli.session import ask
+from raftlog.cli.tables import table
 from raftlog.client.client import Client
+from raftlog.client.values import LeaseStatus
 
 lease = Group(
     name="lease",
@@ -18,17 +20,16 @@ lease = Group(
         "raftlog kv lease keep 1234",
     ],
 )
-_TTL = click.FloatRange(min=0, min_open=True)
 
 
 @lease.command("grant", examples=["raftlog kv lease grant 10"])
-@click.argument("ttl_seconds", type=_TTL)
+@click.argument("ttl", type=SECONDS)
 @click.pass_obj
-def grant(options: Globals, ttl_seconds: float) -> None:
-    """Grant a lease that lives TTL_SECONDS from its last refresh, and print its id."""
+def grant(options: Globals, ttl: float) -> None:
+    """Grant a lease that lives for TTL (10, 30s, 2m) from its last refresh, and print its id."""
 
     async def work(client: Client) -> dict[str, object]:
-        granted = await client.kv.lease(ttl_seconds=ttl_seconds)
+        granted = await client.kv.lease(ttl_seconds=ttl)
         return {"lease": granted.lease_id, "ttl_seconds": granted.ttl_seconds}
 
     emit(options.output, ask(options, work))
@@ -88,10 +89,36 @@ def show(options: Globals, lease_id: int) -> None:
 
     async def work(client: Client) -> dict[str, object]:
         found = await client.kv.lease_status(lease_id, member=options.member)
-        return {
-            "lease": found.lease_id,
-            "ttl_seconds": found.ttl_seconds,
-            "keys": [text_of(key) for key in found.keys],
-        }
+        return {**describe(found), "keys": [text_of(key) for key in found.keys]}
 
     emit(options.output, ask(options, work))
+
+
+@lease.command("list", examples=["raftlog kv lease list", "raftlog kv lease list -o json"])
+@click.pass_obj
+def list_(options: Globals) -> None:
+    """Print all leases: how long each has left, and how many keys vanish with it.
+
+    The leader alone measures what is left; asked with --member, another one does not say it.
+    """
+
+    async def work(client: Client) -> list[LeaseStatus]:
+        return [found async for found in client.kv.leases(member=options.member)]
+
+    leases = [describe(found) for found in ask(options, work)]
+    columns = ("lease", "ttl_seconds", "left_seconds", "key_count")
+    emit(
+        options.output,
+        {"leases": leases},
+        lambda: table(columns, [[each[name] for name in columns] for each in leases]),
+    )
+
+
+def describe(found: LeaseStatus) -> dict[str, object]:
+    """Return a lease as JSON has it."""
+    return {
+        "lease": found.lease_id,
+        "ttl_seconds": found.ttl_seconds,
+        "left_seconds": None if found.left_seconds is None else round(found.left_seconds, 3),
+        "key_count": found.key_count,
+    }

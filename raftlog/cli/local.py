@@ -7,7 +7,8 @@ import dataclasses
 import click
 
 from raftlog.cli.options import Globals, group
-from raftlog.cli.output import ExitCode, OutputFormat, emit, say, table
+from raftlog.cli.output import ExitCode, OutputFormat, emit, say
+from raftlog.cli.tables import table
 from raftlog.local import BASE_PORT_DEFAULT, LocalCluster
 
 local = group(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from raftlog.cli.options import Command, Globals
+from raftlog.cli.options import Command, Globals, Seconds
 from raftlog.cli.output import say
 from raftlog.cli.session import ask, terminable
 from raftlog.client.client import Client
@@ -31,9 +31,7 @@ KILL_SECONDS = 5.0
 )
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option(
-    "--ttl", type=click.FloatRange(min=1), default=10.0, help="Seconds until a lost holder is out."
-)
+@click.option("--ttl", type=Seconds(min=1), default=10.0, help="Until a lost holder is out.")
 @click.option(
     "--wait", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait. [for ever]"
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import shlex
 import sys
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 import click
 from rich.console import Console
@@ -20,16 +21,17 @@ from raftlog.cli.output import (
     ExitCode,
     OutputFormat,
     emit,
+    emit_raw,
     error_document,
-    fields,
     say,
     text_of,
     to_json,
 )
 from raftlog.cli.records import NEWLINE, NUL
 from raftlog.cli.session import ask
+from raftlog.cli.tables import fields, show, table
 from raftlog.client.client import Client
-from raftlog.client.values import Transaction
+from raftlog.client.values import StreamStatus, Transaction
 from raftlog.errors import InvalidInput
 
 log = group(
@@ -125,7 +127,12 @@ def _open(file: str) -> Iterator[int]:
     try:
         opened = open(file, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed below
     except OSError as error:
-        raise InvalidInput(f"{file}: {error.strerror}") from None
+        advice = ""
+        if isinstance(error, FileNotFoundError):
+            advice = (
+                f"; to append this text: echo {shlex.quote(file)} | raftlog log append --lines -"
+            )
+        raise InvalidInput(f"{file}: {error.strerror}{advice}") from None
     with opened:
         yield opened.fileno()
 
@@ -200,8 +207,8 @@ def tail(
         if separator:
             return transaction.payload + separator
         if plain:
-            payload = transaction.payload.decode(errors="backslashreplace")
-            return f"{transaction.sequence}\t{transaction.stream}\t{payload}\n".encode()
+            stream, payload = show(transaction.stream), show(transaction.payload)
+            return f"{transaction.sequence}\t{stream}\t{payload}\n".encode()
         return to_json(describe(transaction)).encode() + NEWLINE
 
     async def work(client: Client) -> None:
@@ -249,8 +256,7 @@ def get(options: Globals, *, sequence: int, raw: bool) -> None:
 
     transaction = ask(options, work)
     if raw:
-        sys.stdout.buffer.write(transaction.payload)
-        sys.stdout.buffer.flush()
+        emit_raw(transaction.payload)
         return
     document = describe(transaction)
     emit(options.output, document, lambda: fields({**document, "payload": transaction.payload}))
@@ -266,6 +272,31 @@ def info(options: Globals) -> None:
         return dict(found._asdict())
 
     emit(options.output, ask(options, work))
+
+
+@log.command("streams", examples=["raftlog log streams", "raftlog log streams --member n2 -o json"])
+@click.pass_obj
+def streams(options: Globals) -> None:
+    """Print the named streams in the log: their first and last transaction, and when that came."""
+
+    async def work(client: Client) -> list[StreamStatus]:
+        return [found async for found in client.log.streams(member=options.member)]
+
+    found = ask(options, work)
+
+    def human() -> str:
+        rows = [
+            [
+                each.name,
+                each.first_sequence,
+                each.last_sequence,
+                datetime.fromtimestamp(each.last_timestamp // 1_000_000, UTC),
+            ]
+            for each in found
+        ]
+        return table(["stream", "first", "last", "last came at"], rows)
+
+    emit(options.output, {"streams": [dataclasses.asdict(each) for each in found]}, human)
 
 
 # ---------------------------------------------------------------- verify

@@ -18,12 +18,13 @@ from raftlog.cli import (
     local,
     lock,
     log,
+    machine,
     node,
     settings,
     shell,
     status,
 )
-from raftlog.cli.options import ENVIRONMENT_PREFIX, Globals, Group
+from raftlog.cli.options import ENVIRONMENT_PREFIX, Globals, Group, wants_json
 from raftlog.cli.output import (
     ExitCode,
     OutputFormat,
@@ -72,6 +73,7 @@ for command in (
     status.status,
     log.log,
     kv.kv,
+    machine.machine,
     leader.leader,
     bench.bench,
     settings.config,
@@ -92,22 +94,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if COMPLETION_VARIABLE in os.environ:
         root.main(prog_name=PROGRAM)
     options = Globals()
+    given = sys.argv[1:] if arguments is None else list(arguments)
     begin_output()
     try:
-        given = sys.argv[1:] if arguments is None else list(arguments)
         with root.make_context(PROGRAM, given, obj=options) as context:
             answer = root.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except BaseException as raised:  # noqa: BLE001 - every error becomes an exit code here
-        return _fail(first_error(raised), options)
+        as_json = options.output is OutputFormat.JSON or wants_json(given)
+        return _fail(first_error(raised), as_json=as_json)
     return answer if isinstance(answer, int) else ExitCode.OK
 
 
-def _fail(error: BaseException, options: Globals) -> int:
+def _fail(error: BaseException, *, as_json: bool) -> int:
     code = exit_code(error)
-    if options.output is OutputFormat.JSON and isinstance(error, RaftLogError | OSError):
+    if as_json and not isinstance(error, SystemExit):
         show_error_document(error, code)
     if isinstance(error, SystemExit):
         raise error
@@ -127,7 +130,12 @@ def _fail(error: BaseException, options: Globals) -> int:
 def main() -> None:
     """Run the command line of this process."""
     prepare_streams()
-    sys.exit(run())
+    code = run()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence_stdout()  # the interpreter's own last flush would make its own code of it
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -74,4 +74,4 @@ def serve(
     for name in ("cacert", "cert", "key"):
         given[f"tls.{name}"] = getattr(options, name)
     loaded = load(path=config_file, environment=os.environ, flags=given, assignments=assignments)
-    run(loaded.settings)
+    run(loaded.settings, loaded.sources)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -16,6 +18,8 @@ from typing import Any, ClassVar
 import click
 
 from raftlog.cli.output import OutputFormat
+from raftlog.config.values import parse_duration
+from raftlog.types import Consistency
 
 ENDPOINTS_DEFAULT = "127.0.0.1:7101"
 TIMEOUT_SECONDS_DEFAULT = 10.0
@@ -49,17 +53,28 @@ def _store(context: click.Context, parameter: click.Parameter, value: object) ->
         setattr(values, name, value)
 
 
-class _Seconds(click.FloatRange):
-    """A number of seconds; what is not a number is none."""
+class Seconds(click.FloatRange):
+    """How long something lasts: a number of seconds, or text with a unit such as 500ms, 1s, 2m."""
+
+    name = "duration"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Convert, and check the range."""
+        if isinstance(value, str) and value.strip()[-1:].isalpha():
+            try:
+                value = parse_duration(value)
+            except ValueError:
+                if value.strip().lower() not in {"inf", "infinity"}:
+                    self.fail(f"{value} is no duration: write 10, 500ms, 1s, 2m or 1h", param, ctx)
         seconds = float(super().convert(value, param, ctx))
         if math.isnan(seconds):
-            self.fail(f"{value!r} is not a number of seconds", param, ctx)
+            self.fail(f"{value} is not a number of seconds", param, ctx)
         return seconds
+
+
+SECONDS = Seconds(min=0, min_open=True)
 
 
 class _Moment(click.ParamType["datetime"]):
@@ -90,6 +105,28 @@ class _Moment(click.ParamType["datetime"]):
 
 MOMENT = _Moment()
 
+consistency_option = click.option(
+    "--consistency",
+    type=click.Choice([word.value for word in Consistency]),
+    help="How fresh the answer must be; linearizable, or follower with --member.",
+)
+
+
+def content_of(argument: str) -> bytes:
+    """Return the bytes of an argument as they were typed, or all of standard input for a dash."""
+    return sys.stdin.buffer.read() if argument == "-" else os.fsencode(argument)
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, as far as one that does not parse can tell."""
+    given = [*arguments, ""]
+    for at, argument in enumerate(arguments):
+        if argument in {"-o", "--output"}:
+            return given[at + 1] == OutputFormat.JSON.value
+        if argument in {"-ojson", "--output=json"}:
+            return True
+    return os.environ.get(f"{ENVIRONMENT_PREFIX}_OUTPUT") == OutputFormat.JSON.value
+
 
 def _shared_options(*, is_root: bool) -> list[click.Option]:
     def option(*names: str, **settings: Any) -> click.Option:
@@ -107,7 +144,6 @@ def _shared_options(*, is_root: bool) -> list[click.Option]:
             **settings,
         )
 
-    seconds = _Seconds(min=0, min_open=True)
     formats = click.Choice([format_.value for format_ in OutputFormat])
     return [
         option(
@@ -116,7 +152,7 @@ def _shared_options(*, is_root: bool) -> list[click.Option]:
             help=f"Any of the members; the leader is found from there. [{ENDPOINTS_DEFAULT}]",
         ),
         option("--member", metavar="ID", help="Ask this member only (reads and status)."),
-        option("--timeout", type=seconds, metavar="SECONDS", help="Of one operation. [10]"),
+        option("--timeout", type=SECONDS, metavar="TIME", help="Of one operation: 5, 500ms. [10]"),
         option("-o", "--output", type=formats, help="Table for people, JSON for programs."),
         option("--yes", is_flag=True, help="Answer yes to questions."),
         option("--cacert", metavar="FILE", help="Certificate authority to trust (TLS)."),

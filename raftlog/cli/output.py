@@ -15,13 +15,16 @@ import enum
 import io
 import json
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, cast
 
 import click
 
 from raftlog import errors
+from raftlog.cli.tables import fields, show
+from raftlog.text import printable
 
 
 class ExitCode(enum.IntEnum):
@@ -140,24 +143,34 @@ def begin_output() -> None:
     _Printed.document = False
 
 
-def show_error_document(error: errors.RaftLogError | OSError, code: ExitCode) -> None:
+def show_error_document(error: BaseException, code: ExitCode) -> None:
     """Print an error as a JSON document, where the command printed none: -o json is for programs.
 
     An output that takes nothing more is no place for it.
     """
     if _Printed.document or isinstance(error, BrokenPipeError):
         return
-    if isinstance(error, errors.RaftLogError):
-        document = error_document(error)
-    else:
-        document = {"code": "os_error", "message": str(error), "definite": False}
     with contextlib.suppress(OSError):
-        click.echo(to_json({"error": document, "exit_code": int(code)}))
+        click.echo(to_json({"error": error_document(error), "exit_code": int(code)}))
 
 
-def error_document(error: errors.RaftLogError) -> dict[str, object]:
+def error_document(error: BaseException) -> dict[str, object]:
     """Return an error as a part of a JSON document."""
-    return {"code": error.code, "message": error.message, "definite": error.definite}
+    if isinstance(error, errors.RaftLogError):
+        return {"code": error.code, "message": error.message, "definite": error.definite}
+    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    # Wrong usage is noticed before anything begins; of the others, who knows.
+    usage = isinstance(error, click.UsageError)
+    code = next((code for kind, code in _OTHER_CODES if isinstance(error, kind)), "internal_error")
+    return {"code": code, "message": message or type(error).__name__, "definite": usage}
+
+
+_OTHER_CODES: tuple[tuple[type[BaseException], str], ...] = (
+    (click.UsageError, "usage"),
+    (OSError, "os_error"),
+    (KeyboardInterrupt, "interrupted"),
+    (click.Abort, "interrupted"),
+)
 
 
 def first_error(error: BaseException) -> BaseException:
@@ -171,7 +184,7 @@ def first_error(error: BaseException) -> BaseException:
 def say(message: str, *, bold: bool = False) -> None:
     """Write one line for people to standard error."""
     with contextlib.suppress(BrokenPipeError):
-        click.secho(message, err=True, bold=bold)
+        click.secho("\n".join(map(printable, message.split("\n"))), err=True, bold=bold)
 
 
 def text_of(value: bytes) -> object:
@@ -199,52 +212,15 @@ def _encode(value: object) -> object:
     return str(value)
 
 
+# What json leaves as it is and a terminal obeys, or an encoding refuses: C1 controls, signs that
+# turn the direction of text, lone surrogates.
+_UNSHOWN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
 def to_json(document: object, *, indent: int | None = None) -> str:
     """Return the document as JSON; bytes as `text_of` has them."""
-    return json.dumps(document, default=_encode, ensure_ascii=False, indent=indent)
-
-
-def show(value: object) -> str:
-    """Return one cell of a table."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:,.3f}".rstrip("0").rstrip(".")
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
-    return str(value)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows under their headings, aligned; numbers to the right."""
-    body = [[show(cell) for cell in row] for row in rows]
-    raw = [list(row) for row in [list(columns), *body]]
-    widths = [max(len(row[i]) for row in raw) for i in range(len(columns))]
-    numeric = [
-        bool(body) and all(_is_number(row[i]) or row[i] == "-" for row in body)
-        for i in range(len(columns))
-    ]
-    lines = []
-    for row in raw:
-        cells = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        )
-        lines.append("  ".join(cells).rstrip())
-    lines[0] = click.style(lines[0], bold=True)
-    return "\n".join(lines)
-
-
-def _is_number(cell: str) -> bool:
-    return cell.replace(",", "").replace(".", "", 1).lstrip("-").isdigit()
-
-
-def fields(document: dict[str, object]) -> str:
-    """Return a flat document as lines of name and value."""
-    width = max(map(len, document), default=0)
-    return "\n".join(f"{name.ljust(width)}  {show(value)}" for name, value in document.items())
+    text = json.dumps(document, default=_encode, ensure_ascii=False, indent=indent)
+    return _UNSHOWN.sub(lambda letter: f"\\u{ord(letter[0]):04x}", text)
 
 
 def emit(output: OutputFormat, document: object, human: Callable[[], str] | None = None) -> None:
@@ -254,16 +230,36 @@ def emit(output: OutputFormat, document: object, human: Callable[[], str] | None
     """
     if output is OutputFormat.JSON:
         _Printed.document = True
-        click.echo(to_json(document, indent=2))
-        return
-    if human is not None:
+        text = to_json(document, indent=2)
+    elif human is not None:
         text = human()
     elif isinstance(document, dict):
         text = fields(document)
     else:
         text = show(document)
     if text:
-        click.echo(text)
+        with _answering():
+            click.echo(text)
+
+
+def emit_raw(content: bytes) -> None:
+    """Write bytes alone, as they are."""
+    _Printed.document = True
+    with _answering():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Say of an answer that cannot be written that the command itself was carried out."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = f"{error.strerror}: the command was carried out, its answer cannot be written"
+        raise OSError(error.errno, why) from None
 
 
 def silence_stdout() -> None:

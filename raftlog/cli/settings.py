@@ -7,12 +7,19 @@ import os
 import click
 
 from raftlog.cli.options import Globals, group
-from raftlog.cli.output import OutputFormat, emit, say, table
+from raftlog.cli.output import OutputFormat, emit, say
+from raftlog.cli.session import ask
+from raftlog.cli.tables import table
+from raftlog.client.client import Client
+from raftlog.client.values import NodeSetting
 from raftlog.config.load import load
-from raftlog.config.schema import SETTINGS, effective
+from raftlog.config.schema import SETTINGS, shown
 
-config = group("config", "Settings of a node.", ["raftlog config check node.toml"])
-SECRET = "***"  # noqa: S105 - what is shown instead of one
+config = group(
+    "config", "Settings of a node.", ["raftlog config check node.toml", "raftlog config show"]
+)
+
+DEFAULT = "default"
 
 
 @config.command(
@@ -34,18 +41,47 @@ def check(options: Globals, file: str, assignments: tuple[str, ...]) -> None:
     Times are in seconds and sizes in bytes; text may carry a unit, as in "100 ms" or "64 MiB".
     """
     loaded = load(path=file, environment=os.environ, assignments=assignments)
-    values = effective(loaded.settings)
-    if values["bootstrap_token"]:
-        values["bootstrap_token"] = SECRET
-    values["initial_cluster"] = ",".join(f"{n}={a}" for n, a in loaded.settings.initial_cluster)
+    values = shown(loaded.settings)
     if options.output is OutputFormat.TABLE:
         say(f"{file}: {len(loaded.sources)} of {len(SETTINGS)} settings are set, and all are legal")
 
     def human() -> str:
         rows = [
-            [key, value, loaded.sources.get(key, "default"), SETTINGS[key].doc]
+            [key, value, loaded.sources.get(key, DEFAULT), SETTINGS[key].doc]
             for key, value in values.items()
         ]
         return table(["setting", "value", "from", "what it is"], rows)
 
     emit(options.output, {"settings": values, "sources": loaded.sources}, human)
+
+
+@config.command(
+    "show",
+    examples=["raftlog config show --member n2", "raftlog config show -o json"],
+)
+@click.option("--all", "everything", is_flag=True, help="Also what was left at its default.")
+@click.pass_obj
+def show(options: Globals, *, everything: bool) -> None:
+    """Print the settings that a running node has: that of --member, else any one.
+
+    A table shows what differs from the defaults; -o json all. Secrets are left out.
+    """
+
+    async def work(client: Client) -> tuple[NodeSetting, ...]:
+        return await client.cluster.settings(member=options.member)
+
+    found = ask(options, work)
+
+    def human() -> str:
+        rows = [
+            [each.key, each.value, each.source, each.meaning]
+            for each in found
+            if everything or each.source != DEFAULT
+        ]
+        return table(["setting", "value", "from", "what it is"], rows)
+
+    document = {
+        "settings": {each.key: each.value for each in found},
+        "sources": {each.key: each.source for each in found if each.source != DEFAULT},
+    }
+    emit(options.output, document, human)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from raftlog.cli.options import Command, Globals
-from raftlog.cli.output import ExitCode, emit, fields, say, table
+from raftlog.cli.output import ExitCode, emit, say
 from raftlog.cli.session import ask
+from raftlog.cli.tables import fields, show, table
 from raftlog.client.client import Client
 from raftlog.status import ClusterStatus, MemberStatus
 
@@ -14,11 +15,8 @@ MEMBER_FIELDS = (
     "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
     "lag_transactions", "last_contact_ms", "reachable", "healthy",
 )  # fmt: skip
-_COLUMNS = (
-    ("id", "id"), ("address", "address"), ("role", "role"), ("kind", "kind"),
-    ("match", "match_index"), ("applied", "applied_index"), ("lag", "lag_transactions"),
-    ("contact ms", "last_contact_ms"), ("reachable", "reachable"), ("healthy", "healthy"),
-)  # fmt: skip
+_COLUMNS = ("id", "address", "role", "kind", "applied", "lag", "heard", "state")
+"""What a terminal of 80 columns has room for; -o json says all."""
 
 
 @click.command(
@@ -74,11 +72,28 @@ def _member(member: MemberStatus) -> dict[str, object]:
 
 def _human(found: ClusterStatus, document: dict[str, object]) -> str:
     above = {name: document[name] for name in (
-        "cluster_id", "served_by", "leader", "term", "commit_sequence", "quorum",
-        "fault_tolerance", "machine",
+        "cluster_id", "served_by", "leader", "term", "commit_sequence",
     )}  # fmt: skip
-    rows = [[_member(member)[key] for _, key in _COLUMNS] for member in found.members]
-    text = f"{fields(above)}\n\n{table([heading for heading, _ in _COLUMNS], rows)}"
+    above["quorum"] = _quorum(found)
+    above["machine"] = found.machine
+    text = f"{fields(above)}\n\n{table(_COLUMNS, map(_row, found.members))}"
     if found.alarms:
-        text += "\n\nalarms\n" + "\n".join(f"  {alarm}" for alarm in found.alarms)
+        text += "\n\nalarms\n" + "\n".join(f"  {show(alarm)}" for alarm in found.alarms)
     return text
+
+
+def _quorum(found: ClusterStatus) -> str:
+    voters = sum(member.kind == "voter" for member in found.members)
+    needed = f"{found.quorum} of {voters} voters"
+    if not found.has_quorum:
+        return f"LOST: {needed} are needed"
+    return f"{needed}; {found.fault_tolerance} more may fail"
+
+
+def _row(member: MemberStatus) -> list[object]:
+    heard = None if member.last_contact_ms is None else f"{member.last_contact_ms:.0f} ms"
+    state = "healthy" if member.healthy else "unhealthy" if member.reachable else "unreachable"
+    return [
+        member.node_id, member.address, member.role, member.kind, member.applied_index,
+        member.lag_transactions, heard, state,
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
 
@@ -11,7 +12,7 @@ import grpc
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
-from raftlog.client.values import Transfer
+from raftlog.client.values import NodeSetting, Transfer
 from raftlog.errors import ConnectFailed, LeaderHint, RaftLogError
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
@@ -97,6 +98,34 @@ class Cluster:
             return cast("types_pb2.Empty", reply)
 
         await self._change(call, self._context.deadline(timeout))
+
+    async def settings(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> tuple[NodeSetting, ...]:
+        """Return the settings of a running node, whichever answers unless `member` names one.
+
+        Times are in seconds and sizes in bytes; secrets are left out.
+        """
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.SettingsReply:
+            reply = await peer.admin.Settings(types_pb2.Empty(), timeout=seconds)
+            return cast("admin_pb2.SettingsReply", reply)
+
+        deadline = self._context.deadline(timeout)
+        connections = self._context.connections
+        if member is None:
+            reply = await connections.ask_anyone(call, deadline)
+        else:
+            reply = await connections.ask_member(member, call, deadline)
+        return tuple(
+            NodeSetting(
+                key=wire.key,
+                value=json.loads(wire.value_json),
+                source=wire.source,
+                meaning=wire.meaning,
+            )
+            for wire in reply.settings
+        )
 
     async def _change(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
         """Make a call to the leader that is repeated only after a definite refusal."""

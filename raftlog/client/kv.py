@@ -286,11 +286,26 @@ class Kv:
         answer = await self._query(query, consistency, member, self._context.deadline(timeout))
         if not answer.found:
             raise NotFound(f"no lease {number}")
-        return LeaseStatus(
-            lease_id=number,
-            ttl_seconds=answer.ttl_seconds,
-            keys=tuple(answer.lease_keys),
-        )
+        return _lease_status(answer.leases[0], tuple(answer.lease_keys))
+
+    def leases(
+        self,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[LeaseStatus]:
+        """Yield all leases by their ids, without their keys.
+
+        They are read page by page; `timeout` is for each page.
+        """
+        parse_consistency(consistency, member)
+        check_timeout(self._context.timeout_seconds if timeout is None else timeout)
+
+        async def ask(query: kv_pb2.KvQuery) -> kv_pb2.KvAnswer:
+            return await self._query(query, consistency, member, self._context.deadline(timeout))
+
+        return _lease_pages(ask)
 
     def watch(
         self,
@@ -371,6 +386,28 @@ def bounds(prefix: bytes | None, start: bytes, end: bytes | None) -> tuple[bytes
     if start or end is not None:
         raise InvalidInput("give either a prefix, or start and end")
     return prefix, words.prefix_end(_bound(prefix))
+
+
+async def _lease_pages(
+    ask: Callable[[kv_pb2.KvQuery], Awaitable[kv_pb2.KvAnswer]],
+) -> AsyncIterator[LeaseStatus]:
+    after, more = 0, True
+    while more:
+        answer = await ask(kv_pb2.KvQuery(leases=kv_pb2.LeaseList(after=after)))
+        for wire in answer.leases:
+            yield _lease_status(wire)
+            after = wire.lease
+        more = answer.more
+
+
+def _lease_status(wire: kv_pb2.LeaseStatus, keys: tuple[bytes, ...] = ()) -> LeaseStatus:
+    return LeaseStatus(
+        lease_id=wire.lease,
+        ttl_seconds=wire.ttl_seconds,
+        left_seconds=wire.left_seconds if wire.HasField("left_seconds") else None,
+        key_count=wire.key_count,
+        keys=keys,
+    )
 
 
 def _bound(bound: bytes) -> bytes:

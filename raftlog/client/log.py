@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Self, cast
 
 from raftlog.client.connections import Peer
-from raftlog.client.context import Context, Payload, check_number, check_payload
+from raftlog.client.context import Context, Payload, check_number, check_payload, check_timeout
 from raftlog.client.feed import Feed
 from raftlog.client.routing import Limits
 from raftlog.client.session import Window
 from raftlog.client.tail import Beginning, Tail, Wanted, transactions_of
-from raftlog.client.values import LogInfo, Receipt, Transaction
+from raftlog.client.values import LogInfo, Receipt, StreamStatus, Transaction
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, NotFound, RaftLogError
 from raftlog.groups import (
@@ -213,6 +213,30 @@ class Log:
             reply = await connections.ask_member(member, call, deadline)
         return LogInfo(*(getattr(reply, field) for field in LogInfo._fields))
 
+    def streams(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> AsyncIterator[StreamStatus]:
+        """Yield the named streams in the log, as the member that answers has it.
+
+        They are read page by page, from one member; `timeout` is for each page.
+        """
+        check_timeout(self._context.timeout_seconds if timeout is None else timeout)
+
+        async def ask(after: str, whom: str | None) -> log_pb2.StreamsReply:
+            request = log_pb2.StreamsRequest(after=after)
+
+            async def call(peer: Peer, seconds: float) -> log_pb2.StreamsReply:
+                reply = await peer.log.Streams(request, timeout=seconds)
+                return cast("log_pb2.StreamsReply", reply)
+
+            deadline = self._context.deadline(timeout)
+            connections = self._context.connections
+            if whom is None:
+                return await connections.ask_anyone(call, deadline)
+            return await connections.ask_member(whom, call, deadline)
+
+        return _stream_pages(ask, member)
+
     async def open_session(self, *, timeout: float | None = None) -> LogSession:
         """Open a session that a later process can take up again with `resume_session`."""
 
@@ -387,6 +411,23 @@ def _microseconds(since: datetime | float) -> int:
     if not 0 <= microseconds < 1 << 63:
         raise InvalidInput(f"time {since!r} is out of range")
     return microseconds
+
+
+async def _stream_pages(
+    ask: Callable[[str, str | None], Awaitable[log_pb2.StreamsReply]], member: str | None
+) -> AsyncIterator[StreamStatus]:
+    after, more = "", True
+    while more:
+        reply = await ask(after, member)
+        for wire in reply.streams:
+            yield StreamStatus(
+                name=wire.name,
+                first_sequence=wire.first_sequence,
+                last_sequence=wire.last_sequence,
+                last_timestamp=wire.last_timestamp,
+            )
+            after = wire.name
+        more, member = reply.more, reply.served_by
 
 
 async def _expand(

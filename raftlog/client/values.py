@@ -176,11 +176,43 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseStatus:
-    """A lease as it stands: seconds left and the keys put with it."""
+    """A lease as it stands.
+
+    `left_seconds`: until it ends unless it is refreshed, as the leader measures it; None where
+    another member answered. `keys`: those put with it; a list of leases has their count alone.
+    """
 
     lease_id: int
     ttl_seconds: float
-    keys: tuple[bytes, ...]
+    left_seconds: float | None
+    key_count: int
+    keys: tuple[bytes, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamStatus:
+    """A named stream of the log: where its transactions kept begin and end.
+
+    `last_timestamp`: of the last one, as in `Transaction`.
+    """
+
+    name: str
+    first_sequence: int
+    last_sequence: int
+    last_timestamp: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSetting:
+    """A setting a node runs with.
+
+    `source`: "default", or the file, the variable or the flag that set it.
+    """
+
+    key: str
+    value: object
+    source: str
+    meaning: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -283,6 +283,18 @@ def effective(settings: Settings) -> dict[str, object]:
     return found
 
 
+SECRETS = ("bootstrap_token",)
+SECRET = "***"  # noqa: S105 - what is shown instead of one
+
+
+def shown(settings: Settings) -> dict[str, object]:
+    """Return `effective` settings as people may see them: plain values, and no secret."""
+    values = effective(settings)
+    values.update((key, SECRET) for key in SECRETS if values[key])
+    values["initial_cluster"] = ",".join(f"{n}={a}" for n, a in settings.initial_cluster)
+    return values
+
+
 def check(settings: Settings) -> Settings:
     """Return `settings` if its values agree with one another.
 

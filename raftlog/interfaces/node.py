@@ -117,6 +117,19 @@ class ChangeFilter:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """A named stream: where its transactions kept here begin and end.
+
+    `last_timestamp`: of the last one, microseconds since 1970.
+    """
+
+    name: str
+    first_sequence: int
+    last_sequence: int
+    last_timestamp: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LogInfo:
     """Where this member's log stands. `writes_open`: it leads and takes writes."""
 
@@ -222,6 +235,13 @@ class NodePort(Protocol):
 
     async def start_of(self, start: TailStart, stream: str | None) -> int:
         """Return the sequence after which a tail that begins at `start` has to read."""
+        ...
+
+    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+        """Return a page of named streams behind `after`, and whether there are more.
+
+        A page ends early once reading it has cost about `streams.READ_BYTES_MAX`.
+        """
         ...
 
     def status(self) -> ClusterStatus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Container, Iterator, Mapping
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.types import Index, NodeId
@@ -107,6 +107,14 @@ class Round:
         return not self.entries and not self.writes and self.install_snapshot_id is None
 
 
+class StreamSpan(NamedTuple):
+    """A named stream, and the first and the last index kept that touch it."""
+
+    name: str
+    first: Index
+    last: Index
+
+
 class LogReader(Protocol):
     """The durable log, verified on every read. Calls are synchronous and bounded.
 
@@ -154,6 +162,13 @@ class LogReader(Protocol):
 
     def stream_indexes(self, stream: str, low: Index, high: Index, count_max: int) -> list[Index]:
         """Return up to `count_max` indexes in low..high that touch the stream, ascending."""
+        ...
+
+    def streams(self, after: str, high: Index, count_max: int) -> list[StreamSpan]:
+        """Return up to `count_max` named streams that entries up to `high` touch.
+
+        They are in the order of their names' lengths, then of the names in UTF-8, behind `after`.
+        """
         ...
 
 

@@ -30,6 +30,7 @@ from raftlog.interfaces import (
     LogInfo,
     Measure,
     Respond,
+    StreamInfo,
     TailBatch,
     TailStart,
 )
@@ -293,6 +294,10 @@ class Node:
     async def start_of(self, start: TailStart, stream: str | None) -> int:
         """See `NodePort.start_of`."""
         return await self._parts.subscriptions.start_of(start, stream)
+
+    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+        """See `NodePort.streams`."""
+        return self._parts.subscriptions.streams(after, count_max)
 
     def info(self) -> LogInfo:
         """Return where this member's log stands."""

@@ -16,7 +16,7 @@ import asyncio
 import bisect
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 import msgpack
@@ -31,6 +31,7 @@ from raftlog.interfaces import (
     ChangeFilter,
     Row,
     RowChange,
+    StreamInfo,
     Table,
     TailBatch,
     TailStart,
@@ -39,6 +40,7 @@ from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInt
 from raftlog.node.lookout import Lookout, Reader, in_order, wake
 from raftlog.node.overlay import Overlay
 from raftlog.node.ports import CoreView, Ports
+from raftlog.node.streams import matching_offsets, stream_page
 from raftlog.node.turns import Turns
 from raftlog.node.workbench import change_key
 from raftlog.types import Index
@@ -202,6 +204,10 @@ class Subscriptions:
             return await self._before_last(start.last, stream)
         return self._storage.boundary.next_sequence - 1
 
+    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+        """See `NodePort.streams`."""
+        return stream_page(self._storage, self._readable(), after, count_max)
+
     def _sequence_before(self, index: Index) -> int:
         """Return the last sequence below `index`, as far as this member knows it committed."""
         boundary = self._storage.boundary
@@ -233,7 +239,7 @@ class Subscriptions:
             entry = self._storage.entry(index)
             budget -= entry.size + LOOK_BYTES // LOOK_ENTRIES
             if entry.kind is EntryKind.TRANSACTIONS:
-                offsets = _matching_offsets(entry, stream)
+                offsets = matching_offsets(entry, stream)
                 if len(offsets) >= left:
                     return entry.first_sequence + offsets[len(offsets) - left] - 1
                 left -= len(offsets)
@@ -503,17 +509,6 @@ class Subscriptions:
 
 def _index_of(key: bytes) -> Index:
     return Index(int.from_bytes(key[:8], "big"))
-
-
-def _matching_offsets(entry: Entry, stream: str | None) -> Sequence[int]:
-    group = groups.parse(entry.payload)
-    wanted = [
-        kind is TransactionKind.OPAQUE and (stream is None or name == stream)
-        for kind, name in group.tag_table
-    ]
-    if not group.tags:
-        return range(group.count if wanted[0] else 0)
-    return [offset for offset, tag in enumerate(group.tags) if wanted[tag]]
 
 
 def _has_opaque(entry: Entry) -> bool:

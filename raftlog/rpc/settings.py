@@ -40,6 +40,16 @@ class TransportSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ShownSetting:
+    """A setting of the node as operators may see it: its value as JSON, and where it was set."""
+
+    key: str
+    value_json: str
+    source: str
+    meaning: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Bounds on what clients may send, hold and ask for."""
 
@@ -55,6 +65,8 @@ class ServerSettings:
     unary_timeout_seconds: float = 10.0
     """Used where a caller sent no deadline."""
     health_seconds: float = 0.25
+    shown: tuple[ShownSetting, ...] = ()
+    """What `Admin.Settings` answers."""
 
     @property
     def message_bytes_max(self) -> int:

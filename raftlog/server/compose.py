@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import random
 import secrets
 import sys
+from collections.abc import Mapping
 from typing import Any
 
-from raftlog.config.schema import Settings
+from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
 from raftlog.core.settings import CoreSettings
 from raftlog.errors import (
@@ -23,7 +25,7 @@ from raftlog.node.ports import Ports, Shared
 from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
-from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.rpc.settings import ServerSettings, ShownSetting, TransportSettings
 from raftlog.security.policy import CertificateUris, check_listen
 from raftlog.security.tls import load_tls
 from raftlog.server.clock import SystemClock
@@ -79,8 +81,10 @@ class RunningNode:
             self.trace.close()
 
 
-async def compose(settings: Settings) -> RunningNode:
+async def compose(settings: Settings, sources: Mapping[str, str] | None = None) -> RunningNode:
     """Start a node as the settings say, on the running loop.
+
+    `sources` names where settings were set, for those who ask the running node.
 
     Raises:
         ConfigInvalid: a setting is missing or wrong.
@@ -94,7 +98,7 @@ async def compose(settings: Settings) -> RunningNode:
     observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
-        running = _assemble(settings, storage, machine, observer, tls)
+        running = _assemble(settings, sources or {}, storage, machine, observer, tls)
     except BaseException:
         storage.close()
         raise
@@ -125,6 +129,7 @@ async def compose(settings: Settings) -> RunningNode:
 
 def _assemble(
     settings: Settings,
+    sources: Mapping[str, str],
     storage: LmdbStorage,
     machine: StateMachine,
     observer: PrometheusObserver,
@@ -152,7 +157,11 @@ def _assemble(
     return RunningNode(
         node=node,
         server=GrpcServer(
-            node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
+            node,
+            transport,
+            listen=settings.listen,
+            tls=tls,
+            settings=_server_settings(settings, sources),
         ),
         http=_http_server(settings, node, observer),
         observer=observer,
@@ -254,8 +263,17 @@ def node_settings(settings: Settings) -> NodeSettings:
     return NodeSettings(core=core, **named(NodeSettings, settings.limits, settings.retention))
 
 
-def _server_settings(settings: Settings) -> ServerSettings:
-    return ServerSettings(**named(ServerSettings, settings.limits))
+def _server_settings(settings: Settings, sources: Mapping[str, str]) -> ServerSettings:
+    lines = (
+        ShownSetting(
+            key=key,
+            value_json=json.dumps(value),
+            source=sources.get(key, "default"),
+            meaning=SETTINGS[key].doc,
+        )
+        for key, value in shown(settings).items()
+    )
+    return ServerSettings(shown=tuple(lines), **named(ServerSettings, settings.limits))
 
 
 def _transport_settings(

@@ -7,7 +7,7 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import TypeVar
 
 from raftlog.config.schema import Settings
@@ -23,23 +23,23 @@ STOP_SECONDS = 15.0
 """A clean stop that takes longer than this is given up; nothing acknowledged can be lost by it."""
 
 
-def run(settings: Settings) -> None:
-    """Run a node until a signal stops it.
+def run(settings: Settings, sources: Mapping[str, str] | None = None) -> None:
+    """Run a node until a signal stops it. `sources`: where the settings that were set were set.
 
     Raises:
         RaftLogError: it could not start, or stopped itself; the error says why.
     """
     faulthandler.enable()
     raise_limit()
-    run_on_loop(serve(settings))
+    run_on_loop(serve(settings, sources or {}))
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, sources: Mapping[str, str]) -> None:
     """Run a node on the running loop until a signal comes or the node stops itself."""
     loop = asyncio.get_running_loop()
     signals = StopSignals(loop)
     try:
-        running = await compose(settings)
+        running = await compose(settings, sources)
         loop.set_exception_handler(lambda _, context: _report(running, context))
         tune_interpreter()
         await _until_stopped(running, signals)

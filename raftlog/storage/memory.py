@@ -35,6 +35,7 @@ from raftlog.interfaces import (
     Recovered,
     Round,
     SnapshotInfo,
+    StreamSpan,
     Table,
 )
 from raftlog.storage import rules
@@ -47,7 +48,7 @@ from raftlog.storage.snapshot_file import (
     SnapshotFileWriter,
     check_snapshot_id,
 )
-from raftlog.storage.streams import stream_names
+from raftlog.storage.streams import stream_spans
 from raftlog.types import Index
 
 Microseconds = Callable[[], int]
@@ -208,17 +209,15 @@ class MemoryStorage:
 
     def stream_indexes(self, stream: str, low: Index, high: Index, count_max: int) -> list[Index]:
         """See `LogReader.stream_indexes`; here by a scan."""
-        low = Index(max(low, self._shape.boundary.index + 1))
-        high = Index(min(high, self._shape.last_index))
-        found: list[Index] = []
-        name = stream.encode()
-        for index in range(low, high + 1):
-            if len(found) >= count_max:
-                break
-            entry = self._disk.entries[Index(index)]
-            if name and name in stream_names(entry.kind, entry.codec, entry.payload):
-                found.append(Index(index))
-        return found
+        return self._disk.touched(low, self._high(high)).get(stream.encode(), [])[:count_max]
+
+    def streams(self, after: str, high: Index, count_max: int) -> list[StreamSpan]:
+        """See `LogReader.streams`; here by a scan."""
+        touched = self._disk.touched(Index(0), self._high(high))
+        return stream_spans(touched, after.encode())[:count_max]
+
+    def _high(self, high: Index) -> Index:
+        return min(high, self._shape.last_index)
 
     def scrub(self, low: Index, count_max: int) -> Index:
         """See `Storage.scrub`."""

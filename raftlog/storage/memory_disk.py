@@ -14,6 +14,7 @@ from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.errors import InvalidInput, StorageError
 from raftlog.interfaces import Identity, SnapshotInfo, Table
 from raftlog.storage.snapshot_file import SnapshotFileReader
+from raftlog.storage.streams import touched_streams
 from raftlog.types import Index
 
 
@@ -50,6 +51,11 @@ class MemoryDisk:
     free_bytes: int | None = None
     commit_fault: CommitFault | None = None
     commits: int = 0
+
+    def touched(self, low: Index, high: Index) -> dict[bytes, list[Index]]:
+        """Return the named streams, each with the indexes kept in low..high that touch it."""
+        low = max(low, Index(self.boundary.index + 1))
+        return touched_streams(self.entries[Index(index)] for index in range(low, high + 1))
 
     def scan_snapshots(self) -> None:
         """Keep only what has a head and a footer, under its own name, as the files' store does."""

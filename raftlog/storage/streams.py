@@ -7,8 +7,12 @@ appended.
 
 from __future__ import annotations
 
-from raftlog.core.entries import EntryKind
+from collections.abc import Iterable, Mapping
+
+from raftlog.core.entries import Entry, EntryKind
 from raftlog.groups import HEADER_BYTES, TransactionKind
+from raftlog.interfaces import StreamSpan
+from raftlog.types import Index
 
 
 def stream_names(kind: int, codec: int, payload: bytes | memoryview) -> tuple[bytes, ...]:
@@ -28,3 +32,22 @@ def stream_names(kind: int, codec: int, payload: bytes | memoryview) -> tuple[by
             names[bytes(payload[at + 2 : at + 2 + length])] = None
         at += 2 + length
     return tuple(names) if at <= len(payload) else ()
+
+
+def touched_streams(entries: Iterable[Entry]) -> dict[bytes, list[Index]]:
+    """Return the named streams that entries touch, each with their indexes in order."""
+    found: dict[bytes, list[Index]] = {}
+    for entry in entries:
+        for name in stream_names(entry.kind, entry.codec, entry.payload):
+            found.setdefault(name, []).append(entry.index)
+    return found
+
+
+def stream_spans(touched: Mapping[bytes, list[Index]], after: bytes) -> list[StreamSpan]:
+    """Return where the streams behind `after` begin and end, as `LogReader.streams` orders them."""
+    names = sorted((len(name), name) for name in touched)
+    return [
+        StreamSpan(name.decode(errors="replace"), touched[name][0], touched[name][-1])
+        for length, name in names
+        if (length, name) > (len(after), after)
+    ]

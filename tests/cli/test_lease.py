@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from raftlog.cli.lease import lease
+from raftlog.local import wait_until
 
 from .conftest import spawn
 
@@ -21,7 +22,11 @@ def test_a_leases_life(ask, request):
     assert ask("kv", "put", key, "v", "--lease", granted["lease"]).code == 0
     shown = ask("kv", "lease", "show", granted["lease"], "-o", "json").json
     assert shown["keys"] == [key]
-    assert 0 < shown["ttl_seconds"] <= 60
+    assert 0 < shown["left_seconds"] <= shown["ttl_seconds"] == 60
+    assert shown["key_count"] == 1
+    listed = ask("kv", "lease", "list", "-o", "json").json["leases"]
+    assert [each["key_count"] for each in listed if each["lease"] == granted["lease"]] == [1]
+    assert str(granted["lease"]) in ask("kv", "lease", "list").text
     assert ask("kv", "lease", "refresh", granted["lease"]).code == 0
     assert ask("kv", "lease", "revoke", granted["lease"], "-o", "json").json["revoked"] is True
     assert ask("kv", "get", key).code == 1
@@ -39,7 +44,23 @@ def test_a_lease_is_kept_until_interrupted(cluster, ask):
     assert ask("kv", "lease", "show", granted).code == 0
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "x"])
+def test_what_is_left_grows_less_and_is_measured_by_the_leader_alone(ask):
+    """The leader counts down; another member says that it does not know."""
+    lease = ask("kv", "lease", "grant", "2m", "-o", "json").json["lease"]
+
+    def left() -> float:
+        return ask("kv", "lease", "show", lease, "-o", "json").json["left_seconds"]
+
+    first = left()
+    assert wait_until(lambda: left() < min(first, 120), 10)
+    leader = ask("leader", "show", "-o", "json").json["leader"]
+    other = next(name for name in ("n1", "n2", "n3") if name != leader)
+    asked = ask("--member", other, "kv", "lease", "show", lease, "-o", "json").json
+    assert (asked["left_seconds"], asked["ttl_seconds"]) == (None, 120)
+    ask("kv", "lease", "revoke", lease)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "x", "5x", "0ms"])
 def test_a_wrong_time_is_wrong_usage(raftlog, seconds):
     """A lease lives longer than nothing."""
     assert raftlog("kv", "lease", "grant", "--", seconds).code == 128

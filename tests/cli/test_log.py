@@ -158,3 +158,23 @@ def test_verify(raftlog, tmp_path):
     damaged = raftlog("log", "verify", "--data-dir", where)
     assert damaged.code == 6
     assert "damaged:" in damaged.text
+
+
+def test_the_named_streams(ask):
+    """Each with its own first and last transaction; the unnamed one is no stream."""
+    names = ("streams-a", "streams-b")
+    for name in names:
+        assert ask("log", "append", "--stream", name, __file__).code == 0
+    found = {each["name"]: each for each in ask("log", "streams", "-o", "json").json["streams"]}
+    assert set(names) <= set(found)
+    assert "" not in found
+    first, second = (found[name] for name in names)
+    assert first["first_sequence"] == first["last_sequence"] < second["first_sequence"]
+    assert "streams-b" in ask("log", "streams", "--member", "n2").text
+
+
+def test_text_instead_of_a_file_is_told_apart(ask):
+    """`log append hello` says how to append text."""
+    wrong = ask("log", "append", "hello world")
+    assert wrong.code == 3
+    assert "echo 'hello world' | raftlog log append --lines -" in wrong.err

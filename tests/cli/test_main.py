@@ -17,11 +17,12 @@ from .conftest import spawn
 VERBS = {
     "bench": {"kv", "read", "tail", "write"},
     "certs": {"create"},
-    "config": {"check"},
+    "config": {"check", "show"},
     "kv": {"cas", "delete", "get", "lease", "lock", "put", "range", "txn", "watch"},
     "leader": {"show", "step-down", "transfer"},
     "local": {"start", "status", "stop"},
-    "log": {"append", "get", "info", "tail", "verify"},
+    "log": {"append", "get", "info", "streams", "tail", "verify"},
+    "machine": {"execute", "query"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 
@@ -42,11 +43,15 @@ def test_the_verbs_of_this_version_are_there_and_no_others():
     ],
 )  # fmt: skip
 def test_wrong_usage_exits_128(raftlog, line):
-    """Wrong usage is said on standard error, with nothing on standard output."""
+    """Wrong usage is said on standard error, with nothing on standard output but for programs."""
     result = raftlog(*line)
     assert result.code == 128
     assert result.out == b""
     assert "Usage:" in result.err
+    document = raftlog(*line, "-o", "json").json
+    assert document["exit_code"] == 128
+    assert document["error"]["code"] == "usage"
+    assert document["error"]["definite"] is True
 
 
 @pytest.mark.parametrize(

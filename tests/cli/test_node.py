@@ -22,7 +22,7 @@ from .conftest import spawn
 def served(monkeypatch):
     """Return a list of the settings that serve would have run a node with."""
     found = []
-    monkeypatch.setattr(server_main, "run", found.append)
+    monkeypatch.setattr(server_main, "run", lambda settings, _sources: found.append(settings))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ import pytest
 from raftlog import errors
 from raftlog.cli import output
 from raftlog.cli.output import ExitCode, OutputFormat, exit_code, hint
+
+from .conftest import spawn
 
 TABLE = [
     (errors.ConnectFailed("x"), 2),
@@ -107,28 +110,6 @@ def test_arguments_come_back_as_they_were_typed():
     assert output.bytes_of("ü") == "ü".encode()
 
 
-def test_tables_are_aligned(capsys):
-    """Numbers stand to the right, text to the left, and no line ends in blanks."""
-    text = click.unstyle(output.table(["id", "lag"], [["n1", 5], ["node2", 1234], ["n3", None]]))
-    assert text.splitlines() == ["id      lag", "n1        5", "node2  1234", "n3        -"]
-
-
-@pytest.mark.parametrize(
-    ("value", "cell"),
-    [
-        (None, "-"),
-        (True, "yes"),
-        (False, "no"),
-        (1.5, "1.5"),
-        (1234.0, "1,234"),
-        (b"\xff", "\\xff"),
-    ],
-)
-def test_cells(value, cell):
-    """A cell is short and printable."""
-    assert output.show(value) == cell
-
-
 def test_emit_writes_one_document_or_its_table(capsys):
     """JSON is one document; a table is what the command makes of it."""
     output.emit(OutputFormat.JSON, {"a": 1}, lambda: "never")
@@ -177,3 +158,28 @@ def test_a_closed_standard_output_is_given_to_nothing_else():
         ["/bin/sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, script], check=False, timeout=30
     )
     assert child.returncode == 0
+
+
+DEVICE = [
+    ("version",), ("status",), ("leader", "show"), ("log", "info"), ("log", "tail"),
+    ("log", "streams", "-o", "json"), ("kv", "range", "-o", "json"), ("kv", "put", "full", "v"),
+    ("kv", "lease", "list"), ("config", "show"), ("--help",), ("kv", "--help"),
+]  # fmt: skip
+
+
+@pytest.mark.integration
+def test_an_output_that_is_full_exits_6(cluster):
+    """Whatever the command; and what was carried out is said to be."""
+    with spawn("--endpoints", cluster.endpoints, "log", "append", "--lines", "-") as child:
+        child.communicate(b"one\n", timeout=30)
+    for line in DEVICE:
+        with pathlib.Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "raftlog", "--endpoints", cluster.endpoints, *line],
+                stdout=full, stderr=subprocess.PIPE, check=False, timeout=60,
+            )  # fmt: skip
+        assert done.returncode == 6, line
+        assert b"No space left" in done.stderr, line
+        assert b"Traceback" not in done.stderr, line
+        assert b"Exception ignored" not in done.stderr, line
+        assert line[:2] != ("kv", "put") or b"was carried out" in done.stderr

@@ -1,9 +1,11 @@
-"""`config check`."""
+"""`config check` and `config show`."""
 
 from __future__ import annotations
 
-from raftlog.cli.settings import SECRET
-from raftlog.config.schema import SETTINGS
+import pytest
+
+from raftlog.cli.settings import config
+from raftlog.config.schema import SECRET, SETTINGS
 
 
 def test_the_effective_settings_are_printed(raftlog, tmp_path, monkeypatch):
@@ -35,3 +37,18 @@ def test_a_wrong_file_exits_3(raftlog, tmp_path):
     assert result.code == 3
     assert f"{file}: unknown key node_idd; did you mean node_id?" in result.err
     assert raftlog("config", "check", tmp_path / "none").code == 3
+
+
+@pytest.mark.integration
+def test_a_running_node_shows_its_settings(ask, cluster):
+    """What was set, and where; everything in JSON; never the token."""
+    assert set(config.commands) == {"check", "show"}
+    found = ask("config", "show", "--member", "n2", "-o", "json").json
+    assert set(found["settings"]) == set(SETTINGS)
+    assert found["settings"]["node_id"] == "n2"
+    assert found["sources"]["node_id"] == "--node-id"
+    assert found["settings"]["bootstrap_token"] == SECRET
+    few, every = ask("config", "show").text, ask("config", "show", "--all").text
+    assert cluster.token not in every
+    assert "raft.heartbeat_seconds" in every
+    assert "raft.heartbeat_seconds" not in few

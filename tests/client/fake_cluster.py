@@ -85,6 +85,7 @@ class FakeCluster:
         self.opened_sessions = 0
         self.closed_sessions: list[int] = []
         self.kv = FakeKv()
+        self.streams: tuple[str, ...] = ()
         self.hold = False
         self.held: list[tuple[groups.Group, list[Respond]]] = []
         self.cut_before = 0
@@ -438,6 +439,12 @@ class FakeNode(
             if 0 <= request.sequence - entry.first_sequence < entry.group.count:
                 return log_pb2.GetReply(entry=self._tail_entry(entry), served_by=self.node_id)
         return await self._abort(context, NotFound(f"no transaction {request.sequence}"))
+
+    async def Streams(self, request, context):
+        await self._stand()
+        names = [name for name in self.cluster.streams if name > request.after]
+        page = [log_pb2.StreamInfo(name=name, first_sequence=1, last_sequence=2) for name in names]
+        return log_pb2.StreamsReply(streams=page[:1], more=len(names) > 1, served_by=self.node_id)
 
     async def Info(self, request, context):
         await self._stand()

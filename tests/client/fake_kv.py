@@ -29,6 +29,13 @@ class FakeKv:
                 return kv_pb2.KvAnswer(found=found is not None, key_values=[found] if found else [])
             case "range":
                 return self._answer_range(query.range)
+            case "leases":
+                behind = sorted(lease for lease in self.leases if lease > query.leases.after)
+                page = behind[: self.page]
+                return kv_pb2.KvAnswer(
+                    leases=[self._lease_status(lease) for lease in page],
+                    more=len(page) < len(behind),
+                )
             case _:
                 lease = query.lease.lease
                 keys = [key for key, each in self.entries.items() if each.lease == lease]
@@ -36,7 +43,13 @@ class FakeKv:
                     found=lease in self.leases,
                     ttl_seconds=self.leases.get(lease, 0),
                     lease_keys=keys,
+                    leases=[self._lease_status(lease)] if lease in self.leases else [],
                 )
+
+    def _lease_status(self, lease: int) -> kv_pb2.LeaseStatus:
+        keys = sum(each.lease == lease for each in self.entries.values())
+        ttl = self.leases[lease]
+        return kv_pb2.LeaseStatus(lease=lease, ttl_seconds=ttl, left_seconds=ttl, key_count=keys)
 
     def _answer_range(self, body: kv_pb2.Range) -> kv_pb2.KvAnswer:
         keys = [

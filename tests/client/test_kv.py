@@ -235,3 +235,14 @@ def test_the_client_knows_the_limits_of_the_machine():
     """A key that is too long is invalid input at once, not a rejected command in the log."""
     assert client_kv.KEY_BYTES_MAX == layout.KEY_BYTES_MAX
     assert client_kv.BOUND_BYTES_MAX == layout.BOUND_BYTES_MAX
+
+
+async def test_leases_are_listed_to_the_last_page(cluster: FakeCluster, client: Client) -> None:
+    """Each lease comes once, with what is left of it and how many keys it holds."""
+    made = [await client.kv.lease(ttl_seconds=60) for _ in range(cluster.kv.page + 2)]
+    await client.kv.put(b"k", b"v", lease=made[0])
+    found = [lease async for lease in client.kv.leases()]
+    assert [lease.lease_id for lease in found] == sorted(lease.lease_id for lease in made)
+    assert [lease.key_count for lease in found][:2] == [1, 0]
+    assert found[0].left_seconds == 60
+    assert found[0].keys == ()

@@ -210,6 +210,16 @@ async def test_get_finds_one_transaction(cluster: FakeCluster, client: Client) -
         await client.log.get(0)
 
 
+async def test_streams_are_read_to_the_last_page_from_one_member(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """Each stream comes once, in the order of the member that gave the first page."""
+    cluster.streams = ("a", "b", "c")
+    assert [found.name async for found in client.log.streams()] == ["a", "b", "c"]
+    (first, *_) = [found async for found in client.log.streams(member="n2")]
+    assert (first.first_sequence, first.last_sequence) == (1, 2)
+
+
 async def test_info_says_who_answered(cluster: FakeCluster, client: Client) -> None:
     """The log's extent comes with the member that told it."""
     await client.log.append(b"1")

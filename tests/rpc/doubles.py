@@ -35,6 +35,7 @@ from raftlog.interfaces import (
     Result,
     RowChange,
     SnapshotInfo,
+    StreamInfo,
     TailBatch,
 )
 from raftlog.rpc.peer import GrpcTransport
@@ -355,6 +356,14 @@ class FakeNode:
                 await asyncio.sleep(0.01)
         finally:
             self.tails_open -= 1
+
+    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+        names = [name for name in ("a", "b", "long") if (len(name), name) > (len(after), after)]
+        page = [
+            StreamInfo(name=name, first_sequence=1, last_sequence=2, last_timestamp=3)
+            for name in names[:count_max]
+        ]
+        return page, len(page) < len(names)
 
     def info(self) -> LogInfo:
         last = self.entries[-1].next_sequence - 1 if self.entries else 0

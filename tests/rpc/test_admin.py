@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from raftlog.errors import IdentityMismatch, InvalidInput, NotFound
+from raftlog.rpc.settings import ServerSettings, ShownSetting
 from raftlog.types import NodeId
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
-from tests.rpc.doubles import Serving, failure
+from tests.rpc.doubles import Cluster, FakeNode, Serving, failure
 
 EMPTY = types_pb2.Empty()
 
@@ -89,3 +90,17 @@ async def test_a_timeout_that_is_no_duration_is_refused(serving: Serving, second
     """Hostile floats do not reach the node's timers."""
     request = pb.TransferRequest(timeout_seconds=seconds)
     assert isinstance(await failure(serving.admin.Transfer(request)), InvalidInput)
+
+
+async def test_settings_are_shown_as_they_are_given() -> None:
+    """What the node was composed with, and nothing else."""
+    shown = ShownSetting(key="raft.x", value_json="1.5", source="--set", meaning="how long")
+    cluster = Cluster(server=ServerSettings(shown=(shown,)))
+    serving = Serving(await cluster.start("n1", node=FakeNode()))
+    reply = await serving.admin.Settings(EMPTY)
+    await serving.close()
+    await cluster.stop()
+    assert reply.served_by == "n1"
+    assert list(reply.settings) == [
+        pb.Setting(key="raft.x", value_json="1.5", source="--set", meaning="how long")
+    ]

@@ -43,7 +43,7 @@ def running(monkeypatch):
     """Put a fake where compose's result would be, and leave the interpreter alone."""
     made = []
 
-    async def compose(_settings):
+    async def compose(_settings, _sources):
         made.append(FakeRunning())
         return made[0]
 
@@ -62,7 +62,7 @@ async def until_composed(running):
 
 async def test_a_signal_hands_over_and_stops(running):
     """SIGTERM stops the node with a hand-over, and serve returns."""
-    serving = asyncio.create_task(main.serve(Settings()))
+    serving = asyncio.create_task(main.serve(Settings(), {}))
     fake = await until_composed(running)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(serving, 5)
@@ -75,7 +75,7 @@ async def test_a_signal_hands_over_and_stops(running):
 )
 async def test_a_node_that_stopped_itself_ends_the_process(running, failure, raised):
     """The node's own reason is what serve raises, and nothing is handed over."""
-    serving = asyncio.create_task(main.serve(Settings()))
+    serving = asyncio.create_task(main.serve(Settings(), {}))
     fake = await until_composed(running)
     fake.node.failed.set_result(failure)
     with pytest.raises(raised):
@@ -88,7 +88,7 @@ async def test_a_stop_that_hangs_is_given_up(running, monkeypatch):
     monkeypatch.setattr(main, "STOP_SECONDS", 0.05)
     ended = []
     monkeypatch.setattr(main.os, "_exit", ended.append)
-    serving = asyncio.create_task(main.serve(Settings()))
+    serving = asyncio.create_task(main.serve(Settings(), {}))
     fake = await until_composed(running)
     fake.stop_takes = 60.0
     os.kill(os.getpid(), signal.SIGTERM)
@@ -100,7 +100,7 @@ async def test_a_thread_that_never_comes_back_does_not_hold_the_process(running,
     """A machine that hangs keeps its thread; the process ends all the same, and cleanly."""
     ended = []
     monkeypatch.setattr(main.os, "_exit", ended.append)
-    serving = asyncio.create_task(main.serve(Settings()))
+    serving = asyncio.create_task(main.serve(Settings(), {}))
     fake = await until_composed(running)
     fake.is_stuck = True
     os.kill(os.getpid(), signal.SIGTERM)

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from raftlog.core.entries import Boundary, EntryKind, HardState
 from raftlog.errors import Compacted
 from raftlog.interfaces import Round, Table
+from raftlog.storage.streams import stream_names
 from raftlog.types import Index, NodeId, Term
 from tests.effort import effort
 from tests.storage.builders import FIRST, Writer, round_of
@@ -267,6 +268,19 @@ class Twins(RuleBasedStateMachine):
             found = [rig.storage.stream_indexes(stream, low, high, 99) for rig in self.rigs]
             assert found[0] == found[1]
 
+    def spans(self, after: str, high: int) -> list[tuple[str, int, int]]:
+        """Return what the model says of the streams behind `after`."""
+        touched: dict[bytes, list[int]] = {}
+        for entry in self.log.entries:
+            for name in stream_names(entry.kind, entry.codec, entry.payload):
+                if entry.index <= high:
+                    touched.setdefault(name, []).append(entry.index)
+        return [
+            (name.decode(), touched[name][0], touched[name][-1])
+            for name in sorted(touched, key=lambda name: (len(name), name))
+            if (len(name), name.decode()) > (len(after), after)
+        ]
+
     # -------------------------------------------------------- always
 
     @invariant()
@@ -285,6 +299,8 @@ class Twins(RuleBasedStateMachine):
             assert storage.log_bytes() == sum(len(e.payload) for e in self.log.entries)
             for table, rows in self.tables.items():
                 assert storage.scan(table, b"", None, count_max=999) == sorted(rows.items())
+                for after, high in (("", self.last), ("a", self.last), ("", self.last - 1)):
+                    assert storage.streams(after, high, 9) == self.spans(after, high)
                 some = {key for key in rows if key[-1] % 2}
                 shown = sorted((key, value) for key, value in rows.items() if key not in some)
                 assert storage.scan(table, b"", None, count_max=999, hidden=some) == shown

@@ -25,9 +25,11 @@ from raftlog.client.values import (
     KeyValue,
     LeaseStatus,
     LogInfo,
+    NodeSetting,
     Outcome,
     PutResult,
     Receipt,
+    StreamStatus,
     SwapResult,
     Transaction,
     Transfer,
@@ -330,6 +332,15 @@ class SyncLog:
         """Return the extent of the log, as the member that answers knows it."""
         return self._loop.call(self._target.info, member=member, timeout=timeout)
 
+    def streams(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> Iterator[StreamStatus]:
+        """Yield the named streams in the log, as the member that answers has it.
+
+        They are read page by page, from one member; `timeout` is for each page.
+        """
+        return self._loop.iterate(lambda: self._target.streams(member=member, timeout=timeout))
+
     def open_session(self, *, timeout: float | None = None) -> SyncLogSession:
         """Open a session that a later process can take up again with `resume_session`."""
         return SyncLogSession(
@@ -526,6 +537,21 @@ class SyncKv:
             timeout=timeout,
         )
 
+    def leases(
+        self,
+        *,
+        consistency: Consistency | str | None = None,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[LeaseStatus]:
+        """Yield all leases by their ids, without their keys.
+
+        They are read page by page; `timeout` is for each page.
+        """
+        return self._loop.iterate(
+            lambda: self._target.leases(consistency=consistency, member=member, timeout=timeout)
+        )
+
     def watch(
         self,
         key: bytes | None = None,
@@ -636,3 +662,12 @@ class SyncCluster:
     def step_down(self, *, timeout: float | None = None) -> None:
         """Make the leader stop leading, without choosing a successor."""
         self._loop.call(self._target.step_down, timeout=timeout)
+
+    def settings(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> tuple[NodeSetting, ...]:
+        """Return the settings of a running node, whichever answers unless `member` names one.
+
+        Times are in seconds and sizes in bytes; secrets are left out.
+        """
+        return self._loop.call(self._target.settings, member=member, timeout=timeout)

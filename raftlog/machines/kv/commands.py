@@ -12,6 +12,7 @@ from typing import NoReturn
 from raftlog.interfaces import ApplyContext
 from raftlog.machines.kv import layout
 from raftlog.machines.kv.layout import BOUND_BYTES_MAX, KEY_BYTES_MAX, Lease, Record, Work
+from raftlog.text import shown
 from raftlog.wire.pb import kv_pb2 as pb
 
 CONDITIONS_MAX = 128
@@ -150,7 +151,7 @@ def _check_branch(context: ApplyContext, branch: Iterable[pb.Operation]) -> None
                 key = operation.put.key
                 check_key(context, key)
                 if key in keys:
-                    context.reject(f"a branch of a transaction puts key {key[:40]!r} twice")
+                    context.reject(f"a branch of a transaction puts key {shown(key[:40])} twice")
                 keys.add(key)
             case "delete":
                 _check_delete(context, operation.delete)

@@ -62,6 +62,13 @@ class LeaseKeeper:
         await self._scan()
         await self._expire()
 
+    def left_seconds(self, lease: int, record: layout.Lease) -> float:
+        """Return how long a lease has left, as this member measures it."""
+        deadline = self._deadlines.get(lease)
+        if deadline is None or deadline.refreshed != record.refreshed:
+            return record.ttl_seconds  # its time begins when it is seen
+        return max(0.0, deadline.at - self._clock.monotonic())
+
     def interval(self) -> float:
         """Return how long to sleep: shorter with short leases, or when one is about to end."""
         if self._ttl_min is None:

@@ -39,7 +39,8 @@ class KvMachine(StateMachine):
     }
 
     def __init__(self) -> None:
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper: LeaseKeeper | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     def apply(self, command: bytes, context: ApplyContext) -> bytes:
         """Apply one KvCommand and return its KvResult; bytes that do not parse are rejected."""
@@ -61,20 +62,22 @@ class KvMachine(StateMachine):
 
     def query(self, request: bytes, state: ReadState) -> bytes:
         """Answer a KvQuery with a KvAnswer; see `queries`."""
-        return queries.query(request, state)
+        left = None if self._keeper is None else self._keeper.left_seconds
+        return queries.query(request, state, left)
 
     async def on_promote(self, context: RoleContext) -> None:
         """Start to expire leases; each gets its full time from now."""
         await self._stop_keeper()
         # Not in a TaskGroup: it outlives this call, and on_demote ends it.
-        self._keeper = asyncio.create_task(LeaseKeeper(context).run(), name="kv-leases")
+        self._keeper = LeaseKeeper(context)
+        self._keeping = asyncio.create_task(self._keeper.run(), name="kv-leases")
 
     async def on_demote(self, context: RoleContext) -> None:  # noqa: ARG002
         """Stop expiring leases; the next leader does."""
         await self._stop_keeper()
 
     async def _stop_keeper(self) -> None:
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait((keeper,))
+        keeping, self._keeping, self._keeper = self._keeping, None, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.wait((keeping,))

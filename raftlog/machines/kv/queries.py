@@ -6,13 +6,15 @@ after the last key of the answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from google.protobuf.message import DecodeError
 
 from raftlog.errors import InvalidInput
 from raftlog.interfaces import ReadState
 from raftlog.machines.kv import layout
 from raftlog.machines.kv.commands import key_value
-from raftlog.machines.kv.layout import BOUND_BYTES_MAX, KEY_BYTES_MAX
+from raftlog.machines.kv.layout import BOUND_BYTES_MAX, KEY_BYTES_MAX, Lease
 from raftlog.wire.pb import kv_pb2 as pb
 
 PAGE_KEYS_MAX = 1_000
@@ -22,8 +24,11 @@ SCAN_BYTES_MAX = 16 * 1024 * 1024
 """What a query that answers without values may read past."""
 
 
-def query(request: bytes, state: ReadState) -> bytes:
-    """Answer a KvQuery with a KvAnswer.
+LeftSeconds = Callable[[int, Lease], float]
+
+
+def query(request: bytes, state: ReadState, left: LeftSeconds | None = None) -> bytes:
+    """Answer a KvQuery with a KvAnswer. `left`: how long a lease has left, where it is measured.
 
     Raises:
         InvalidInput: it does not parse, asks nothing, or names a key of an impossible size.
@@ -38,7 +43,9 @@ def query(request: bytes, state: ReadState) -> bytes:
         case "range":
             answer = _range(parsed.range, state)
         case "lease":
-            answer = _lease(parsed.lease, state)
+            answer = _lease(parsed.lease, state, left)
+        case "leases":
+            answer = _leases(parsed.leases, state, left)
         case _:
             raise InvalidInput("malformed query")
     return answer.SerializeToString()
@@ -88,7 +95,7 @@ def _range(body: pb.Range, state: ReadState) -> pb.KvAnswer:
     return pb.KvAnswer(found=count > 0, key_values=found, more=more, count=count)
 
 
-def _lease(body: pb.LeaseInfo, state: ReadState) -> pb.KvAnswer:
+def _lease(body: pb.LeaseInfo, state: ReadState, left: LeftSeconds | None) -> pb.KvAnswer:
     record = layout.find_lease(state, body.lease)
     if record is None:
         return pb.KvAnswer(found=False)
@@ -97,4 +104,26 @@ def _lease(body: pb.LeaseInfo, state: ReadState) -> pb.KvAnswer:
         ttl_seconds=record.ttl_seconds,
         lease_keys=layout.lease_keys(state, body.lease),
         count=record.key_count,
+        leases=[_lease_status(body.lease, record, left)],
     )
+
+
+def _leases(body: pb.LeaseList, state: ReadState, left: LeftSeconds | None) -> pb.KvAnswer:
+    """Answer one page of leases, in the order of their ids."""
+    count_max = min(body.limit or PAGE_KEYS_MAX, PAGE_KEYS_MAX)
+    start = layout.lease_key(body.after) + b"\x00" if body.after else layout.LEASE
+    page = list(state.range(start, layout.LEASE_END, limit=count_max + 1))
+    found = [
+        _lease_status(layout.lease_id(key), layout.unpack_lease(stored), left)
+        for key, stored in page[:count_max]
+    ]
+    return pb.KvAnswer(
+        found=bool(found), leases=found, more=len(page) > count_max, count=len(found)
+    )
+
+
+def _lease_status(lease: int, record: Lease, left: LeftSeconds | None) -> pb.LeaseStatus:
+    status = pb.LeaseStatus(lease=lease, ttl_seconds=record.ttl_seconds, key_count=record.key_count)
+    if left is not None:
+        status.left_seconds = left(lease, record)
+    return status

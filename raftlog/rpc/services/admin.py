@@ -40,6 +40,7 @@ class AdminService:
             "Leader": methods.unary(types_pb2.Empty, self.leader),
             "Transfer": methods.unary(pb.TransferRequest, self.transfer),
             "StepDown": methods.unary(types_pb2.Empty, self.step_down),
+            "Settings": methods.unary(types_pb2.Empty, self.settings),
         }
 
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
@@ -48,6 +49,21 @@ class AdminService:
         refused = [f"peer {peer} refused: {why}" for peer, why in self._refusals.items()]
         return status_to_pb(
             dataclasses.replace(status, alarms=(*status.alarms, *refused), version=self._version)
+        )
+
+    async def settings(self, _: types_pb2.Empty, __: Context) -> pb.SettingsReply:
+        """Return the settings this node runs with."""
+        return pb.SettingsReply(
+            served_by=self._node.identity.node_id,
+            settings=[
+                pb.Setting(
+                    key=each.key,
+                    value_json=each.value_json,
+                    source=each.source,
+                    meaning=each.meaning,
+                )
+                for each in self._settings.shown
+            ],
         )
 
     async def leader(self, _: types_pb2.Empty, __: Context) -> pb.LeaderReply:

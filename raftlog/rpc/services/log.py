@@ -16,6 +16,8 @@ from raftlog.wire.pb import log_pb2 as pb
 from raftlog.wire.pb import types_pb2
 
 SERVICE = "raftlog.v1.Log"
+STREAMS_MAX = 128
+"""Streams told in one answer."""
 BEAT_MS = 1000
 """What the first reply promises; the ones after it know how many subscribers there are."""
 
@@ -37,6 +39,7 @@ class LogService:
             "Tail": methods.replies(pb.TailRequest, self.tail),
             "Get": methods.unary(pb.GetRequest, self.get),
             "Info": methods.unary(types_pb2.Empty, self.info),
+            "Streams": methods.unary(pb.StreamsRequest, self.streams),
         }
 
     async def append(self, request: pb.AppendOne, context: Context) -> pb.AppendReceipt:
@@ -110,6 +113,25 @@ class LogService:
                     break
         last = self._node.info().last_sequence
         raise NotFound(f"sequence {sequence} is not committed here; the newest is {last}")
+
+    async def streams(self, request: pb.StreamsRequest, _: Context) -> pb.StreamsReply:
+        """Return a page of the named streams."""
+        after = groups.check_stream(request.after)
+        count = min(request.limit or STREAMS_MAX, STREAMS_MAX)
+        found, more = self._node.streams(after, count)
+        return pb.StreamsReply(
+            streams=[
+                pb.StreamInfo(
+                    name=each.name,
+                    first_sequence=each.first_sequence,
+                    last_sequence=each.last_sequence,
+                    last_timestamp=each.last_timestamp,
+                )
+                for each in found
+            ],
+            more=more,
+            served_by=self._node.identity.node_id,
+        )
 
     async def info(self, _: types_pb2.Empty, __: Context) -> pb.InfoReply:
         """Return where this member's log stands."""

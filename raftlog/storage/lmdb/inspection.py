@@ -30,6 +30,7 @@ from raftlog.storage.lmdb.log import check_link
 from raftlog.storage.lmdb.snapshots import SnapshotStore
 from raftlog.storage.records import Header, decode_entry, decode_header, unprotect
 from raftlog.storage.streams import stream_names
+from raftlog.text import shown
 from raftlog.types import Index
 
 if TYPE_CHECKING:
@@ -254,10 +255,10 @@ class _Inspection:
         for key_view, stored in txn.cursor(database):
             key = bytes(key_view)
             if previous is not None and key <= previous:
-                self.problem(f"table {name} is out of order at {key[:40]!r}")
+                self.problem(f"table {name} is out of order at {shown(key[:40])}")
             previous = key
             try:
-                unprotect(key, bytes(stored), f"the value of {key[:40]!r} in table {name}")
+                unprotect(key, bytes(stored), f"the value of {shown(key[:40])} in table {name}")
             except StorageCorrupt as error:
                 self.problem(error.message)
             count += 1

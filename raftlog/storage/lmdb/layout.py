@@ -48,6 +48,8 @@ DAMAGE_KEY = b"damage"
 
 _INDEX = struct.Struct(">Q")
 INDEX_BYTES = _INDEX.size
+INDEX_MAX = (1 << 64) - 1
+"""Above every index that is ever given out."""
 encode_index = _INDEX.pack
 
 

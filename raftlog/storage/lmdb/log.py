@@ -18,12 +18,14 @@ import lmdb
 
 from raftlog.core.entries import Boundary, Entry, Seal
 from raftlog.errors import Compacted, StorageCorrupt, invariant
+from raftlog.interfaces import StreamSpan
 from raftlog.storage.entry_cache import EntryCache
 from raftlog.storage.lmdb.environment import Databases, map_error
 from raftlog.storage.lmdb.layout import decode_index, encode_index
 from raftlog.storage.lmdb.stream_index import (
     delete_streams,
     find_streams,
+    list_streams,
     put_streams,
     sweep_streams,
 )
@@ -176,6 +178,16 @@ class LmdbLog:
                 )
         except lmdb.Error as error:
             raise map_error(error, "cannot read the stream index") from None
+
+    def streams(self, after: str, high: Index, count_max: int) -> list[StreamSpan]:
+        """See `LogReader.streams`."""
+        high = Index(min(high, self._shape.last_index))
+        try:
+            with self._environment.begin(buffers=True) as txn:
+                found = list_streams(txn, self._databases.stream, after.encode(), high, count_max)
+        except lmdb.Error as error:
+            raise map_error(error, "cannot read the stream index") from None
+        return [StreamSpan(name.decode(errors="replace"), *span) for name, *span in found]
 
     def verify(self, low: Index, high: Index) -> Index:
         """Read about a megabyte of low..high from disk, past the cache; return how far it came.

@@ -36,6 +36,7 @@ from raftlog.storage.snapshot_file import (
     SnapshotFileWriter,
     check_snapshot_id,
 )
+from raftlog.text import shown
 
 if TYPE_CHECKING:
     from lmdb import _Database as Database
@@ -316,4 +317,4 @@ def _stored_pairs(
 ) -> Iterator[tuple[bytes, bytes]]:
     for key_view, stored in txn.cursor(database):
         key = bytes(key_view)
-        yield key, unprotect(key, bytes(stored), f"the value under {key[:40]!r}")
+        yield key, unprotect(key, bytes(stored), f"the value under {shown(key[:40])}")

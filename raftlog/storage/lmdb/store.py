@@ -33,7 +33,7 @@ from raftlog.errors import (
     SafetyRefused,
     StorageError,
 )
-from raftlog.interfaces import Identity, Recovered, Round, SnapshotInfo, Table
+from raftlog.interfaces import Identity, Recovered, Round, SnapshotInfo, StreamSpan, Table
 from raftlog.storage import rules
 from raftlog.storage.lmdb import layout
 from raftlog.storage.lmdb.disk import DiskGuard
@@ -229,6 +229,10 @@ class LmdbStorage:
     def stream_indexes(self, stream: str, low: Index, high: Index, count_max: int) -> list[Index]:
         """See `LogReader.stream_indexes`."""
         return self._log.stream_indexes(stream, low, high, count_max)
+
+    def streams(self, after: str, high: Index, count_max: int) -> list[StreamSpan]:
+        """See `LogReader.streams`."""
+        return self._log.streams(after, high, count_max)
 
     def scrub(self, low: Index, count_max: int) -> Index:
         """See `Storage.scrub`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from raftlog.storage.lmdb.layout import INDEX_BYTES, decode_index, stream_key
+from raftlog.storage.lmdb.layout import INDEX_BYTES, INDEX_MAX, decode_index, stream_key
 from raftlog.types import Index
 
 if TYPE_CHECKING:
@@ -52,6 +52,27 @@ def find_streams(
         if bytes(key) > last or len(found) >= count_max:
             break
         found.append(decode_index(key[-INDEX_BYTES:]))
+    return found
+
+
+def list_streams(
+    txn: lmdb.Transaction[memoryview], database: Database, after: bytes, high: Index, count_max: int
+) -> list[tuple[bytes, Index, Index]]:
+    """Return up to `count_max` names behind `after`, each with its first and last index to `high`.
+
+    Two seeks per stream, however many entries touch it.
+    """
+    found: list[tuple[bytes, Index, Index]] = []
+    cursor = txn.cursor(database)
+    more = cursor.set_range(stream_key(after, INDEX_MAX) if after else b"")
+    while more and len(found) < count_max:
+        key = bytes(cursor.key())
+        name, first = key[1:-INDEX_BYTES], decode_index(key[-INDEX_BYTES:])
+        if first <= high:
+            at_end = not cursor.set_range(stream_key(name, high + 1))
+            cursor.last() if at_end else cursor.prev()
+            found.append((name, first, decode_index(bytes(cursor.key())[-INDEX_BYTES:])))
+        more = cursor.set_range(stream_key(name, INDEX_MAX))
     return found
 
 

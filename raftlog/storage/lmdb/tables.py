@@ -17,6 +17,7 @@ from raftlog.storage.lmdb.environment import Databases, map_error, size_bytes
 from raftlog.storage.lmdb.layout import encode_index
 from raftlog.storage.records import protect, unprotect
 from raftlog.storage.snapshot_file import TABLES, SnapshotFileReader
+from raftlog.text import shown
 from raftlog.types import Index
 
 
@@ -125,7 +126,7 @@ def _value(table: Table, key: bytes, stored: memoryview) -> bytes:
     try:
         return unprotect(key, bytes(stored))
     except StorageCorrupt as error:
-        what = f"the value of {key[:40]!r} in table {table.value}"
+        what = f"the value of {shown(key[:40])} in table {table.value}"
         raise StorageCorrupt(f"{what}: {error.message}") from None
 
 

@@ -75,6 +75,26 @@ class StatusReply(_message.Message):
     version: str
     def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
 
+class SettingsReply(_message.Message):
+    __slots__ = ("served_by", "settings")
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    served_by: str
+    settings: _containers.RepeatedCompositeFieldContainer[Setting]
+    def __init__(self, served_by: _Optional[str] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ...) -> None: ...
+
+class Setting(_message.Message):
+    __slots__ = ("key", "value_json", "source", "meaning")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value_json: str
+    source: str
+    meaning: str
+    def __init__(self, key: _Optional[str] = ..., value_json: _Optional[str] = ..., source: _Optional[str] = ..., meaning: _Optional[str] = ...) -> None: ...
+
 class LeaderReply(_message.Message):
     __slots__ = ("leader", "served_by", "ready", "members", "limits")
     LEADER_FIELD_NUMBER: _ClassVar[int]

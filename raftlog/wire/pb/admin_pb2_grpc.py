@@ -55,6 +55,11 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                 _registered_method=True)
+        self.Settings = channel.unary_unary(
+                '/raftlog.v1.Admin/Settings',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.SettingsReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -88,6 +93,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Settings(self, request, context):
+        """The settings this node runs with; secrets are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +122,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.StepDown,
                     request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                     response_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            ),
+            'Settings': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settings,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.SettingsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +237,33 @@ class Admin:
             '/raftlog.v1.Admin/StepDown',
             raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Settings',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.SettingsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -188,15 +188,25 @@ class LeaseInfo(_message.Message):
     lease: int
     def __init__(self, lease: _Optional[int] = ...) -> None: ...
 
+class LeaseList(_message.Message):
+    __slots__ = ("after", "limit")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    limit: int
+    def __init__(self, after: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
 class KvQuery(_message.Message):
-    __slots__ = ("get", "range", "lease")
+    __slots__ = ("get", "range", "lease", "leases")
     GET_FIELD_NUMBER: _ClassVar[int]
     RANGE_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
     get: Get
     range: Range
     lease: LeaseInfo
-    def __init__(self, get: _Optional[_Union[Get, _Mapping]] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., lease: _Optional[_Union[LeaseInfo, _Mapping]] = ...) -> None: ...
+    leases: LeaseList
+    def __init__(self, get: _Optional[_Union[Get, _Mapping]] = ..., range: _Optional[_Union[Range, _Mapping]] = ..., lease: _Optional[_Union[LeaseInfo, _Mapping]] = ..., leases: _Optional[_Union[LeaseList, _Mapping]] = ...) -> None: ...
 
 class KvQueryRequest(_message.Message):
     __slots__ = ("query", "consistency")
@@ -215,20 +225,34 @@ class KvQueryReply(_message.Message):
     def __init__(self, answer: _Optional[_Union[KvAnswer, _Mapping]] = ..., served_by: _Optional[str] = ...) -> None: ...
 
 class KvAnswer(_message.Message):
-    __slots__ = ("found", "key_values", "more", "count", "ttl_seconds", "lease_keys")
+    __slots__ = ("found", "key_values", "more", "count", "ttl_seconds", "lease_keys", "leases")
     FOUND_FIELD_NUMBER: _ClassVar[int]
     KEY_VALUES_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     LEASE_KEYS_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
     found: bool
     key_values: _containers.RepeatedCompositeFieldContainer[KeyValue]
     more: bool
     count: int
     ttl_seconds: float
     lease_keys: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, found: _Optional[bool] = ..., key_values: _Optional[_Iterable[_Union[KeyValue, _Mapping]]] = ..., more: _Optional[bool] = ..., count: _Optional[int] = ..., ttl_seconds: _Optional[float] = ..., lease_keys: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    leases: _containers.RepeatedCompositeFieldContainer[LeaseStatus]
+    def __init__(self, found: _Optional[bool] = ..., key_values: _Optional[_Iterable[_Union[KeyValue, _Mapping]]] = ..., more: _Optional[bool] = ..., count: _Optional[int] = ..., ttl_seconds: _Optional[float] = ..., lease_keys: _Optional[_Iterable[bytes]] = ..., leases: _Optional[_Iterable[_Union[LeaseStatus, _Mapping]]] = ...) -> None: ...
+
+class LeaseStatus(_message.Message):
+    __slots__ = ("lease", "ttl_seconds", "left_seconds", "key_count")
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    lease: int
+    ttl_seconds: float
+    left_seconds: float
+    key_count: int
+    def __init__(self, lease: _Optional[int] = ..., ttl_seconds: _Optional[float] = ..., left_seconds: _Optional[float] = ..., key_count: _Optional[int] = ...) -> None: ...
 
 class KvWatchRequest(_message.Message):
     __slots__ = ("start", "end", "after_revision", "from_now")

@@ -149,6 +149,36 @@ class GetReply(_message.Message):
     served_by: str
     def __init__(self, entry: _Optional[_Union[TailEntry, _Mapping]] = ..., served_by: _Optional[str] = ...) -> None: ...
 
+class StreamsRequest(_message.Message):
+    __slots__ = ("after", "limit")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    after: str
+    limit: int
+    def __init__(self, after: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class StreamsReply(_message.Message):
+    __slots__ = ("streams", "more", "served_by")
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    streams: _containers.RepeatedCompositeFieldContainer[StreamInfo]
+    more: bool
+    served_by: str
+    def __init__(self, streams: _Optional[_Iterable[_Union[StreamInfo, _Mapping]]] = ..., more: _Optional[bool] = ..., served_by: _Optional[str] = ...) -> None: ...
+
+class StreamInfo(_message.Message):
+    __slots__ = ("name", "first_sequence", "last_sequence", "last_timestamp")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    first_sequence: int
+    last_sequence: int
+    last_timestamp: int
+    def __init__(self, name: _Optional[str] = ..., first_sequence: _Optional[int] = ..., last_sequence: _Optional[int] = ..., last_timestamp: _Optional[int] = ...) -> None: ...
+
 class InfoReply(_message.Message):
     __slots__ = ("served_by", "first_sequence", "last_sequence", "first_index", "commit_index", "applied_index", "last_index", "term", "log_bytes", "disk_bytes", "snapshot_index")
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]

@@ -70,6 +70,11 @@ class LogStub:
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_log__pb2.InfoReply.FromString,
                 _registered_method=True)
+        self.Streams = channel.unary_unary(
+                '/raftlog.v1.Log/Streams',
+                request_serializer=raftlog_dot_v1_dot_log__pb2.StreamsRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_log__pb2.StreamsReply.FromString,
+                _registered_method=True)
 
 
 class LogServicer:
@@ -125,6 +130,13 @@ class LogServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Streams(self, request, context):
+        """A page of the named streams that have transactions in the log kept here.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +174,11 @@ def add_LogServicer_to_server(servicer, server):
                     servicer.Info,
                     request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                     response_serializer=raftlog_dot_v1_dot_log__pb2.InfoReply.SerializeToString,
+            ),
+            'Streams': grpc.unary_unary_rpc_method_handler(
+                    servicer.Streams,
+                    request_deserializer=raftlog_dot_v1_dot_log__pb2.StreamsRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_log__pb2.StreamsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -353,6 +370,33 @@ class Log:
             '/raftlog.v1.Log/Info',
             raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             raftlog_dot_v1_dot_log__pb2.InfoReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Streams(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Log/Streams',
+            raftlog_dot_v1_dot_log__pb2.StreamsRequest.SerializeToString,
+            raftlog_dot_v1_dot_log__pb2.StreamsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -258,7 +258,7 @@ def test_transaction_otherwise(kv: KvHarness) -> None:
 def test_transaction_refuses_two_puts_of_a_key(kv: KvHarness) -> None:
     """One branch puts a key once; the same key may stand in both branches."""
     twice = [put(b"k", b"1"), put(b"k", b"2")]
-    why = "a branch of a transaction puts key b'k' twice"
+    why = "a branch of a transaction puts key k twice"
     assert refused(kv, transaction(then=twice)) == why
     assert refused(kv, transaction(then=[], otherwise=twice)) == why
     assert kv.run(transaction(then=[put(b"k")], otherwise=[put(b"k")])).succeeded

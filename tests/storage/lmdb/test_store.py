@@ -129,7 +129,7 @@ def test_rot_in_a_table_is_found_when_it_is_read(lmdb_rig) -> None:
         database = storage._databases.tables[Table.STATE]
         stored = txn.get(b"k", db=database)
         txn.put(b"k", b"V" + stored[1:], db=database)
-    with pytest.raises(StorageCorrupt, match="b'k' in table state"):
+    with pytest.raises(StorageCorrupt, match="of k in table state"):
         storage.get(Table.STATE, b"k")
     with pytest.raises(StorageCorrupt):
         storage.scan(Table.STATE, b"", None, count_max=9)

@@ -97,7 +97,7 @@ def test_verification_changes_nothing(path) -> None:
         ("meta", layout.BOUNDARY_KEY, flipped, "boundary fails"),
         ("meta", layout.APPLIED_KEY, flipped, "applied position fails"),
         ("meta", layout.IDENTITY_KEY, flipped, "identity fails"),
-        ("state", b"key7", flipped, "b'key7' in table state fails"),
+        ("state", b"key7", flipped, "value of key7 in table state fails"),
         ("stream", layout.stream_key(b"orders", 5), lambda _: None, "'orders' misses entry 5"),
         (
             "stream",

@@ -1,0 +1,80 @@
+"""The named streams: each once, with its own transactions' sequences, in bounded pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog import groups
+from raftlog.core.entries import EntryKind
+from raftlog.groups import TransactionKind
+from raftlog.node import streams
+from raftlog.node.streams import matching_offsets, stream_page
+from tests.node.parts import Log
+
+
+def add(log: Log, *names: str) -> None:
+    """Append one entry with a transaction for each stream."""
+    tags = [(TransactionKind.OPAQUE, name) for name in names]
+    payload = groups.pack([b"x"] * len(names), tags)
+    log.add(EntryKind.TRANSACTIONS, payload, count=len(names))
+
+
+@pytest.fixture
+def log() -> Log:
+    made = Log()
+    add(made, "a", "bb", "")
+    add(made, "")
+    add(made, "a")
+    add(made, "cc", "bb", "bb")
+    return made
+
+
+def test_a_stream_reaches_from_its_first_to_its_last_transaction(log: Log) -> None:
+    """Sequences are those of the stream's own transactions, not of the entries around them."""
+    found, more = stream_page(log.storage, log.storage.last_index, "", 10)
+    assert not more
+    base = log.storage.entry(log.storage.boundary.index + 1).first_sequence
+    assert [
+        (each.name, each.first_sequence - base, each.last_sequence - base) for each in found
+    ] == [
+        ("a", 0, 4),
+        ("bb", 1, 7),
+        ("cc", 5, 5),
+    ]
+    entry = log.storage.entry(log.storage.last_index)
+    assert found[2].last_timestamp == entry.timestamp
+
+
+def test_pages_go_on_behind_a_name(log: Log) -> None:
+    """Any size of page lists the same; only the last one says that there is no more."""
+    for size in (1, 2, 3, 4):
+        names, after, more = [], "", True
+        while more:
+            page, more = stream_page(log.storage, log.storage.last_index, after, size)
+            assert 0 < len(page) <= size
+            names += [each.name for each in page]
+            after = names[-1]
+        assert names == ["a", "bb", "cc"]
+
+
+def test_what_is_not_committed_is_not_told(log: Log) -> None:
+    """A stream ends where the commit does."""
+    high = log.storage.last_index - 1
+    found, _ = stream_page(log.storage, high, "", 10)
+    assert [each.name for each in found] == ["a", "bb"]
+    assert found[1].first_sequence == found[1].last_sequence
+
+
+def test_a_page_reads_little(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends once it has read its bytes, and says that there is more."""
+    monkeypatch.setattr(streams, "READ_BYTES_MAX", 1)
+    found, more = stream_page(log.storage, log.storage.last_index, "", 10)
+    assert [each.name for each in found] == ["a"]
+    assert more
+
+
+def test_offsets_are_of_the_stream_or_of_all(log: Log) -> None:
+    """Transactions of a group, by stream."""
+    entry = log.storage.entry(log.storage.last_index)
+    assert list(matching_offsets(entry, "bb")) == [1, 2]
+    assert list(matching_offsets(entry, None)) == [0, 1, 2]
