@@ -102,9 +102,9 @@ class Cluster:
     async def settings(
         self, *, member: str | None = None, timeout: float | None = None
     ) -> tuple[NodeSetting, ...]:
-        """Return the settings of a running node, whichever answers unless `member` names one.
+        """Return the settings of a node that runs, of any one unless `member` names it.
 
-        Times are in seconds and sizes in bytes; secrets are left out.
+        Numbers are seconds and bytes. What is secret is left out.
         """
 
         async def call(peer: Peer, seconds: float) -> admin_pb2.SettingsReply:
