@@ -24,7 +24,7 @@ class Reader:
         """Readers are woken in the order in which they came."""
         self.read = Index(0)
         self.held_bytes = 0
-        self.waiter: asyncio.Future[Index | None] | None = None
+        self.waiter: asyncio.Future[Index] | None = None
         self.lookout: Lookout | None = None
         """Set while it is parked."""
 
@@ -62,27 +62,31 @@ class Lookout:
         for reader in in_order(self.parked):
             wake(reader, self.next)
 
-    async def park(self, reader: Reader, index: Index, beat_at: float) -> Index | None:
+    async def park(self, reader: Reader, index: Index, beat_at: float) -> Index:
         """Wait until there is something for this reader, which has read all below `index`.
 
-        Returns where it has to go on, or None when a sign of life is due.
+        Returns where it has to go on; at `beat_at` also where there is nothing for it.
         """
         if not self.parked:
             self.next = index
-        waiter: asyncio.Future[Index | None] = self._loop.create_future()
+        waiter: asyncio.Future[Index] = self._loop.create_future()
         reader.waiter, reader.lookout = waiter, self
         self.parked.add(reader)
         self._everybody.add(reader)
-        handle = self._loop.call_at(beat_at, _expire, waiter)
+        handle = self._loop.call_at(beat_at, self._expire, reader)
         self.wake()  # what came since the reader looked
         try:
-            found = await waiter
+            return await waiter
         finally:
             handle.cancel()
             self.parked.discard(reader)
             self._everybody.discard(reader)
             reader.waiter = reader.lookout = None
-        return found
+
+    def _expire(self, reader: Reader) -> None:
+        # It goes on from what was looked at by now, and not by the time it runs: whoever looks in
+        # between finds that it is woken already, and leaves what concerns it to it.
+        wake(reader, self.next)
 
     def _run(self) -> None:
         self._is_scheduled = False
@@ -112,8 +116,3 @@ def wake(reader: Reader, index: Index) -> None:
 def in_order(readers: Iterable[Reader]) -> list[Reader]:
     """Return readers in the order in which they came."""
     return sorted(readers, key=lambda reader: reader.number)
-
-
-def _expire(waiter: asyncio.Future[Index | None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -323,10 +323,9 @@ class Subscriptions:
         """Park; return up to where nothing concerns this reader."""
         self._streams.add(reader, interest)
         try:
-            found_at = await self._log_lookout.park(reader, index, beat_at)
+            return await self._log_lookout.park(reader, index, beat_at)
         finally:
             self._streams.remove(reader, interest)
-        return found_at or self._log_lookout.next
 
     def _look_at_entries(self, low: Index, high: Index) -> Index:
         """Wake whom the entries from `low` on concern; return the last one looked at."""
@@ -444,10 +443,9 @@ class Subscriptions:
         """Park; return up to where nothing concerns this reader."""
         self._keys.add(reader, interest)
         try:
-            found_at = await self._change_lookout.park(reader, index, beat_at)
+            return await self._change_lookout.park(reader, index, beat_at)
         finally:
             self._keys.remove(reader, interest)
-        return found_at or self._change_lookout.next
 
     def _look_at_changes(self, low: Index, high: Index) -> Index:
         """Wake whom changes from `low` on concern; return the last index looked at."""

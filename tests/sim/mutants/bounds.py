@@ -59,6 +59,21 @@ BOUNDS = (
         script="client/test_session.py::test_a_batch_that_had_room_is_a_group_within_the_limit",
     ),
     plant(
+        "sign-of-life-swallows-an-entry",
+        "a tail that is due a sign of life passes over what is found in the same pass of the loop",
+        (
+            LOOKOUT,
+            "        wake(reader, self.next)\n\n    def _run",
+            "        reader.waiter and reader.waiter.set_result(Index(0))\n\n    def _run",
+        ),
+        (
+            LOOKOUT,
+            "            return await waiter\n",
+            "            return await waiter or self.next\n",
+        ),
+        script="node/test_lookout.py::test_what_comes_with_the_sign_of_life_is_not_lost",
+    ),
+    plant(
         "woken-reader-lets-the-purge-pass",
         "what a parked subscriber was woken for may be purged before it has read it",
         (

@@ -52,6 +52,16 @@ def test_other_seeds_are_other_worlds() -> None:
     assert len({run_shell_seed(seed).digest for seed in range(3)}) == 3
 
 
+KEPT = (426820753873,)
+"""Seeds that found something once: a tail passed over an entry that came with a sign of life."""
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_seeds_that_found_something_hold(kept: int) -> None:
+    """What they found does not come back."""
+    complain(run_shell_seed(kept))
+
+
 @pytest.mark.timeout(300)
 def test_fresh_seeds_hold(seed: int) -> None:
     """Seeds nobody has seen: every property holds, and clients were answered."""
