@@ -18,7 +18,7 @@ from raftlog.cli.output import ExitCode
 from raftlog.config.schema import SETTINGS
 from raftlog.core.progress import PROGRESS_TRANSITIONS, ProgressState
 from raftlog.core.roles import ROLE_TRANSITIONS
-from raftlog.interfaces import Event, Kind, Measure
+from raftlog.interfaces import Alarm, Event, Kind, Measure
 from raftlog.telemetry.metrics import PREFIX
 from raftlog.types import Role
 
@@ -113,6 +113,21 @@ def events_table() -> str:
     return _table(("event", "level", "meaning"), rows)
 
 
+def alarms_table() -> str:
+    """Return every alarm with what it means and what to do."""
+    rows = (
+        (
+            f"`{alarm}`",
+            alarm.severity.value,
+            "yes" if alarm.is_fit else "no",
+            alarm.meaning,
+            alarm.advice,
+        )
+        for alarm in Alarm
+    )
+    return _table(("alarm", "level", "ready", "means", "what to do"), rows)
+
+
 def exit_codes_table() -> str:
     """Return every exit code with what it says."""
     return _table(
@@ -126,6 +141,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "metrics": metrics_table,
     "events": events_table,
+    "alarms": alarms_table,
     "exit-codes": exit_codes_table,
 }
 

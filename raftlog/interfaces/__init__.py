@@ -6,6 +6,7 @@ few, small and complete, because the simulator implements every one of them agai
 
 from __future__ import annotations
 
+from raftlog.interfaces.alarms import Alarm, Alarms, Raised
 from raftlog.interfaces.environment import Authenticator, Clock, Observer
 from raftlog.interfaces.machine import (
     ApplyContext,
@@ -48,6 +49,8 @@ from raftlog.status import ClusterStatus, MemberStatus
 
 __all__ = [
     "SCAN_BYTES_MAX",
+    "Alarm",
+    "Alarms",
     "ApplyContext",
     "Authenticator",
     "ChangeBatch",
@@ -65,6 +68,7 @@ __all__ = [
     "NodePort",
     "Observer",
     "PeerEvents",
+    "Raised",
     "ReadState",
     "Recovered",
     "Respond",

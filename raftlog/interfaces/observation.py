@@ -60,6 +60,7 @@ class Event(enum.StrEnum):
         "hand_over_failed", "A stop could not hand leadership over", Severity.WARNING
     )  # fmt: skip
     TRANSFER_REFUSED = "transfer_refused", "A member without room could not step aside"
+    BOOTSTRAP_WAITS = "bootstrap_waits", "A first start waits for initial members"
     BINDING_POSTPONED = "binding_postponed", "Directories are recorded later than wished"
     SESSION_EXPIRY_POSTPONED = "session_expiry_postponed", "Idle sessions are expired later"
     SESSIONS_EVICTED = "sessions_evicted", "Sessions idle longest made room for new ones"
@@ -110,6 +111,7 @@ class Event(enum.StrEnum):
     MACHINE_HALTED = (
         "machine_halted", "The machine raised: nothing more is applied here", Severity.ERROR
     )  # fmt: skip
+    ALARM_CLEARED = "alarm_cleared", "What an alarm told of is over"
     CLOCK_JUMPED = "clock_jumped", "This machine's wall clock was set", Severity.WARNING
     CLOCK_AHEAD = (
         "clock_ahead", "This member's clock is far ahead of the leader's", Severity.WARNING

@@ -149,13 +149,12 @@ class GrpcServer:
     def _handlers(self) -> dict[str, Handlers]:
         node, settings = self._node, self._settings
         methods = Methods(self._admission, settings)
-        refusals = self._transport.refusals
         return {
             raft.SERVICE: raft.RaftService(self._transport).handlers(),
             log.SERVICE: log.LogService(node, settings).handlers(methods),
             kv.SERVICE: kv.KvService(node, settings).handlers(methods),
             machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
-            admin.SERVICE: admin.AdminService(node, settings, refusals).handlers(methods),
+            admin.SERVICE: admin.AdminService(node, settings).handlers(methods),
         }
 
     def _bind(self, server: grpc.aio.Server) -> str:

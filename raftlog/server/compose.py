@@ -103,7 +103,7 @@ async def compose(settings: Settings) -> RunningNode:
         raise
     running.shared.start()
     await running.node.start()
-    running.descriptors = DescriptorWatch(observer, running.node.alarm_texts)
+    running.descriptors = DescriptorWatch(running.node.alarms)
     running.descriptors.start()
     observer.event(
         Event.STARTED,
@@ -143,7 +143,7 @@ def _assemble(
     )
     shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
     node = Node(ports, shared, watch=watch)
-    observer.registry.register(StatusCollector(node.status, node.info))
+    observer.registry.register(StatusCollector(node.status, node.info, lambda: node.alarms))
     return RunningNode(
         node=node,
         server=GrpcServer(

@@ -162,9 +162,15 @@ class PrometheusObserver(Collector):
 class StatusCollector(Collector):
     """Turns the node's status into gauges each time the metrics are asked for."""
 
-    def __init__(self, status: Callable[[], ClusterStatus], info: Callable[[], LogInfo]) -> None:
+    def __init__(
+        self,
+        status: Callable[[], ClusterStatus],
+        info: Callable[[], LogInfo],
+        alarms: Callable[[], Alarms],
+    ) -> None:
         self._status = status
         self._info = info
+        self._alarms = alarms
 
     def collect(self) -> Iterator[Metric]:
         """Yield what the status says, the members' part under the label `peer`."""

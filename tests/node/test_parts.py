@@ -9,7 +9,7 @@ import pytest
 
 from raftlog.core.ready import Persist, Standing
 from raftlog.errors import InvariantBroken, StorageCorrupt
-from raftlog.interfaces import Round
+from raftlog.interfaces import Alarm, Round
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.parts import build
 from raftlog.node.ports import Shared
@@ -89,7 +89,7 @@ async def test_a_failure_stops_all_of_it_once(rig):
     assert isinstance(rig.consequences.failure.result(), StorageCorrupt)
     await rig.consequences.wait_remembered()
     assert MemoryStorage(rig.ports.storage.disk).recovered().damaged
-    assert rig.consequences.alarms["failed"] == "record 3"
+    assert rig.consequences.alarms.why(Alarm.FAILED) == "record 3"
     assert len(rig.ports.observer.named("node_failed")) == 1
 
 
@@ -100,4 +100,4 @@ async def test_a_halted_machine_tells_readers_definitely_and_writers_not(rig, mo
     monkeypatch.setattr(rig.parts.reads, "fail_all", lambda error: told.append(error.definite))
     rig.consequences.halted("machine 'kv' raised")
     assert told == [False, True]
-    assert "machine_halted" in rig.consequences.alarms
+    assert Alarm.MACHINE_HALTED in rig.consequences.alarms

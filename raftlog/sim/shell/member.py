@@ -309,7 +309,7 @@ class NodeHost(Host):
             log.SERVICE: log.LogService(node, settings).handlers(methods),
             kv.SERVICE: kv.KvService(node, settings).handlers(methods),
             machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
-            admin.SERVICE: admin.AdminService(node, settings, transport.refusals).handlers(methods),
+            admin.SERVICE: admin.AdminService(node, settings).handlers(methods),
         }
         return SimServer(self, self.address, services)
 
