@@ -12,7 +12,8 @@ import pytest
 
 import raftlog
 from raftlog.cli.main import root
-from raftlog.interfaces import Alarm, Alarms, Event
+from raftlog.interfaces import Event
+from raftlog.interfaces.alarms import Alarm, Alarms
 from tests.node.harness import Notebook
 
 TOP = pathlib.Path(raftlog.__file__).parent

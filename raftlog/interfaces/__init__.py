@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from raftlog.interfaces.alarms import Alarm, Alarms, Raised
 from raftlog.interfaces.environment import Authenticator, Clock, Observer
+from raftlog.interfaces.histogram import SECONDS_BUCKETS, Histogram
 from raftlog.interfaces.machine import (
     ApplyContext,
     ReadState,
@@ -49,6 +50,7 @@ from raftlog.status import ClusterStatus, MemberStatus
 
 __all__ = [
     "SCAN_BYTES_MAX",
+    "SECONDS_BUCKETS",
     "Alarm",
     "Alarms",
     "ApplyContext",
@@ -59,6 +61,7 @@ __all__ = [
     "ClusterStatus",
     "Event",
     "GroupReceipt",
+    "Histogram",
     "Identity",
     "Kind",
     "LogInfo",

@@ -168,11 +168,14 @@ class Measure(enum.StrEnum):
     COMMIT_INDEX = "commit_index", Kind.GAUGE, "Last index known committed"
     APPLIED_INDEX = "applied_index", Kind.GAUGE, "Last index applied"
     LEADER_CHANGES = "leader_changes_total", Kind.COUNTER, "Leaders seen coming"
+    APPLIED_SEQUENCE = "applied_sequence", Kind.GAUGE, "Last sequence applied"
     PROPOSALS_APPLIED = (
-        "proposals_applied_total", Kind.COUNTER, "Transactions of committed groups applied here"
+        "proposals_applied_total", Kind.COUNTER, "Proposals of this node that it applied"
     )  # fmt: skip
-    PROPOSALS_FAILED = "proposals_failed_total", Kind.COUNTER, "Groups refused or lost"
-    PROPOSALS_PENDING = "proposals_pending", Kind.GAUGE, "Groups waiting for commit and apply"
+    PROPOSALS_FAILED = "proposals_failed_total", Kind.COUNTER, "Proposals refused or lost"
+    PROPOSALS_PENDING = (
+        "proposals_pending", Kind.GAUGE, "Proposals waiting for commit and apply"
+    )  # fmt: skip
     READS_PENDING = "reads_pending", Kind.GAUGE, "Reads waiting for their index"
     COMMIT_SECONDS = (
         "disk_commit_seconds", Kind.HISTOGRAM, "One write transaction with its fsync"
@@ -184,6 +187,12 @@ class Measure(enum.StrEnum):
         "event_loop_lag_seconds", Kind.HISTOGRAM, "How late the event loop runs what is due"
     )  # fmt: skip
     SUBSCRIBERS = "subscribers", Kind.GAUGE, "Tails and watches open here"
+    TAILS = "tails", Kind.GAUGE, "Tails of the log open here"
+    WATCHES = "watches", Kind.GAUGE, "Watches of row changes open here"
+    SNAPSHOT_AGE_SECONDS = (
+        "snapshot_age_seconds", Kind.GAUGE,
+        "Time since the newest snapshot was taken; 0 where there is none",
+    )  # fmt: skip
     SUBSCRIBER_BYTES = "subscriber_bytes", Kind.GAUGE, "What they hold of what they have read"
     SESSIONS = "sessions", Kind.GAUGE, "Exactly-once sessions that are open"
     SESSION_REPLY_BYTES = "session_reply_bytes", Kind.GAUGE, "Answers kept for their retries"

@@ -98,6 +98,7 @@ class Reporter:
         observer.gauge(Measure.TERM, float(self._core.term))
         observer.gauge(Measure.COMMIT_INDEX, float(self._core.commit_index))
         observer.gauge(Measure.APPLIED_INDEX, float(self._applier.applied_index))
+        observer.gauge(Measure.APPLIED_SEQUENCE, float(self._applier.applied.next_sequence - 1))
         observer.gauge(Measure.IS_LEADER, float(self._core.role is Role.LEADER))
         observer.gauge(Measure.HAS_LEADER, float(self._core.leader is not None))
         observer.gauge(Measure.LOG_BYTES, float(self._storage.log_bytes()))

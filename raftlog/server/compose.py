@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import importlib.metadata
 import random
 import secrets
 import sys
@@ -34,6 +35,7 @@ from raftlog.storage.lmdb import LmdbStorage
 from raftlog.telemetry.http import HttpServer
 from raftlog.telemetry.logs import lead_standard_logging, make_logger
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
+from raftlog.telemetry.surroundings import SurroundingsCollector
 from raftlog.types import NodeId
 from raftlog.wire.channel import TlsMaterial, message_limit
 
@@ -143,12 +145,22 @@ def _assemble(
     )
     shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
     node = Node(ports, shared, watch=watch)
+    server = GrpcServer(
+        node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
+    )
     observer.registry.register(StatusCollector(node.status, node.info, lambda: node.alarms))
+    observer.registry.register(
+        SurroundingsCollector(
+            version=importlib.metadata.version("raftlog"),
+            data_dir=settings.data_dir,
+            methods=server.latencies.methods,
+            appends=server.latencies.appends,
+            machine=machine.gauges,
+        )
+    )
     return RunningNode(
         node=node,
-        server=GrpcServer(
-            node, transport, listen=settings.listen, tls=tls, settings=_server_settings(settings)
-        ),
+        server=server,
         http=_http_server(settings, node, observer),
         observer=observer,
         shared=shared,

@@ -56,6 +56,17 @@ async def test_what_is_appended_is_on_every_member(cluster):
     assert (first.first_sequence, first.count) == (1, 2)
     assert second.first_sequence == 3
     await same_logs(cluster, [b"a", b"b", b"c"])
+    leader = next(iter(cluster.nodes.values())).standing.leader
+    applied = {
+        name: one.counts.get("proposals_applied_total", 0)
+        for name, one in cluster.observers.items()
+    }
+    before = applied[leader]
+    await cluster.append(b"d", b"e", b"f")
+    await same_logs(cluster, [b"a", b"b", b"c", b"d", b"e", b"f"])
+    assert cluster.observers[leader].counts["proposals_applied_total"] == before + 1
+    assert before >= 2
+    assert sum(applied.values()) == before, "a follower proposed nothing"
 
 
 async def test_failover_keeps_what_was_acknowledged(cluster):

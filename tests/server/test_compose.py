@@ -87,7 +87,11 @@ async def test_a_node_comes_up_serves_and_stops(settings):
             async with session.get(f"http://{settings.http}/metrics") as reply:
                 text = await reply.text()
         assert "raftlog_is_leader 1.0" in text
-        assert "raftlog_proposals_committed_total 1.0" in text
+        assert "raftlog_transactions_committed_total 1.0" in text
+        assert "raftlog_append_seconds_count 1.0" in text
+        assert 'raftlog_rpc_seconds_count{method="Log/Get"} 1.0' in text
+        assert 'raftlog_rpc_seconds_count{method="Kv/Execute"} 0.0' in text
+        assert "raftlog_machine_leases 0.0" in text
     finally:
         await running.stop(hand_over=True)
     open_storage(settings, KvMachine()).close()

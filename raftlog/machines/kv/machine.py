@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError
 
@@ -40,6 +41,7 @@ class KvMachine(StateMachine):
 
     def __init__(self) -> None:
         self._keeper: asyncio.Task[None] | None = None
+        self._leases: LeaseKeeper | None = None
 
     def apply(self, command: bytes, context: ApplyContext) -> bytes:
         """Apply one KvCommand and return its KvResult; bytes that do not parse are rejected."""
@@ -63,11 +65,16 @@ class KvMachine(StateMachine):
         """Answer a KvQuery with a KvAnswer; see `queries`."""
         return queries.query(request, state)
 
+    def gauges(self) -> Mapping[str, float]:
+        """Return how many leases there are; the leader alone counts them."""
+        return {"leases": float(self._leases.count)} if self._leases is not None else {}
+
     async def on_promote(self, context: RoleContext) -> None:
         """Start to expire leases; each gets its full time from now."""
         await self._stop_keeper()
+        self._leases = LeaseKeeper(context)
         # Not in a TaskGroup: it outlives this call, and on_demote ends it.
-        self._keeper = asyncio.create_task(LeaseKeeper(context).run(), name="kv-leases")
+        self._keeper = asyncio.create_task(self._leases.run(), name="kv-leases")
 
     async def on_demote(self, context: RoleContext) -> None:  # noqa: ARG002
         """Stop expiring leases; the next leader does."""
@@ -75,6 +82,7 @@ class KvMachine(StateMachine):
 
     async def _stop_keeper(self) -> None:
         keeper, self._keeper = self._keeper, None
+        self._leases = None
         if keeper is not None:
             keeper.cancel()
             await asyncio.wait((keeper,))
