@@ -8,28 +8,22 @@ import importlib.metadata
 import random
 import secrets
 import sys
-from typing import Any
 
 from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
-from raftlog.core.settings import CoreSettings
-from raftlog.errors import (
-    ConfigInvalid,
-    SafetyRefused,
-)
+from raftlog.errors import ConfigInvalid
 from raftlog.interfaces import Event, StateMachine, Storage
-from raftlog.machines.registry import load as load_machine
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
-from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
+from raftlog.node.settings import FEATURE_LEVEL_MAX
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
-from raftlog.security.policy import CertificateUris, check_listen
-from raftlog.security.tls import load_tls
+from raftlog.security.policy import CertificateUris
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
+from raftlog.server.preflight import check_start, named, node_settings
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.telemetry.http import HttpServer
@@ -86,10 +80,8 @@ async def compose(settings: Settings) -> RunningNode:
         SafetyRefused: an address must not be opened, or the directory is not this node's.
         StorageError: the directory cannot be used, or is damaged beyond use.
     """
-    _check_required(settings)
-    check_exposure(settings)
-    machine = load_machine(settings.machine)
-    tls = _read_tls(settings)
+    checked = check_start(settings)
+    machine, tls = checked.machine, checked.tls
     observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
@@ -205,60 +197,7 @@ def tune_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
 
 
-# ---------------------------------------------------------------- checks
-
-
-def _check_required(settings: Settings) -> None:
-    for key in ("node_id", "data_dir", "listen"):
-        if not getattr(settings, key):
-            flag = "--" + key.replace("_", "-")
-            raise ConfigInvalid(f"{key} is needed: {flag}, RAFTLOG_{key.upper()} or in the TOML")
-    if settings.join:
-        raise ConfigInvalid("joining a running cluster is not in this version")
-
-
-def check_exposure(settings: Settings) -> None:
-    """Refuse to open a port to the network without TLS, unless told to.
-
-    Raises:
-        SafetyRefused: an address is not loopback, and neither TLS nor `insecure` is set.
-    """
-    for flag, address in (("--listen", settings.listen), ("--http", settings.http)):
-        try:
-            if address:
-                check_listen(
-                    address,
-                    secured=settings.tls.is_configured,
-                    insecure_allowed=settings.insecure,
-                )
-        except ConfigInvalid as error:
-            raise SafetyRefused(f"{flag}: {error.message}") from None
-
-
-def _read_tls(settings: Settings) -> TlsMaterial | None:
-    tls = settings.tls
-    return load_tls(tls.cacert, tls.cert, tls.key) if tls.is_configured else None
-
-
 # ---------------------------------------------------------------- settings of the parts
-
-
-def named(kind: type, *sections: object) -> dict[str, Any]:
-    """Return what the sections set of a part's settings: an operator's word keeps its name."""
-    wanted = {field.name for field in dataclasses.fields(kind)}
-    return {
-        field.name: getattr(section, field.name)
-        for section in sections
-        if dataclasses.is_dataclass(section)
-        for field in dataclasses.fields(section)
-        if field.name in wanted
-    }
-
-
-def node_settings(settings: Settings) -> NodeSettings:
-    """Return the node's part of the settings."""
-    core = CoreSettings(**named(CoreSettings, settings.raft, settings.retention))
-    return NodeSettings(core=core, **named(NodeSettings, settings.limits, settings.retention))
 
 
 def _server_settings(settings: Settings) -> ServerSettings:

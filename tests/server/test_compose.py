@@ -16,13 +16,9 @@ from raftlog.errors import ConfigInvalid, SafetyRefused
 from raftlog.machines.kv import KvMachine
 from raftlog.security.tls import create_certificates
 from raftlog.server import compose as module
-from raftlog.server.compose import (
-    check_exposure,
-    compose,
-    node_settings,
-    tune_interpreter,
-)
+from raftlog.server.compose import compose, tune_interpreter
 from raftlog.server.directory import open_storage, storage_settings
+from raftlog.server.preflight import check_exposure, node_settings
 from raftlog.storage.lmdb import LmdbStorage
 
 
