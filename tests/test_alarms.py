@@ -42,16 +42,19 @@ def unknown_command(words: str) -> str | None:
 
 
 def test_every_alarm_is_raised_somewhere() -> None:
-    """An alarm that nobody raises is dead, and what raises one names a member."""
-    raised = {
-        node.attr
-        for path, node in sources()
-        if path != DECLARED
-        and isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "Alarm"
-    }
-    assert {alarm.name for alarm in Alarm} == raised
+    """An alarm that nobody raises is dead, and so is one that nobody takes back."""
+    raised, cleared = set(), set()
+    for path, node in sources():
+        if path == DECLARED or not isinstance(node, ast.Call) or not node.args:
+            continue
+        if isinstance(node.func, ast.Attribute) and node.func.attr in {"raise_", "set", "clear"}:
+            text = ast.unparse(node.args[0])
+            names = {text.removeprefix("Alarm.")} if text.startswith("Alarm.") else set()
+            raised |= names if node.func.attr != "clear" else set()
+            cleared |= names if node.func.attr != "raise_" else set()
+    refused = {"PEER_REFUSED", "TWINS"}  # `Refusals` picks one of the two
+    assert {alarm.name for alarm in Alarm} == raised | refused
+    assert {alarm.name for alarm in Alarm} == cleared | {"FAILED"}  # nothing mends that
 
 
 @pytest.mark.parametrize("alarm", Alarm)
@@ -91,8 +94,8 @@ def test_the_board_tells_each_change_once() -> None:
     alarms = Alarms(notebook)
     for why in ("91 of 100", "95 of 100"):
         alarms.set(Alarm.DESCRIPTORS_SHORT, why)
-    alarms.raise_(Alarm.TWINS, "copied", about="n2", told=True)
-    alarms.raise_(Alarm.TWINS, "copied", about="n3", told=True)
+    for peer in ("n2", "n3"):
+        alarms.raise_about(peer, Alarm.TWINS, "copied", 60.0)
     assert alarms.why(Alarm.DESCRIPTORS_SHORT) == "95 of 100"
     assert [name for name, _ in notebook.events] == [Event.DESCRIPTORS_SHORT]
     assert notebook.events[0][1]["advice"] == Alarm.DESCRIPTORS_SHORT.advice
@@ -108,3 +111,22 @@ def test_the_board_tells_each_change_once() -> None:
     assert Alarm.TWINS in alarms
     alarms.raise_(Alarm.DISK_FULL, "1 MiB left")
     assert [each.alarm for each in alarms.unfit] == [Alarm.DISK_FULL]
+
+
+def test_what_nobody_can_take_back_ends_by_itself() -> None:
+    """A peer that was refused and does not come again is forgotten; one that comes is not."""
+    notebook = Notebook()
+    alarms = Alarms(notebook)
+    alarms.expire(1000.0)
+    for peer in ("n8", "n9"):
+        alarms.raise_about(peer, Alarm.PEER_REFUSED, "of another cluster", 60.0)
+    alarms.raise_(Alarm.DISK_FULL, "1 MiB left")
+    alarms.expire(1059.0)
+    alarms.raise_about("n9", Alarm.PEER_REFUSED, "of another cluster", 60.0)
+    alarms.expire(1061.0)
+    assert [(each.alarm, each.about) for each in alarms.raised] == [
+        (Alarm.PEER_REFUSED, "n9"), (Alarm.DISK_FULL, ""),
+    ]  # fmt: skip
+    assert notebook.named("alarm_cleared") == [{"alarm": "peer_refused", "about": "n8"}]
+    alarms.expire(1119.0)
+    assert [each.alarm for each in alarms.raised] == [Alarm.DISK_FULL]

@@ -182,19 +182,37 @@ class Alarms:
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._raised: dict[tuple[Alarm, str], Raised] = {}
+        self._now = 0.0
+        self._until: dict[tuple[Alarm, str], float] = {}
 
-    def raise_(self, alarm: Alarm, why: str, *, about: str = "", told: bool = False) -> None:
+    def raise_(self, alarm: Alarm, why: str, *, told: bool = False) -> None:
         """Raise an alarm, or change its reason; an event tells of it when it is new.
 
         `told`: whoever noticed has told the event already.
         """
-        is_new = (alarm, about) not in self._raised
-        self._raised[alarm, about] = Raised(alarm, why, about)
+        is_new = (alarm, "") not in self._raised
+        self._raised[alarm, ""] = Raised(alarm, why)
         if is_new and not told:
             self._observer.event(alarm.event, why=why, advice=alarm.advice)
 
+    def raise_about(self, about: str, alarm: Alarm, why: str, seconds: float) -> None:
+        """Raise an alarm about one of several; its event was told by whoever noticed.
+
+        Nobody may ever notice that it is over: it is cleared when it was not raised anew for so
+        long (`expire`).
+        """
+        self._raised[alarm, about] = Raised(alarm, why, about)
+        self._until[alarm, about] = self._now + seconds
+
+    def expire(self, now: float) -> None:
+        """Clear what was raised for a time that is over; call it now and then."""
+        self._now = now
+        for alarm, about in [key for key, until in self._until.items() if until <= now]:
+            self.clear(alarm, about=about)
+
     def clear(self, alarm: Alarm, *, about: str = "") -> None:
         """Take an alarm back, if it is raised."""
+        self._until.pop((alarm, about), None)
         if self._raised.pop((alarm, about), None) is not None:
             self._observer.event(Event.ALARM_CLEARED, alarm=alarm.value, about=about or None)
 

@@ -213,6 +213,7 @@ class Consequences:
 
     def look(self) -> None:
         """Bring the alarms up to date that follow from what the parts know at this moment."""
+        self.alarms.expire(self._ports.clock.monotonic())
         enrolment, seconds = self.parts.enrolment, self.parts.disk.stalled_seconds
         why, is_stranger = enrolment.alarm, enrolment.is_stranger
         self.alarms.set(Alarm.NOT_THE_KNOWN_INSTANCE, why if is_stranger else None, told=True)

@@ -20,6 +20,8 @@ from raftlog.wire.pb import raft_pb2 as pb
 
 PROTOCOL = 1
 REFUSALS_MAX = 64
+ALARM_SECONDS = 60.0
+"""A stranger that was refused once and does not come again is no alarm for longer."""
 INCARNATION_CHARACTERS_MAX = 64
 _URI_KEY = "peer_uri"
 
@@ -126,17 +128,17 @@ class Refusals:
 
     def note(self, peer: NodeId, error: RaftLogError, *, by: str) -> None:
         """Remember a refusal; tell the observer when it is new. `by`: "us" or "them"."""
-        if self.reasons.get(peer) == error.message:
-            return
-        if peer not in self.reasons and len(self.reasons) >= REFUSALS_MAX:
-            self.clear(next(iter(self.reasons)))
-        self.reasons[peer] = error.message
-        self._observer.event(Event.PEER_REFUSED, peer=peer, by=by, why=error.message)
+        if self.reasons.get(peer) != error.message:
+            if peer not in self.reasons and len(self.reasons) >= REFUSALS_MAX:
+                self.clear(next(iter(self.reasons)))
+            self.reasons[peer] = error.message
+            self._observer.event(Event.PEER_REFUSED, peer=peer, by=by, why=error.message)
         if self._alarms is not None:
-            alarm = Alarm.TWINS if isinstance(error, TwinsFound) else Alarm.PEER_REFUSED
-            other = Alarm.PEER_REFUSED if alarm is Alarm.TWINS else Alarm.TWINS
+            alarm, other = Alarm.PEER_REFUSED, Alarm.TWINS
+            if isinstance(error, TwinsFound):
+                alarm, other = other, alarm
             self._alarms.clear(other, about=peer)
-            self._alarms.raise_(alarm, error.message, about=peer, told=True)
+            self._alarms.raise_about(peer, alarm, error.message, ALARM_SECONDS)
 
     def clear(self, peer: NodeId) -> None:
         """Forget the peer's refusal: a handshake went well."""

@@ -43,6 +43,41 @@ async def rig():
     rig.shared.close()
 
 
+async def test_a_node_that_starts_damaged_says_so_until_it_is_repaired():
+    """The log has the event, the board the alarm, and both tell when the log is whole again."""
+    ports = new_ports()
+    ports.storage.mark_damaged("record 3")
+    storage = MemoryStorage(ports.storage.disk)
+    transport = types.SimpleNamespace(set_peers=lambda _: None, is_connected=lambda _: True)
+    ports = new_ports(storage=storage, transport=transport)
+    shared = Shared.of(clock=ports.clock, observer=ports.observer, settings=ports.settings)
+    consequences = Consequences(ports)
+    build(ports, shared, consequences)
+    assert consequences.alarms.why(Alarm.DAMAGED) == "record 3"
+    assert [fields["why"] for fields in ports.observer.named("damaged")] == ["record 3"]
+    consequences.durable([], Round(clear_damage=True))
+    assert Alarm.DAMAGED not in consequences.alarms
+    assert ports.observer.named("alarm_cleared")
+    shared.close()
+
+
+async def test_what_parts_know_becomes_alarms_when_somebody_looks(rig):
+    """A disk that stalls, a directory that is a stranger's: each has its alarm."""
+    told = rig.consequences
+    rig.parts.disk.stalled_seconds = 2.5
+    told.look()
+    assert told.alarms.why(Alarm.DISK_STALLED) == "the disk has not answered for 2.5 s"
+    rig.parts.disk.stalled_seconds = 0.0
+    rig.parts.enrolment._strangers = frozenset({rig.ports.storage.identity.node_id})
+    told.look()
+    assert Alarm.DISK_STALLED not in told.alarms
+    assert "emptied or replaced" in told.alarms.why(Alarm.NOT_THE_KNOWN_INSTANCE)
+    assert Alarm.BOOTSTRAP_WAITS not in told.alarms
+    rig.parts.enrolment._strangers = frozenset()
+    told.look()
+    assert Alarm.NOT_THE_KNOWN_INSTANCE not in told.alarms
+
+
 async def test_every_part_is_built_and_known(rig):
     """Consequences reach every part by its name."""
     assert rig.consequences.parts is rig.parts

@@ -84,7 +84,7 @@ async def test_reasons_why_a_node_is_not_ready(served):
 @pytest.mark.parametrize("alarm", Alarm)
 async def test_every_alarm_is_told_and_some_leave_a_node_ready(served, alarm):
     """The body names each alarm with its advice; only those that keep a node from its work: 503."""
-    served.node.board.raise_(alarm, "because", about="n2")
+    served.node.board.raise_about("n2", alarm, "because", 60.0)
     status, body = await served.get("/readyz")
     assert status == (200 if alarm.is_fit else 503)
     assert body["alarms"] == [

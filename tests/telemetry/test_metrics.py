@@ -105,8 +105,8 @@ def test_the_status_is_read_when_it_is_scraped(observer, node):
     for raised in (False, True):
         for alarm in Alarm:
             assert value(observer, "raftlog_alarm", {"alarm": alarm.value}) == raised
-            node.board.raise_(alarm, "because", about="n2")
-            node.board.raise_(alarm, "because", about="n3")
+            node.board.raise_about("n2", alarm, "because", 60.0)
+            node.board.raise_about("n3", alarm, "because", 60.0)
     assert value(observer, "raftlog_alarms") == 2 * len(Alarm)
 
 
