@@ -18,8 +18,9 @@ from raftlog.cli.output import ExitCode
 from raftlog.config.schema import SETTINGS
 from raftlog.core.progress import PROGRESS_TRANSITIONS, ProgressState
 from raftlog.core.roles import ROLE_TRANSITIONS
-from raftlog.interfaces import Event, Kind, Measure
-from raftlog.telemetry.metrics import PREFIX
+from raftlog.interfaces import Alarm, Event, Kind, Measure
+from raftlog.telemetry.metrics import ALARM_GAUGE, COMMITTED, PEER_GAUGES, PREFIX, STATUS_GAUGES
+from raftlog.telemetry.surroundings import SURROUNDINGS
 from raftlog.types import Role
 
 State = TypeVar("State", bound=enum.Enum)
@@ -95,9 +96,18 @@ def settings_table() -> str:
 
 
 def metrics_table() -> str:
-    """Return every metric the node measures, by its outside name."""
+    """Return every metric the node exports, by its outside name and what tells its series apart."""
     rows = [
         (f"`{PREFIX}{measure}`", measure.kind.value, measure.meaning) for measure in sorted(Measure)
+    ]
+    gauge = Kind.GAUGE.value
+    rows += [(f"`{PREFIX}{name}`", gauge, help_) for name, help_ in STATUS_GAUGES.items()]
+    rows.append((f"`{PREFIX}{COMMITTED[0]}`", Kind.COUNTER.value, COMMITTED[1]))
+    rows.append((f"`{PREFIX}{ALARM_GAUGE[0]}{{alarm}}`", gauge, ALARM_GAUGE[1]))
+    rows += [(f"`{PREFIX}{name}{{peer}}`", gauge, help_) for name, help_ in PEER_GAUGES.items()]
+    rows += [
+        (f"`{PREFIX}{name}{f'{{{label}}}' if label else ''}`", kind.value, help_)
+        for name, (kind, help_, label) in SURROUNDINGS.items()
     ]
     rows += [
         (f"`{PREFIX}{event.counter}`", Kind.COUNTER.value, f"Events named `{event}` in the log")
@@ -113,6 +123,21 @@ def events_table() -> str:
     return _table(("event", "level", "meaning"), rows)
 
 
+def alarms_table() -> str:
+    """Return every alarm with what it means and what to do."""
+    rows = (
+        (
+            f"`{alarm}`",
+            alarm.severity.value,
+            "yes" if alarm.is_fit else "no",
+            alarm.meaning,
+            alarm.advice,
+        )
+        for alarm in Alarm
+    )
+    return _table(("alarm", "level", "ready", "means", "what to do"), rows)
+
+
 def exit_codes_table() -> str:
     """Return every exit code with what it says."""
     return _table(
@@ -126,6 +151,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "metrics": metrics_table,
     "events": events_table,
+    "alarms": alarms_table,
     "exit-codes": exit_codes_table,
 }
 

@@ -11,6 +11,11 @@ from raftlog.config.load import load
 from raftlog.config.schema import SETTINGS
 
 
+def tls_flags(options: Globals) -> dict[str, object]:
+    """Return the settings that the global options for certificates stand for."""
+    return {f"tls.{name}": getattr(options, name) for name in ("cacert", "cert", "key")}
+
+
 def _flag(key: str, metavar: str) -> click.Option:
     """Return an option for a setting; its variable and its place in the file come with it."""
     setting = SETTINGS[key]
@@ -69,9 +74,6 @@ def serve(
     """
     from raftlog.server.main import run  # noqa: PLC0415 - only this command needs the server
 
-    given: dict[str, object] = dict(flags)
-    given["insecure"] = insecure or None
-    for name in ("cacert", "cert", "key"):
-        given[f"tls.{name}"] = getattr(options, name)
+    given = {**flags, "insecure": insecure or None, **tls_flags(options)}
     loaded = load(path=config_file, environment=os.environ, flags=given, assignments=assignments)
     run(loaded.settings, loaded.sources)

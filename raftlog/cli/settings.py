@@ -6,6 +6,7 @@ import os
 
 import click
 
+from raftlog.cli.node import tls_flags
 from raftlog.cli.options import Globals, group
 from raftlog.cli.output import OutputFormat, emit, say
 from raftlog.cli.session import ask
@@ -38,12 +39,22 @@ DEFAULT = "default"
 def check(options: Globals, file: str, assignments: tuple[str, ...]) -> None:
     """Check FILE (TOML) together with the environment, and print the effective settings.
 
+    What `serve` would refuse here is refused: addresses, certificates, the machine, the data
+    directory. Nothing is changed. Keys that `serve` may still get from flags may be missing.
+
     Times are in seconds and sizes in bytes; text may carry a unit, as in "100 ms" or "64 MiB".
     """
-    loaded = load(path=file, environment=os.environ, assignments=assignments)
+    from raftlog.server.preflight import check_file  # noqa: PLC0415 - as `serve` imports it
+
+    flags = tls_flags(options)
+    loaded = load(path=file, environment=os.environ, flags=flags, assignments=assignments)
+    needed = check_file(loaded.settings)
     values = shown(loaded.settings)
     if options.output is OutputFormat.TABLE:
-        say(f"{file}: {len(loaded.sources)} of {len(SETTINGS)} settings are set, and all are legal")
+        count = len(loaded.sources)
+        say(f"{file}: {count} of {len(SETTINGS)} settings are set, and all are legal")
+        if needed:
+            say(f"`raftlog serve` still needs {', '.join(needed)}")
 
     def human() -> str:
         rows = [
@@ -52,7 +63,11 @@ def check(options: Globals, file: str, assignments: tuple[str, ...]) -> None:
         ]
         return table(["setting", "value", "from", "what it is"], rows)
 
-    emit(options.output, {"settings": values, "sources": loaded.sources}, human)
+    emit(
+        options.output,
+        {"settings": values, "sources": loaded.sources, "needed": list(needed)},
+        human,
+    )
 
 
 @config.command(

@@ -22,13 +22,20 @@ _COLUMNS = ("id", "address", "role", "kind", "applied", "lag", "heard", "state")
 @click.command(
     "status",
     cls=Command,
-    examples=["raftlog status", "raftlog status -o json", "raftlog status --member n2"],
+    examples=[
+        "raftlog status",
+        "raftlog status -o json",
+        "raftlog status --member n2",
+        "raftlog status --check",
+    ],
 )
+@click.option("--check", is_flag=True, help="Exit 5 while any member has an alarm, too.")
 @click.pass_obj
-def status(options: Globals) -> int:
+def status(options: Globals, /, *, check: bool) -> int:
     """Print the cluster as the leader, or any one live node, knows it.
 
-    Exits 5 while there is no quorum; the answer is printed all the same.
+    Exits 5 while there is no quorum; the answer is printed all the same. Each member that answers
+    tells its own alarms.
     """
 
     async def work(client: Client) -> ClusterStatus:
@@ -40,7 +47,7 @@ def status(options: Globals) -> int:
     if found.leader is None or not found.has_quorum:
         say(f"no quorum, as {found.served_by} sees it: {found.quorum} voters are needed")
         return ExitCode.UNAVAILABLE
-    return ExitCode.OK
+    return ExitCode.UNAVAILABLE if check and found.alarms else ExitCode.OK
 
 
 def describe(found: ClusterStatus) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar, cast
@@ -205,4 +206,19 @@ def _rank(reply: admin_pb2.StatusReply) -> tuple[bool, int, bool, int]:
 def _status(
     reply: admin_pb2.StatusReply, replies: Iterable[admin_pb2.StatusReply]
 ) -> ClusterStatus:
-    return status_from_pb(reply, {each.served_by: each.applied_index for each in replies})
+    """Return the status by `reply`; each member speaks for itself of its alarms and its health."""
+    said = {each.served_by: each for each in replies}
+    found = status_from_pb(reply, {name: each.applied_index for name, each in said.items()})
+    ill = {
+        name
+        for name, each in said.items()
+        if any(member.node_id == name and not member.healthy for member in each.members)
+    }
+    return dataclasses.replace(
+        found,
+        alarms=tuple(alarm for _, each in sorted(said.items()) for alarm in each.alarms),
+        members=tuple(
+            dataclasses.replace(member, healthy=member.healthy and member.node_id not in ill)
+            for member in found.members
+        ),
+    )

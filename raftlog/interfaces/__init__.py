@@ -6,7 +6,9 @@ few, small and complete, because the simulator implements every one of them agai
 
 from __future__ import annotations
 
+from raftlog.interfaces.alarms import Alarm, Alarms, Raised
 from raftlog.interfaces.environment import Authenticator, Clock, Observer
+from raftlog.interfaces.histogram import SECONDS_BUCKETS, Histogram
 from raftlog.interfaces.machine import (
     ApplyContext,
     ReadState,
@@ -50,6 +52,9 @@ from raftlog.status import ClusterStatus, MemberStatus
 
 __all__ = [
     "SCAN_BYTES_MAX",
+    "SECONDS_BUCKETS",
+    "Alarm",
+    "Alarms",
     "ApplyContext",
     "Authenticator",
     "ChangeBatch",
@@ -58,6 +63,7 @@ __all__ = [
     "ClusterStatus",
     "Event",
     "GroupReceipt",
+    "Histogram",
     "Identity",
     "Kind",
     "LogInfo",
@@ -67,6 +73,7 @@ __all__ = [
     "NodePort",
     "Observer",
     "PeerEvents",
+    "Raised",
     "ReadState",
     "Recovered",
     "Respond",

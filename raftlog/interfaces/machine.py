@@ -176,6 +176,10 @@ class StateMachine:
         """Return the last sequence whose effects the state kept elsewhere holds durably."""
         return 0
 
+    def gauges(self) -> Mapping[str, float]:
+        """Return numbers of its own for the metrics; on the event loop, so they must be at hand."""
+        return {}
+
     async def on_promote(self, context: RoleContext) -> None:
         """Start what only the leader's machine does; writes open when this returns."""
 

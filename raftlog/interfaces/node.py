@@ -10,6 +10,7 @@ from raftlog.core.entries import Entry
 from raftlog.core.membership import Membership
 from raftlog.core.ready import Standing
 from raftlog.errors import LeaderHint, RaftLogError
+from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.machine import Row
 from raftlog.interfaces.storage import Identity
 from raftlog.status import ClusterStatus
@@ -156,6 +157,11 @@ class NodePort(Protocol):
     @property
     def standing(self) -> Standing:
         """Return role, term and leader."""
+        ...
+
+    @property
+    def alarms(self) -> Alarms:
+        """Return the alarms of this member, as they are now."""
         ...
 
     @property

@@ -60,6 +60,7 @@ class Event(enum.StrEnum):
         "hand_over_failed", "A stop could not hand leadership over", Severity.WARNING
     )  # fmt: skip
     TRANSFER_REFUSED = "transfer_refused", "A member without room could not step aside"
+    BOOTSTRAP_WAITS = "bootstrap_waits", "A first start waits for initial members"
     BINDING_POSTPONED = "binding_postponed", "Directories are recorded later than wished"
     SESSION_EXPIRY_POSTPONED = "session_expiry_postponed", "Idle sessions are expired later"
     SESSIONS_EVICTED = "sessions_evicted", "Sessions idle longest made room for new ones"
@@ -110,6 +111,7 @@ class Event(enum.StrEnum):
     MACHINE_HALTED = (
         "machine_halted", "The machine raised: nothing more is applied here", Severity.ERROR
     )  # fmt: skip
+    ALARM_CLEARED = "alarm_cleared", "What an alarm told of is over"
     CLOCK_JUMPED = "clock_jumped", "This machine's wall clock was set", Severity.WARNING
     CLOCK_AHEAD = (
         "clock_ahead", "This member's clock is far ahead of the leader's", Severity.WARNING
@@ -170,11 +172,14 @@ class Measure(enum.StrEnum):
     COMMIT_INDEX = "commit_index", Kind.GAUGE, "Last index known committed"
     APPLIED_INDEX = "applied_index", Kind.GAUGE, "Last index applied"
     LEADER_CHANGES = "leader_changes_total", Kind.COUNTER, "Leaders seen coming"
+    APPLIED_SEQUENCE = "applied_sequence", Kind.GAUGE, "Last sequence applied"
     PROPOSALS_APPLIED = (
-        "proposals_applied_total", Kind.COUNTER, "Transactions of committed groups applied here"
+        "proposals_applied_total", Kind.COUNTER, "Proposals of this node that it applied"
     )  # fmt: skip
-    PROPOSALS_FAILED = "proposals_failed_total", Kind.COUNTER, "Groups refused or lost"
-    PROPOSALS_PENDING = "proposals_pending", Kind.GAUGE, "Groups waiting for commit and apply"
+    PROPOSALS_FAILED = "proposals_failed_total", Kind.COUNTER, "Proposals refused or lost"
+    PROPOSALS_PENDING = (
+        "proposals_pending", Kind.GAUGE, "Proposals waiting for commit and apply"
+    )  # fmt: skip
     READS_PENDING = "reads_pending", Kind.GAUGE, "Reads waiting for their index"
     COMMIT_SECONDS = (
         "disk_commit_seconds", Kind.HISTOGRAM, "One write transaction with its fsync"
@@ -186,6 +191,12 @@ class Measure(enum.StrEnum):
         "event_loop_lag_seconds", Kind.HISTOGRAM, "How late the event loop runs what is due"
     )  # fmt: skip
     SUBSCRIBERS = "subscribers", Kind.GAUGE, "Tails and watches open here"
+    TAILS = "tails", Kind.GAUGE, "Tails of the log open here"
+    WATCHES = "watches", Kind.GAUGE, "Watches of row changes open here"
+    SNAPSHOT_AGE_SECONDS = (
+        "snapshot_age_seconds", Kind.GAUGE,
+        "Time since the newest snapshot was taken; 0 where there is none",
+    )  # fmt: skip
     SUBSCRIBER_BYTES = "subscriber_bytes", Kind.GAUGE, "What they hold of what they have read"
     SESSIONS = "sessions", Kind.GAUGE, "Exactly-once sessions that are open"
     SESSION_REPLY_BYTES = "session_reply_bytes", Kind.GAUGE, "Answers kept for their retries"

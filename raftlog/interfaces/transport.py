@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from raftlog.core.messages import Message
+from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.storage import Identity, SnapshotInfo
 from raftlog.types import Index, NodeId
 
@@ -48,6 +49,11 @@ class PeerEvents(Protocol):
 
         `membership_index` is that of the membership in force at the peer.
         """
+        ...
+
+    @property
+    def alarms(self) -> Alarms:
+        """Return the board on which refused peers are told."""
         ...
 
     @property

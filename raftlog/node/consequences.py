@@ -21,7 +21,7 @@ from raftlog.errors import (
     StorageError,
     Unavailable,
 )
-from raftlog.interfaces import Event, Measure, Round
+from raftlog.interfaces import Alarm, Alarms, Event, Measure, Round
 from raftlog.node.application import AppliedEntry
 from raftlog.node.applier import Applier
 from raftlog.node.drive import Drive
@@ -71,8 +71,7 @@ class Consequences:
         self._observer = ports.observer
         self._loop = asyncio.get_running_loop()
         self._marking: asyncio.Future[None] | None = None
-        self.alarms: dict[str, str] = {}
-        """What an operator should know, by what raised it."""
+        self.alarms = Alarms(ports.observer)
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the error that stopped the node."""
 
@@ -120,7 +119,7 @@ class Consequences:
         if round_.install_snapshot_id is not None:
             self._installed()
         if round_.clear_damage:
-            self.alarms.pop("damaged", None)
+            self.alarms.clear(Alarm.DAMAGED)
             self._observer.event(Event.REPAIRED)
         if round_.purge_to is not None:
             self.parts.inputs.compacted(round_.purge_to)
@@ -138,7 +137,7 @@ class Consequences:
         )
         self.membership_changed()
         if not self.parts.applier.halted:  # the snapshot holds what the machine could not apply
-            self.alarms.pop("machine_halted", None)
+            self.alarms.clear(Alarm.MACHINE_HALTED)
             self.parts.enrolment.release("machine_halted")
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
@@ -180,7 +179,7 @@ class Consequences:
     def halted(self, why: str) -> None:
         """The machine failed: whoever waits for it is told, and this member does not lead."""
         parts = self.parts
-        self.alarms["machine_halted"] = why
+        self.alarms.raise_(Alarm.MACHINE_HALTED, why, told=True)
         parts.writes.fail_all(MachineHalted(why))
         parts.reads.fail_all(MachineHalted(why, definite=True))
         parts.enrolment.withhold("machine_halted")
@@ -212,13 +211,27 @@ class Consequences:
         )
         self.parts.enrolment.update()
 
+    def look(self) -> None:
+        """Bring the alarms up to date that follow from what the parts know at this moment."""
+        self.alarms.expire(self._ports.clock.monotonic())
+        enrolment, seconds = self.parts.enrolment, self.parts.disk.stalled_seconds
+        why, is_stranger = enrolment.alarm, enrolment.is_stranger
+        self.alarms.set(Alarm.NOT_THE_KNOWN_INSTANCE, why if is_stranger else None, told=True)
+        self.alarms.set(Alarm.BOOTSTRAP_WAITS, None if is_stranger else why)
+        stalled = f"the disk has not answered for {seconds:.1f} s" if seconds else None
+        self.alarms.set(Alarm.DISK_STALLED, stalled, told=True)
+
     def measure(self) -> None:
         """Set the gauges."""
+        self.look()
         parts, gauge = self.parts, self._observer.gauge
         parts.reporter.measure(self._observer)
         gauge(Measure.PROPOSALS_PENDING, float(len(parts.writes)))
         gauge(Measure.READS_PENDING, float(len(parts.reads)))
         gauge(Measure.SUBSCRIBERS, float(parts.subscriptions.count))
+        gauge(Measure.TAILS, float(parts.subscriptions.tail_count))
+        gauge(Measure.WATCHES, float(parts.subscriptions.watch_count))
+        gauge(Measure.SNAPSHOT_AGE_SECONDS, parts.snapshotter.age_seconds)
         gauge(Measure.SUBSCRIBER_BYTES, float(parts.subscriptions.held_bytes))
         gauge(Measure.SESSIONS, float(len(parts.applier.sessions.sessions)))
         gauge(Measure.SESSION_REPLY_BYTES, float(parts.applier.sessions.size_bytes))
@@ -235,7 +248,7 @@ class Consequences:
         parts.group_commit.stop()
         parts.housekeeping.stop()
         self._observer.event(Event.NODE_FAILED, error=repr(error))
-        self.alarms["failed"] = str(error)
+        self.alarms.raise_(Alarm.FAILED, str(error), told=True)
         if isinstance(error, StorageCorrupt):
             self._marking = self._loop.run_in_executor(None, self._remember_damage, str(error))
         parts.writes.close()

@@ -65,11 +65,11 @@ class Enrolment:
     @property
     def alarm(self) -> str | None:
         """Return what an operator must know of this node's own identity, or None."""
-        if self._is_stranger:
+        if self.is_stranger:
             return (
                 f"this data directory (instance {self._identity.instance_id}) is not the one the "
                 f"membership knows as {self._identity.node_id}: it was emptied or replaced, and "
-                "must not vote; remove the member and add it anew"
+                "must not vote"
             )
         missing = self._missing()
         if not missing or self._core.leader is not None:
@@ -130,23 +130,23 @@ class Enrolment:
     def update(self) -> None:
         """Decide anew whether this node may campaign, what it would found, and whom it hears."""
         self._was_fresh, self._known = self.is_fresh, self._core.membership
-        was_stranger = self._is_stranger
+        was_stranger = self.is_stranger
         self._strangers = frozenset(
             peer
             for peer, shown in self._instances.items()
             if (bound := self._bound(peer)) and bound != shown
         )
-        if self._is_stranger and not was_stranger:
+        if self.is_stranger and not was_stranger:
             self._observer.event(
                 Event.NOT_THE_KNOWN_INSTANCE, instance_id=self._identity.instance_id
             )
         self._inputs.enrol(
-            may_campaign=not (self._is_stranger or self._withheld or self._missing()),
+            may_campaign=not (self.is_stranger or self._withheld or self._missing()),
             founding=self.unbound() if self.is_fresh else None,
         )
 
     @property
-    def _is_stranger(self) -> bool:
+    def is_stranger(self) -> bool:
         """Whether the membership names another directory than this node's own."""
         return self._identity.node_id in self._strangers
 
@@ -177,7 +177,7 @@ class Enrolment:
         return (
             f"member {peer} is known by the data directory {bound}, not "
             f"{instance_id}: its directory was emptied or replaced, so it is not the member it "
-            "was; remove the member and add it anew"
+            "was; start it with the directory that it had"
         )
 
     def _bound(self, peer: NodeId) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from raftlog.core.entries import EntryKind
 from raftlog.errors import Compacted, RaftLogError
-from raftlog.interfaces import Event
+from raftlog.interfaces import Alarm, Alarms, Event
 from raftlog.node.clocks import ClockWatch
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.inputs import Inputs
@@ -29,7 +29,7 @@ STEP_ASIDE_PERIOD_SECONDS = 60.0
 class ChoreConsequences(Protocol):
     """What follows from chores (`node/consequences.py`)."""
 
-    alarms: dict[str, str]
+    alarms: Alarms
 
     def measure(self) -> None:
         """Set the gauges."""
@@ -142,13 +142,9 @@ class Housekeeping:
 
     def _check_disk(self) -> None:
         refusal = self._storage.refusal(0)
-        if refusal is None:
-            self._then.alarms.pop("disk_full", None)
-            return
-        if "disk_full" not in self._then.alarms:
-            self._observer.event(Event.DISK_FULL, why=refusal)
-        self._then.alarms["disk_full"] = refusal
-        self._step_aside()
+        self._then.alarms.set(Alarm.DISK_FULL, refusal)
+        if refusal is not None:
+            self._step_aside()
 
     def _check_machine(self) -> None:
         """A machine that hangs costs this member its leadership, and nobody else anything."""
@@ -156,16 +152,14 @@ class Housekeeping:
         seconds = max(applying, promoting)
         if seconds < self._stuck_seconds:
             self._applier.stuck = None
-            self._then.alarms.pop("machine_stuck", None)
+            self._then.alarms.clear(Alarm.MACHINE_STUCK)
             return
         what = "a command or a query" if applying >= promoting else "on_promote"
         why = (
             f"the machine has been at {what} for {seconds:.0f} s: nothing more is applied here "
-            "until it comes back. If it never does, stop this node, and mend the machine"
+            "until it comes back"
         )
-        if "machine_stuck" not in self._then.alarms:
-            self._observer.event(Event.MACHINE_STUCK, why=why)
-        self._then.alarms["machine_stuck"] = why
+        self._then.alarms.raise_(Alarm.MACHINE_STUCK, why)
         self._applier.stuck = why
         self._step_aside()
 

@@ -22,6 +22,7 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import (
+    Alarms,
     ChangeBatch,
     ChangeFilter,
     ClusterStatus,
@@ -210,20 +211,10 @@ class Node:
         return parts.leadership.is_open and leads and not self._stopping
 
     @property
-    def alarm_texts(self) -> dict[str, str]:
-        """The alarms that are set, by name; what surrounds a node sets its own there."""
+    def alarms(self) -> Alarms:
+        """Return the alarms as they are now; what surrounds a node raises its own there."""
+        self._consequences.look()
         return self._consequences.alarms
-
-    @property
-    def alarms(self) -> tuple[str, ...]:
-        """Return what an operator should know, in words."""
-        identity = self._parts.enrolment.alarm
-        stalled = self._parts.disk.stalled_seconds
-        return (
-            *self._consequences.alarms.values(),
-            *((identity,) if identity else ()),
-            *((f"the disk has not answered for {stalled:.1f} s",) if stalled else ()),
-        )
 
     def leader_hint(self) -> LeaderHint | None:
         """Return who leads, if known."""

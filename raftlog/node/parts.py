@@ -14,7 +14,7 @@ import dataclasses
 from raftlog.checksum import chain
 from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
-from raftlog.interfaces import Event
+from raftlog.interfaces import Alarm
 from raftlog.node.applier import Applier
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
@@ -116,8 +116,7 @@ def _core(ports: Ports, consequences: Consequences, watch: CoreWatch | None) -> 
     storage, now = ports.storage, ports.clock.monotonic()
     recovered = storage.recovered()
     if recovered.damaged:
-        consequences.alarms["damaged"] = recovered.damage
-        ports.observer.event(Event.DAMAGED, why=recovered.damage)
+        consequences.alarms.raise_(Alarm.DAMAGED, recovered.damage)
     raft = (Raft if watch is None else WatchedRaft)(
         node_id=storage.identity.node_id,
         settings=ports.settings.core,

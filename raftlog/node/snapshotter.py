@@ -106,6 +106,13 @@ class Snapshotter:
         """Return the index that the newest snapshot covers, 0 if there is none."""
         return self._newest.boundary.index if self._newest else Index(0)
 
+    @property
+    def age_seconds(self) -> float:
+        """Return how old the newest snapshot is by the wall clock, 0 if there is none."""
+        if self._newest is None:
+            return 0.0
+        return max(0.0, (self._clock.wall_microseconds() - self._newest.created_microseconds) / 1e6)
+
     def consider(self) -> None:
         """Take a snapshot if the log has grown enough, and purge if retention asks for it."""
         grown = self._storage.log_bytes() - self._bytes_at_snapshot

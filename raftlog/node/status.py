@@ -6,7 +6,7 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary
 from raftlog.errors import invariant
-from raftlog.interfaces import ClusterStatus, LogInfo, Measure, MemberStatus, Observer
+from raftlog.interfaces import Alarms, ClusterStatus, LogInfo, Measure, MemberStatus, Observer
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId, Role
 
@@ -44,7 +44,7 @@ class Reporter:
         self._core = core
         self._applier = applier
 
-    def status(self, alarms: tuple[str, ...]) -> ClusterStatus:
+    def status(self, alarms: Alarms) -> ClusterStatus:
         """Return the status as this node sees it."""
         core, applier = self._core, self._applier
         membership = core.membership
@@ -52,7 +52,8 @@ class Reporter:
         leader_member = membership.member(leader) if leader else None
         now = self._clock.monotonic()
         members = tuple(
-            self._member(node_id, now, healthy_here=not alarms) for node_id in membership.node_ids
+            self._member(node_id, now, healthy_here=not alarms.unfit)
+            for node_id in membership.node_ids
         )
         quorum = len(membership.voters) // 2 + 1
         reachable = sum(m.reachable and m.node_id in membership.voters for m in members)
@@ -73,7 +74,7 @@ class Reporter:
             feature_level=applier.applied.feature_level,
             machine=f"{self._machine.name} {self._machine.version}",
             members=members,
-            alarms=alarms,
+            alarms=tuple(one.text(self._identity.node_id) for one in alarms.raised),
         )
 
     def info(self, *, snapshot_index: Index, writes_open: bool) -> LogInfo:
@@ -97,6 +98,7 @@ class Reporter:
         observer.gauge(Measure.TERM, float(self._core.term))
         observer.gauge(Measure.COMMIT_INDEX, float(self._core.commit_index))
         observer.gauge(Measure.APPLIED_INDEX, float(self._applier.applied_index))
+        observer.gauge(Measure.APPLIED_SEQUENCE, float(self._applier.applied.next_sequence - 1))
         observer.gauge(Measure.IS_LEADER, float(self._core.role is Role.LEADER))
         observer.gauge(Measure.HAS_LEADER, float(self._core.leader is not None))
         observer.gauge(Measure.LOG_BYTES, float(self._storage.log_bytes()))

@@ -97,6 +97,8 @@ class Subscriptions:
         self._log_lookout = Lookout(self._readable, self._look_at_entries, self.parked)
         self._change_lookout = Lookout(self._applied_readable, self._look_at_changes, self.parked)
         self._readers: set[Reader] = set()
+        self._watching: set[Reader] = set()
+        """Those of the readers that read row changes."""
         self._made = 0
         self._large: Entry | None = None
         """The large entry read last: readers that come to it together share it."""
@@ -106,6 +108,16 @@ class Subscriptions:
     def count(self) -> int:
         """How many subscribers there are."""
         return len(self._readers)
+
+    @property
+    def tail_count(self) -> int:
+        """How many of them read the log."""
+        return len(self._readers) - len(self._watching)
+
+    @property
+    def watch_count(self) -> int:
+        """How many of them read row changes."""
+        return len(self._watching)
 
     @property
     def held_bytes(self) -> int:
@@ -139,6 +151,7 @@ class Subscriptions:
             yield reader
         finally:
             self._readers.discard(reader)
+            self._watching.discard(reader)
             self._release(reader)
             if not self._readers:
                 self._large = None
@@ -388,6 +401,7 @@ class Subscriptions:
         until = self._applier.applied_index
         beat_at = self._next_beat()
         with self._reading() as reader:
+            self._watching.add(reader)
             while not self._closed:
                 high = self._applied_readable()
                 if index > high:

@@ -253,14 +253,14 @@ class Writes:
 
     def applied(self, batch: Sequence[AppliedEntry]) -> None:
         """Answer for entries that were just applied."""
-        committed = 0
+        answered = 0
         for applied in batch:
             entry = applied.entry
-            committed += entry.count
             proposal = self._proposals.take(entry.term, entry.index)
             if self._gate is not None and applied.group is not None and applied.group.session:
                 self._gate.applied(applied.group)
             if proposal is not None:
+                answered += 1
                 proposal.resolve(
                     applied.receipt
                     or GroupReceipt(
@@ -271,8 +271,8 @@ class Writes:
                         index=entry.index,
                     )
                 )
-        if committed:
-            self._observer.count(Measure.PROPOSALS_APPLIED, committed)
+        if answered:
+            self._observer.count(Measure.PROPOSALS_APPLIED, answered)
 
     def open(self) -> None:
         """Leadership is ready: the session table is complete, so the gate can be built on it."""

@@ -12,14 +12,16 @@ from collections.abc import Iterable
 import grpc
 
 from raftlog.errors import IdentityMismatch, InvalidInput, RaftLogError, Unauthorized
-from raftlog.interfaces import Event, Identity, Observer, PeerEvents
+from raftlog.interfaces import Alarm, Alarms, Event, Identity, Observer, PeerEvents
 from raftlog.rpc.settings import TransportSettings
-from raftlog.rpc.twins import Twins
+from raftlog.rpc.twins import Twins, TwinsFound
 from raftlog.types import NODE_ID_BYTES_MAX, NodeId
 from raftlog.wire.pb import raft_pb2 as pb
 
 PROTOCOL = 1
 REFUSALS_MAX = 64
+ALARM_SECONDS = 60.0
+"""A stranger that was refused once and does not come again is no alarm for longer."""
 INCARNATION_CHARACTERS_MAX = 64
 _URI_KEY = "peer_uri"
 
@@ -113,24 +115,36 @@ class Handshake:
 
 
 class Refusals:
-    """Why peers were refused lately, by this node or by them; bounded, for status and alarms."""
+    """Why peers were refused lately, by this node or by them; bounded, and each is an alarm."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._alarms: Alarms | None = None
         self.reasons: dict[NodeId, str] = {}
+
+    def join(self, alarms: Alarms) -> None:
+        """Tell refusals there too, from now on."""
+        self._alarms = alarms
 
     def note(self, peer: NodeId, error: RaftLogError, *, by: str) -> None:
         """Remember a refusal; tell the observer when it is new. `by`: "us" or "them"."""
-        if self.reasons.get(peer) == error.message:
-            return
-        if peer not in self.reasons and len(self.reasons) >= REFUSALS_MAX:
-            self.reasons.pop(next(iter(self.reasons)))
-        self.reasons[peer] = error.message
-        self._observer.event(Event.PEER_REFUSED, peer=peer, by=by, why=error.message)
+        if self.reasons.get(peer) != error.message:
+            if peer not in self.reasons and len(self.reasons) >= REFUSALS_MAX:
+                self.clear(next(iter(self.reasons)))
+            self.reasons[peer] = error.message
+            self._observer.event(Event.PEER_REFUSED, peer=peer, by=by, why=error.message)
+        if self._alarms is not None:
+            alarm, other = Alarm.PEER_REFUSED, Alarm.TWINS
+            if isinstance(error, TwinsFound):
+                alarm, other = other, alarm
+            self._alarms.clear(other, about=peer)
+            self._alarms.raise_about(peer, alarm, error.message, ALARM_SECONDS)
 
     def clear(self, peer: NodeId) -> None:
         """Forget the peer's refusal: a handshake went well."""
-        self.reasons.pop(peer, None)
+        if self.reasons.pop(peer, None) is not None and self._alarms is not None:
+            self._alarms.clear(Alarm.PEER_REFUSED, about=peer)
+            self._alarms.clear(Alarm.TWINS, about=peer)
 
 
 def claimed_id(hello: pb.Hello) -> NodeId:

@@ -8,6 +8,7 @@ bad input is answered like any other.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -18,6 +19,7 @@ from google.protobuf.message import Message as PbMessage
 
 from raftlog.errors import Overloaded, RaftLogError, TooLarge
 from raftlog.rpc.convert import parse
+from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.settings import ServerSettings
 from raftlog.wire.channel import answer_limit
 from raftlog.wire.status import abort_details
@@ -97,22 +99,34 @@ class Admission:
 class Methods:
     """Makes handlers for the methods of one service."""
 
-    def __init__(self, admission: Admission, settings: ServerSettings) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        settings: ServerSettings,
+        latencies: Latencies,
+        service: str = "",
+    ) -> None:
         self._admission = admission
         self._settings = settings
+        self.latencies = latencies
+        self._service = service
 
     def unary(
         self, request: type[_R], call: Callable[[_R, Context], Awaitable[PbMessage | bytes]]
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Return a handler of a method with one request and one reply."""
+        """Return a handler of a method with one request and one reply; its name is the call's."""
+        took = self.latencies.of(self._service, call.__name__)
 
         async def handle(data: bytes, context: Context) -> bytes:
+            started = time.monotonic()
             try:
                 with self._admission:
                     reply = await call(parse(request, data), context)
                     return self._fitting(reply)
             except RaftLogError as error:
                 await abort(context, error)
+            finally:
+                took.add(time.monotonic() - started)
 
         return grpc.unary_unary_rpc_method_handler(handle)
 

@@ -100,6 +100,7 @@ class GrpcTransport:
     def start(self, events: PeerEvents, identity: Identity) -> None:
         """Begin to accept and to deliver."""
         self._events = events
+        self._refusals.join(events.alarms)
         self._handshake = Handshake(events, identity, self.settings)
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from raftlog.errors import ConfigInvalid, RaftLogError, invariant
 from raftlog.interfaces import NodePort
+from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Context, Handlers, Methods, abort
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
@@ -92,6 +93,7 @@ class GrpcServer:
         self._tls = tls
         self._settings = ServerSettings() if settings is None else settings
         self._admission = Admission(self._settings.connections_max)
+        self.latencies = Latencies()
         self._server: grpc.aio.Server | None = None
         self._health = BoundedHealth()
         self._services: tuple[str, ...] = ()
@@ -148,14 +150,18 @@ class GrpcServer:
 
     def _handlers(self) -> dict[str, Handlers]:
         node, settings = self._node, self._settings
-        methods = Methods(self._admission, settings)
-        refusals = self._transport.refusals
+
+        def methods(service: str) -> Methods:
+            return Methods(self._admission, settings, self.latencies, service)
+
         return {
             raft.SERVICE: raft.RaftService(self._transport).handlers(),
-            log.SERVICE: log.LogService(node, settings).handlers(methods),
-            kv.SERVICE: kv.KvService(node, settings).handlers(methods),
-            machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
-            admin.SERVICE: admin.AdminService(node, settings, refusals).handlers(methods),
+            log.SERVICE: log.LogService(node, settings).handlers(methods(log.SERVICE)),
+            kv.SERVICE: kv.KvService(node, settings).handlers(methods(kv.SERVICE)),
+            machine.SERVICE: machine.MachineService(node, settings).handlers(
+                methods(machine.SERVICE)
+            ),
+            admin.SERVICE: admin.AdminService(node, settings).handlers(methods(admin.SERVICE)),
         }
 
     def _bind(self, server: grpc.aio.Server) -> str:

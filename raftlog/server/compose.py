@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import importlib.metadata
 import json
 import random
 import secrets
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
-from raftlog.core.settings import CoreSettings
-from raftlog.errors import (
-    ConfigInvalid,
-    SafetyRefused,
-)
+from raftlog.errors import ConfigInvalid
 from raftlog.interfaces import Event, StateMachine, Storage
-from raftlog.machines.registry import load as load_machine
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
-from raftlog.node.settings import FEATURE_LEVEL_MAX, NodeSettings
+from raftlog.node.settings import FEATURE_LEVEL_MAX
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, ShownSetting, TransportSettings
-from raftlog.security.policy import CertificateUris, check_listen
-from raftlog.security.tls import load_tls
+from raftlog.security.policy import CertificateUris
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
 from raftlog.server.loop_watch import LoopWatch
+from raftlog.server.preflight import check_start, named, node_settings
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.telemetry.http import HttpServer
 from raftlog.telemetry.logs import lead_standard_logging, make_logger
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
+from raftlog.telemetry.surroundings import SurroundingsCollector
 from raftlog.types import NodeId
 from raftlog.wire.channel import TlsMaterial, message_limit
 
@@ -91,10 +87,8 @@ async def compose(settings: Settings, sources: Mapping[str, str] | None = None) 
         SafetyRefused: an address must not be opened, or the directory is not this node's.
         StorageError: the directory cannot be used, or is damaged beyond use.
     """
-    _check_required(settings)
-    check_exposure(settings)
-    machine = load_machine(settings.machine)
-    tls = _read_tls(settings)
+    checked = check_start(settings)
+    machine, tls = checked.machine, checked.tls
     observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
@@ -110,7 +104,7 @@ async def compose(settings: Settings, sources: Mapping[str, str] | None = None) 
         raise
     running.shared.start()
     await running.node.start()
-    running.descriptors = DescriptorWatch(observer, running.node.alarm_texts)
+    running.descriptors = DescriptorWatch(running.node.alarms)
     running.descriptors.start()
     running.loop_watch = LoopWatch(observer)
     running.loop_watch.start()
@@ -153,16 +147,26 @@ def _assemble(
     )
     shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
     node = Node(ports, shared, watch=watch)
-    observer.registry.register(StatusCollector(node.status, node.info))
+    server = GrpcServer(
+        node,
+        transport,
+        listen=settings.listen,
+        tls=tls,
+        settings=_server_settings(settings, sources),
+    )
+    observer.registry.register(StatusCollector(node.status, node.info, lambda: node.alarms))
+    observer.registry.register(
+        SurroundingsCollector(
+            version=importlib.metadata.version("raftlog"),
+            data_dir=settings.data_dir,
+            methods=server.latencies.methods,
+            appends=server.latencies.appends,
+            machine=machine.gauges,
+        )
+    )
     return RunningNode(
         node=node,
-        server=GrpcServer(
-            node,
-            transport,
-            listen=settings.listen,
-            tls=tls,
-            settings=_server_settings(settings, sources),
-        ),
+        server=server,
         http=_http_server(settings, node, observer),
         observer=observer,
         shared=shared,
@@ -207,60 +211,7 @@ def tune_interpreter() -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
 
 
-# ---------------------------------------------------------------- checks
-
-
-def _check_required(settings: Settings) -> None:
-    for key in ("node_id", "data_dir", "listen"):
-        if not getattr(settings, key):
-            flag = "--" + key.replace("_", "-")
-            raise ConfigInvalid(f"{key} is needed: {flag}, RAFTLOG_{key.upper()} or in the TOML")
-    if settings.join:
-        raise ConfigInvalid("joining a running cluster is not in this version")
-
-
-def check_exposure(settings: Settings) -> None:
-    """Refuse to open a port to the network without TLS, unless told to.
-
-    Raises:
-        SafetyRefused: an address is not loopback, and neither TLS nor `insecure` is set.
-    """
-    for flag, address in (("--listen", settings.listen), ("--http", settings.http)):
-        try:
-            if address:
-                check_listen(
-                    address,
-                    secured=settings.tls.is_configured,
-                    insecure_allowed=settings.insecure,
-                )
-        except ConfigInvalid as error:
-            raise SafetyRefused(f"{flag}: {error.message}") from None
-
-
-def _read_tls(settings: Settings) -> TlsMaterial | None:
-    tls = settings.tls
-    return load_tls(tls.cacert, tls.cert, tls.key) if tls.is_configured else None
-
-
 # ---------------------------------------------------------------- settings of the parts
-
-
-def named(kind: type, *sections: object) -> dict[str, Any]:
-    """Return what the sections set of a part's settings: an operator's word keeps its name."""
-    wanted = {field.name for field in dataclasses.fields(kind)}
-    return {
-        field.name: getattr(section, field.name)
-        for section in sections
-        if dataclasses.is_dataclass(section)
-        for field in dataclasses.fields(section)
-        if field.name in wanted
-    }
-
-
-def node_settings(settings: Settings) -> NodeSettings:
-    """Return the node's part of the settings."""
-    core = CoreSettings(**named(CoreSettings, settings.raft, settings.retention))
-    return NodeSettings(core=core, **named(NodeSettings, settings.limits, settings.retention))
 
 
 def _server_settings(settings: Settings, sources: Mapping[str, str]) -> ServerSettings:

@@ -11,11 +11,10 @@ import asyncio
 import pathlib
 import resource
 
-from raftlog.interfaces import Event, Observer
+from raftlog.interfaces import Alarm, Alarms
 
 PERIOD_SECONDS = 5.0
 SHORT_FRACTION = 0.8
-ALARM = "descriptors"
 
 
 def raise_limit() -> None:
@@ -39,9 +38,8 @@ def usage() -> tuple[int, int]:
 class DescriptorWatch:
     """Looks every few seconds. Loop-bound."""
 
-    def __init__(self, observer: Observer, alarms: dict[str, str]) -> None:
+    def __init__(self, alarms: Alarms) -> None:
         self._loop = asyncio.get_running_loop()
-        self._observer = observer
         self._alarms = alarms
         self._timer: asyncio.TimerHandle | None = None
 
@@ -58,13 +56,6 @@ class DescriptorWatch:
     def look(self) -> None:
         """Set or take back the alarm."""
         used, limit = usage()
-        if not limit or used < SHORT_FRACTION * limit:
-            self._alarms.pop(ALARM, None)
-            return
-        why = (
-            f"{used} of {limit} file descriptors are open: soon nobody can connect. See who holds "
-            "connections to this node's ports, or raise the limit (LimitNOFILE, ulimit -n)"
-        )
-        if ALARM not in self._alarms:
-            self._observer.event(Event.DESCRIPTORS_SHORT, used=used, limit=limit)
-        self._alarms[ALARM] = why
+        is_short = bool(limit) and used >= SHORT_FRACTION * limit
+        why = f"{used} of {limit} file descriptors are open: soon nobody can connect"
+        self._alarms.set(Alarm.DESCRIPTORS_SHORT, why if is_short else None)

@@ -22,7 +22,7 @@ from raftlog.checksum import crc32c
 from raftlog.config.schema import Settings
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Member, Membership
-from raftlog.errors import ConfigInvalid, IdentityMismatch, RaftLogError
+from raftlog.errors import ConfigInvalid, IdentityMismatch, RaftLogError, SafetyRefused
 from raftlog.interfaces import Identity, StateMachine
 from raftlog.node.settings import FEATURE_LEVEL_MAX
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport
@@ -60,6 +60,27 @@ def open_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
         storage.close()
         raise
     return storage
+
+
+def check_directory(settings: Settings) -> None:
+    """Check that a directory that is there is this node's, as `open_storage` would.
+
+    One that a running process uses is left alone.
+
+    Raises:
+        IdentityMismatch: it is of another node or another cluster.
+        StorageCorrupt: it is of a newer version, or damaged beyond use.
+    """
+    try:
+        storage = LmdbStorage.open(settings.data_dir, read_only=True)
+    except IdentityMismatch:
+        raise
+    except SafetyRefused:
+        return
+    try:
+        _check_identity(settings, storage.identity)
+    finally:
+        storage.close()
 
 
 def _check_identity(settings: Settings, found: Identity) -> None:

@@ -3,7 +3,8 @@
 =====================  ====================================================================
 ``/livez``             200 unless the node has stopped itself (a failed commit, an invariant)
 ``/readyz``            200 if it knows a leader, has applied nearly all that is committed and has
-                       no alarm; else 503. JSON either way, with the reasons
+                       no alarm that keeps it from its work; else 503. JSON either way, with
+                       the reasons, and all alarms by name
 ``/leader-check``      200 only on the leader that takes writes; else 503.
                        ``/leader-check/404`` picks the failure code, for load balancers
 ``/metrics``           Prometheus' text format
@@ -24,7 +25,7 @@ from typing import Any
 
 from aiohttp import web
 
-from raftlog.interfaces import NodePort
+from raftlog.interfaces import NodePort, Raised
 from raftlog.types import Role
 
 REQUESTS_MAX = 32
@@ -53,6 +54,7 @@ class Health:
     leads: bool
     failed: bool
     reasons: tuple[str, ...]
+    alarms: tuple[Raised, ...] = ()
 
     def document(self) -> dict[str, object]:
         """Return it as JSON has it."""
@@ -65,6 +67,16 @@ class Health:
             "leader": self.leader,
             "leads": self.leads,
             "reasons": list(self.reasons),
+            "alarms": [
+                {
+                    "alarm": each.alarm.value,
+                    "severity": each.alarm.severity.value,
+                    "about": each.about,
+                    "why": each.why,
+                    "advice": each.alarm.advice,
+                }
+                for each in self.alarms
+            ],
         }
 
 
@@ -73,7 +85,8 @@ def health(node: NodePort, *, failed: bool) -> Health:
     status, info, standing = node.status(), node.info(), node.standing
     leads = standing.role is Role.LEADER and info.writes_open
     lag = status.commit_index - status.applied_index
-    reasons = list(status.alarms)
+    alarms = node.alarms
+    reasons = [f"{each.alarm}: {each.why}" for each in alarms.unfit]
     if failed and not reasons:
         reasons.append("the node has stopped")
     if standing.leader is None:
@@ -91,6 +104,7 @@ def health(node: NodePort, *, failed: bool) -> Health:
         leads=leads and not failed,
         failed=failed,
         reasons=tuple(reasons),
+        alarms=alarms.raised,
     )
 
 

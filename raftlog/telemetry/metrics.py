@@ -24,33 +24,52 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from structlog.typing import FilteringBoundLogger
 
-from raftlog.interfaces import ClusterStatus, Event, Kind, LogInfo, Measure, Severity
+from raftlog.interfaces import (
+    SECONDS_BUCKETS,
+    Alarm,
+    Alarms,
+    ClusterStatus,
+    Event,
+    Histogram,
+    Kind,
+    LogInfo,
+    Measure,
+    Severity,
+)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 PREFIX = "raftlog_"
-SECONDS_BUCKETS = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-)  # fmt: skip
+
+STATUS_GAUGES = {
+    "commit_sequence": "Last sequence known committed",
+    "first_sequence": "Oldest sequence kept",
+    "last_index": "Last index on this node's disk",
+    "snapshot_index": "Index of the newest snapshot",
+    "lmdb_bytes": "Bytes the live log and tables take on disk",
+    "has_quorum": "1 while a quorum is known to be there",
+    "fault_tolerance": "Members that may still fail",
+    "writes_open": "1 while this node leads and takes writes",
+    "alarms": "Alarms raised on this node",
+}
+COMMITTED = ("transactions_committed_total", "Transactions committed in the cluster's life")
+ALARM_GAUGE = ("alarm", "1 while the alarm of that name is raised on this node")
+PEER_GAUGES = {
+    "peer_reachable": "1 while streams to the member are up",
+    "peer_match_index": "Last index known to be on the member's disk",
+    "peer_lag_transactions": "Transactions the member has yet to receive",
+    "peer_last_contact_seconds": "Time since the member was last heard of",
+}
 
 
-class Buckets:
-    """One histogram: how many values fell at or below each bound and above the one before it."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(SECONDS_BUCKETS) + 1)
-        self.total = 0.0
-
-    def cumulative(self) -> list[tuple[str, float]]:
-        """Return each bound with the number of values at or below it, as Prometheus has it."""
-        found: list[tuple[str, float]] = []
-        count = 0
-        for bound, here in zip((*SECONDS_BUCKETS, float("inf")), self.counts, strict=True):
-            count += here
-            found.append((floatToGoString(bound), float(count)))  # type: ignore[no-untyped-call]
-        return found
+def cumulative(histogram: Histogram) -> list[tuple[str, float]]:
+    """Return each bound with the number of values at or below it, as Prometheus has it."""
+    found: list[tuple[str, float]] = []
+    count = 0
+    for bound, here in zip((*SECONDS_BUCKETS, float("inf")), histogram.counts, strict=True):
+        count += here
+        found.append((floatToGoString(bound), float(count)))  # type: ignore[no-untyped-call]
+    return found
 
 
 class PrometheusObserver(Collector):
@@ -72,7 +91,7 @@ class PrometheusObserver(Collector):
         self._events = {event: 0 for event in Event if event.counter}
         self._numbers = {measure: 0.0 for measure in Measure if measure.kind is not Kind.HISTOGRAM}
         self._histograms = {
-            measure: Buckets() for measure in Measure if measure.kind is Kind.HISTOGRAM
+            measure: Histogram() for measure in Measure if measure.kind is Kind.HISTOGRAM
         }
         self.registry.register(self)
 
@@ -108,9 +127,9 @@ class PrometheusObserver(Collector):
 
     def measure(self, measure: Measure, value: float) -> None:
         """Record one observation of a histogram."""
-        buckets = self._histograms[measure]
-        buckets.counts[bisect.bisect_left(SECONDS_BUCKETS, value)] += 1
-        buckets.total += value
+        histogram = self._histograms[measure]
+        histogram.counts[bisect.bisect_left(SECONDS_BUCKETS, value)] += 1
+        histogram.total += value
 
     def gauge(self, measure: Measure, value: float) -> None:
         """Set a gauge."""
@@ -129,12 +148,12 @@ class PrometheusObserver(Collector):
                 case Kind.GAUGE:
                     yield GaugeMetricFamily(name, measure.meaning, value=self._numbers[measure])
                 case Kind.HISTOGRAM:
-                    buckets = self._histograms[measure]
+                    found = self._histograms[measure]
                     yield HistogramMetricFamily(
-                        name, measure.meaning, buckets.cumulative(), sum_value=buckets.total
+                        name, measure.meaning, cumulative(found), sum_value=found.total
                     )
         for event, number in self._events.items():
-            help_ = f"Events of the kind {event}"
+            help_ = f"Events named `{event}` in the log"
             yield CounterMetricFamily(PREFIX + event.counter, help_, value=number)
 
     def exposition(self) -> bytes:
@@ -162,51 +181,56 @@ class PrometheusObserver(Collector):
 class StatusCollector(Collector):
     """Turns the node's status into gauges each time the metrics are asked for."""
 
-    def __init__(self, status: Callable[[], ClusterStatus], info: Callable[[], LogInfo]) -> None:
+    def __init__(
+        self,
+        status: Callable[[], ClusterStatus],
+        info: Callable[[], LogInfo],
+        alarms: Callable[[], Alarms],
+    ) -> None:
         self._status = status
         self._info = info
+        self._alarms = alarms
 
     def collect(self) -> Iterator[Metric]:
         """Yield what the status says, the members' part under the label `peer`."""
         status, info = self._status(), self._info()
-        for name, help_, value in (
-            ("commit_sequence", "Last sequence known committed", status.commit_sequence),
-            ("first_sequence", "Oldest sequence kept", info.first_sequence),
-            ("last_index", "Last index on this node's disk", info.last_index),
-            ("snapshot_index", "Index of the newest snapshot", info.snapshot_index),
-            ("lmdb_bytes", "Bytes the live log and tables take on disk", info.disk_bytes),
-            ("has_quorum", "1 while a quorum is known to be there", status.has_quorum),
-            ("fault_tolerance", "Members that may still fail", status.fault_tolerance),
-            ("writes_open", "1 while this node leads and takes writes", info.writes_open),
-            ("alarms", "Alarms raised on this node", len(status.alarms)),
-        ):
-            yield GaugeMetricFamily(PREFIX + name, help_, value=float(value))
-        yield CounterMetricFamily(
-            PREFIX + "proposals_committed_total",
-            "Transactions committed in the cluster's life",
-            value=float(status.commit_sequence),
-        )
+        alarms = self._alarms()
+        values = {
+            "commit_sequence": status.commit_sequence,
+            "first_sequence": info.first_sequence,
+            "last_index": info.last_index,
+            "snapshot_index": info.snapshot_index,
+            "lmdb_bytes": info.disk_bytes,
+            "has_quorum": status.has_quorum,
+            "fault_tolerance": status.fault_tolerance,
+            "writes_open": info.writes_open,
+            "alarms": len(alarms.raised),
+        }
+        for name, help_ in STATUS_GAUGES.items():
+            yield GaugeMetricFamily(PREFIX + name, help_, value=float(values[name]))
+        name, help_ = ALARM_GAUGE
+        raised = GaugeMetricFamily(PREFIX + name, help_, labels=["alarm"])
+        for alarm in Alarm:
+            raised.add_metric([alarm.value], float(alarm in alarms))
+        yield raised
+        name, help_ = COMMITTED
+        yield CounterMetricFamily(PREFIX + name, help_, value=float(status.commit_sequence))
         yield from self._peers(status)
 
     def _peers(self, status: ClusterStatus) -> Iterator[Metric]:
         families = {
-            name: GaugeMetricFamily(f"{PREFIX}peer_{name}", help_, labels=["peer"])
-            for name, help_ in (
-                ("reachable", "1 while streams to the member are up"),
-                ("match_index", "Last index known to be on the member's disk"),
-                ("lag_transactions", "Transactions the member has yet to receive"),
-                ("last_contact_seconds", "Time since the member was last heard of"),
-            )
+            name: GaugeMetricFamily(PREFIX + name, help_, labels=["peer"])
+            for name, help_ in PEER_GAUGES.items()
         }
         for member in status.members:
             if member.node_id == status.served_by:
                 continue
             contact = member.last_contact_ms
             for name, value in (
-                ("reachable", float(member.reachable)),
-                ("match_index", member.match_index),
-                ("lag_transactions", member.lag_transactions),
-                ("last_contact_seconds", None if contact is None else contact / 1000),
+                ("peer_reachable", float(member.reachable)),
+                ("peer_match_index", member.match_index),
+                ("peer_lag_transactions", member.lag_transactions),
+                ("peer_last_contact_seconds", None if contact is None else contact / 1000),
             ):
                 if value is not None:
                     families[name].add_metric([member.node_id], float(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from raftlog.cli import status as module
 from raftlog.cli.status import MEMBER_FIELDS, describe
 from raftlog.status import ClusterStatus
 
@@ -37,6 +38,23 @@ def test_the_whole_cluster(ask, cluster):
 def test_one_member(ask):
     """With --member that member answers."""
     assert ask("--member", "n2", "status", "-o", "json").json["served_by"] == "n2"
+
+
+@pytest.mark.parametrize(("alarms", "code"), [((), 0), (("n2 disk_full: why. Advice.",), 5)])
+def test_alarms_decide_the_exit_code_only_if_asked(raftlog, monkeypatch, alarms, code):
+    """`--check` is for scripts; without it alarms are shown, and the exit code is the quorum's."""
+    found = ClusterStatus(
+        cluster_id="c", served_by="n1", leader="n1", leader_address="a:1", term=3, commit_index=1,
+        commit_sequence=0, applied_index=1, first_sequence=1, quorum=1, has_quorum=True,
+        fault_tolerance=0, feature_level=1, machine="kv 1", members=(), alarms=alarms, version="0",
+    )  # fmt: skip
+    monkeypatch.setattr(module, "ask", lambda _options, _work: found)
+    shown = raftlog("status")
+    assert shown.code == 0
+    assert all(alarm in shown.text for alarm in alarms)
+    checked = raftlog("status", "--check", "-o", "json")
+    assert checked.code == code
+    assert checked.json["alarms"] == list(alarms)
 
 
 def test_a_status_without_a_leader():

@@ -10,6 +10,7 @@ import pytest
 
 from raftlog.core.entries import EntryKind
 from raftlog.errors import Compacted, MembershipRejected, StorageCorrupt
+from raftlog.interfaces import Alarm, Alarms
 from raftlog.node.housekeeping import STEP_ASIDE_PERIOD_SECONDS, Housekeeping
 from raftlog.types import Role
 from tests.node.harness import Notebook
@@ -39,7 +40,7 @@ class Rig:
             scrub=self._scrub,
         )
         self.scrubbed: list[int] = []
-        self.alarms: dict[str, str] = {}
+        self.alarms = Alarms(self.observer)
         self.executor = ThreadPoolExecutor(1)
         self.machine = types.SimpleNamespace(stuck=None, stuck_seconds=0.0)
         self.leadership = types.SimpleNamespace(is_open=True, promoting_seconds=0.0)
@@ -103,14 +104,15 @@ async def test_a_full_leader_steps_aside_seldom(rig):
         rig.run()
         rig.clock.now += 0.5
     assert len(rig.transfers) == 1
-    assert rig.alarms["disk_full"] == "disk nearly full"
+    assert rig.alarms.why(Alarm.DISK_FULL) == "disk nearly full"
     assert len(rig.observer.named("disk_full")) == 1
     rig.clock.now += STEP_ASIDE_PERIOD_SECONDS
     rig.run()
     assert len(rig.transfers) == 2
     rig.full = None
     rig.run()
-    assert "disk_full" not in rig.alarms
+    assert Alarm.DISK_FULL not in rig.alarms
+    assert rig.observer.named("alarm_cleared") == [{"alarm": "disk_full", "about": None}]
 
 
 async def test_instances_are_bound_together_or_after_a_while(rig):
@@ -145,17 +147,17 @@ async def test_the_scrubber_goes_through_the_log_and_tells_damage(rig):
 async def test_a_machine_that_hangs_is_told_and_gives_leadership_away(rig, what):
     """Alarm, event, no writes, and a member that steps aside; all of it ends when it comes back."""
     rig.run()
-    assert not rig.alarms
+    assert not rig.alarms.raised
     holder = rig.machine if what == "apply" else rig.leadership
     name = "stuck_seconds" if what == "apply" else "promoting_seconds"
     setattr(holder, name, 11.0)
     for _ in range(3):
         rig.run()
-    assert "machine_stuck" in rig.alarms
+    assert Alarm.MACHINE_STUCK in rig.alarms
     assert rig.machine.stuck
     assert len(rig.transfers) == 1
     assert [name for name, _ in rig.observer.events].count("machine_stuck") == 1
     setattr(holder, name, 0.0)
     rig.run()
-    assert not rig.alarms
+    assert not rig.alarms.raised
     assert rig.machine.stuck is None

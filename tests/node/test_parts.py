@@ -9,7 +9,7 @@ import pytest
 
 from raftlog.core.ready import Persist, Standing
 from raftlog.errors import InvariantBroken, StorageCorrupt
-from raftlog.interfaces import Round
+from raftlog.interfaces import Alarm, Round
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.parts import build
 from raftlog.node.ports import Shared
@@ -41,6 +41,41 @@ async def rig():
     rig = Rig()
     yield rig
     rig.shared.close()
+
+
+async def test_a_node_that_starts_damaged_says_so_until_it_is_repaired():
+    """The log has the event, the board the alarm, and both tell when the log is whole again."""
+    ports = new_ports()
+    ports.storage.mark_damaged("record 3")
+    storage = MemoryStorage(ports.storage.disk)
+    transport = types.SimpleNamespace(set_peers=lambda _: None, is_connected=lambda _: True)
+    ports = new_ports(storage=storage, transport=transport)
+    shared = Shared.of(clock=ports.clock, observer=ports.observer, settings=ports.settings)
+    consequences = Consequences(ports)
+    build(ports, shared, consequences)
+    assert consequences.alarms.why(Alarm.DAMAGED) == "record 3"
+    assert [fields["why"] for fields in ports.observer.named("damaged")] == ["record 3"]
+    consequences.durable([], Round(clear_damage=True))
+    assert Alarm.DAMAGED not in consequences.alarms
+    assert ports.observer.named("alarm_cleared")
+    shared.close()
+
+
+async def test_what_parts_know_becomes_alarms_when_somebody_looks(rig):
+    """A disk that stalls, a directory that is a stranger's: each has its alarm."""
+    told = rig.consequences
+    rig.parts.disk.stalled_seconds = 2.5
+    told.look()
+    assert told.alarms.why(Alarm.DISK_STALLED) == "the disk has not answered for 2.5 s"
+    rig.parts.disk.stalled_seconds = 0.0
+    rig.parts.enrolment._strangers = frozenset({rig.ports.storage.identity.node_id})
+    told.look()
+    assert Alarm.DISK_STALLED not in told.alarms
+    assert "emptied or replaced" in told.alarms.why(Alarm.NOT_THE_KNOWN_INSTANCE)
+    assert Alarm.BOOTSTRAP_WAITS not in told.alarms
+    rig.parts.enrolment._strangers = frozenset()
+    told.look()
+    assert Alarm.NOT_THE_KNOWN_INSTANCE not in told.alarms
 
 
 async def test_every_part_is_built_and_known(rig):
@@ -89,7 +124,7 @@ async def test_a_failure_stops_all_of_it_once(rig):
     assert isinstance(rig.consequences.failure.result(), StorageCorrupt)
     await rig.consequences.wait_remembered()
     assert MemoryStorage(rig.ports.storage.disk).recovered().damaged
-    assert rig.consequences.alarms["failed"] == "record 3"
+    assert rig.consequences.alarms.why(Alarm.FAILED) == "record 3"
     assert len(rig.ports.observer.named("node_failed")) == 1
 
 
@@ -100,4 +135,4 @@ async def test_a_halted_machine_tells_readers_definitely_and_writers_not(rig, mo
     monkeypatch.setattr(rig.parts.reads, "fail_all", lambda error: told.append(error.definite))
     rig.consequences.halted("machine 'kv' raised")
     assert told == [False, True]
-    assert "machine_halted" in rig.consequences.alarms
+    assert Alarm.MACHINE_HALTED in rig.consequences.alarms

@@ -140,12 +140,20 @@ async def test_a_grown_log_is_snapshotted_and_purged_within_its_bounds(rig):
     rig.snapshotter.consider()
     await rig.settle()
     assert rig.snapshotter.newest_index == 0
+    assert rig.snapshotter.age_seconds == 0.0
     rig.fill(7)
     rig.snapshotter.consider()
     await rig.settle()
     assert rig.purges.wanted == []
     await rig.take()
     assert rig.snapshotter.newest_index == 7
+    wall = rig.clock.wall
+    ahead = rig.storage.snapshots()[-1].created_microseconds - rig.clock.wall_microseconds()
+    rig.clock.wall = wall + ahead + 90_000_000
+    assert rig.snapshotter.age_seconds == 90.0
+    rig.clock.wall = wall + ahead - 1  # set back: an age is never negative
+    assert rig.snapshotter.age_seconds == 0.0
+    rig.clock.wall = wall
     rig.core.matched["n2"] = 2
     rig.snapshotter.consider()
     await rig.settle()

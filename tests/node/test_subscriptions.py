@@ -122,6 +122,25 @@ async def test_a_start_far_ahead_gets_nothing_below_it(rig):
     await tail.aclose()
 
 
+async def test_tails_and_watches_are_counted_apart_while_they_are_open(rig):
+    """Each open reader is one of either kind, and none after it was closed."""
+    rig.append(b"a")
+    rig.commit(1)
+    tail = rig.subscriptions.tail(0, stream=None, follow=True, bytes_max=1 << 20)
+    watch = rig.subscriptions.changes(0, follow=True)
+    await anext(tail)
+    waiting = asyncio.ensure_future(anext(watch))
+    await asyncio.sleep(0)
+    made = rig.subscriptions
+    assert (made.tail_count, made.watch_count, made.count) == (1, 1, 2)
+    await tail.aclose()
+    assert (made.tail_count, made.watch_count) == (0, 1)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await watch.aclose()
+    assert (made.tail_count, made.watch_count) == (0, 0)
+
+
 async def test_a_wake_without_news_is_no_heartbeat(rig):
     """Empty batches come when the time is due, not whenever something happens elsewhere."""
     rig.append(b"a")

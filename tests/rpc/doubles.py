@@ -24,6 +24,7 @@ from raftlog.errors import (
     StorageCorrupt,
 )
 from raftlog.interfaces import (
+    Alarms,
     ChangeBatch,
     ChangeFilter,
     ClusterStatus,
@@ -94,6 +95,7 @@ class RecordingEvents:
         self.refuse: dict[str, str] = {}
         self.fresh = True
         self.on_receive: Callable[[NodeId, Message], None] | None = None
+        self.alarms = Alarms(RecordingObserver())
 
     def receive(self, source: NodeId, message: Message) -> None:
         self.received.append((source, message))
@@ -223,6 +225,7 @@ class FakeNode:
     submitted: int = 0
     tails_open: int = 0
     stepped_down: bool = False
+    alarms: Alarms = dataclasses.field(default_factory=lambda: Alarms(RecordingObserver()))
 
     @property
     def identity(self) -> Identity:

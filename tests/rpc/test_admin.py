@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.errors import IdentityMismatch, InvalidInput, NotFound
+from raftlog.errors import InvalidInput, NotFound
 from raftlog.rpc.settings import ServerSettings, ShownSetting
-from raftlog.types import NodeId
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
 from tests.rpc.doubles import Cluster, FakeNode, Serving, failure
@@ -52,14 +51,6 @@ async def test_status_carries_every_field(serving: Serving) -> None:
             )
         ],
     )
-
-
-async def test_refused_peers_are_alarms(serving: Serving) -> None:
-    """An operator sees in the status why a peer does not come in."""
-    error = IdentityMismatch("node n9 belongs to cluster 'red'")
-    serving.peer.transport.refuse(NodeId("n9"), error)
-    alarms = (await serving.admin.Status(EMPTY)).alarms
-    assert list(alarms) == ["disk", "peer n9 refused: node n9 belongs to cluster 'red'"]
 
 
 async def test_leader_known_and_unknown(serving: Serving) -> None:

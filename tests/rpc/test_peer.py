@@ -13,6 +13,7 @@ import pytest
 from raftlog.core import messages
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.errors import IdentityMismatch
+from raftlog.interfaces import Alarm, Alarms
 from raftlog.rpc.handshake import Refusals
 from raftlog.rpc.links import Call, Channel
 from raftlog.rpc.peer import GrpcTransport
@@ -264,18 +265,25 @@ async def test_a_refusal_is_forgotten_when_the_handshake_goes_well(cluster: Clus
     n2.events.refuse["i-n1"] = "not yet"
     cluster.connect()
     await until(lambda: n1.transport.refusals and n2.transport.refusals)
+    for node, other in ((n1, n2), (n2, n1)):
+        why = node.events.alarms.why(Alarm.PEER_REFUSED, about=other.node_id)
+        assert why == node.transport.refusals[other.node_id]
     n2.events.refuse.clear()
     await until(lambda: n1.transport.is_connected(n2.node_id))
     await until(lambda: n2.transport.is_connected(n1.node_id))
     await until(lambda: not n1.transport.refusals and not n2.transport.refusals)
+    assert not n1.events.alarms.raised
+    assert not n2.events.alarms.raised
 
 
 async def test_refusals_are_bounded() -> None:
     """A liar with many names cannot grow the table of refusals."""
     refusals = Refusals(RecordingObserver())
+    alarms = Alarms(RecordingObserver())
+    refusals.join(alarms)
     for number in range(1000):
         refusals.note(NodeId(f"liar-{number}"), IdentityMismatch("no"), by="us")
-    assert len(refusals.reasons) == 64
+    assert len(refusals.reasons) == len(alarms.raised) == 64
     assert NodeId("liar-999") in refusals.reasons
 
 

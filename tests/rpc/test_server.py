@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from raftlog.core import messages
 from raftlog.errors import ConfigInvalid, InvalidInput, InvariantBroken, Overloaded
+from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.server import HEALTH_WATCHES_MAX
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
@@ -21,7 +22,7 @@ from raftlog.security.policy import CertificateUris
 from raftlog.security.tls import create_certificates, load_tls
 from raftlog.types import NodeId, Term
 from raftlog.wire.channel import TlsMaterial, channel_options, open_channel
-from raftlog.wire.pb import log_pb2, types_pb2
+from raftlog.wire.pb import admin_pb2, kv_pb2, log_pb2, machine_pb2, types_pb2
 from raftlog.wire.pb import raft_pb2 as pb
 from tests.rpc.doubles import Cluster, FakeNode, Serving, failure, until
 
@@ -145,6 +146,24 @@ async def test_a_handlers_bug_is_no_crash(
         error = await failure(serving.log.Info(EMPTY))
         assert not error.definite
     assert (await serving.log.Info(EMPTY)).served_by == "n1"
+
+
+async def test_each_method_that_answers_once_is_timed_under_its_name(serving: Serving) -> None:
+    """One histogram for each, by the name that clients call it by; failures count as well."""
+    latencies = serving.peer.server.latencies
+    named = {
+        f"{service.name}/{method.name}"
+        for file in (log_pb2, kv_pb2, machine_pb2, admin_pb2)
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if not method.server_streaming and not method.client_streaming
+    }
+    assert set(latencies.methods) == named
+    assert isinstance(latencies, Latencies)
+    assert await failure(serving.log.Get(log_pb2.GetRequest(sequence=99)))
+    await until(lambda: sum(latencies.methods["Log/Get"].counts) == 1)
+    assert sum(latencies.methods["Log/Info"].counts) == 0
+    assert latencies.methods["Log/Get"].total > 0
 
 
 # ---------------------------------------------------------------- TLS

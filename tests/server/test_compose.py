@@ -16,13 +16,9 @@ from raftlog.errors import ConfigInvalid, SafetyRefused
 from raftlog.machines.kv import KvMachine
 from raftlog.security.tls import create_certificates
 from raftlog.server import compose as module
-from raftlog.server.compose import (
-    check_exposure,
-    compose,
-    node_settings,
-    tune_interpreter,
-)
+from raftlog.server.compose import compose, tune_interpreter
 from raftlog.server.directory import open_storage, storage_settings
+from raftlog.server.preflight import check_exposure, node_settings
 from raftlog.storage.lmdb import LmdbStorage
 
 
@@ -87,7 +83,11 @@ async def test_a_node_comes_up_serves_and_stops(settings):
             async with session.get(f"http://{settings.http}/metrics") as reply:
                 text = await reply.text()
         assert "raftlog_is_leader 1.0" in text
-        assert "raftlog_proposals_committed_total 1.0" in text
+        assert "raftlog_transactions_committed_total 1.0" in text
+        assert "raftlog_append_seconds_count 1.0" in text
+        assert 'raftlog_rpc_seconds_count{method="Log/Get"} 1.0' in text
+        assert 'raftlog_rpc_seconds_count{method="Kv/Execute"} 0.0' in text
+        assert "raftlog_machine_leases 0.0" in text
     finally:
         await running.stop(hand_over=True)
     open_storage(settings, KvMachine()).close()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from raftlog.interfaces import Alarm, Alarms
 from raftlog.server import descriptors
-from raftlog.server.descriptors import ALARM, DescriptorWatch
+from raftlog.server.descriptors import DescriptorWatch
 from tests.node.harness import Notebook
 
 
@@ -23,16 +24,16 @@ def test_the_limit_is_raised_as_far_as_it_may():
 
 async def test_running_short_is_an_alarm_until_there_is_room(monkeypatch):
     """Told once, with both numbers, and taken back."""
-    alarms: dict[str, str] = {}
     notebook = Notebook()
-    watch = DescriptorWatch(notebook, alarms)
+    alarms = Alarms(notebook)
+    watch = DescriptorWatch(alarms)
     for used in (10, 79, 80, 95):
         monkeypatch.setattr(descriptors, "usage", lambda used=used: (used, 100))
         watch.look()
-        assert (ALARM in alarms) == (used >= 80)
-    assert "95 of 100" in alarms[ALARM]
+        assert (Alarm.DESCRIPTORS_SHORT in alarms) == (used >= 80)
+    assert "95 of 100" in alarms.why(Alarm.DESCRIPTORS_SHORT)
     assert [name for name, _ in notebook.events] == ["descriptors_short"]
     monkeypatch.setattr(descriptors, "usage", lambda: (10, 100))
     watch.start()
     watch.stop()
-    assert not alarms
+    assert not alarms.raised

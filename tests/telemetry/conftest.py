@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 
 from raftlog.core.ready import Standing
-from raftlog.interfaces import ClusterStatus, LogInfo, MemberStatus
+from raftlog.interfaces import Alarms, ClusterStatus, LogInfo, MemberStatus
 from raftlog.types import Index, NodeId, Role, Term
+from tests.node.harness import Notebook
 
 MEMBER = MemberStatus(
     node_id=NodeId("n1"), address="a:1", role="leader", kind="voter", has_machine=True, region="",
@@ -29,6 +30,7 @@ class FakeNode:
     """The part of `NodePort` that telemetry asks, with every answer settable."""
 
     def __init__(self):
+        self.board = Alarms(Notebook())
         self.standing = Standing(role=Role.LEADER, term=Term(3), leader=NodeId("n1"))
         self.cluster_status = ClusterStatus(
             cluster_id="c1", served_by=NodeId("n1"), leader=NodeId("n1"), leader_address="a:1",
@@ -41,6 +43,11 @@ class FakeNode:
             applied_index=Index(100), last_index=Index(101), snapshot_index=Index(0),
             log_bytes=1000, disk_bytes=4096, writes_open=True,
         )  # fmt: skip
+
+    @property
+    def alarms(self):
+        """Return the board."""
+        return self.board
 
     def status(self):
         """Return the status."""

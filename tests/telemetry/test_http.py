@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from raftlog.interfaces import Alarm
 from raftlog.telemetry import http
 from raftlog.telemetry.http import HttpServer, health
 
@@ -44,7 +45,7 @@ async def test_a_ready_leader(served):
     assert status == 200
     assert body == {
         "ready": True, "node_id": "n1", "cluster_id": "c1", "role": "leader", "term": 3,
-        "leader": "n1", "leads": True, "reasons": [],
+        "leader": "n1", "leads": True, "reasons": [], "alarms": [],
     }  # fmt: skip
     assert (await served.get("/leader-check"))[0] == 200
     assert (await served.get("/leader-check/404"))[0] == 200
@@ -69,13 +70,30 @@ async def test_a_failure_code_must_be_one(served, code):
 async def test_reasons_why_a_node_is_not_ready(served):
     """No leader, an alarm, an apply that lags: each is said, and each means 503."""
     served.node.follow(None)
-    served.node.change(alarms=("machine halted",), applied_index=100, commit_index=5000)
+    served.node.board.raise_(Alarm.MACHINE_HALTED, "boom")
+    served.node.change(applied_index=100, commit_index=5000)
     status, body = await served.get("/readyz")
     assert status == 503
     assert body["reasons"] == [
-        "machine halted", "no leader is known", "4900 committed entries are yet to be applied",
+        "machine_halted: boom", "no leader is known",
+        "4900 committed entries are yet to be applied",
     ]  # fmt: skip
     assert (await served.get("/livez"))[0] == 200
+
+
+@pytest.mark.parametrize("alarm", Alarm)
+async def test_every_alarm_is_told_and_some_leave_a_node_ready(served, alarm):
+    """The body names each alarm with its advice; only those that keep a node from its work: 503."""
+    served.node.board.raise_about("n2", alarm, "because", 60.0)
+    status, body = await served.get("/readyz")
+    assert status == (200 if alarm.is_fit else 503)
+    assert body["alarms"] == [
+        {
+            "alarm": str(alarm), "severity": str(alarm.severity), "about": "n2",
+            "why": "because", "advice": alarm.advice,
+        }
+    ]  # fmt: skip
+    assert (await served.get("/leader-check"))[0] == status
 
 
 def test_a_leader_that_takes_no_writes_yet_is_not_ready(node):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.interfaces import Event, Measure
+from raftlog.interfaces import Alarm, Event, Measure
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
 
 
@@ -91,8 +91,8 @@ def test_events_become_lines_of_the_right_severity(observer):
 
 def test_the_status_is_read_when_it_is_scraped(observer, node):
     """Members appear under the label peer, without what the node cannot know."""
-    observer.registry.register(StatusCollector(node.status, node.info))
-    assert value(observer, "raftlog_proposals_committed_total") == 77
+    observer.registry.register(StatusCollector(node.status, node.info, lambda: node.board))
+    assert value(observer, "raftlog_commit_sequence") == 77
     assert value(observer, "raftlog_lmdb_bytes") == 4096
     assert value(observer, "raftlog_peer_reachable", {"peer": "n2"}) == 1
     assert value(observer, "raftlog_peer_reachable", {"peer": "n3"}) == 0
@@ -101,7 +101,13 @@ def test_the_status_is_read_when_it_is_scraped(observer, node):
     assert value(observer, "raftlog_peer_last_contact_seconds", {"peer": "n2"}) == 0.0125
     assert value(observer, "raftlog_peer_reachable", {"peer": "n1"}) is None
     node.change(commit_sequence=78)
-    assert value(observer, "raftlog_proposals_committed_total") == 78
+    assert value(observer, "raftlog_commit_sequence") == 78
+    for raised in (False, True):
+        for alarm in Alarm:
+            assert value(observer, "raftlog_alarm", {"alarm": alarm.value}) == raised
+            node.board.raise_about("n2", alarm, "because", 60.0)
+            node.board.raise_about("n3", alarm, "because", 60.0)
+    assert value(observer, "raftlog_alarms") == 2 * len(Alarm)
 
 
 def test_the_exposition_is_prometheus_text(observer):

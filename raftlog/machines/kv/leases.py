@@ -50,6 +50,11 @@ class LeaseKeeper:
         self._ttl_min: float | None = None
         self._scan_seconds = 0.0
 
+    @property
+    def count(self) -> int:
+        """How many leases there were at the last look."""
+        return len(self._deadlines)
+
     async def run(self) -> None:
         """Scan, expire, sleep, until cancelled. No error ends it: leases must go on ending."""
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from google.protobuf.message import DecodeError
 
@@ -64,6 +65,10 @@ class KvMachine(StateMachine):
         """Answer a KvQuery with a KvAnswer; see `queries`."""
         left = None if self._keeper is None else self._keeper.left_seconds
         return queries.query(request, state, left)
+
+    def gauges(self) -> Mapping[str, float]:
+        """Return how many leases there are; the leader alone counts them."""
+        return {"leases": float(self._keeper.count)} if self._keeper is not None else {}
 
     async def on_promote(self, context: RoleContext) -> None:
         """Start to expire leases; each gets its full time from now."""

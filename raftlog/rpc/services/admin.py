@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import math
-from collections.abc import Mapping
 
 from raftlog.errors import InvalidInput
 from raftlog.interfaces import NodePort
@@ -20,17 +19,11 @@ SERVICE = "raftlog.v1.Admin"
 
 
 class AdminService:
-    """Converts, calls the node, converts back.
+    """Converts, calls the node, converts back."""
 
-    `refusals`: peers that this node refuses, or that refuse it, and why; they join the alarms.
-    """
-
-    def __init__(
-        self, node: NodePort, settings: ServerSettings, refusals: Mapping[NodeId, str]
-    ) -> None:
+    def __init__(self, node: NodePort, settings: ServerSettings) -> None:
         self._node = node
         self._settings = settings
-        self._refusals = refusals
         self._version = importlib.metadata.version("raftlog")
 
     def handlers(self, methods: Methods) -> Handlers:
@@ -46,10 +39,7 @@ class AdminService:
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
         """Return what this node knows of the cluster; needs no quorum."""
         status = self._node.status()
-        refused = [f"peer {peer} refused: {why}" for peer, why in self._refusals.items()]
-        return status_to_pb(
-            dataclasses.replace(status, alarms=(*status.alarms, *refused), version=self._version)
-        )
+        return status_to_pb(dataclasses.replace(status, version=self._version))
 
     async def settings(self, _: types_pb2.Empty, __: Context) -> pb.SettingsReply:
         """Return the settings this node runs with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raftlog import groups
 from raftlog.errors import NotFound
 from raftlog.groups import TransactionKind
-from raftlog.interfaces import NodePort, TailStart
+from raftlog.interfaces import Histogram, NodePort, TailStart
 from raftlog.mysql.gtid import native_gtid
 from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left, write
 from raftlog.rpc.services.submit import submit_one
@@ -28,9 +28,11 @@ class LogService:
     def __init__(self, node: NodePort, settings: ServerSettings) -> None:
         self._node = node
         self._settings = settings
+        self._appends = Histogram()
 
     def handlers(self, methods: Methods) -> Handlers:
         """Return the handlers by method name."""
+        self._appends = methods.latencies.appends
         return {
             "Append": methods.unary(pb.AppendOne, self.append),
             "OpenSession": methods.unary(types_pb2.Empty, self.open_session),
@@ -66,7 +68,7 @@ class LogService:
 
     async def write(self, context: Context) -> None:
         """Serve a stream of groups."""
-        await WriteStream(self._node, self._settings, context).run()
+        await WriteStream(self._node, self._settings, context, self._appends).run()
 
     async def tail(self, request: pb.TailRequest, context: Context) -> None:
         """Send committed transactions after a position."""

@@ -16,12 +16,14 @@ leaves callbacks behind, which do nothing.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import collections
 import functools
+import time
 
 from raftlog import groups
 from raftlog.errors import Overloaded, RaftLogError, TooLarge
-from raftlog.interfaces import GroupReceipt, NodePort
+from raftlog.interfaces import SECONDS_BUCKETS, GroupReceipt, Histogram, NodePort
 from raftlog.rpc.convert import parse
 from raftlog.rpc.methods import Context, read
 from raftlog.rpc.services.submit import check_size
@@ -39,8 +41,11 @@ ANSWERING_MAX = 8
 class WriteStream:
     """One client's stream of groups. Invariant: each group read is answered exactly once."""
 
-    def __init__(self, node: NodePort, settings: ServerSettings, context: Context) -> None:
+    def __init__(
+        self, node: NodePort, settings: ServerSettings, context: Context, took: Histogram
+    ) -> None:
         self._node = node
+        self._took = took
         self._settings = settings
         self._context = context
         self._loop = asyncio.get_running_loop()
@@ -88,7 +93,7 @@ class WriteStream:
         self._outstanding += 1
         answering = int(groups.has_commands(group))
         self._answering += answering
-        respond = functools.partial(self._respond, session, number, answering)
+        respond = functools.partial(self._respond, session, number, answering, time.monotonic())
         try:
             check_size(group, count, self._settings)
         except TooLarge as error:
@@ -97,10 +102,19 @@ class WriteStream:
         self._node.submit(group, respond)
 
     def _respond(
-        self, session: int, number: int, answering: int, outcome: GroupReceipt | RaftLogError
+        self,
+        session: int,
+        number: int,
+        answering: int,
+        came_at: float,
+        outcome: GroupReceipt | RaftLogError,
     ) -> None:
         if self._is_closed:
             return
+        # Histogram.add, in line: this is a leader's round, and each call in it is counted.
+        seconds = time.monotonic() - came_at
+        self._took.counts[bisect.bisect_left(SECONDS_BUCKETS, seconds)] += 1
+        self._took.total += seconds
         self._outstanding -= 1
         self._answering -= answering
         reply = _encode(session, number, outcome)

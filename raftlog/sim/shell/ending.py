@@ -206,11 +206,12 @@ class Ending:
             state = member.state
             life = "" if member.is_up else " (down)"
             damage = " damaged" if state.is_damaged else ""
+            alarms = [str(each.alarm) for each in node.alarms.raised]
             rows.append(
                 f"{member.name}{life}: {state.role.value} term {state.term} leader {state.leader} "
                 f"last {state.log.last_index} commit {state.commit_index} "
                 f"applied {node.applied_index} ready {node.is_ready} "
-                f"pending {node.pending_writes}{damage} alarms {node.alarms}"
+                f"pending {node.pending_writes}{damage} alarms {alarms}"
             )
         for client in self._world.clients:
             life = "" if client.is_up else " (down)"

@@ -24,6 +24,7 @@ from raftlog.machines.kv import KvMachine
 from raftlog.node.consequences import Consequences
 from raftlog.node.node import Node
 from raftlog.node.ports import Executors, Ports, Shared
+from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Methods
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
@@ -303,13 +304,13 @@ class NodeHost(Host):
             session_groups_max=self.world.knobs.node.session_groups_max,
             stuck_seconds=5.0,
         )
-        methods = Methods(Admission(settings.connections_max), settings)
+        methods = Methods(Admission(settings.connections_max), settings, Latencies())
         services = {
             raft.SERVICE: raft.RaftService(transport).handlers(),
             log.SERVICE: log.LogService(node, settings).handlers(methods),
             kv.SERVICE: kv.KvService(node, settings).handlers(methods),
             machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
-            admin.SERVICE: admin.AdminService(node, settings, transport.refusals).handlers(methods),
+            admin.SERVICE: admin.AdminService(node, settings).handlers(methods),
         }
         return SimServer(self, self.address, services)
 

@@ -243,11 +243,15 @@ async def test_promotion_starts_and_demotion_ends_it(context: Leading) -> None:
     kv = context.harness
     machine = kv.machine
     kv.grant(1.0)
+    assert not machine.gauges()
     await machine.on_promote(context)
     await wait_until(lambda: context.reads > 0)
+    await wait_until(lambda: machine.gauges() == {"leases": 1.0})
     context.clock.now += 2
     await wait_until(lambda: not kv.state.pairs)
+    await wait_until(lambda: machine.gauges() == {"leases": 0.0})
     await machine.on_demote(context)
+    assert not machine.gauges(), "a follower does not count them"
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "kv-leases"]
     await machine.on_demote(context)
 

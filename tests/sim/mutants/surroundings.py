@@ -382,8 +382,8 @@ STRANGERS = (
         "S37: a member with an empty log stands although it has not met everybody",
         (
             ENROLMENT,
-            "not (self._is_stranger or self._withheld or self._missing())",
-            "not (self._is_stranger or self._withheld)",
+            "not (self.is_stranger or self._withheld or self._missing())",
+            "not (self.is_stranger or self._withheld)",
         ),
         script="node/test_enrolment.py::test_a_fresh_member_campaigns_once_it_has_seen_all_fresh",
     ),

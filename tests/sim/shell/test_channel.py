@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from raftlog.errors import ConnectFailed, Indeterminate, NotLeader, Unavailable
+from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Methods, abort
 from raftlog.rpc.settings import ServerSettings
 from raftlog.sim.shell.channel import SimChannel
@@ -75,7 +76,7 @@ def test_raftlogs_errors_travel_as_on_the_wire(lonely):
     async def refuse(_request, _context):
         raise NotLeader("not me")
 
-    handler = Methods(Admission(9), settings).unary(types_pb2.Empty, refuse)
+    handler = Methods(Admission(9), settings, Latencies()).unary(types_pb2.Empty, refuse)
     _, channel = serve(world, handler)
 
     async def ask():

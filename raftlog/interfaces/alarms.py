@@ -1,0 +1,243 @@
+"""Alarms: what an operator should know of a member now, and what to do about it.
+
+Each is declared here once. It is raised with a reason and cleared when the reason is gone; both are
+told as events. There is one board for each member, and status, `/readyz` and metrics read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Self
+
+from raftlog.interfaces.environment import Observer
+from raftlog.interfaces.observation import Event, Severity
+
+
+class Alarm(enum.StrEnum):
+    """Every alarm there is: its name, the event that tells of it, what it means, what to do."""
+
+    event: Event
+    meaning: str
+    advice: str
+
+    def __new__(cls, name: str, event: Event, meaning: str, advice: str) -> Self:
+        """Return the member for `name`."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.event, member.meaning, member.advice = event, meaning, advice
+        return member
+
+    @property
+    def severity(self) -> Severity:
+        """Return how loudly it is told."""
+        return self.event.severity
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether a member with this alarm is ready all the same."""
+        return self in _FIT
+
+    FAILED = (
+        "failed",
+        Event.NODE_FAILED,
+        "A commit failed or a rule of the protocol broke: the node has stopped itself.",
+        (
+            "Read the log's last lines, check the disk, and start the node again with the same "
+            "directory."
+        ),
+    )
+    DAMAGED = (
+        "damaged",
+        Event.DAMAGED,
+        (
+            "Part of the log on this disk was lost: the member neither votes nor campaigns until "
+            "the leader has sent everything again."
+        ),
+        (
+            "Let it run: it is repaired by itself. Check the disk; `raftlog log verify` says which "
+            "records of a stopped node are bad."
+        ),
+    )
+    MACHINE_HALTED = (
+        "machine_halted",
+        Event.MACHINE_HALTED,
+        (
+            "The state machine raised: nothing more is applied here. The member stores and votes, "
+            "and does not lead."
+        ),
+        "Mend the machine, and start the node again: it goes on at the entry that failed.",
+    )
+    MACHINE_STUCK = (
+        "machine_stuck",
+        Event.MACHINE_STUCK,
+        (
+            "The state machine does not come back: nothing more is applied here, leadership is "
+            "handed over, and writes are refused until it does."
+        ),
+        "Wait for it. If it never comes back, stop this node, and mend the machine.",
+    )
+    DISK_FULL = (
+        "disk_full",
+        Event.DISK_FULL,
+        (
+            "The file system has less room than must stay free: the member hands leadership over "
+            "and refuses entries."
+        ),
+        ("Free space on the file system, or make it larger. Delete nothing in the data directory."),
+    )
+    DISK_STALLED = (
+        "disk_stalled",
+        Event.DISK_STANDS_STILL,
+        (
+            "A commit takes longer than the election timeout: this member acknowledges nothing "
+            "until the disk answers."
+        ),
+        "Look at the disk, and at whatever else writes to it.",
+    )
+    NOT_THE_KNOWN_INSTANCE = (
+        "not_the_known_instance",
+        Event.NOT_THE_KNOWN_INSTANCE,
+        (
+            "The membership knows this member by another data directory: it neither votes nor "
+            "campaigns, and its peers refuse it."
+        ),
+        "Stop the node, and start it with the directory that it had before.",
+    )
+    BOOTSTRAP_WAITS = (
+        "bootstrap_waits",
+        Event.BOOTSTRAP_WAITS,
+        "A first start is not complete: each initial member must be seen once.",
+        "Start the members that are named.",
+    )
+    PEER_REFUSED = (
+        "peer_refused",
+        Event.PEER_REFUSED,
+        "A peer was refused by this member, or refuses it.",
+        "Compare both members' settings, certificates and data directories.",
+    )
+    TWINS = (
+        "twins",
+        Event.PEER_REFUSED,
+        "One data directory runs twice: neither of the two counts.",
+        "Stop one of the two processes for good.",
+    )
+    DESCRIPTORS_SHORT = (
+        "descriptors_short",
+        Event.DESCRIPTORS_SHORT,
+        "More than four fifths of the file descriptors that the process may open are open.",
+        (
+            "See who holds connections to this node's ports, or raise the limit (LimitNOFILE, "
+            "ulimit -n)."
+        ),
+    )
+    CLOCK_AHEAD = (
+        "clock_ahead",
+        Event.CLOCK_AHEAD,
+        (
+            "This member's clock is about a minute or more ahead of the leader's; nothing that is "
+            "decided rests on it."
+        ),
+        "Set this machine's clock by NTP.",
+    )
+    LOG_IN_THE_FUTURE = (
+        "log_in_the_future",
+        Event.LOG_IN_THE_FUTURE,
+        (
+            "The log's newest timestamp is far ahead of this member's clock: a leader's clock was "
+            "wrong, or this one is."
+        ),
+        "Set all clocks by NTP. Timestamps stand still until the clocks have reached them.",
+    )
+
+
+_FIT = frozenset(
+    {
+        Alarm.PEER_REFUSED,
+        Alarm.TWINS,
+        Alarm.DESCRIPTORS_SHORT,
+        Alarm.CLOCK_AHEAD,
+        Alarm.LOG_IN_THE_FUTURE,
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Raised:
+    """An alarm that is raised: why, and about whom if there may be several."""
+
+    alarm: Alarm
+    why: str
+    about: str = ""
+
+    def text(self, node_id: str) -> str:
+        """Return what an operator reads of it, of whichever member."""
+        about = f"{self.about}: " if self.about else ""
+        return f"{node_id} {self.alarm}: {about}{self.why.rstrip('.')}. {self.alarm.advice}"
+
+
+class Alarms:
+    """The alarms of one member. Bound to its event loop."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._raised: dict[tuple[Alarm, str], Raised] = {}
+        self._now = 0.0
+        self._until: dict[tuple[Alarm, str], float] = {}
+
+    def raise_(self, alarm: Alarm, why: str, *, told: bool = False) -> None:
+        """Raise an alarm, or change its reason; an event tells of it when it is new.
+
+        `told`: whoever noticed has told the event already.
+        """
+        is_new = (alarm, "") not in self._raised
+        self._raised[alarm, ""] = Raised(alarm, why)
+        if is_new and not told:
+            self._observer.event(alarm.event, why=why, advice=alarm.advice)
+
+    def raise_about(self, about: str, alarm: Alarm, why: str, seconds: float) -> None:
+        """Raise an alarm about one of several; its event was told by whoever noticed.
+
+        Nobody may ever notice that it is over: it is cleared when it was not raised anew for so
+        long (`expire`).
+        """
+        self._raised[alarm, about] = Raised(alarm, why, about)
+        self._until[alarm, about] = self._now + seconds
+
+    def expire(self, now: float) -> None:
+        """Clear what was raised for a time that is over; call it now and then."""
+        self._now = now
+        for alarm, about in [key for key, until in self._until.items() if until <= now]:
+            self.clear(alarm, about=about)
+
+    def clear(self, alarm: Alarm, *, about: str = "") -> None:
+        """Take an alarm back, if it is raised."""
+        self._until.pop((alarm, about), None)
+        if self._raised.pop((alarm, about), None) is not None:
+            self._observer.event(Event.ALARM_CLEARED, alarm=alarm.value, about=about or None)
+
+    def set(self, alarm: Alarm, why: str | None, *, told: bool = False) -> None:
+        """Raise an alarm where there is a reason, else take it back."""
+        if why is None:
+            self.clear(alarm)
+        else:
+            self.raise_(alarm, why, told=told)
+
+    @property
+    def raised(self) -> tuple[Raised, ...]:
+        """Return what is raised, oldest first."""
+        return tuple(self._raised.values())
+
+    @property
+    def unfit(self) -> tuple[Raised, ...]:
+        """Return what is raised and makes the member not ready."""
+        return tuple(each for each in self._raised.values() if not each.alarm.is_fit)
+
+    def why(self, alarm: Alarm, *, about: str = "") -> str | None:
+        """Return the reason of an alarm, or None where it is not raised."""
+        found = self._raised.get((alarm, about))
+        return found.why if found is not None else None
+
+    def __contains__(self, alarm: Alarm) -> bool:
+        """Whether it is raised, about whomever."""
+        return any(each == alarm for each, _ in self._raised)

@@ -1,0 +1,34 @@
+"""A status is put together of what each member says of itself."""
+
+from __future__ import annotations
+
+from raftlog.client.cluster import _status
+from raftlog.wire.pb import admin_pb2 as pb
+
+
+def reply(served_by: str, *alarms: str, healthy: bool = True) -> pb.StatusReply:
+    """Return the answer of one member, who takes the others for healthy."""
+    made = pb.StatusReply(
+        cluster_id="c", served_by=served_by, leader="n1", alarms=alarms, applied_index=7
+    )
+    for name in ("n1", "n2", "n3"):
+        is_healthy = healthy or name != served_by
+        made.members.add(node_id=name, address=name, role="follower", healthy=is_healthy)
+    return made
+
+
+def test_each_member_tells_its_own_alarms_and_health() -> None:
+    """A follower's alarm shows in the leader's status; a member asked twice tells it once."""
+    leader = reply("n1", "n1 clock_ahead: why")
+    ill = reply("n3", "n3 disk_full: why", healthy=False)
+    found = _status(leader, [ill, leader, reply("n2"), ill])
+    assert found.alarms == ("n1 clock_ahead: why", "n3 disk_full: why")
+    assert [member.healthy for member in found.members] == [True, True, False]
+    assert found.served_by == "n1"
+    assert [member.applied_index for member in found.members] == [7, 7, 7]
+
+
+def test_one_member_asked_alone_speaks_for_itself() -> None:
+    """With one answer there is nothing to put together."""
+    ill = reply("n3", "n3 disk_full: why", healthy=False)
+    assert _status(ill, [ill]).alarms == ("n3 disk_full: why",)
