@@ -26,6 +26,7 @@ from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateUris, check_listen
 from raftlog.security.tls import load_tls
+from raftlog.server.certificates import CertificateWatch
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
@@ -35,7 +36,7 @@ from raftlog.telemetry.http import HttpServer
 from raftlog.telemetry.logs import lead_standard_logging, make_logger
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
 from raftlog.types import NodeId
-from raftlog.wire.channel import TlsMaterial, message_limit
+from raftlog.wire.channel import TlsMaterial, TlsSource, message_limit
 
 GC_THRESHOLDS = (50_000, 20, 50)
 SWITCH_INTERVAL_SECONDS = 0.001
@@ -53,6 +54,7 @@ class RunningNode:
     storage: Storage
     trace: TraceFile | None
     descriptors: DescriptorWatch | None = None
+    certificates: CertificateWatch | None = None
     is_stuck: bool = False
     """Whether a thread is still at something that may never end: the process ends without it."""
 
@@ -60,6 +62,8 @@ class RunningNode:
         """Hand leadership over if asked to, answer what is under way, and close everything."""
         if self.descriptors is not None:
             self.descriptors.stop()
+        if self.certificates is not None:
+            await self.certificates.stop()
         if self.http is not None:
             await self.http.stop()
         await self.node.stop(hand_over=hand_over)
@@ -88,10 +92,11 @@ async def compose(settings: Settings) -> RunningNode:
     check_exposure(settings)
     machine = load_machine(settings.machine)
     tls = _read_tls(settings)
+    source = None if tls is None else TlsSource(tls)
     observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
-        running = _assemble(settings, storage, machine, observer, tls)
+        running = _assemble(settings, storage, machine, observer, source)
     except BaseException:
         storage.close()
         raise
@@ -105,6 +110,10 @@ async def compose(settings: Settings) -> RunningNode:
     await running.node.start()
     running.descriptors = DescriptorWatch(observer, running.node.alarm_texts)
     running.descriptors.start()
+    if source is not None:
+        files = (settings.tls.cacert, settings.tls.cert, settings.tls.key)
+        running.certificates = CertificateWatch(source, files, observer, running.node.alarm_texts)
+        running.certificates.start()
     observer.event(
         Event.STARTED,
         cluster_id=storage.identity.cluster_id,
@@ -123,7 +132,7 @@ def _assemble(
     storage: LmdbStorage,
     machine: StateMachine,
     observer: PrometheusObserver,
-    tls: TlsMaterial | None,
+    tls: TlsSource | None,
 ) -> RunningNode:
     """Join adapters and node; nothing listens and nothing runs yet."""
     watch, trace = open_watch(
@@ -254,7 +263,7 @@ def _server_settings(settings: Settings) -> ServerSettings:
 
 
 def _transport_settings(
-    settings: Settings, storage: LmdbStorage, tls: TlsMaterial | None
+    settings: Settings, storage: LmdbStorage, tls: TlsSource | None
 ) -> TransportSettings:
     limits = settings.limits
     myself = storage.recovered().boundary.membership.member(NodeId(settings.node_id))
