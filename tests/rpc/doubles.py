@@ -63,6 +63,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
         self.counts: dict[str, int] = {}
+        self.gauges: dict[str, float] = {}
 
     def event(self, name: str, **fields: str | float | bool | None) -> None:
         self.events.append((name, dict(fields)))
@@ -74,7 +75,7 @@ class RecordingObserver:
         pass
 
     def gauge(self, name: str, value: float) -> None:
-        pass
+        self.gauges[name] = value
 
     def named(self, name: str) -> list[dict[str, object]]:
         return [fields for event, fields in self.events if event == name]
