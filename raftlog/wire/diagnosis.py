@@ -170,7 +170,10 @@ async def diagnose(
             found.set_result(finding)
 
     def run() -> None:
-        finding = look(address, tls)
+        try:
+            finding = look(address, tls)
+        except Exception:  # noqa: BLE001 - it was to explain an error, not to make another
+            finding = None
         with contextlib.suppress(RuntimeError):  # the loop has ended: nobody asks any more
             loop.call_soon_threadsafe(tell, finding)
 

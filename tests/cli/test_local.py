@@ -14,6 +14,7 @@ MISTAKEN = (
     ("status",), ("leader", "show"), ("leader", "transfer"), ("log", "append", __file__),
     ("log", "info", "--member", "n1"), ("log", "tail", "--last", "1"), ("kv", "get", "k"),
     ("kv", "put", "k", "v"), ("kv", "lock", "l", "--", "true"),
+    ("bench", "write", "--clients", "1", "--operations", "1"),
 )  # fmt: skip
 """Commands that connect, one of each kind."""
 

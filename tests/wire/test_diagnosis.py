@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import pathlib
 import socket
-import time
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import grpc
@@ -170,8 +170,18 @@ def test_nobody_listens_and_names_do_not_resolve() -> None:
 async def test_a_look_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resolver that hangs holds up neither the loop nor the caller."""
     monkeypatch.setattr(diagnosis, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(2))
+    asked, ended = threading.Event(), threading.Event()
+
+    def resolve(*_: object, **__: object) -> list[object]:
+        asked.wait(20)
+        ended.set()
+        raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     found = await diagnose("slow.example.org:7101", None, channel.open_channel)
+    assert not ended.is_set()
+    asked.set()
+    await asyncio.to_thread(ended.wait, 20)
     assert found == Finding(Trouble.NO_ANSWER, "slow.example.org")
 
 
@@ -200,3 +210,14 @@ def test_every_trouble_says_what_to_do_on_both_sides(trouble: Trouble) -> None:
         assert "{" not in sentence
     assert "--" not in finding.for_peer().replace("certs create --host", "")
     assert "this node's" not in finding.for_client()
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+def test_every_trouble_is_documented(trouble: Trouble) -> None:
+    """The table of messages in the documentation has each of them."""
+    text = pathlib.Path("docs/operating.md").read_text(encoding="utf-8")
+    table = text.partition("### When a connection does not come up")[2].partition("\n## ")[0]
+    said = Finding(trouble, "...", "DETAIL").for_client().partition(":")[0]
+    if trouble is Trouble.NODE_NOT_YET:
+        said = "its certificate has expired, or is not valid yet"
+    assert f"| {said.partition(' (DETAIL')[0]}" in table
