@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import shutil
 import socket
+from typing import Any
 
 import grpc
 import pytest
@@ -335,8 +336,15 @@ async def test_a_peer_that_is_away_is_no_refusal(
     monkeypatch.setattr(links, "diagnose", lambda address, *_: looked.append(address))
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    n2 = await cluster.start("n2")
+    tried: list[str] = []
+
+    def counting(address: str, *given: Any) -> grpc.aio.Channel:
+        tried.append(address)
+        return open_channel(address, *given)
+
+    n2 = await cluster.start("n2", transport=TransportSettings(open_channel=counting))
     n2.transport.set_peers({NodeId("n1"): address})
+    await until(lambda: len(tried) > 4)
     n1 = await cluster.start("n1", listen=address)
     await until(lambda: n2.transport.is_connected(n1.node_id))
     assert not looked
