@@ -242,7 +242,7 @@ class _Look:
         if code == _NOT_YET:
             return self._found(Trouble.NODE_NOT_YET)
         if code in _WRONG_NAME:
-            return self._found(Trouble.NODE_MISNAMED, why.rstrip("."))
+            return self._found(Trouble.NODE_MISNAMED, f"it names {self._names_shown()}")
         return self._found(Trouble.NODE_UNTRUSTED, why)
 
     def _judge_failure(self, error: OSError, tls: TlsMaterial) -> Finding | None:
@@ -270,14 +270,13 @@ class _Look:
             return self._found(Trouble.TLS_FAILED, detail)
         return self._found(Trouble.OWN_REFUSED, detail)
 
+    def _names_shown(self) -> str:
+        with self._shake_hands(_unchecked()) as secured:
+            return _names_in(secured.getpeercert(binary_form=True) or b"")
+
     def _speaks_tls(self) -> bool:
-        """Whether TLS is spoken there. Nothing is sent on that connection, so none is trusted."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
         try:
-            with self._shake_hands(context):
+            with self._shake_hands(_unchecked()):
                 return True
         except ssl.SSLError as error:
             return "ALERT" in (error.reason or "").upper()
@@ -340,6 +339,15 @@ def _context(tls: TlsMaterial) -> ssl.SSLContext:
     return context
 
 
+def _unchecked() -> ssl.SSLContext:
+    """Return what believes anybody: nothing is ever sent on a connection made with it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
 @contextlib.contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
     reader, writer = os.pipe()
@@ -351,6 +359,20 @@ def _as_file(data: bytes) -> Iterator[str]:
         yield f"/dev/fd/{reader}"
     finally:
         os.close(reader)
+
+
+def _names_in(der: bytes) -> str:
+    """Return the host names and addresses that a certificate is for."""
+    from cryptography import x509  # noqa: PLC0415 - spares those whose connections come up
+
+    try:
+        extensions = x509.load_der_x509_certificate(der).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return "nobody"
+    hosts = names.get_values_for_type(x509.DNSName)
+    addresses = [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    return ", ".join((*hosts, *addresses)) or "nobody"
 
 
 def _has_expired(pem: bytes) -> bool:

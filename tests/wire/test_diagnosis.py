@@ -102,6 +102,8 @@ async def test_each_mistake_has_a_word_of_its_own(
             await opened.unary_unary("/a/b")(b"", timeout=5)
         await opened.close()
     assert (found and found.trouble) is trouble
+    if trouble is Trouble.NODE_MISNAMED:
+        assert "is not for 127.0.0.1 (it names 10.0.0.1): use" in found.for_client()
     connects = raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
     assert connects == (trouble is None)
 
