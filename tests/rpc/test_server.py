@@ -328,6 +328,22 @@ async def test_a_peer_that_cannot_connect_says_why_once(
     assert [told["by"] for told in n2.observer.named(Event.PEER_REFUSED)] == [by]
 
 
+async def test_a_peer_calls_with_its_new_certificate(
+    cluster: Cluster, certificates: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Material that is replaced is used by the next connection, and the refusal is forgotten."""
+    create_certificates(tmp_path, ["n2"])
+    n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
+    n2 = await cluster.start("n2", tls=material(tmp_path, "n2"), transport=SECURED)
+    n2.transport.set_peers({n1.node_id: n1.address})
+    await until(lambda: n1.node_id in n2.transport.refusals)
+    source = n2.transport.settings.tls
+    assert source is not None
+    source.material = material(certificates, "n2")
+    await until(lambda: n2.transport.is_connected(n1.node_id))
+    await until(lambda: not n2.transport.refusals)
+
+
 async def test_a_peer_that_is_away_is_no_refusal(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
