@@ -81,9 +81,13 @@ class Unavailable(RaftLogError):
 
 
 class ConnectFailed(Unavailable):
-    """None of the endpoints could be reached at all."""
+    """None of the endpoints could be reached at all.
+
+    `is_explained`: the message says why, and what to do next.
+    """
 
     code = "connect_failed"
+    is_explained = False
 
 
 class Overloaded(RaftLogError):

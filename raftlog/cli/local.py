@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
 import click
 
@@ -23,7 +24,10 @@ _directory = click.option(
 
 def describe(cluster: LocalCluster) -> dict[str, object]:
     """Return the cluster as `local status -o json` has it."""
-    return {"nodes": [dataclasses.asdict(report) for report in cluster.status()]}
+    return {
+        "nodes": [dataclasses.asdict(report) for report in cluster.status()],
+        "certificates": cluster.credentials() or None,
+    }
 
 
 def _show(options: Globals, cluster: LocalCluster, **more: object) -> None:
@@ -41,6 +45,7 @@ def _show(options: Globals, cluster: LocalCluster, **more: object) -> None:
     examples=[
         "raftlog local start --dir ./cluster",
         "raftlog local start --dir ./cluster --nodes 5 --base-port 0",
+        "raftlog local start --dir ./cluster --tls",
         "raftlog local start --dir ./cluster --set machine=log --set raft.lease_seconds='300 ms'",
     ],
 )
@@ -53,18 +58,29 @@ def _show(options: Globals, cluster: LocalCluster, **more: object) -> None:
     help="First gRPC port; HTTP is 100 above, MySQL 200. 0 picks free ones.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A node's setting.")
+@click.option("--tls", is_flag=True, help="Make certificates in D/certs, and require them.")
 @click.pass_obj
 def start(
-    options: Globals, directory: str, nodes: int, base_port: int, assignments: tuple[str, ...]
+    options: Globals,
+    directory: str,
+    nodes: int,
+    base_port: int,
+    assignments: tuple[str, ...],
+    *,
+    tls: bool,
 ) -> None:
     """Start what is not running, and wait for a leader.
 
-    A cluster that is already in the directory is kept as it is: --nodes and --base-port are for a
-    new one.
+    A cluster that is already in the directory is kept as it is: --nodes, --base-port and --tls are
+    for a new one.
     """
     cluster = LocalCluster.create(
-        directory, nodes=nodes, base_port=base_port, assignments=assignments
+        directory, nodes=nodes, base_port=base_port, assignments=assignments, is_secured=tls
     )
+    if tls and not cluster.is_secured:
+        say(f"the cluster in {directory} speaks plain text; it is kept as it is")
+    if cluster.is_secured and not cluster.certs.exists():
+        _make_certificates(cluster)
     if len(cluster.nodes) != nodes and _was_given("nodes"):
         say(f"the cluster in {directory} has {len(cluster.nodes)} nodes; it is kept as it is")
     first = cluster.nodes[0].address
@@ -76,7 +92,18 @@ def start(
         say(f"{len(started)} of {len(cluster.nodes)} nodes started; {leader or '?'} leads")
     _show(options, cluster, leader=leader, started=started)
     if options.output is OutputFormat.TABLE:
-        say(f"\nnext: export RAFTLOG_ENDPOINTS={cluster.endpoints}\n      raftlog status")
+        variables = {"endpoints": cluster.endpoints, **cluster.credentials()}
+        exports = "".join(
+            f"export RAFTLOG_{name.upper()}={shlex.quote(value)}\n      "
+            for name, value in variables.items()
+        )
+        say(f"\nnext: {exports}raftlog status")
+
+
+def _make_certificates(cluster: LocalCluster) -> None:
+    from raftlog.security.tls import create_certificates  # noqa: PLC0415 - spares the others
+
+    create_certificates(cluster.certs, [node.id for node in cluster.nodes])
 
 
 def _was_given(name: str) -> bool:

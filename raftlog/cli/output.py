@@ -68,7 +68,7 @@ _HINTS: tuple[tuple[type[errors.RaftLogError], str], ...] = (
     (
         errors.ConnectFailed,
         (
-            "is a node running there? --endpoints (or RAFTLOG_ENDPOINTS) names others; "
+            "--endpoints (or RAFTLOG_ENDPOINTS) names other nodes; "
             "`raftlog local start --dir D` starts a cluster on this machine"
         ),
     ),
@@ -117,6 +117,8 @@ def hint(error: BaseException) -> str | None:
         return None
     if exit_code(error) is ExitCode.OUTCOME_UNKNOWN:
         return _HINT_UNKNOWN
+    if isinstance(error, errors.ConnectFailed) and error.is_explained:
+        return None  # its message says what to pass
     return next((text for kind, text in _HINTS if isinstance(error, kind)), None)
 
 

@@ -59,7 +59,7 @@ class Sample:
     seconds: float
     errors: int
     latencies: bytes
-    failure: str = ""
+    failure: RaftLogError | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +129,8 @@ def measure(works: list[Work]) -> list[Sample]:
         for process, _ in running:
             process.kill()
     for sample in samples:
-        if sample.failure:
-            raise RaftLogError(sample.failure)
+        if sample.failure is not None:
+            raise sample.failure
     return samples
 
 
@@ -139,7 +139,7 @@ def _process(work: Work, barrier: Barrier, pipe: Connection) -> None:
         pipe.send(run_async(run_work(work, lambda: barrier.wait(BARRIER_SECONDS))))
     except RaftLogError as error:
         barrier.abort()
-        pipe.send(Sample(operations=0, seconds=0, errors=1, latencies=b"", failure=error.message))
+        pipe.send(Sample(operations=0, seconds=0, errors=1, latencies=b"", failure=error))
     except (KeyboardInterrupt, BrokenPipeError):
         barrier.abort()
 

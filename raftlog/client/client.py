@@ -93,7 +93,7 @@ def connect(
 
     Raises:
         InvalidInput: an endpoint is not HOST:PORT.
-        ConfigInvalid: a file cannot be read, or a certificate has no key.
+        ConfigInvalid: a file cannot be read, is not PEM, or the key is not the certificate's.
     """
     return Client(endpoints, timeout=timeout, tls=tls_material(cacert, cert, key))
 
@@ -102,13 +102,24 @@ def tls_material(cacert: Pem | None, cert: Pem | None, key: Pem | None) -> TlsMa
     """Return the credentials, or None for plain text."""
     if cacert is None:
         if cert is not None or key is not None:
-            raise ConfigInvalid("a client certificate needs the authority's certificate as well")
+            raise ConfigInvalid(
+                "a client certificate needs the authority's certificate as well: --cacert, cacert="
+            )
         return None
-    return TlsMaterial(
+    from raftlog.wire.material import check_material  # noqa: PLC0415 - spares plain text
+
+    material = TlsMaterial(
         ca=_read(cacert),
         cert=None if cert is None else _read(cert),
         key=None if key is None else _read(key),
     )
+    names = ("cacert", cacert), ("cert", cert), ("key", key)
+    check_material(material, *(_shown(name, given) for name, given in names))
+    return material
+
+
+def _shown(name: str, given: Pem | None) -> str:
+    return f"{name}=" if given is None or isinstance(given, bytes) else f"{name} {given}"
 
 
 def _read(pem: Pem) -> bytes:

@@ -4,6 +4,9 @@ Theory of operation. Every address that may hold a member is probed in parallel 
 deadline, each at its own pace, so that a dead or silent one delays nobody. The first node that says
 it leads and takes writes is the leader until a call fails there. All callers that look for the
 leader at once share one search, and the search lives as long as somebody waits for it.
+
+While nobody answers at all, each address is looked at once by hand (`wire.diagnosis`), so that the
+error says why it cannot be reached, and what to pass.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from raftlog.errors import ConnectFailed, NotFound, NotLeader, RaftLogError, Una
 from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import OpenChannel, TlsMaterial
+from raftlog.wire.diagnosis import Finding, Trouble, diagnose
 from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc, types_pb2
 
 PROBE_SECONDS = 0.25
@@ -41,6 +45,9 @@ ANSWERED_SECONDS = 1.0
 PROBE_PAUSE_SECONDS = 0.01
 PROBE_PAUSE_MAX_SECONDS = 0.1
 PROBE_PAUSE_FACTOR = 1.02
+DIAGNOSIS_PERIOD_SECONDS = 5.0
+"""An address that goes on being out of reach is looked at again no sooner."""
+
 ATTEMPT_SECONDS = 1.0
 """The first attempt of a read; a leader that is silent for longer is looked for again."""
 
@@ -115,6 +122,21 @@ class Search:
         self.waiting = 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A look at an address that could not be reached."""
+
+    task: asyncio.Task[Finding | None]
+    begun_at: float
+
+    @property
+    def finding(self) -> Finding | None:
+        """Return what was found, if anything was by now."""
+        if not self.task.done() or self.task.cancelled() or self.task.exception() is not None:
+            return None
+        return self.task.result()
+
+
 class Connections:
     """Everything a client knows of the cluster's addresses. Loop-bound."""
 
@@ -134,6 +156,7 @@ class Connections:
         self._reachable: Leader | None = None
         self._searches: dict[Accept, Search] = {}
         self._answered_at = float("-inf")
+        self._diagnoses: dict[str, Diagnosis] = {}
         self._closed = False
         self.limits = Limits()
         """What the last leader takes; the defaults until one is known."""
@@ -210,10 +233,12 @@ class Connections:
 
     def no_answer(self) -> RaftLogError:
         """Return why there is no leader, as known now; nothing was sent."""
-        silence = asyncio.get_running_loop().time() - self._answered_at
-        if silence < ANSWERED_SECONDS:
+        if not self._is_silent(asyncio.get_running_loop().time()):
             return Unavailable("no leader answered in time")
-        return ConnectFailed(f"cannot connect to any of {', '.join(self.book.addresses())}")
+        addresses = self.book.addresses()
+        whom = addresses[0] if len(addresses) == 1 else f"any of {', '.join(addresses)}"
+        error = ConnectFailed(f"cannot connect to {whom}")
+        return self._explained(error, addresses)
 
     async def ask_leader(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
         """Make a call that changes nothing on the leader; repeat it across failovers."""
@@ -244,6 +269,8 @@ class Connections:
         self._leader = self._reachable = None
         for search in self._searches.values():
             search.task.cancel()
+        for diagnosis in self._diagnoses.values():
+            diagnosis.task.cancel()
         peers, self._peers = self._peers, {}
         await asyncio.gather(*(peer.channel.close() for peer in peers.values()))
 
@@ -275,10 +302,12 @@ class Connections:
             try:
                 peer = (await choose(deadline)).peer
             except Unavailable as error:
-                raise (error if refusal is None else timed_out(refusal)) from None
+                if refusal is None or isinstance(error, ConnectFailed):
+                    raise
+                raise timed_out(refusal) from None
             remaining = deadline - now()
             if remaining <= 0:
-                raise timed_out(refusal)
+                raise self._last_word(refusal, peer)
             try:
                 return await call(peer, min(remaining, attempt_seconds))
             except grpc.aio.AioRpcError as error:
@@ -288,6 +317,8 @@ class Connections:
                 raise
             if judge(refusal) is Recourse.FINAL or isinstance(refusal, final):
                 raise refusal
+            if isinstance(refusal, ConnectFailed):
+                self._diagnose(peer.address)
             attempt_seconds *= 2
             self.take_hint(refusal)
             self.forget(peer.address)
@@ -342,6 +373,8 @@ class Connections:
                     address = running.pop(task)
                     answer = task.result()
                     due[address] = loop.time() + pause.pause()
+                    if answer is None and self._is_silent(loop.time()):
+                        self._diagnose(address)
                     if answer is not None and accept(answer):
                         if answer.ready:
                             self.limits, self.knows_limits = answer.limits, True
@@ -350,12 +383,51 @@ class Connections:
             for task in running:
                 task.cancel()
 
+    def _is_silent(self, now: float) -> bool:
+        return now - self._answered_at >= ANSWERED_SECONDS
+
+    def _diagnose(self, address: str) -> None:
+        """Find out, beside all that goes on, why an address cannot be reached."""
+        now = asyncio.get_running_loop().time()
+        running = self._diagnoses.get(address)
+        if self._closed or (running and now < running.begun_at + DIAGNOSIS_PERIOD_SECONDS):
+            return
+        task = asyncio.create_task(diagnose(address, self._tls, self._open_channel))
+        self._diagnoses[address] = Diagnosis(task, now)
+
+    def _explained(self, error: ConnectFailed, addresses: tuple[str, ...]) -> ConnectFailed:
+        """Return the error with what is known of the reason, at each of these addresses."""
+        found: dict[str, list[str]] = {}
+        for address in addresses:
+            diagnosis = self._diagnoses.get(address)
+            finding = None if diagnosis is None else diagnosis.finding
+            if finding is not None:
+                found.setdefault(finding.for_client(), []).append(address)
+                error.is_explained |= finding.trouble is not Trouble.NOBODY_LISTENS
+        if not found:
+            return error
+        parts = [
+            sentence
+            if len(found) == 1 and len(each) == len(addresses)
+            else f"{', '.join(each)}: {sentence}"
+            for sentence, each in found.items()
+        ]
+        explained = ConnectFailed(f"{error.message}; " + "; ".join(parts), definite=error.definite)
+        explained.is_explained = error.is_explained
+        return explained
+
+    def _last_word(self, refusal: RaftLogError | None, peer: Peer) -> RaftLogError:
+        if not isinstance(refusal, ConnectFailed):
+            return timed_out(refusal)
+        return self._explained(ConnectFailed(f"cannot connect to {peer.address}"), (peer.address,))
+
     async def _probe(self, address: str) -> Answer | None:
         try:
             reply = await self.peer(address).admin.Leader(types_pb2.Empty(), timeout=PROBE_SECONDS)
         except grpc.aio.AioRpcError:
             return None
         self._answered_at = asyncio.get_running_loop().time()
+        self._diagnoses.pop(address, None)
         self.book.learn({member.node_id: member.address for member in reply.members})
         self.book.learn_hint(reply.leader.address)
         return Answer(

@@ -35,6 +35,7 @@ happen goes back to the pending ones.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections import deque
 from collections.abc import Container, Mapping, Sequence
@@ -85,7 +86,7 @@ class Waiter(Protocol):
 
 def again(error: RaftLogError) -> RaftLogError:
     """Return an equal error of its own for one more caller, so that tracebacks do not mix."""
-    return type(error)(error.message, definite=error.definite, leader=error.leader)
+    return copy.copy(error)
 
 
 class Batch:

@@ -149,10 +149,30 @@ class Alarm(enum.StrEnum):
         ),
         "Set all clocks by NTP. Timestamps stand still until the clocks have reached them.",
     )
+    CERTIFICATE_UNUSABLE = (
+        "certificate_unusable",
+        Event.CERTIFICATE_UNUSABLE,
+        (
+            "The files of the node's certificate changed and cannot be used: it goes on with those "
+            "that it read before."
+        ),
+        "Put the right files in place; no restart is needed.",
+    )
+    CERTIFICATE_EXPIRES = (
+        "certificate_expires",
+        Event.CERTIFICATE_EXPIRES,
+        (
+            "The node's certificate, or its authority's, ends within two weeks: after that nobody "
+            "connects anew."
+        ),
+        "Replace the files of tls.cacert, tls.cert and tls.key; no restart is needed.",
+    )
 
 
 _FIT = frozenset(
     {
+        Alarm.CERTIFICATE_UNUSABLE,
+        Alarm.CERTIFICATE_EXPIRES,
         Alarm.PEER_REFUSED,
         Alarm.TWINS,
         Alarm.DESCRIPTORS_SHORT,

@@ -127,6 +127,17 @@ class Event(enum.StrEnum):
     DESCRIPTORS_SHORT = (
         "descriptors_short", "File descriptors are running out", Severity.WARNING
     )  # fmt: skip
+    CERTIFICATE_REPLACED = (
+        "certificate_replaced", "New connections use the new files of the certificate"
+    )  # fmt: skip
+    CERTIFICATE_UNUSABLE = (
+        "certificate_unusable", "The new files of the certificate are wrong: the old ones stay",
+        Severity.WARNING,
+    )  # fmt: skip
+    CERTIFICATE_EXPIRES = (
+        "certificate_expires", "This node's certificate, or its authority's, ends soon",
+        Severity.WARNING,
+    )  # fmt: skip
     DISK_FULL = "disk_full", "The disk has no room for entries", Severity.WARNING
     DISK_STANDS_STILL = (
         "disk_stands_still", "A commit takes longer than the election timeout", Severity.WARNING,
@@ -203,6 +214,10 @@ class Measure(enum.StrEnum):
     LOG_CLOCK_AHEAD_SECONDS = (
         "log_clock_ahead_seconds", Kind.GAUGE,
         "How far the log's newest timestamp is ahead of this member's clock",
+    )  # fmt: skip
+    CERTIFICATE_EXPIRY_SECONDS = (
+        "certificate_expiry_timestamp_seconds", Kind.GAUGE,
+        "When this node's certificate ends, in Unix time; 0 without TLS",
     )  # fmt: skip
     LOG_BYTES = "log_bytes", Kind.GAUGE, "Payload bytes of the entries kept"
     APPENDS_REFUSED = (

@@ -7,6 +7,7 @@ that must outlive the command that started it lies in one directory::
     D/<id>/data         the node's data directory
     D/<id>/log          what it wrote to standard output and error
     D/<id>/pid          its process, while it runs
+    D/certs             where it is secured by TLS, the nodes' and the client's certificates
 
 Calls block; use a thread where an event loop must not wait.
 """
@@ -88,6 +89,7 @@ class LocalCluster:
         self.nodes = tuple(nodes)
         self.token = token
         self.assignments: tuple[str, ...] = ()
+        self.is_secured = False
         self._processes = Processes()
 
     # ------------------------------------------------------------ making and finding
@@ -100,8 +102,12 @@ class LocalCluster:
         nodes: int = 3,
         base_port: int = BASE_PORT_DEFAULT,
         assignments: Iterable[str] = (),
+        is_secured: bool = False,
     ) -> LocalCluster:
         """Lay out a new cluster, or open the one that is there. `base_port` 0 picks free ports.
+
+        A secured one needs certificates for its nodes and for ``client`` in the directory `certs`
+        before it starts (`security.tls.create_certificates`).
 
         Raises:
             InvalidInput: a wrong number of nodes, or a port is taken.
@@ -121,6 +127,7 @@ class LocalCluster:
                     f"port {port} is in use; choose others with --base-port (0 picks free ones)"
                 )
         cluster = cls(place, lay_out(place, nodes, base), secrets.token_hex(16))
+        cluster.is_secured = is_secured
         return cluster.assign(tuple(assignments))
 
     @classmethod
@@ -138,6 +145,7 @@ class LocalCluster:
             nodes = [LocalNode(**node, directory=place / node["id"]) for node in described["nodes"]]
             cluster = cls(place, nodes, described["token"])
             cluster.assignments = tuple(described["set"])
+            cluster.is_secured = bool(described.get("tls", False))
         except FileNotFoundError:
             raise NotFound(f"no local cluster in {directory} (`raftlog local start`)") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -161,6 +169,7 @@ class LocalCluster:
                 for n in self.nodes
             ],
             "token": self.token,
+            "tls": self.is_secured,
             "set": list(self.assignments),
         }
         staged = self.directory / "cluster.json.new"
@@ -174,6 +183,21 @@ class LocalCluster:
     def endpoints(self) -> str:
         """Return every node's address, as `--endpoints` takes them."""
         return ",".join(node.address for node in self.nodes)
+
+    @property
+    def certs(self) -> Path:
+        """Return where a secured cluster's certificates lie."""
+        return self.directory / "certs"
+
+    def credentials(self, name: str = "client") -> dict[str, str]:
+        """Return what `connect` and the command line take as `cacert`, `cert` and `key`.
+
+        Nothing where the cluster is not secured. `name`: a node's id, or the client.
+        """
+        if not self.is_secured:
+            return {}
+        files = {"cacert": "ca.crt", "cert": f"{name}.crt", "key": f"{name}.key"}
+        return {option: str(self.certs / file) for option, file in files.items()}
 
     def node(self, node_id: str) -> LocalNode:
         """Return the node of that id; raises `NotFound`."""
@@ -359,6 +383,8 @@ class LocalCluster:
             ("--initial-cluster", initial),
         ):
             arguments += [flag, value]
+        for option, file in self.credentials(node.id).items():
+            arguments += [f"--{option}", file]
         for assignment in self.assignments:
             arguments += ["--set", assignment]
         self._processes.spawn(node, arguments)

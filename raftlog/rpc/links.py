@@ -23,10 +23,13 @@ from raftlog.rpc.settings import TransportSettings
 from raftlog.rpc.writer import Outbox
 from raftlog.types import NodeId
 from raftlog.wire.channel import channel_options
+from raftlog.wire.diagnosis import diagnose
 from raftlog.wire.pb import raft_pb2 as pb
 from raftlog.wire.status import from_rpc_error
 
 RETRY_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+LOOK_PERIOD_SECONDS = 5.0
+_REFUSED_BY_SYSTEM = "Connection refused"
 STABLE_SECONDS = 1.0
 """A connection that lived this long makes the next retries fast again."""
 
@@ -82,6 +85,7 @@ class Link:
         self._settings = settings
         self._observer = observer
         self._nudge = asyncio.Event()
+        self._next_look = float("-inf")
         self._call: Call | None = None
         self._is_dropped = False
 
@@ -110,7 +114,7 @@ class Link:
                 events.link_refused(self, error, by="us")
                 wait = self._settings.refused_retry_seconds
             except grpc.aio.AioRpcError as error:
-                if self._is_refusal(error, events):
+                if self._is_refusal(error, events) or await self._is_explained(error, events):
                     wait = self._settings.refused_retry_seconds
             except TimeoutError:
                 self._observer.count(Measure.PEER_HANDSHAKE_TIMEOUTS)
@@ -126,7 +130,7 @@ class Link:
     async def _connect(self, handshake: Handshake, events: LinkEvents) -> None:
         """Serve one connection to its end."""
         options = channel_options(self._settings.message_bytes_max)
-        channel = self._settings.open_channel(self.address, self._settings.tls, options)
+        channel = self._settings.open_channel(self.address, self._settings.material, options)
         try:
             call: Call = channel.stream_stream(self.channel.method)()
             hello = await self._greet(call, handshake)
@@ -175,11 +179,28 @@ class Link:
 
     def _is_refusal(self, error: grpc.aio.AioRpcError, events: LinkEvents) -> bool:
         refusal = from_rpc_error(error, sent=False)
-        if "handshake failed" in refusal.message.lower():
-            refusal = Unauthorized(f"TLS with {self.address} failed: {refusal.message}")
         if not isinstance(refusal, IdentityMismatch | Unauthorized | InvalidInput):
             return False
         events.link_refused(self, refusal, by="them")
+        return True
+
+    async def _is_explained(self, error: grpc.aio.AioRpcError, events: LinkEvents) -> bool:
+        """Find out now and then why no connection comes up; tell where one side refuses the other.
+
+        One of a peer's two links looks. A peer that is not there is no news: it comes back.
+        """
+        now = asyncio.get_running_loop().time()
+        if self.channel is not Channel.CONTROL or now < self._next_look:
+            return False
+        if _REFUSED_BY_SYSTEM in (error.details() or ""):
+            return False
+        self._next_look = now + LOOK_PERIOD_SECONDS
+        settings = self._settings
+        finding = await diagnose(self.address, settings.material, settings.open_channel)
+        if finding is None or not finding.trouble.is_refusal:
+            return False
+        why = f"no connection to node {self.peer} at {self.address}: {finding.for_peer()}"
+        events.link_refused(self, Unauthorized(why), by="us" if finding.trouble.is_ours else "them")
         return True
 
     async def _pause(self, seconds: float) -> None:

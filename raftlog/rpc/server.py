@@ -20,7 +20,7 @@ from raftlog.rpc.methods import Admission, Context, Handlers, Methods, abort
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings
-from raftlog.wire.channel import TlsMaterial, server_credentials, server_options
+from raftlog.wire.channel import TlsSource, server_credentials, server_options
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -84,7 +84,7 @@ class GrpcServer:
         transport: GrpcTransport,
         *,
         listen: str,
-        tls: TlsMaterial | None = None,
+        tls: TlsSource | None = None,
         settings: ServerSettings | None = None,
     ) -> None:
         self._node = node
@@ -173,7 +173,7 @@ class GrpcServer:
             if self._tls is None:
                 port = server.add_insecure_port(self._listen)
             else:
-                credentials = server_credentials(self._tls, require_client=True)
+                credentials = server_credentials(self._tls)
                 port = server.add_secure_port(self._listen, credentials)
         except RuntimeError as error:
             raise ConfigInvalid(f"cannot listen on {self._listen}: {error}") from None

@@ -6,7 +6,7 @@ import dataclasses
 
 from raftlog import defaults
 from raftlog.interfaces import Authenticator
-from raftlog.wire.channel import OpenChannel, TlsMaterial, message_limit, open_channel
+from raftlog.wire.channel import OpenChannel, TlsMaterial, TlsSource, message_limit, open_channel
 
 MIB = 1 << 20
 
@@ -23,7 +23,7 @@ class TransportSettings:
     address: str = ""
     incarnation: str = ""
     """Drawn by each process when it starts; "" where twins are not looked for."""
-    tls: TlsMaterial | None = None
+    tls: TlsSource | None = None
     authenticator: Authenticator | None = None
     feature_level_max: int = 1
     message_bytes_max: int = message_limit(16 * MIB, 4 * MIB)
@@ -37,6 +37,11 @@ class TransportSettings:
     snapshot_window_bytes: int = 4 * MIB
     snapshot_stall_seconds: float = 30.0
     open_channel: OpenChannel = open_channel
+
+    @property
+    def material(self) -> TlsMaterial | None:
+        """Return what a connection made now shows and trusts."""
+        return None if self.tls is None else self.tls.material
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

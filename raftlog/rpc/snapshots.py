@@ -71,7 +71,7 @@ async def send(outgoing: Outgoing, store: SnapshotStore, settings: TransportSett
         TimeoutError: nothing moved for `snapshot_stall_seconds`.
     """
     options = channel_options(settings.message_bytes_max)
-    channel = settings.open_channel(outgoing.address, settings.tls, options)
+    channel = settings.open_channel(outgoing.address, settings.material, options)
     try:
         call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(METHOD)()
         await _Sending(outgoing, store, settings, call).run()

@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from raftlog.errors import ConfigInvalid
 from raftlog.security.policy import NODE_URI_PREFIX
 from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.material import check_material
 
 CA_NAME = "ca"
 VALID_DAYS = 825
@@ -47,22 +48,11 @@ def load_tls(cacert: str, cert: str = "", key: str = "") -> TlsMaterial:
     Raises:
         ConfigInvalid: a file cannot be read, is not PEM, or the key is not the certificate's.
     """
-    ca_bytes = _read_certificate(cacert)
-    if not cert and not key:
-        return TlsMaterial(ca=ca_bytes)
-    if not (cert and key):
-        raise ConfigInvalid("a certificate and its key are needed together")
-    cert_bytes, key_bytes = _read_certificate(cert), _read(key)
-    try:
-        private = serialization.load_pem_private_key(key_bytes, password=None)
-    except (ValueError, TypeError) as error:
-        raise ConfigInvalid(
-            f"{key} is not a private key in PEM without password: {error}"
-        ) from None
-    public = x509.load_pem_x509_certificates(cert_bytes)[0].public_key()
-    if _public_bytes(private.public_key()) != _public_bytes(public):
-        raise ConfigInvalid(f"{key} is not the key of the certificate in {cert}")
-    return TlsMaterial(ca=ca_bytes, cert=cert_bytes, key=key_bytes)
+    material = TlsMaterial(
+        ca=_read(cacert), cert=_read(cert) if cert else None, key=_read(key) if key else None
+    )
+    check_material(material, cacert, cert, key)
+    return material
 
 
 def create_certificates(
@@ -229,20 +219,3 @@ def _read(path: str) -> bytes:
         return pathlib.Path(path).read_bytes()
     except OSError as error:
         raise ConfigInvalid(f"cannot read {path}: {error.strerror or error}") from None
-
-
-def _read_certificate(path: str) -> bytes:
-    data = _read(path)
-    try:
-        x509.load_pem_x509_certificates(data)
-    except ValueError as error:
-        raise ConfigInvalid(f"{path} is not a certificate in PEM: {error}") from None
-    return data
-
-
-def _public_bytes(public: object) -> bytes:
-    encode = getattr(public, "public_bytes", None)
-    if encode is None:
-        raise ConfigInvalid("the certificate's kind of key is not supported")
-    encoded = encode(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return bytes(encoded)

@@ -22,6 +22,7 @@ from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, ShownSetting, TransportSettings
 from raftlog.security.policy import CertificateUris
+from raftlog.server.certificates import CertificateWatch
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
@@ -34,7 +35,7 @@ from raftlog.telemetry.logs import lead_standard_logging, make_logger
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
 from raftlog.telemetry.surroundings import SurroundingsCollector
 from raftlog.types import NodeId
-from raftlog.wire.channel import TlsMaterial, message_limit
+from raftlog.wire.channel import TlsSource, message_limit
 
 GC_THRESHOLDS = (50_000, 20, 50)
 SWITCH_INTERVAL_SECONDS = 0.001
@@ -53,6 +54,7 @@ class RunningNode:
     trace: TraceFile | None
     descriptors: DescriptorWatch | None = None
     loop_watch: LoopWatch | None = None
+    certificates: CertificateWatch | None = None
     is_stuck: bool = False
     """Whether a thread is still at something that may never end: the process ends without it."""
 
@@ -61,6 +63,8 @@ class RunningNode:
         for watch in (self.descriptors, self.loop_watch):
             if watch is not None:
                 watch.stop()
+        if self.certificates is not None:
+            await self.certificates.stop()
         if self.http is not None:
             await self.http.stop()
         await self.node.stop(hand_over=hand_over)
@@ -88,11 +92,12 @@ async def compose(settings: Settings, sources: Mapping[str, str] | None = None) 
         StorageError: the directory cannot be used, or is damaged beyond use.
     """
     checked = check_start(settings)
-    machine, tls = checked.machine, checked.tls
+    machine = checked.machine
+    source = None if checked.tls is None else TlsSource(checked.tls)
     observer = _observer(settings)
     storage = open_storage(settings, machine)
     try:
-        running = _assemble(settings, sources or {}, storage, machine, observer, tls)
+        running = _assemble(settings, sources or {}, storage, machine, observer, source)
     except BaseException:
         storage.close()
         raise
@@ -108,6 +113,10 @@ async def compose(settings: Settings, sources: Mapping[str, str] | None = None) 
     running.descriptors.start()
     running.loop_watch = LoopWatch(observer)
     running.loop_watch.start()
+    if source is not None:
+        files = (settings.tls.cacert, settings.tls.cert, settings.tls.key)
+        running.certificates = CertificateWatch(source, files, observer, running.node.alarms)
+        running.certificates.start()
     observer.event(
         Event.STARTED,
         cluster_id=storage.identity.cluster_id,
@@ -127,7 +136,7 @@ def _assemble(
     storage: LmdbStorage,
     machine: StateMachine,
     observer: PrometheusObserver,
-    tls: TlsMaterial | None,
+    tls: TlsSource | None,
 ) -> RunningNode:
     """Join adapters and node; nothing listens and nothing runs yet."""
     watch, trace = open_watch(
@@ -228,7 +237,7 @@ def _server_settings(settings: Settings, sources: Mapping[str, str]) -> ServerSe
 
 
 def _transport_settings(
-    settings: Settings, storage: LmdbStorage, tls: TlsMaterial | None
+    settings: Settings, storage: LmdbStorage, tls: TlsSource | None
 ) -> TransportSettings:
     limits = settings.limits
     myself = storage.recovered().boundary.membership.member(NodeId(settings.node_id))

@@ -50,7 +50,17 @@ class TlsMaterial:
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
-            raise ConfigInvalid("a certificate and its key are needed together")
+            raise ConfigInvalid("a certificate and its key are needed together: --cert and --key")
+
+
+class TlsSource:
+    """The material in use. New connections are made with what was put in last; any thread reads it.
+
+    A certificate is replaced so without a restart.
+    """
+
+    def __init__(self, material: TlsMaterial) -> None:
+        self.material = material
 
 
 def message_limit(transaction_bytes_max: int, group_bytes_max: int) -> int:
@@ -111,16 +121,37 @@ def channel_credentials(tls: TlsMaterial) -> grpc.ChannelCredentials:
     )
 
 
-def server_credentials(tls: TlsMaterial, *, require_client: bool) -> grpc.ServerCredentials:
-    """Return the credentials of a server; `require_client`: every client must show a certificate.
+def server_credentials(source: TlsSource) -> grpc.ServerCredentials:
+    """Return the credentials of a server to which every client must show a certificate.
+
+    Each new connection is given the material that `source` has then.
 
     Raises:
         ConfigInvalid: a server's own certificate is missing.
     """
+    given = source.material
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        now = source.material
+        if now is given:
+            return None
+        configuration = _server_configuration(now)
+        given = now
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(
+        _server_configuration(given),
+        changed,  # type: ignore[arg-type]  # the stubs forget that None means: as before
+        require_client_authentication=True,
+    )
+
+
+def _server_configuration(tls: TlsMaterial) -> grpc.ServerCertificateConfiguration:
     if tls.cert is None or tls.key is None:
         raise ConfigInvalid("a server needs a certificate and its key")
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.cert)], root_certificates=tls.ca, require_client_auth=require_client
+    return grpc.ssl_server_certificate_configuration(
+        [(tls.key, tls.cert)], root_certificates=tls.ca
     )
 
 

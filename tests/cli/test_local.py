@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from raftlog.cli.local import describe
 from raftlog.local import LocalCluster, find_base_port
+from raftlog.security.tls import create_certificates
+
+MISTAKEN = (
+    ("status",), ("leader", "show"), ("leader", "transfer"), ("log", "append", __file__),
+    ("log", "info", "--member", "n1"), ("log", "tail", "--last", "1"), ("kv", "get", "k"),
+    ("kv", "put", "k", "v"), ("kv", "lock", "l", "--", "true"),
+    ("bench", "write", "--clients", "1", "--operations", "1"),
+)  # fmt: skip
+"""Commands that connect, one of each kind."""
 
 FIELDS = {"id", "address", "http", "mysql", "pid", "running", "data_dir"}
 
@@ -53,3 +64,73 @@ def test_the_description_is_the_contracts(tmp_path):
     found = describe(LocalCluster.create(tmp_path, nodes=1, base_port=0))
     assert set(found["nodes"][0]) == FIELDS
     assert (found["nodes"][0]["pid"], found["nodes"][0]["running"]) == (None, False)
+
+
+@pytest.mark.integration
+def test_a_secured_cluster_says_what_a_client_passes(raftlog, tmp_path):
+    """--tls makes certificates that every connection needs; mistakes are told with the remedy."""
+    where = ("--dir", tmp_path / "c")
+    try:
+        made = raftlog("local", "start", *where, "--nodes", 2, "--base-port", 0, "--tls")
+        assert made.code == 0, made.err
+        assert f"export RAFTLOG_CACERT={tmp_path}/c/certs/ca.crt" in made.err
+        found = raftlog("local", "status", *where, "-o", "json").json
+        endpoints = ",".join(node["address"] for node in found["nodes"])
+        passed = [f"--{name}={file}" for name, file in found["certificates"].items()]
+        assert raftlog("--endpoints", endpoints, *passed, "status").code == 0
+        for command in MISTAKEN:
+            plain = raftlog("--endpoints", endpoints, "--timeout", "0.3", *command)
+            assert plain.code == 2, plain.err
+            assert "it speaks TLS, and plain text was tried: pass --cacert" in plain.err
+            assert "is a node running" not in plain.err
+        nobody = raftlog(
+            "--endpoints", endpoints, passed[0], "status", "--timeout", "0.3", "-o", "json"
+        )
+        assert nobody.code == 2
+        assert nobody.json["error"]["definite"] is True
+        assert "pass --cert and --key" in nobody.json["error"]["message"]
+        http = raftlog("--endpoints", found["nodes"][0]["http"], "--timeout", "0.3", "status")
+        assert http.code == 2
+        assert "give the node's gRPC port" in http.err
+        again = raftlog("local", "start", *where, "--nodes", 2, "-o", "json")
+        assert again.json["certificates"] == found["certificates"]
+    finally:
+        assert raftlog("local", "stop", *where, "-o", "json").json["clean"] is True
+
+
+def test_certificates_that_cannot_be_used_are_invalid_input(raftlog, tmp_path):
+    """Files that are missing, garbage or another's key are named before anything is sent."""
+    create_certificates(tmp_path, ["n1"])
+    (tmp_path / "garbage").write_bytes(b"garbage")
+    good = {"cacert": "ca.crt", "cert": "client.crt", "key": "client.key"}
+    for change, why in (
+        ({"cacert": "missing"}, "cannot read"),
+        ({"cacert": "."}, "cannot read"),
+        ({"cacert": "garbage"}, "is not a certificate in PEM"),
+        ({"cert": "garbage"}, "is not a certificate in PEM"),
+        ({"key": "garbage"}, "is not a private key in PEM"),
+        ({"key": "n1.key"}, "is not the key of the certificate in"),
+        ({"key": None}, "are needed together: --cert and --key"),
+        ({"cacert": None}, "needs the authority's certificate as well: --cacert"),
+    ):
+        options = [
+            part
+            for name, file in {**good, **change}.items()
+            if file is not None
+            for part in (f"--{name}", tmp_path / file)
+        ]
+        result = raftlog("--endpoints", "127.0.0.1:1", *options, "status", "-o", "json")
+        assert result.code == 3, (change, result.err)
+        assert why in result.json["error"]["message"]
+        assert result.json["error"]["definite"] is True
+
+
+def test_a_cluster_of_before_is_opened(tmp_path):
+    """A description that does not speak of TLS is one of plain text."""
+    LocalCluster.create(tmp_path, nodes=1, base_port=0)
+    file = tmp_path / "cluster.json"
+    described = json.loads(file.read_text())
+    del described["tls"]
+    file.write_text(json.dumps(described))
+    assert LocalCluster.open(tmp_path).credentials() == {}
+    assert describe(LocalCluster.open(tmp_path))["certificates"] is None

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import raftlog
+from raftlog.client import connections as connections_module
 from raftlog.client.client import Client, tls_material
 from raftlog.client.cluster import Cluster
 from raftlog.client.connections import Connections
@@ -18,6 +19,8 @@ from raftlog.client.machine import Machine
 from raftlog.client.routing import Limits
 from raftlog.client.subscription import Subscription
 from raftlog.errors import ConfigInvalid, ConnectFailed, InvalidInput, NotFound, Unavailable
+from raftlog.security.tls import create_certificates
+from raftlog.wire.diagnosis import Finding, Trouble
 from raftlog.wire.pb import types_pb2
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
@@ -86,15 +89,15 @@ async def test_closed_client_says_so(cluster: FakeCluster) -> None:
 
 def test_credentials_come_in_pairs(tmp_path) -> None:
     """PEM bytes or paths are taken; half a pair or an unreadable file is a clear error."""
-    path = tmp_path / "ca.pem"
-    path.write_bytes(b"CA")
-    material = tls_material(path, b"C", b"K")
+    made = create_certificates(tmp_path, ["n1"])["client"]
+    path, cert, key = made.cacert, made.cert.read_bytes(), made.key.read_bytes()
+    material = tls_material(path, cert, key)
     assert material is not None
-    assert (material.ca, material.cert, material.key) == (b"CA", b"C", b"K")
+    assert (material.ca, material.cert, material.key) == (path.read_bytes(), cert, key)
     assert tls_material(None, None, None) is None
     for wrong in (
-        (None, b"C", b"K"),
-        (path, b"C", None),
+        (None, cert, key),
+        (path, cert, None),
         (tmp_path / "missing.pem", None, None),
     ):
         with pytest.raises(ConfigInvalid):
@@ -137,6 +140,68 @@ async def test_status_of_nobody_is_connect_failed() -> None:
             await client.cluster.status(timeout=0.2)
         with pytest.raises(ConnectFailed):
             await client.cluster.status(timeout=0.2, member="n1")
+
+
+async def test_what_cannot_be_reached_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many callers and repetitions, each address is looked at once; the error says why."""
+    looked: list[str] = []
+
+    async def diagnose(address: str, *_: object) -> Finding:
+        looked.append(address)
+        trouble = Trouble.TLS_NEEDED if address.endswith(":1") else Trouble.NOBODY_LISTENS
+        return Finding(trouble, "127.0.0.1")
+
+    monkeypatch.setattr(connections_module, "diagnose", diagnose)
+    async with Client("127.0.0.1:1,127.0.0.1:2") as client:
+        calls = [
+            call
+            for _ in range(5)
+            for call in (
+                client.log.append(b"x", timeout=0.2),
+                client.kv.get(b"k", timeout=0.2),
+                client.cluster.status(timeout=0.2),
+                client.cluster.transfer(timeout=0.2),
+            )
+        ]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert sorted(looked) == ["127.0.0.1:1", "127.0.0.1:2"]
+    for error in errors:
+        assert isinstance(error, ConnectFailed)
+        assert error.definite
+        assert error.is_explained
+        assert "127.0.0.1:1: it speaks TLS" in error.message
+        assert "127.0.0.1:2: nothing listens there" in error.message
+
+
+async def test_while_somebody_answers_nothing_is_looked_at(
+    cluster: FakeCluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover is no reason to look: those that are away come back."""
+    looked: list[object] = []
+    monkeypatch.setattr(connections_module, "diagnose", lambda *given: looked.append(given))
+    await client.log.append(b"x")
+    await cluster.nodes["n1"].stop()
+    cluster.elect("n2")
+    await client.log.append(b"y")
+    await client.cluster.status()
+    assert not looked
+
+
+async def test_a_member_that_cannot_be_reached_says_why(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """A call to one member that is away ends with its address and the reason."""
+    await client.cluster.status()
+    away = cluster.nodes["n3"].address
+    await cluster.nodes["n3"].stop()
+    with pytest.raises(ConnectFailed, match=f"to {away}; nothing listens there"):
+        await client.log.info(member="n3", timeout=0.5)
+
+
+def test_bytes_that_are_no_certificate_are_refused() -> None:
+    """Credentials are looked at when the client is made, by the argument's name."""
+    with pytest.raises(ConfigInvalid, match="cacert= is not a certificate"):
+        raftlog.connect("127.0.0.1:1", cacert=b"garbage")
 
 
 async def test_operators_verbs(cluster: FakeCluster, client: Client) -> None:

@@ -43,7 +43,7 @@ from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.types import Consistency, Index, NodeId, Role, Term
-from raftlog.wire.channel import TlsMaterial, channel_options, message_limit
+from raftlog.wire.channel import TlsMaterial, TlsSource, channel_options, message_limit
 from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc
 from raftlog.wire.status import from_rpc_error
 
@@ -65,6 +65,7 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
         self.counts: dict[str, int] = {}
+        self.gauges: dict[str, float] = {}
 
     def event(self, name: str, **fields: str | float | bool | None) -> None:
         self.events.append((name, dict(fields)))
@@ -76,7 +77,7 @@ class RecordingObserver:
         pass
 
     def gauge(self, name: str, value: float) -> None:
-        pass
+        self.gauges[name] = value
 
     def named(self, name: str) -> list[dict[str, object]]:
         return [fields for event, fields in self.events if event == name]
@@ -476,11 +477,12 @@ class Cluster:
     ) -> Peer:
         observer, events, store = RecordingObserver(), RecordingEvents(), store or MemorySnapshots()
         settings = transport or self._transport
-        if tls is not None:
-            settings = dataclasses.replace(settings, tls=tls)
+        source = None if tls is None else TlsSource(tls)
+        if source is not None:
+            settings = dataclasses.replace(settings, tls=source)
         made = GrpcTransport(store=store, observer=observer, settings=settings)
         node = node or FakeNode(node_id=name)
-        server = GrpcServer(node, made, listen=listen, tls=tls, settings=self._server)
+        server = GrpcServer(node, made, listen=listen, tls=source, settings=self._server)
         peer = Peer(NodeId(name), made, server, events, observer, store, node)
         identity = Identity(
             cluster_id=cluster_id, node_id=NodeId(name), instance_id=instance_id or f"i-{name}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import pathlib
 import shutil
 import socket
+from typing import Any
 
 import grpc
 import pytest
@@ -14,6 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from raftlog.core import messages
 from raftlog.errors import ConfigInvalid, InvalidInput, InvariantBroken, Overloaded
+from raftlog.interfaces import Event
+from raftlog.rpc import links
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.server import HEALTH_WATCHES_MAX
 from raftlog.rpc.services import admin, kv, log, machine, raft
@@ -25,6 +29,7 @@ from raftlog.wire.channel import TlsMaterial, channel_options, open_channel
 from raftlog.wire.pb import admin_pb2, kv_pb2, log_pb2, machine_pb2, types_pb2
 from raftlog.wire.pb import raft_pb2 as pb
 from tests.rpc.doubles import Cluster, FakeNode, Serving, failure, until
+from tests.security.certificates import material, reissue
 
 EMPTY = types_pb2.Empty()
 SERVICES = [module.SERVICE for module in (raft, log, kv, machine, admin)]
@@ -169,11 +174,6 @@ async def test_each_method_that_answers_once_is_timed_under_its_name(serving: Se
 # ---------------------------------------------------------------- TLS
 
 
-def material(directory: pathlib.Path, name: str) -> TlsMaterial:
-    ca, cert, key = (str(directory / f) for f in ("ca.crt", f"{name}.crt", f"{name}.key"))
-    return load_tls(ca, cert, key)
-
-
 SECURED = TransportSettings(authenticator=CertificateUris(), refused_retry_seconds=0.05)
 
 
@@ -305,15 +305,85 @@ async def test_strangers_are_kept_out(
         await serving.close()
 
 
-async def test_a_stranger_peer_is_an_alarm_at_the_one_who_calls(
+@pytest.mark.parametrize(
+    ("caller", "called", "by", "why"),
+    [
+        ("another authority's", "ours", "us", "tls.cacert of this node must hold the authority"),
+        ("ours, foreign name", "ours", "them", "this node's tls.cert must be signed by"),
+        ("none", "ours", "them", "it speaks TLS, and plain text was tried: set tls.cacert"),
+        ("ours", "none", "them", "it speaks plain text, and TLS was tried: give that node its tls"),
+        ("expired", "ours", "them", "the certificate shown to it has expired: replace"),
+        ("ours", "expired", "us", "its certificate has expired: replace"),
+    ],
+)
+async def test_a_peer_that_cannot_connect_says_why_once(
+    cluster: Cluster,
+    certificates: pathlib.Path,
+    tmp_path: pathlib.Path,
+    caller: str,
+    called: str,
+    by: str,
+    why: str,
+) -> None:
+    """The one who calls tells the reason and the setting, in an alarm and in one event."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    shutil.copytree(certificates, ours)
+    create_certificates(theirs, ["n2"])
+    reissue(ours, "n2", days=-1)
+    good, foreign = material(certificates, "n1"), material(theirs, "n2")
+    tls = {
+        "none": None,
+        "ours": good,
+        "another authority's": foreign,
+        "ours, foreign name": dataclasses.replace(foreign, ca=good.ca),
+        "expired": material(ours, "n2"),
+    }
+    secured = {name: SECURED if one else None for name, one in tls.items()}
+    n1 = await cluster.start("n1", tls=tls[called], transport=secured[called])
+    n2 = await cluster.start("n2", tls=tls[caller], transport=secured[caller])
+    n2.transport.set_peers({n1.node_id: n1.address})
+    await until(lambda: why in n2.transport.refusals.get(n1.node_id, ""))
+    assert n1.address in n2.transport.refusals[n1.node_id]
+    assert [told["by"] for told in n2.observer.named(Event.PEER_REFUSED)] == [by]
+
+
+async def test_a_peer_calls_with_its_new_certificate(
     cluster: Cluster, certificates: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """A member with another authority's certificates says that TLS failed."""
+    """Material that is replaced is used by the next connection, and the refusal is forgotten."""
     create_certificates(tmp_path, ["n2"])
     n1 = await cluster.start("n1", tls=material(certificates, "n1"), transport=SECURED)
     n2 = await cluster.start("n2", tls=material(tmp_path, "n2"), transport=SECURED)
     n2.transport.set_peers({n1.node_id: n1.address})
-    await until(lambda: "TLS" in n2.transport.refusals.get(n1.node_id, ""))
+    await until(lambda: n1.node_id in n2.transport.refusals)
+    source = n2.transport.settings.tls
+    assert source is not None
+    source.material = material(certificates, "n2")
+    await until(lambda: n2.transport.is_connected(n1.node_id))
+    await until(lambda: not n2.transport.refusals)
+
+
+async def test_a_peer_that_is_away_is_no_refusal(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port nobody listens at is tried again, and is neither an alarm nor looked at."""
+    looked: list[str] = []
+    monkeypatch.setattr(links, "diagnose", lambda address, *_: looked.append(address))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    tried: list[str] = []
+
+    def counting(address: str, *given: Any) -> grpc.aio.Channel:
+        tried.append(address)
+        return open_channel(address, *given)
+
+    n2 = await cluster.start("n2", transport=TransportSettings(open_channel=counting))
+    n2.transport.set_peers({NodeId("n1"): address})
+    await until(lambda: len(tried) > 4)
+    n1 = await cluster.start("n1", listen=address)
+    await until(lambda: n2.transport.is_connected(n1.node_id))
+    assert not looked
+    assert not n2.transport.refusals
 
 
 async def test_tls_needs_the_servers_own_certificate(

@@ -7,7 +7,7 @@ import pytest
 from raftlog.effects import RESULT_BYTES_MAX
 from raftlog.errors import ConfigInvalid
 from raftlog.wire import channel
-from raftlog.wire.channel import TlsMaterial
+from raftlog.wire.channel import TlsMaterial, TlsSource
 
 
 def test_message_limit_fits_the_largest_group() -> None:
@@ -47,7 +47,7 @@ def test_a_certificate_without_its_key_is_refused() -> None:
 def test_a_server_needs_its_own_certificate() -> None:
     """Trusting an authority is not enough to serve."""
     with pytest.raises(ConfigInvalid, match="server needs"):
-        channel.server_credentials(TlsMaterial(ca=b"ca"), require_client=True)
+        channel.server_credentials(TlsSource(TlsMaterial(ca=b"ca")))
 
 
 def test_a_private_key_is_not_printed() -> None:
