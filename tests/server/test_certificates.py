@@ -152,7 +152,7 @@ async def test_a_running_node_shows_its_new_certificate(settings, files: pathlib
             await client.log.append(b"after")
         async with raftlog.connect(settings.listen, timeout=20, **credentials) as client:
             assert (await client.log.append(b"anew")).sequence == 3
-        await until(lambda: not running.node.alarm_texts)
+        await until(lambda: not running.node.alarms.raised)
         exported = re.search(
             rb"\nraftlog_certificate_expiry_timestamp_seconds (\S+)", running.observer.exposition()
         )
