@@ -53,9 +53,16 @@ def test_a_demo_cleans_up(raftlog, tmp_path, monkeypatch):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("start", [spawn, spawn_deaf])
-def test_a_demo_that_is_interrupted_stops_its_nodes(tmp_path, number, start):
+@pytest.mark.parametrize(
+    ("start", "number"),
+    [
+        (spawn, signal.SIGINT),
+        (spawn_deaf, signal.SIGTERM),
+        pytest.param(spawn, signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(spawn_deaf, signal.SIGINT, marks=pytest.mark.long),
+    ],
+)
+def test_a_demo_that_is_interrupted_stops_its_nodes(tmp_path, start, number):
     """Neither Ctrl-C nor SIGTERM leaves a process behind, not even of a script's background job."""
     where = tmp_path / "demo"
     with start("demo", "--seconds", 60, "--rate", 100, "--dir", where) as child:

@@ -19,16 +19,16 @@ def survivors_of(cluster: LocalCluster) -> tuple[str, list[str]]:
 
 async def test_lost_quorum_says_what_happened(make_cluster: MakeCluster) -> None:
     """Without quorum a write in the log is in doubt, a refused one is not, and reads differ."""
-    cluster = make_cluster("raft.election_timeout_seconds=3 s")
+    cluster = make_cluster("raft.election_timeout_seconds=1500 ms")
     leader, others = await asyncio.to_thread(survivors_of, cluster)
     async with connect(cluster.endpoints) as client:
         await client.kv.put(b"known", b"before")
         first = (await client.log.append(b"first")).sequence
 
     # The command line opens its session while there is a quorum; then its write enters the
-    # leader's log, where it stays, because the leader does not step down for another 3 seconds.
+    # leader's log, where it stays, because the leader does not step down for another 1.5 seconds.
     writer = subprocess.Popen(
-        command(cluster, "--timeout", "2", "log", "append", "--lines", "-"),
+        command(cluster, "--timeout", "1", "log", "append", "--lines", "-"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,10 +52,10 @@ async def test_lost_quorum_says_what_happened(make_cluster: MakeCluster) -> None
     await wait_until("the leader steps down", lambda: not_leading(cluster, leader))
 
     refused = await asyncio.to_thread(
-        raftlog, cluster, "--timeout", "2", "log", "append", "-", given=b"refused"
+        raftlog, cluster, "--timeout", "1", "log", "append", "-", given=b"refused"
     )
     assert refused.returncode == 5, refused.stderr
-    read = await asyncio.to_thread(raftlog, cluster, "--timeout", "2", "kv", "get", "known")
+    read = await asyncio.to_thread(raftlog, cluster, "--timeout", "1", "kv", "get", "known")
     assert read.returncode == 5, read.stderr
     stale_read = await asyncio.to_thread(
         raftlog, cluster, "--member", leader, "kv", "get", "known", "--consistency", "stale"

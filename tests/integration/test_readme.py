@@ -122,6 +122,7 @@ async def test_grpcurl_line(cluster: LocalCluster) -> None:
     assert transaction.stream == json.loads(body)["stream"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_demo_keeps_its_promise(tmp_path: pathlib.Path) -> None:
     """`raftlog demo` kills leaders under load and finds nothing lost and nothing twice."""
