@@ -16,12 +16,14 @@ from raftlog.interfaces.machine import (
     State,
     StateMachine,
     rejection_text,
+    versions_of,
 )
 from raftlog.interfaces.node import (
     ChangeBatch,
     ChangeFilter,
     GroupReceipt,
     LogInfo,
+    MachineUpgrade,
     NodePort,
     Respond,
     Result,
@@ -60,6 +62,7 @@ __all__ = [
     "Kind",
     "LogInfo",
     "LogReader",
+    "MachineUpgrade",
     "Measure",
     "MemberStatus",
     "NodePort",
@@ -87,4 +90,5 @@ __all__ = [
     "Transport",
     "WriteSet",
     "rejection_text",
+    "versions_of",
 ]

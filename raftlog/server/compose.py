@@ -16,7 +16,7 @@ from raftlog.errors import (
     ConfigInvalid,
     SafetyRefused,
 )
-from raftlog.interfaces import Event, StateMachine, Storage
+from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
@@ -130,7 +130,9 @@ def _assemble(
         settings.debug, settings.data_dir, lambda why: observer.event(Event.TRACE_ENDED, why=why)
     )
     transport = GrpcTransport(
-        store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
+        store=storage,
+        observer=observer,
+        settings=_transport_settings(settings, storage, machine, tls),
     )
     ports = Ports(
         storage=storage,
@@ -254,7 +256,7 @@ def _server_settings(settings: Settings) -> ServerSettings:
 
 
 def _transport_settings(
-    settings: Settings, storage: LmdbStorage, tls: TlsMaterial | None
+    settings: Settings, storage: LmdbStorage, machine: StateMachine, tls: TlsMaterial | None
 ) -> TransportSettings:
     limits = settings.limits
     myself = storage.recovered().boundary.membership.member(NodeId(settings.node_id))
@@ -265,6 +267,7 @@ def _transport_settings(
         tls=tls,
         authenticator=CertificateUris() if tls is not None else None,
         feature_level_max=FEATURE_LEVEL_MAX,
+        machine_versions=versions_of(machine),
         message_bytes_max=message_limit(limits.transaction_bytes_max, limits.group_bytes_max),
     )
 
