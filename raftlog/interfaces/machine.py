@@ -150,9 +150,9 @@ class StateMachine:
     """A deterministic applier of commands. Subclass it; surface.md has an example.
 
     `name` and the version in force are pinned in the log; a node whose code lacks them refuses to
-    start. `version` is the newest that the code has, and what a new cluster begins with. `tables` says how the
-    state looks as MySQL rows. `inline` machines promise work bounded to microseconds per command
-    and are applied on the event loop; all others run on a thread of their own.
+    start. `version` is the newest that the code has, and what a new cluster begins with. `tables`
+    says how the state looks as MySQL rows. `inline` machines promise work bounded to microseconds
+    per command and are applied on the event loop; all others run on a thread of their own.
     """
 
     name: ClassVar[str] = ""

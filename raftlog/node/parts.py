@@ -56,11 +56,9 @@ def build(
     """Return the parts of one member, joined by `consequences`; nothing runs yet.
 
     Raises:
-        MachineMismatch: the directory belongs to another machine, or to a version not here.
-        StorageCorrupt: it lacks what its machine needs.
+        MachineMismatch, StorageCorrupt: not this machine's, or it lacks what the machine needs.
     """
-    threads = shared.executors
-    raft = _core(ports, consequences, watch)
+    threads, raft = shared.executors, _core(ports, consequences, watch)
     drive = Drive(
         raft=raft,
         transport=ports.transport,
