@@ -179,6 +179,12 @@ class IdentityMismatch(SafetyRefused):
     code = "identity_mismatch"
 
 
+class MachineMismatch(SafetyRefused):
+    """The code of the machine that the log names, in the version in force, is not here."""
+
+    code = "machine_mismatch"
+
+
 class Unauthorized(RaftLogError):
     """The peer's or client's credentials do not allow this."""
 

@@ -1,4 +1,4 @@
-"""`machine`: commands and questions for the state machine that the cluster runs."""
+"""`machine`: commands and questions for the state machine that runs, and its version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from raftlog.client.values import Applied
 machine = group(
     "machine",
     "The state machine: commands, which are ordered and applied on every member, and questions.",
-    ["raftlog machine execute 'add apple 5'", "raftlog machine query apple"],
+    [
+        "raftlog machine execute 'add apple 5'",
+        "raftlog machine query apple",
+        "raftlog machine upgrade --dry-run",
+    ],
 )
 _raw = click.option("--raw", is_flag=True, help="Write the answer alone, byte for byte.")
 
@@ -62,3 +66,33 @@ def query(options: Globals, *, request: str, consistency: str | None, raw: bool)
         emit_raw(answer)
         return
     emit(options.output, {"answer": text_of(answer)})
+
+
+@machine.command(
+    "upgrade", examples=["raftlog machine upgrade --dry-run", "raftlog machine upgrade 2 -o json"]
+)
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.option("--dry-run", is_flag=True, help="Check everything, and change nothing.")
+@click.pass_obj
+def upgrade(options: Globals, *, version: int | None, dry_run: bool) -> None:
+    """Apply commands as VERSION of the machine from now on; by default the leader's newest.
+
+    Exits 4, and changes nothing, unless every member with a machine has the code. A version never
+    goes down. What is in force already is a success.
+    """
+
+    async def work(client: Client) -> dict[str, object]:
+        done = await client.machine.upgrade(version, dry_run=dry_run)
+        outcome = "raised" if done.raised else "would be raised"
+        if done.before == done.version:
+            outcome = "already in force"
+        return {
+            "machine": done.machine,
+            "before": done.before,
+            "version": done.version,
+            "outcome": outcome,
+            "index": done.index if done.raised else None,
+            "members": [{"id": name, "versions": has} for name, has in done.members.items()],
+        }
+
+    emit(options.output, ask(options, work))

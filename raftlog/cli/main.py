@@ -75,6 +75,7 @@ for command in (
     kv.kv,
     machine.machine,
     leader.leader,
+    machine.machine,
     bench.bench,
     settings.config,
     certs.certs,

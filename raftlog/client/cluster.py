@@ -87,7 +87,7 @@ class Cluster:
             reply = await peer.admin.Transfer(request, timeout=seconds)
             return cast("admin_pb2.TransferReply", reply)
 
-        reply = await self._change(call, deadline)
+        reply = await change(self._context, call, deadline)
         # "from" is a keyword here, but not on the wire.
         return Transfer(source=getattr(reply, "from"), target=reply.to)
 
@@ -98,7 +98,7 @@ class Cluster:
             reply = await peer.admin.StepDown(types_pb2.Empty(), timeout=seconds)
             return cast("types_pb2.Empty", reply)
 
-        await self._change(call, self._context.deadline(timeout))
+        await change(self._context, call, self._context.deadline(timeout))
 
     async def settings(
         self, *, member: str | None = None, timeout: float | None = None
@@ -127,28 +127,6 @@ class Cluster:
             )
             for wire in reply.settings
         )
-
-    async def _change(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
-        """Make a call to the leader that is repeated only after a definite refusal."""
-        connections = self._context.connections
-        backoff = Backoff(0.01, 2.0, 0.2, connections.dice)
-        refusal: RaftLogError | None = None
-        while True:
-            leader: Leader = await connections.leader(deadline)
-            try:
-                await leader.peer.wait_connected(deadline)
-                return await call(leader.peer, max(deadline - loop_time(), 0.001))
-            except ConnectFailed as error:
-                refusal = error
-            except grpc.aio.AioRpcError as error:
-                refusal = wire_status.from_rpc_error(error, sent=True)
-            connections.take_hint(refusal)
-            connections.forget(leader.peer.address)
-            if not refusal.definite or judge(refusal) is Recourse.FINAL:
-                raise refusal
-            if loop_time() >= deadline:
-                raise timed_out(refusal)
-            await asyncio.sleep(backoff.pause())
 
     async def _ask_all(self) -> list[admin_pb2.StatusReply]:
         """Ask every address at once, members that the first answer names included.
@@ -184,6 +162,31 @@ class Cluster:
         finally:
             for task in waiting:
                 task.cancel()
+
+
+async def change(
+    context: Context, call: Callable[[Peer, float], Awaitable[T]], deadline: float
+) -> T:
+    """Make a call to the leader that is repeated only after a definite refusal."""
+    connections = context.connections
+    backoff = Backoff(0.01, 2.0, 0.2, connections.dice)
+    refusal: RaftLogError | None = None
+    while True:
+        leader: Leader = await connections.leader(deadline)
+        try:
+            await leader.peer.wait_connected(deadline)
+            return await call(leader.peer, max(deadline - loop_time(), 0.001))
+        except ConnectFailed as error:
+            refusal = error
+        except grpc.aio.AioRpcError as error:
+            refusal = wire_status.from_rpc_error(error, sent=True)
+        connections.take_hint(refusal)
+        connections.forget(leader.peer.address)
+        if not refusal.definite or judge(refusal) is Recourse.FINAL:
+            raise refusal
+        if loop_time() >= deadline:
+            raise timed_out(refusal)
+        await asyncio.sleep(backoff.pause())
 
 
 async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from raftlog.client.cluster import change
 from raftlog.client.connections import Peer
 from raftlog.client.context import (
     Context,
     Payload,
+    check_number,
     check_payload,
     check_size,
     goes_anywhere,
     parse_consistency,
 )
-from raftlog.client.values import Applied
+from raftlog.client.values import Applied, MachineUpgrade
+from raftlog.errors import InvalidInput
 from raftlog.groups import COMMAND_TAG, Tag
 from raftlog.types import Consistency
 from raftlog.wire.pb import machine_pb2
+
+VERSION_MAX = 2**31 - 1
 
 
 async def submit_command(
@@ -96,3 +101,37 @@ class Machine:
         if goes_anywhere(wire):
             return (await connections.ask_anyone(call, deadline)).answer
         return (await connections.ask_leader(call, deadline)).answer
+
+    async def upgrade(
+        self, version: int | None = None, *, dry_run: bool = False, timeout: float | None = None
+    ) -> MachineUpgrade:
+        """Raise the machine's version in force, once every member with a machine has its code.
+
+        None: to the newest version that the leader's code has. Every command behind the entry that
+        raises it is applied as that version, on every member. With `dry_run` all is checked, and
+        nothing is written. To ask again is safe: what is in force already changes nothing.
+
+        Raises:
+            SafetyRefused: a member lacks the code or cannot be asked (the message names all of
+                them), or the version is below the one in force.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        deadline = self._context.deadline(timeout)
+        wanted = 0 if version is None else check_number("version", version, low=1)
+        if wanted > VERSION_MAX:
+            raise InvalidInput(f"version {wanted} is out of range: 1 to {VERSION_MAX}")
+        request = machine_pb2.UpgradeRequest(version=wanted, dry_run=dry_run)
+
+        async def call(peer: Peer, seconds: float) -> machine_pb2.UpgradeReply:
+            reply = await peer.machine.Upgrade(request, timeout=seconds)
+            return cast("machine_pb2.UpgradeReply", reply)
+
+        reply = await change(self._context, call, deadline)
+        return MachineUpgrade(
+            machine=reply.machine,
+            before=reply.before,
+            version=reply.version,
+            raised=reply.raised,
+            index=reply.index,
+            members={each.node_id: tuple(each.versions) for each in reply.members},
+        )

@@ -216,6 +216,23 @@ class NodeSetting:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MachineUpgrade:
+    """What raising the machine's version came to.
+
+    `before` was in force, and `version` was asked for; `raised` by the entry at `index`, or not,
+    because it was in force already or this was a dry run. `members`: the versions whose code each
+    member with a machine says that it has.
+    """
+
+    machine: str
+    before: int
+    version: int
+    raised: bool
+    index: int
+    members: dict[str, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """A leadership transfer that came about."""
 

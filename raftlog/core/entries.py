@@ -23,6 +23,7 @@ class EntryKind(enum.IntEnum):
     ROTATE = 4
     SESSION = 5
     VERSION = 6
+    MACHINE = 7
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +98,13 @@ class Boundary:
     def after(self, entry: Entry) -> Boundary:
         """Return the boundary once `entry`, the next one, lies below it too."""
         membership, feature_level = self.membership, self.feature_level
+        machine_version = self.machine_version
         if entry.kind is EntryKind.MEMBERSHIP:
             membership = Membership.decode(entry.payload)
         elif entry.kind is EntryKind.VERSION:
             feature_level = int.from_bytes(entry.payload, "big")
+        elif entry.kind is EntryKind.MACHINE:
+            machine_version = max(machine_version, decode_upgrade(entry.payload)[1])
         return Boundary(
             index=entry.index,
             term=entry.term,
@@ -110,10 +114,20 @@ class Boundary:
             membership=membership,
             feature_level=feature_level,
             machine_name=self.machine_name,
-            machine_version=self.machine_version,
+            machine_version=machine_version,
             binlog_file=self.binlog_file,
             binlog_position=self.binlog_position,
         )
+
+
+def encode_upgrade(before: int, after: int) -> bytes:
+    """Return the payload of a MACHINE entry: the machine's version in force before and after."""
+    return before.to_bytes(4, "big") + after.to_bytes(4, "big")
+
+
+def decode_upgrade(payload: bytes) -> tuple[int, int]:
+    """Return the machine's version before and after a MACHINE entry (decision 30)."""
+    return int.from_bytes(payload[:4], "big"), int.from_bytes(payload[4:8], "big")
 
 
 class Seal(Protocol):

@@ -18,12 +18,14 @@ from raftlog.interfaces.machine import (
     State,
     StateMachine,
     rejection_text,
+    versions_of,
 )
 from raftlog.interfaces.node import (
     ChangeBatch,
     ChangeFilter,
     GroupReceipt,
     LogInfo,
+    MachineUpgrade,
     NodePort,
     Respond,
     Result,
@@ -68,6 +70,7 @@ __all__ = [
     "Kind",
     "LogInfo",
     "LogReader",
+    "MachineUpgrade",
     "Measure",
     "MemberStatus",
     "NodePort",
@@ -98,4 +101,5 @@ __all__ = [
     "Transport",
     "WriteSet",
     "rejection_text",
+    "versions_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar, NoReturn, Protocol
 
 from raftlog.interfaces.environment import Clock
@@ -87,6 +87,11 @@ class ApplyContext(Protocol):
         """Return the leader's time for it, microseconds since 1970, never going back."""
         ...
 
+    @property
+    def version(self) -> int:
+        """Return the version of the machine in force at this place of the log."""
+        ...
+
     def reject(self, why: str) -> NoReturn:
         """Refuse the command: the caller gets `Rejected(why)`, and state is as it was before it.
 
@@ -136,16 +141,25 @@ class RoleContext(Protocol):
         ...
 
 
+def versions_of(machine: StateMachine) -> tuple[int, ...]:
+    """Return the versions that the machine's code has, the newest last."""
+    return tuple(sorted(machine.versions)) or (machine.version,)
+
+
 class StateMachine:
     """A deterministic applier of commands. Subclass it; surface.md has an example.
 
-    `name` and `version` are pinned in the log; a mismatch refuses to start. `tables` says how the
-    state looks as MySQL rows. `inline` machines promise work bounded to microseconds per command
-    and are applied on the event loop; all others run on a thread of their own.
+    `name` and the version in force are pinned in the log; a node whose code lacks them refuses to
+    start. `version` is the newest that the code has, and what a new cluster begins with. `tables`
+    says how the state looks as MySQL rows. `inline` machines promise work bounded to microseconds
+    per command and are applied on the event loop; all others run on a thread of their own.
     """
 
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    versions: ClassVar[Collection[int]] = ()
+    """The versions whose commands `apply` can apply as `context.version` says, `version` among
+    them; empty: `version` alone. More than one lets a cluster be upgraded while it runs."""
     tables: ClassVar[Mapping[str, Mapping[str, ColumnType]]] = {}
     inline: ClassVar[bool] = False
     external: ClassVar[bool] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 from raftlog.core.entries import Entry
@@ -146,6 +146,22 @@ class LogInfo:
     writes_open: bool
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MachineUpgrade:
+    """What a request to raise the machine's version came to.
+
+    `before` was in force, `version` was asked for; `raised`: by the entry at `index`. `members`:
+    the versions whose code each member with a machine says that it has.
+    """
+
+    machine: str
+    before: int
+    version: int
+    raised: bool
+    index: int
+    members: Mapping[NodeId, tuple[int, ...]]
+
+
 class NodePort(Protocol):
     """The node as the gRPC services, the HTTP endpoints and in-process users see it. Loop-bound."""
 
@@ -267,6 +283,18 @@ class NodePort(Protocol):
 
     async def step_down(self) -> None:
         """Stop leading without choosing a successor."""
+        ...
+
+    async def upgrade_machine(
+        self, version: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> MachineUpgrade:
+        """Raise the machine's version in force; None: to the newest that this node's code has.
+
+        Raises:
+            NotLeader: this node does not lead.
+            SafetyRefused: a member with a machine lacks the code or cannot be asked, or the version
+                is below the one in force.
+        """
         ...
 
     async def stop(self, *, hand_over: bool) -> None:

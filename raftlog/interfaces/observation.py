@@ -108,8 +108,10 @@ class Event(enum.StrEnum):
     DAMAGE_MARK_FAILED = (
         "damage_mark_failed", "Damage was found and could not be marked on the disk", Severity.ERROR
     )  # fmt: skip
+    MACHINE_UPGRADED = "machine_upgraded", "A newer version of the machine is in force from here on"
     MACHINE_HALTED = (
-        "machine_halted", "The machine raised: nothing more is applied here", Severity.ERROR
+        "machine_halted", "The machine raised or lacks a version: nothing more is applied here",
+        Severity.ERROR,
     )  # fmt: skip
     ALARM_CLEARED = "alarm_cleared", "What an alarm told of is over"
     CLOCK_JUMPED = "clock_jumped", "This machine's wall clock was set", Severity.WARNING

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from raftlog.core.messages import Message
@@ -34,6 +34,10 @@ class PeerEvents(Protocol):
 
         None: it said so, but maybe before this process began.
         """
+        ...
+
+    def machine_told(self, peer: NodeId, versions: Sequence[int]) -> None:
+        """A handshake with the peer's present process told which machine versions its code has."""
         ...
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:

@@ -15,7 +15,7 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 
 from raftlog.errors import ConfigInvalid, InvalidInput
@@ -29,6 +29,7 @@ BUILT_IN: dict[str, str] = {
 }
 NAME_BYTES_MAX = 64
 VERSION_MAX = 2**31 - 1
+VERSIONS_COUNT_MAX = 64
 
 _EXTERNAL_METHODS = ("snapshot", "restore", "applied_sequence")
 
@@ -78,6 +79,7 @@ def check_declaration(machine_class: type[StateMachine]) -> None:
         raise ConfigInvalid(
             f"{where} needs a version that is a whole number from 1, not {version!r}"
         )
+    _check_versions(where, version, machine_class.versions)
     for method in ("apply", "query"):
         if getattr(machine_class, method) is getattr(StateMachine, method):
             raise ConfigInvalid(f"{where} does not define {method}()")
@@ -93,6 +95,21 @@ def check_declaration(machine_class: type[StateMachine]) -> None:
                 f"{where} says its state is external and does not define "
                 + ", ".join(f"{method}()" for method in missing)
             )
+
+
+def _check_versions(where: str, version: int, versions: object) -> None:
+    if not isinstance(versions, Collection) or isinstance(versions, str | bytes):
+        raise ConfigInvalid(f"{where}: versions must be numbers such as (1, 2), not {versions!r}")
+    if len(versions) > VERSIONS_COUNT_MAX:
+        raise ConfigInvalid(f"{where} has over {VERSIONS_COUNT_MAX} versions")
+    for each in versions:
+        if type(each) is not int or not 1 <= each <= version:
+            raise ConfigInvalid(
+                f"{where}: versions holds {each!r}; each is a whole number from 1 to version, "
+                f"the newest, which is {version}"
+            )
+    if versions and version not in versions:
+        raise ConfigInvalid(f"{where}: versions must hold version, which is {version}")
 
 
 def _check_tables(where: str, tables: object) -> None:

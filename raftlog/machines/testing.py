@@ -15,7 +15,7 @@ from typing import NoReturn
 from sortedcontainers import SortedDict
 
 from raftlog.errors import Rejected, invariant
-from raftlog.interfaces import Row, StateMachine, rejection_text
+from raftlog.interfaces import Row, StateMachine, rejection_text, versions_of
 from raftlog.types import ColumnType
 
 KEY_BYTES_MAX = 480
@@ -48,6 +48,7 @@ class AppliedCommand:
     command: bytes
     value: bytes
     rejected: str | None
+    version: int = 1
 
 
 class MemoryState:
@@ -144,33 +145,44 @@ class MemoryRows:
 class _Context:
     """The ApplyContext of one command."""
 
-    __slots__ = ("rows", "sequence", "state", "timestamp")
+    __slots__ = ("rows", "sequence", "state", "timestamp", "version")
 
-    def __init__(self, state: MemoryState, rows: MemoryRows, sequence: int, timestamp: int) -> None:
+    def __init__(self, state: MemoryState, rows: MemoryRows, place: tuple[int, int, int]) -> None:
         self.state = state
         self.rows = rows
-        self.sequence = sequence
-        self.timestamp = timestamp
+        self.sequence, self.timestamp, self.version = place
 
     def reject(self, why: str) -> NoReturn:
         raise Rejected(why)
 
 
 class MachineHarness:
-    """Applies commands to a machine as a node would, one after another."""
+    """Applies commands to a machine as a node would, one after another.
 
-    def __init__(self, machine: StateMachine) -> None:
+    `version` is in force at first, by default the newest that the machine has.
+    """
+
+    def __init__(self, machine: StateMachine, *, version: int | None = None) -> None:
         self.machine = machine
         self.state = MemoryState()
         self.history: list[AppliedCommand] = []
         self.sequence = 0
         self.timestamp = 1_700_000_000_000_000
+        self.version = 0
+        self.upgrade(machine.version if version is None else version)
         self._rows = MemoryRows(machine)
 
     @property
     def rows(self) -> list[RowRecord]:
         """Return every row change recorded so far."""
         return self._rows.records
+
+    def upgrade(self, version: int) -> None:
+        """Raise the version in force to `version`, for what is executed from now on."""
+        known = versions_of(self.machine)
+        invariant(version in known, f"the machine has the versions {known}, not {version}")
+        invariant(version >= self.version, f"version {self.version} is in force: never down again")
+        self.version = version
 
     def execute(self, command: bytes) -> bytes:
         """Apply `command` under the next sequence and return its result.
@@ -196,8 +208,10 @@ class MachineHarness:
         Raises:
             InvariantBroken: they are not, so the machine is not deterministic.
         """
-        second = MachineHarness((new_machine or type(self.machine))())
+        first = self.history[0].version if self.history else self.version
+        second = MachineHarness((new_machine or type(self.machine))(), version=first)
         for applied in self.history:
+            second.upgrade(applied.version)
             try:
                 second._apply(applied.sequence, applied.timestamp, applied.command)
             except Rejected:
@@ -211,7 +225,8 @@ class MachineHarness:
         rows = self._rows
         rows.sequence = sequence
         kept = len(rows.records)
-        context = _Context(self.state, rows, sequence, timestamp)
+        version = self.version
+        context = _Context(self.state, rows, (sequence, timestamp, version))
         try:
             value = self.machine.apply(command, context)
             invariant(type(value) is bytes, "a command's result must be bytes")
@@ -220,10 +235,11 @@ class MachineHarness:
             del rows.records[kept:]
             if isinstance(error, Rejected):
                 why = rejection_text(error.message)
-                self.history.append(AppliedCommand(sequence, timestamp, command, b"", why))
+                applied = AppliedCommand(sequence, timestamp, command, b"", why, version)
+                self.history.append(applied)
             raise
         self.state.keep()
-        self.history.append(AppliedCommand(sequence, timestamp, command, value, None))
+        self.history.append(AppliedCommand(sequence, timestamp, command, value, None, version))
         return value
 
 

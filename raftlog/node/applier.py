@@ -21,9 +21,9 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.ready import Install
-from raftlog.errors import Compacted, InvariantBroken, StorageCorrupt
+from raftlog.errors import Compacted, InvariantBroken, MachineMismatch
 from raftlog.groups import Group
-from raftlog.interfaces import Event, Table
+from raftlog.interfaces import Event, Table, versions_of
 from raftlog.node.application import (
     AppliedEntry,
     apply_commands,
@@ -31,7 +31,7 @@ from raftlog.node.application import (
     apply_session_change,
     finish,
 )
-from raftlog.node.external import catch_up, check_not_ahead
+from raftlog.node.external import catch_up, check_not_ahead, versions_text
 from raftlog.node.group_commit import Flush
 from raftlog.node.overlay import Overlay, StateView
 from raftlog.node.ports import Ports
@@ -204,11 +204,13 @@ class Applier:
     def _begin(
         self, parsed: dict[Index, Group], batch: list[Entry], is_due: Callable[[], bool]
     ) -> Generator[None, None, Outcome]:
+        self._context.version = self.applied.machine_version
         return run_batch(self._context, self._machine, parsed, batch, self._skip_sequence, is_due)
 
-    def _replay(self, entry: Entry, group: Group, have: int) -> None:
+    def _replay(self, entry: Entry, group: Group, have: int, version: int) -> None:
         """Apply again what only a machine kept elsewhere lacks; all else of it is durable."""
         self._skip_sequence = have
+        self._context.version = version
         finish(apply_commands(self._context, self._machine, entry, group, have))
         self._context.discard_entry()
 
@@ -218,7 +220,9 @@ class Applier:
         if batch:
             self._absorb(batch, outcome)
         if outcome.fault is not None:
-            self._halt(outcome)
+            self._halt_at_fault(outcome)
+        elif self.lacks_version:
+            self._halt(self._mismatch(), index=int(self.applied.index))
         if self._queries:
             self._begin_queries()
         if self._idle_then is not None:
@@ -303,7 +307,15 @@ class Applier:
                 session_writes.update(apply_session_change(self.sessions, entry))
             case _:
                 pass  # what else an entry says is in the boundary
+        before = self.applied.machine_version
         self.applied = self.applied.after(entry)
+        if self.applied.machine_version != before:
+            self._observer.event(
+                Event.MACHINE_UPGRADED,
+                version=self.applied.machine_version,
+                before=before,
+                index=int(entry.index),
+            )
         if self.applied.feature_level > FEATURE_LEVEL_MAX:
             raise InvariantBroken(
                 f"the cluster's feature level {self.applied.feature_level} is above this version's "
@@ -313,29 +325,45 @@ class Applier:
 
     # ------------------------------------------------------------ halting
 
-    def _halt(self, outcome: Outcome) -> None:
+    def _halt_at_fault(self, outcome: Outcome) -> None:
         fault = outcome.fault
-        self.halted = (
+        why = (
             f"machine {self._machine.name!r} raised {type(fault).__name__} at index "
             f"{outcome.end}: {fault}"
         )
-        self._observer.event(Event.MACHINE_HALTED, index=outcome.end, error=repr(fault))
-        self._then.halted(self.halted)
+        self._halt(why, index=outcome.end or 0, error=repr(fault))
+
+    def _halt(self, why: str, *, index: int, error: str = "") -> None:
+        self.halted = why
+        self._observer.event(Event.MACHINE_HALTED, index=index, error=error or why)
+        self._then.halted(why)
 
     def check_machine(self) -> None:
         """Refuse to run with another machine than the one pinned in the log (decision 21)."""
-        name, version = self.applied.machine_name, self.applied.machine_version
-        machine = self._machine
+        name, machine = self.applied.machine_name, self._machine
         if not name:
             self.applied = dataclasses.replace(
                 self.applied, machine_name=machine.name, machine_version=machine.version
             )
-        elif (name, version) != (machine.name, machine.version):
-            raise StorageCorrupt(
-                f"this data directory belongs to machine {name!r} version {version}, "
-                f"not {machine.name!r} version {machine.version}: start it with --machine {name}",
-                definite=True,
+        elif name != machine.name:
+            raise MachineMismatch(
+                f"this member runs the machine {name!r}, and was started with {machine.name!r}: "
+                f"nothing is wrong with its data; start it with the --machine that is {name!r}"
             )
+        elif self.lacks_version:
+            raise MachineMismatch(self._mismatch())
+
+    @property
+    def lacks_version(self) -> bool:
+        """Whether this member's code lacks the version of the machine in force."""
+        return self.applied.machine_version not in versions_of(self._machine)
+
+    def _mismatch(self) -> str:
+        return (
+            f"version {self.applied.machine_version} of the machine {self._machine.name!r} is in "
+            f"force, and this member's code has {versions_text(self._machine)}: nothing is wrong "
+            f"with its data; start it with code that has version {self.applied.machine_version}"
+        )
 
     # ------------------------------------------------------------ StateSource
 
@@ -373,12 +401,15 @@ class Applier:
         self.applied = install.boundary
         self.durable_index = self.applied.index
         self.sessions.load(self._storage)
+        self.halted = None
+        self._paused = False
+        if self.lacks_version:  # what the snapshot holds is for newer code
+            self._halt(self._mismatch(), index=int(self.applied.index))
+            return
         if type(self._machine).external:
             chunks = self._storage.snapshot_machine_bytes(install.snapshot_id)
             self._machine.restore(chunks if chunks is not None else iter(()))
         self.check_machine()
-        self.halted = None
-        self._paused = False
         self._commit_index = Index(max(self._commit_index, self.applied.index))
         self._step()
 

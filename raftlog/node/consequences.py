@@ -36,6 +36,7 @@ from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.node.transfers import Transfers
+from raftlog.node.upgrades import Upgrades
 from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
 from raftlog.types import Index, NodeId, Role
@@ -55,6 +56,7 @@ class Parts:
     writes: Writes
     reads: ReadQueue
     transfers: Transfers
+    upgrades: Upgrades
     subscriptions: Subscriptions
     snapshotter: Snapshotter
     reporter: Reporter

@@ -9,13 +9,13 @@ given those commands again, if it can answer them without doing them twice, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from raftlog import groups
-from raftlog.core.entries import Boundary, Entry, EntryKind
-from raftlog.errors import StorageCorrupt
+from raftlog.core.entries import Boundary, Entry, EntryKind, decode_upgrade
+from raftlog.errors import MachineMismatch, StorageCorrupt
 from raftlog.groups import Group
-from raftlog.interfaces import StateMachine, Storage
+from raftlog.interfaces import StateMachine, Storage, versions_of
 from raftlog.types import Index
 
 REPLAY_BYTES = 1 << 20
@@ -25,11 +25,14 @@ def catch_up(
     machine: StateMachine,
     storage: Storage,
     applied: Boundary,
-    apply: Callable[[Entry, Group, int], None],
+    apply: Callable[[Entry, Group, int, int], None],
 ) -> None:
-    """Bring `machine` to `applied`; `apply(entry, group, have)` hands over what is above `have`.
+    """Bring `machine` to `applied`; `apply(entry, group, have, version)` hands over the commands.
+
+    Those up to the sequence `have` it holds already; `version` was in force at that entry.
 
     Raises:
+        MachineMismatch: what it lacks is of a version whose code is not here.
         StorageCorrupt: neither the log nor a snapshot holds what the machine lacks.
     """
     have = machine.applied_sequence()
@@ -44,12 +47,36 @@ def catch_up(
             f"{storage.last_index}: what lies between is lost on this member; start it anew",
             definite=True,
         )
-    index = storage.find_sequence(have + 1)
-    while index <= applied.index:
-        for entry in storage.entries(index, applied.index, REPLAY_BYTES):
-            if entry.kind is EntryKind.TRANSACTIONS:
-                apply(entry, groups.parse(entry.payload), have)
+    first = storage.find_sequence(have + 1)
+    version = applied.machine_version
+    for entry in _entries(storage, first, applied.index):
+        if entry.kind is EntryKind.MACHINE:
+            version = decode_upgrade(entry.payload)[0]
+            break
+    for entry in _entries(storage, first, applied.index):
+        if entry.kind is EntryKind.MACHINE:
+            version = decode_upgrade(entry.payload)[1]
+        elif entry.kind is EntryKind.TRANSACTIONS:
+            if version not in versions_of(machine):
+                raise MachineMismatch(
+                    f"machine {machine.name!r} lacks commands of version {version}, and this code "
+                    f"has {versions_text(machine)}: start this member with code that has both"
+                )
+            apply(entry, groups.parse(entry.payload), have, version)
+
+
+def _entries(storage: Storage, first: Index, last: Index) -> Iterator[Entry]:
+    index = first
+    while index <= last:
+        for entry in storage.entries(index, last, REPLAY_BYTES):
+            yield entry
             index = Index(entry.index + 1)
+
+
+def versions_text(machine: StateMachine) -> str:
+    """Return which versions the machine's code has, in words."""
+    found = versions_of(machine)
+    return f"version{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
 
 
 def check_not_ahead(machine: StateMachine, applied: Boundary) -> None:

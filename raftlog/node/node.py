@@ -7,7 +7,7 @@ starts, stops and answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
@@ -29,6 +29,7 @@ from raftlog.interfaces import (
     Event,
     Identity,
     LogInfo,
+    MachineUpgrade,
     Measure,
     Respond,
     StreamInfo,
@@ -164,6 +165,10 @@ class Node:
         self._parts.enrolment.identified(peer, instance_id, fresh=fresh)
         self._parts.housekeeping.bind_instances()
 
+    def machine_told(self, peer: NodeId, versions: Sequence[int]) -> None:
+        """A handshake told which versions of the machine the peer has."""
+        self._parts.upgrades.told(peer, versions)
+
     def twins_found(self, peer: NodeId) -> None:
         """Two processes speak as `peer`."""
         self._parts.inputs.forget(peer)
@@ -253,12 +258,14 @@ class Node:
         """Ask the state machine."""
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self.wait_readable(consistency, timeout_seconds)
-        machine = self._ports.machine
+        machine, applier = self._ports.machine, self._parts.applier
+        if applier.lacks_version:  # the state may be newer than the code, so not even a stale read
+            raise MachineHalted(applier.halted or "the machine is too old", definite=True)
         if type(machine).inline:
-            return machine.query(request, self._parts.applier.view)
+            return machine.query(request, applier.view)
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._parts.applier.query(request)
+                return await applier.query(request)
         except TimeoutError:
             raise Unavailable("the machine did not answer in time") from None
 
@@ -303,6 +310,14 @@ class Node:
     async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
         """Hand leadership to `target` and return the new leader."""
         return await self._parts.transfers.transfer(target, timeout_seconds)
+
+    async def upgrade_machine(
+        self, version: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> MachineUpgrade:
+        """Raise the machine's version in force."""
+        return await self._parts.upgrades.upgrade(
+            version, dry_run=dry_run, timeout_seconds=timeout_seconds
+        )
 
     async def step_down(self) -> None:
         """Stop leading without choosing a successor."""

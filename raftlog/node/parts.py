@@ -29,6 +29,7 @@ from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.node.transfers import Transfers
+from raftlog.node.upgrades import Upgrades
 from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
 from raftlog.types import Index
@@ -55,10 +56,9 @@ def build(
     """Return the parts of one member, joined by `consequences`; nothing runs yet.
 
     Raises:
-        StorageCorrupt: the directory belongs to another machine, or lacks what its machine needs.
+        MachineMismatch, StorageCorrupt: not this machine's, or it lacks what the machine needs.
     """
-    threads = shared.executors
-    raft = _core(ports, consequences, watch)
+    threads, raft = shared.executors, _core(ports, consequences, watch)
     drive = Drive(
         raft=raft,
         transport=ports.transport,
@@ -93,6 +93,7 @@ def build(
         writes=writes,
         reads=ReadQueue(inputs, lambda: applier.applied_index),
         transfers=Transfers(ports, inputs),
+        upgrades=Upgrades(ports, core, applier, writes),
         subscriptions=subscriptions,
         snapshotter=snapshotter,
         reporter=Reporter(ports, core, applier),

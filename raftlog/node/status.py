@@ -72,7 +72,7 @@ class Reporter:
             has_quorum=core.quorum_active(now) if leading else leader is not None,
             fault_tolerance=max(0, reachable - quorum),
             feature_level=applier.applied.feature_level,
-            machine=f"{self._machine.name} {self._machine.version}",
+            machine=f"{self._machine.name} {applier.applied.machine_version}",
             members=members,
             alarms=tuple(one.text(self._identity.node_id) for one in alarms.raised),
         )

@@ -13,7 +13,7 @@ from typing import NoReturn
 import msgpack
 
 from raftlog import groups
-from raftlog.core.entries import Entry, EntryKind
+from raftlog.core.entries import Entry, EntryKind, decode_upgrade
 from raftlog.effects import (
     BYTES_PER_STEP,
     RESULT_BYTES_MAX,
@@ -25,7 +25,7 @@ from raftlog.effects import (
 )
 from raftlog.errors import Rejected
 from raftlog.groups import Group
-from raftlog.interfaces import Result, Row, StateMachine, Table
+from raftlog.interfaces import Result, Row, StateMachine, Table, versions_of
 from raftlog.node.application import BudgetExceeded, apply_commands
 from raftlog.node.overlay import Overlay, Writes, paged_range
 from raftlog.types import Index
@@ -130,6 +130,8 @@ class ApplyState:
         )
         self.sequence = 0
         self.timestamp = 0
+        self.version = 0
+        """The machine's version in force at the entry being applied."""
 
     @property
     def state(self) -> ApplyState:
@@ -326,8 +328,9 @@ def change_key(index: int, part: int = 0) -> bytes:
 class Outcome:
     """The machine's half of a batch: results by index, and what to lay over the durable state.
 
-    `end`: the batch ends before that index, because its effects are many by then, or because of
-    `fault`, which is what the machine raised there.
+    `end`: the batch ends before that index, because its effects are many by then, because a
+    version comes into force that the machine lacks, or because of `fault`, which is what the
+    machine raised there.
     """
 
     results: dict[Index, tuple[Group, tuple[Result, ...]]]
@@ -371,6 +374,11 @@ def run_batch(
     for entry in batch:
         group = parsed.get(entry.index)
         if group is None:
+            if entry.kind is EntryKind.MACHINE:
+                context.version = max(context.version, decode_upgrade(entry.payload)[1])
+                if context.version not in versions_of(machine):
+                    outcome.end = entry.index + 1
+                    break
             continue
         if outcome.size_bytes > BATCH_BYTES_MAX:
             outcome.end = entry.index

@@ -212,6 +212,22 @@ class Writes:
         if self._gate is not None:
             self._gate.ended(sessions)
 
+    def require_open(self) -> None:
+        """Raise what a client is told where this member does not take writes."""
+        self._require_open()
+
+    async def append_own(
+        self, kind: EntryKind, payload: bytes, timeout_seconds: float
+    ) -> GroupReceipt:
+        """Propose an entry that holds no transactions, and wait until it is applied here."""
+
+        def propose(respond: Respond) -> None:
+            self._require_open()
+            self._require_room(len(payload))
+            self.propose_plain(kind, payload, respond)
+
+        return await self._answered(propose, timeout_seconds)
+
     async def open_session(self, timeout_seconds: float) -> int:
         """Open a session and return its id."""
         receipt = await self._answered(self.propose_session, timeout_seconds)

@@ -51,6 +51,7 @@ class Handshake:
             address=self._settings.address,
             membership_index=self._events.membership_index,
             incarnation=self._settings.incarnation,
+            machine_versions=self._settings.machine_versions,
         )
 
     def check_inbound(self, hello: pb.Hello, uris: Uris) -> NodeId:

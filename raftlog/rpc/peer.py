@@ -189,6 +189,7 @@ class GrpcTransport:
         events = self._started()
         self._refusals.clear(link.peer)
         events.peer_identified(link.peer, hello.instance_id, fresh=hello.fresh)
+        events.machine_told(link.peer, hello.machine_versions)
         if self.is_connected(link.peer):
             self.observer.event(Event.PEER_CONNECTED, peer=link.peer, address=link.address)
             events.peer_connected(link.peer)

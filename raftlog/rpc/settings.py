@@ -26,6 +26,8 @@ class TransportSettings:
     tls: TlsSource | None = None
     authenticator: Authenticator | None = None
     feature_level_max: int = 1
+    machine_versions: tuple[int, ...] = ()
+    """The versions of the machine that this node's code has."""
     message_bytes_max: int = message_limit(16 * MIB, 4 * MIB)
     queue_count_max: int = 4096
     queue_bytes_max: int = 64 * MIB

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
 from raftlog.errors import ConfigInvalid
-from raftlog.interfaces import Event, StateMachine, Storage
+from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
 from raftlog.node.settings import FEATURE_LEVEL_MAX
@@ -143,7 +143,9 @@ def _assemble(
         settings.debug, settings.data_dir, lambda why: observer.event(Event.TRACE_ENDED, why=why)
     )
     transport = GrpcTransport(
-        store=storage, observer=observer, settings=_transport_settings(settings, storage, tls)
+        store=storage,
+        observer=observer,
+        settings=_transport_settings(settings, storage, machine, tls),
     )
     ports = Ports(
         storage=storage,
@@ -237,7 +239,7 @@ def _server_settings(settings: Settings, sources: Mapping[str, str]) -> ServerSe
 
 
 def _transport_settings(
-    settings: Settings, storage: LmdbStorage, tls: TlsSource | None
+    settings: Settings, storage: LmdbStorage, machine: StateMachine, tls: TlsSource | None
 ) -> TransportSettings:
     limits = settings.limits
     myself = storage.recovered().boundary.membership.member(NodeId(settings.node_id))
@@ -248,6 +250,7 @@ def _transport_settings(
         tls=tls,
         authenticator=CertificateUris() if tls is not None else None,
         feature_level_max=FEATURE_LEVEL_MAX,
+        machine_versions=versions_of(machine),
         message_bytes_max=message_limit(limits.transaction_bytes_max, limits.group_bytes_max),
     )
 

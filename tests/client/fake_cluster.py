@@ -21,6 +21,7 @@ from raftlog.errors import (
     NotLeader,
     RaftLogError,
     Rejected,
+    SafetyRefused,
     SessionExpired,
     SessionMismatch,
     Unavailable,
@@ -465,6 +466,20 @@ class FakeNode(
         await self._stand()
         return kv_pb2.KvQueryReply(
             answer=self.cluster.kv.answer(request.query), served_by=self.node_id
+        )
+
+    async def Upgrade(self, request, context):
+        await self._must_lead(context)
+        wanted = request.version or 2
+        if wanted == 9:
+            await self._abort(context, SafetyRefused("n2 has 1"))
+        return machine_pb2.UpgradeReply(
+            machine="kv",
+            before=1,
+            version=wanted,
+            raised=not request.dry_run,
+            index=0 if request.dry_run else 7,
+            members=[machine_pb2.MachineMember(node_id=self.node_id, versions=[1, 2])],
         )
 
     async def Watch(self, request, context):

@@ -18,7 +18,14 @@ from raftlog.client.context import Context, check_payload, parse_consistency
 from raftlog.client.machine import Machine
 from raftlog.client.routing import Limits
 from raftlog.client.subscription import Subscription
-from raftlog.errors import ConfigInvalid, ConnectFailed, InvalidInput, NotFound, Unavailable
+from raftlog.errors import (
+    ConfigInvalid,
+    ConnectFailed,
+    InvalidInput,
+    NotFound,
+    SafetyRefused,
+    Unavailable,
+)
 from raftlog.security.tls import create_certificates
 from raftlog.wire.diagnosis import Finding, Trouble
 from raftlog.wire.pb import types_pb2
@@ -102,6 +109,20 @@ def test_credentials_come_in_pairs(tmp_path) -> None:
     ):
         with pytest.raises(ConfigInvalid):
             tls_material(*wrong)
+
+
+async def test_machine_upgrades(cluster: FakeCluster, client: Client) -> None:
+    """The leader is asked, wherever it is; what it says comes back, and its refusal is definite."""
+    done = await client.machine.upgrade(2)
+    assert (done.machine, done.before, done.version, done.raised) == ("kv", 1, 2, True)
+    assert (done.index, done.members) == (7, {cluster.leader: (1, 2)})
+    assert not (await client.machine.upgrade(dry_run=True)).raised
+    with pytest.raises(SafetyRefused) as refused:
+        await client.machine.upgrade(9)
+    assert refused.value.definite
+    for wrong in (0, -1, 2**31, 2**70, "2", True):
+        with pytest.raises(InvalidInput):
+            await client.machine.upgrade(wrong)  # type: ignore[arg-type]
 
 
 async def test_machine_calls(cluster: FakeCluster, client: Client) -> None:

@@ -10,6 +10,7 @@ from importlib import metadata
 import pytest
 
 from raftlog.errors import ConfigInvalid
+from raftlog.interfaces import versions_of
 from raftlog.machines import load, registry
 from raftlog.machines.kv import KvMachine
 from raftlog.machines.log import LogMachine
@@ -40,6 +41,14 @@ ZeroVersion = machine(version=0)
 TextVersion = machine(version="1")
 TrueVersion = machine(version=True)
 HugeVersion = machine(version=2**31)
+Both = machine(versions=(2, 3))
+Ranged = machine(versions=range(1, 4))
+TextVersions = machine(versions="123")
+NoCollection = machine(versions=3)
+FutureVersions = machine(versions=(3, 4))
+FalseVersions = machine(versions=(True, 3))
+WithoutNewest = machine(versions=(1, 2))
+ManyVersions = machine(version=65, versions=range(1, 66))
 ListTables = machine(tables=["stock"])
 ListColumns = machine(tables={"stock": ["sku"]})
 NoColumns = machine(tables={"stock": {}})
@@ -188,6 +197,12 @@ def test_a_miss_leaves_the_import_path_alone(workplace: Callable[[str, str], Non
         ("mine:TextVersion", "whole number from 1, not '1'"),
         ("mine:TrueVersion", "whole number from 1, not True"),
         ("mine:HugeVersion", "whole number from 1, not 2147483648"),
+        ("mine:TextVersions", "versions must be numbers such as (1, 2), not '123'"),
+        ("mine:NoCollection", "versions must be numbers such as (1, 2), not 3"),
+        ("mine:FutureVersions", "versions holds 4"),
+        ("mine:FalseVersions", "versions holds True"),
+        ("mine:WithoutNewest", "versions must hold version, which is 3"),
+        ("mine:ManyVersions", "over 64 versions"),
         ("mine:ListTables", "tables must map names to columns"),
         ("mine:ListColumns", "table 'stock' needs a mapping of columns to types"),
         ("mine:NoColumns", "table 'stock' needs a mapping of columns to types"),
@@ -210,3 +225,10 @@ def test_refusals(workplace: Callable[[str, str], None], spec: str, why: str) ->
     workplace("broken", "def")
     workplace("raising", "raise RuntimeError('on purpose')")
     assert why in refusal(spec)
+
+
+def test_versions(workplace: Callable[[str, str], None]) -> None:
+    """A machine has the versions that it declares, or its own version alone."""
+    workplace("mine", GOOD)
+    found = [versions_of(load(f"mine:{name}")) for name in ("Good", "Both", "Ranged")]
+    assert found == [(3,), (2, 3), (1, 2, 3)]

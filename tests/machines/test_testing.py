@@ -265,3 +265,20 @@ def test_replay_accepts_a_deterministic_machine() -> None:
         harness.execute(b"no")
     harness.check_replay()
     harness.check_replay(machine_of(apply))
+
+
+def test_an_upgrade_is_tried_and_replayed() -> None:
+    """A command is applied as the version in force, and a replay goes through the same versions."""
+
+    class Two(machine_of(lambda _, context: b"%d" % context.version)):  # type: ignore[misc]
+        version, versions = 2, (1, 2)
+
+    harness = MachineHarness(Two(), version=1)
+    assert harness.execute(b"") == b"1"
+    harness.upgrade(2)
+    assert harness.execute(b"") == b"2"
+    harness.check_replay()
+    assert MachineHarness(Two()).execute(b"") == b"2"
+    for wrong in (1, 3):
+        with pytest.raises(InvariantBroken):
+            harness.upgrade(wrong)

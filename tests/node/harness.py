@@ -19,7 +19,7 @@ from raftlog.core.membership import Member, Membership
 from raftlog.core.messages import InstallSnapshot
 from raftlog.core.settings import CoreSettings
 from raftlog.errors import RaftLogError
-from raftlog.interfaces import GroupReceipt, Identity
+from raftlog.interfaces import GroupReceipt, Identity, versions_of
 from raftlog.machines.kv import KvMachine
 from raftlog.node import Node, NodeSettings
 from raftlog.node.ports import Ports, Shared
@@ -92,6 +92,7 @@ class HubTransport:
         self.events = None
         self.peers: set[NodeId] = set()
         self.closed = False
+        self.machine_versions: tuple[int, ...] = ()
 
     def start(self, events, identity) -> None:
         self.events = events
@@ -123,6 +124,7 @@ class HubTransport:
         self.events.peer_identified(
             far.node_id, far.storage.identity.instance_id, fresh=far.events.is_fresh
         )
+        self.events.machine_told(far.node_id, far.machine_versions)
         self.events.peer_connected(far.node_id)
 
     def send(self, peer, message) -> None:
@@ -223,6 +225,7 @@ class Cluster:
                 random=random.Random(node_id),
                 settings=self.settings,
             )
+            ports.transport.machine_versions = versions_of(ports.machine)
             shared = Shared.of(clock=ports.clock, observer=ports.observer, settings=self.settings)
             node = Node(ports, shared)
             self.nodes[node_id], self.shared[node_id] = node, shared

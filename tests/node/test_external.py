@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from raftlog import groups
-from raftlog.core.entries import EntryKind
-from raftlog.errors import StorageCorrupt
+from raftlog.core.entries import EntryKind, encode_upgrade
+from raftlog.errors import MachineMismatch, StorageCorrupt
 from raftlog.interfaces import Result, Round, StateMachine
 from raftlog.node.applier import Applier
 from raftlog.node.external import catch_up, check_not_ahead
@@ -139,12 +139,12 @@ def test_a_machine_behind_the_log_is_restored_first():
     machine = Elsewhere()
     replayed = []
     storage = log.storage
-    catch_up(machine, storage, storage.recovered().applied, lambda e, g, have: None)
+    catch_up(machine, storage, storage.recovered().applied, lambda e, g, have, v: None)
     catch_up(
         machine,
         storage,
         boundary(5, next_sequence=6),
-        lambda entry, group, have: replayed.append((entry.index, have)),
+        lambda entry, group, have, _version: replayed.append((entry.index, have)),
     )
     assert machine.held == [b"1", b"2", b"3", b"4"]
     assert replayed == [(5, 4)]
@@ -155,4 +155,46 @@ def test_a_machine_that_nothing_can_catch_up_is_refused():
     log = log_of(5)
     log.purge(5)
     with pytest.raises(StorageCorrupt, match="start it anew"):
-        catch_up(Elsewhere(), log.storage, boundary(5, next_sequence=6), lambda e, g, h: None)
+        catch_up(Elsewhere(), log.storage, boundary(5, next_sequence=6), lambda e, g, h, v: None)
+
+
+class Versioned(Elsewhere):
+    """Keeps as which version it applied each command."""
+
+    version, versions = 3, (1, 2, 3)
+
+    def apply(self, command, context):
+        self.held.append(b"%d" % context.version)
+        return b""
+
+
+class OnlyNewest(Versioned):
+    versions = (3,)
+
+
+@pytest.mark.parametrize("have", [0, 1, 2, 3])
+def test_what_is_applied_again_is_of_the_version_at_its_place(have):
+    """The durable state knows the newest version alone; the entries know what was before."""
+    log = Log()
+    for payload in (b"a", (1, 2), b"b", (2, 3), b"c"):
+        if isinstance(payload, tuple):
+            entry = log.add(EntryKind.MACHINE, encode_upgrade(*payload))
+        else:
+            frame = groups.pack([payload], groups.COMMAND_TAG)
+            entry = log.add(EntryKind.TRANSACTIONS, frame, count=1)
+    reached = boundary(
+        entry.index,
+        term=1,
+        checksum=entry.checksum,
+        next_sequence=entry.next_sequence,
+        machine_version=3,
+    )
+    log.storage.commit(Round(applied=reached, writes={}))
+    versions: list[int] = []
+    machine = Versioned([b"x"] * have)
+    storage = reopened(log)
+    catch_up(machine, storage, reached, lambda e, g, h, version: versions.append(version))
+    assert versions == [1, 2, 3][have:]
+    if have < 2:
+        with pytest.raises(MachineMismatch, match="code that has both"):
+            catch_up(OnlyNewest([b"x"] * have), storage, reached, lambda e, g, h, v: None)

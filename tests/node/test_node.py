@@ -14,6 +14,7 @@ from raftlog.errors import (
     Compacted,
     InvalidGroup,
     MachineHalted,
+    MachineMismatch,
     NotLeader,
     ProposalDropped,
     RaftLogError,
@@ -478,7 +479,7 @@ async def test_another_machine_is_refused(cluster):
     await cluster.append(b"x")
     await cluster.stop()
     cluster.make_machine = Touchy
-    with pytest.raises(StorageError, match="belongs to machine 'kv'"):
+    with pytest.raises(MachineMismatch, match="runs the machine 'kv'"):
         await cluster.start("n1")
     cluster.storages["n1"].close()
 

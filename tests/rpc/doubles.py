@@ -21,6 +21,7 @@ from raftlog.errors import (
     LeaderHint,
     NotFound,
     RaftLogError,
+    SafetyRefused,
     StorageCorrupt,
 )
 from raftlog.interfaces import (
@@ -31,6 +32,7 @@ from raftlog.interfaces import (
     GroupReceipt,
     Identity,
     LogInfo,
+    MachineUpgrade,
     MemberStatus,
     Respond,
     Result,
@@ -92,6 +94,7 @@ class RecordingEvents:
         self.lost: list[tuple[NodeId, bool]] = []
         self.identified: list[tuple[NodeId, str, bool | None]] = []
         self.twins: list[NodeId] = []
+        self.machines: dict[NodeId, tuple[int, ...]] = {}
         self.snapshots: list[tuple[NodeId, bool]] = []
         self.refuse: dict[str, str] = {}
         self.fresh = True
@@ -111,6 +114,9 @@ class RecordingEvents:
 
     def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         self.identified.append((peer, instance_id, fresh))
+
+    def machine_told(self, peer: NodeId, versions) -> None:
+        self.machines[peer] = tuple(versions)
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         self.snapshots.append((peer, delivered))
@@ -426,6 +432,20 @@ class FakeNode:
 
     async def step_down(self) -> None:
         self.stepped_down = True
+
+    async def upgrade_machine(
+        self, version: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> MachineUpgrade:
+        if version == 9:
+            raise SafetyRefused("n2 has 1")
+        return MachineUpgrade(
+            machine="kv",
+            before=1,
+            version=version or 2,
+            raised=not dry_run,
+            index=0 if dry_run else 7,
+            members={NodeId("n1"): (1, 2)},
+        )
 
     async def stop(self, *, hand_over: bool) -> None:
         pass

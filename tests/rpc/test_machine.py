@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from raftlog import groups
-from raftlog.errors import Indeterminate, InvalidInput, MachineHalted, Rejected
+from raftlog.errors import (
+    Indeterminate,
+    InvalidInput,
+    MachineHalted,
+    Rejected,
+    SafetyRefused,
+)
 from raftlog.types import Consistency
 from raftlog.wire.pb import machine_pb2 as pb
 from raftlog.wire.pb import types_pb2
@@ -55,3 +61,21 @@ async def test_an_answer_over_the_message_limit_is_a_clean_error(serving: Servin
     assert not error.definite
     serving.node.answer = b"small"
     assert (await serving.machine.Query(pb.QueryRequest())).answer == b"small"
+
+
+async def test_upgrade(serving: Serving) -> None:
+    """What was asked reaches the node, and all that it says comes back; 0 asks for the newest."""
+    reply = await serving.machine.Upgrade(pb.UpgradeRequest(version=3))
+    assert reply == pb.UpgradeReply(
+        machine="kv",
+        before=1,
+        version=3,
+        raised=True,
+        index=7,
+        members=[pb.MachineMember(node_id="n1", versions=[1, 2])],
+    )
+    newest = await serving.machine.Upgrade(pb.UpgradeRequest(dry_run=True))
+    assert (newest.version, newest.raised, newest.index) == (2, False, 0)
+    error = await failure(serving.machine.Upgrade(pb.UpgradeRequest(version=9)))
+    assert isinstance(error, SafetyRefused)
+    assert error.definite

@@ -164,6 +164,17 @@ async def test_only_an_answer_says_that_a_log_is_empty(cluster: Cluster) -> None
     assert {fresh for peer, _, fresh in n1.events.identified if peer == "n3"} == {False}
 
 
+async def test_an_answer_tells_which_versions_of_the_machine_a_peer_has(cluster: Cluster) -> None:
+    """Told by the process that answers now; a raftlog that cannot tell has none."""
+    told = TransportSettings(machine_versions=(1, 2))
+    await cluster.start("n2", transport=told)
+    await connected(cluster, "n1", "n2")
+    n1, n2 = cluster.peers["n1"], cluster.peers["n2"]
+    await until(lambda: n1.events.machines and n2.events.machines)
+    assert n1.events.machines == {n2.node_id: (1, 2)}
+    assert n2.events.machines == {n1.node_id: ()}
+
+
 async def test_three_nodes_connect(cluster: Cluster) -> None:
     """Every node of three reaches every other."""
     await connected(cluster, "n1", "n2", "n3")

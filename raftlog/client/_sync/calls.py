@@ -25,6 +25,7 @@ from raftlog.client.values import (
     KeyValue,
     LeaseStatus,
     LogInfo,
+    MachineUpgrade,
     NodeSetting,
     Outcome,
     PutResult,
@@ -625,6 +626,22 @@ class SyncMachine:
         return self._loop.call(
             self._target.query, request, consistency=consistency, member=member, timeout=timeout
         )
+
+    def upgrade(
+        self, version: int | None = None, *, dry_run: bool = False, timeout: float | None = None
+    ) -> MachineUpgrade:
+        """Raise the machine's version in force, once every member with a machine has its code.
+
+        None: to the newest version that the leader's code has. Every command behind the entry that
+        raises it is applied as that version, on every member. With `dry_run` all is checked, and
+        nothing is written. To ask again is safe: what is in force already changes nothing.
+
+        Raises:
+            SafetyRefused: a member lacks the code or cannot be asked (the message names all of
+                them), or the version is below the one in force.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(self._target.upgrade, version, dry_run=dry_run, timeout=timeout)
 
 
 class SyncCluster:

@@ -24,6 +24,7 @@ class MachineService:
         return {
             "Execute": methods.unary(pb.ExecuteRequest, self.execute),
             "Query": methods.unary(pb.QueryRequest, self.query),
+            "Upgrade": methods.unary(pb.UpgradeRequest, self.upgrade),
         }
 
     async def execute(self, request: pb.ExecuteRequest, context: Context) -> pb.ExecuteReply:
@@ -45,3 +46,21 @@ class MachineService:
         consistency = consistency_of(request.consistency)
         answer = await self._node.query(request.request, consistency, timeout)
         return pb.QueryReply(answer=answer, served_by=self._node.identity.node_id)
+
+    async def upgrade(self, request: pb.UpgradeRequest, context: Context) -> pb.UpgradeReply:
+        """Raise the machine's version in force."""
+        timeout = seconds_left(context, self._settings.unary_timeout_seconds)
+        done = await self._node.upgrade_machine(
+            request.version or None, dry_run=request.dry_run, timeout_seconds=timeout
+        )
+        return pb.UpgradeReply(
+            machine=done.machine,
+            before=done.before,
+            version=done.version,
+            raised=done.raised,
+            index=done.index,
+            members=[
+                pb.MachineMember(node_id=peer, versions=versions)
+                for peer, versions in done.members.items()
+            ],
+        )

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from raftlog.wire.pb import types_pb2 as raftlog_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18raftlog/v1/machine.proto\x12\nraftlog.v1\x1a\x16raftlog/v1/types.proto\"!\n\x0e\x45xecuteRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\x0c\"M\n\x0c\x45xecuteReply\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\r\n\x05index\x18\x04 \x01(\x04\"M\n\x0cQueryRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12,\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32\x17.raftlog.v1.Consistency\"/\n\nQueryReply\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\x12\x11\n\tserved_by\x18\x02 \x01(\t2\x85\x01\n\x07Machine\x12?\n\x07\x45xecute\x12\x1a.raftlog.v1.ExecuteRequest\x1a\x18.raftlog.v1.ExecuteReply\x12\x39\n\x05Query\x12\x18.raftlog.v1.QueryRequest\x1a\x16.raftlog.v1.QueryReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18raftlog/v1/machine.proto\x12\nraftlog.v1\x1a\x16raftlog/v1/types.proto\"!\n\x0e\x45xecuteRequest\x12\x0f\n\x07\x63ommand\x18\x01 \x01(\x0c\"M\n\x0c\x45xecuteReply\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\r\n\x05index\x18\x04 \x01(\x04\"M\n\x0cQueryRequest\x12\x0f\n\x07request\x18\x01 \x01(\x0c\x12,\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32\x17.raftlog.v1.Consistency\"/\n\nQueryReply\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\x12\x11\n\tserved_by\x18\x02 \x01(\t\"2\n\x0eUpgradeRequest\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\x8b\x01\n\x0cUpgradeReply\x12\x0f\n\x07machine\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\r\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0e\n\x06raised\x18\x04 \x01(\x08\x12\r\n\x05index\x18\x05 \x01(\x04\x12*\n\x07members\x18\x06 \x03(\x0b\x32\x19.raftlog.v1.MachineMember\"2\n\rMachineMember\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\r2\xc6\x01\n\x07Machine\x12?\n\x07\x45xecute\x12\x1a.raftlog.v1.ExecuteRequest\x1a\x18.raftlog.v1.ExecuteReply\x12\x39\n\x05Query\x12\x18.raftlog.v1.QueryRequest\x1a\x16.raftlog.v1.QueryReply\x12?\n\x07Upgrade\x12\x1a.raftlog.v1.UpgradeRequest\x1a\x18.raftlog.v1.UpgradeReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYREQUEST']._serialized_end=255
   _globals['_QUERYREPLY']._serialized_start=257
   _globals['_QUERYREPLY']._serialized_end=304
-  _globals['_MACHINE']._serialized_start=307
-  _globals['_MACHINE']._serialized_end=440
+  _globals['_UPGRADEREQUEST']._serialized_start=306
+  _globals['_UPGRADEREQUEST']._serialized_end=356
+  _globals['_UPGRADEREPLY']._serialized_start=359
+  _globals['_UPGRADEREPLY']._serialized_end=498
+  _globals['_MACHINEMEMBER']._serialized_start=500
+  _globals['_MACHINEMEMBER']._serialized_end=550
+  _globals['_MACHINE']._serialized_start=553
+  _globals['_MACHINE']._serialized_end=751
 # @@protoc_insertion_point(module_scope)

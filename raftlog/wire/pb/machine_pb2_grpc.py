@@ -44,6 +44,11 @@ class MachineStub:
                 request_serializer=raftlog_dot_v1_dot_machine__pb2.QueryRequest.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_machine__pb2.QueryReply.FromString,
                 _registered_method=True)
+        self.Upgrade = channel.unary_unary(
+                '/raftlog.v1.Machine/Upgrade',
+                request_serializer=raftlog_dot_v1_dot_machine__pb2.UpgradeRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_machine__pb2.UpgradeReply.FromString,
+                _registered_method=True)
 
 
 class MachineServicer:
@@ -63,6 +68,13 @@ class MachineServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Upgrade(self, request, context):
+        """Raise the version in force by an entry, once every member with a machine has the code. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MachineServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_MachineServicer_to_server(servicer, server):
                     servicer.Query,
                     request_deserializer=raftlog_dot_v1_dot_machine__pb2.QueryRequest.FromString,
                     response_serializer=raftlog_dot_v1_dot_machine__pb2.QueryReply.SerializeToString,
+            ),
+            'Upgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.Upgrade,
+                    request_deserializer=raftlog_dot_v1_dot_machine__pb2.UpgradeRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_machine__pb2.UpgradeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +148,33 @@ class Machine:
             '/raftlog.v1.Machine/Query',
             raftlog_dot_v1_dot_machine__pb2.QueryRequest.SerializeToString,
             raftlog_dot_v1_dot_machine__pb2.QueryReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Upgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Machine/Upgrade',
+            raftlog_dot_v1_dot_machine__pb2.UpgradeRequest.SerializeToString,
+            raftlog_dot_v1_dot_machine__pb2.UpgradeReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15raftlog/v1/raft.proto\x12\nraftlog.v1\"\xd5\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x16\n\x0etarget_node_id\x18\x05 \x01(\t\x12\x19\n\x11\x66\x65\x61ture_level_max\x18\x06 \x01(\r\x12\r\n\x05\x66resh\x18\x07 \x01(\x08\x12\x0f\n\x07\x61\x64\x64ress\x18\x08 \x01(\t\x12\x18\n\x10membership_index\x18\t \x01(\x04\x12\x13\n\x0bincarnation\x18\n \x01(\t\"\t\n\x07Goodbye\"\'\n\x08Position\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\"\x9e\x01\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04kind\x18\x03 \x01(\r\x12\r\n\x05\x63odec\x18\x04 \x01(\r\x12\x16\n\x0e\x66irst_sequence\x18\x05 \x01(\x04\x12\r\n\x05\x63ount\x18\x06 \x01(\r\x12\x11\n\ttimestamp\x18\x07 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x08 \x01(\x07\x12\x0f\n\x07payload\x18\t \x01(\x0c\"B\n\x0ePreVoteRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\"\n\x04last\x18\x02 \x01(\x0b\x32\x14.raftlog.v1.Position\"0\n\x0fPreVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\"Q\n\x0bVoteRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\"\n\x04last\x18\x02 \x01(\x0b\x32\x14.raftlog.v1.Position\x12\x10\n\x08transfer\x18\x03 \x01(\x08\"-\n\x0cVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\"\x9a\x01\n\rAppendRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12&\n\x08previous\x18\x02 \x01(\x0b\x32\x14.raftlog.v1.Position\x12\x19\n\x11previous_checksum\x18\x03 \x01(\x07\x12\"\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x11.raftlog.v1.Entry\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\"h\n\x0e\x41ppendResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x03 \x01(\x04\x12\"\n\x04hint\x18\x04 \x01(\x0b\x32\x14.raftlog.v1.Position\"r\n\x10HeartbeatRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x02 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x04\x12\x12\n\nlast_index\x18\x04 \x01(\x04\x12\x15\n\rlease_seconds\x18\x05 \x01(\x01\"2\n\x11HeartbeatResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"1\n\x10ReadIndexRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\"P\n\x11ReadIndexResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\x12\x12\n\x05index\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_index\"\xc4\x05\n\x0bPeerMessage\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.raftlog.v1.HelloH\x00\x12&\n\x07goodbye\x18\x02 \x01(\x0b\x32\x13.raftlog.v1.GoodbyeH\x00\x12\x36\n\x10pre_vote_request\x18\x03 \x01(\x0b\x32\x1a.raftlog.v1.PreVoteRequestH\x00\x12\x38\n\x11pre_vote_response\x18\x04 \x01(\x0b\x32\x1b.raftlog.v1.PreVoteResponseH\x00\x12/\n\x0cvote_request\x18\x05 \x01(\x0b\x32\x17.raftlog.v1.VoteRequestH\x00\x12\x31\n\rvote_response\x18\x06 \x01(\x0b\x32\x18.raftlog.v1.VoteResponseH\x00\x12\x33\n\x0e\x61ppend_request\x18\x07 \x01(\x0b\x32\x19.raftlog.v1.AppendRequestH\x00\x12\x35\n\x0f\x61ppend_response\x18\x08 \x01(\x0b\x32\x1a.raftlog.v1.AppendResponseH\x00\x12\x39\n\x11heartbeat_request\x18\t \x01(\x0b\x32\x1c.raftlog.v1.HeartbeatRequestH\x00\x12;\n\x12heartbeat_response\x18\n \x01(\x0b\x32\x1d.raftlog.v1.HeartbeatResponseH\x00\x12-\n\x0btimeout_now\x18\x0b \x01(\x0b\x32\x16.raftlog.v1.TimeoutNowH\x00\x12:\n\x12read_index_request\x18\x0c \x01(\x0b\x32\x1c.raftlog.v1.ReadIndexRequestH\x00\x12<\n\x13read_index_response\x18\r \x01(\x0b\x32\x1d.raftlog.v1.ReadIndexResponseH\x00\x42\x06\n\x04\x62ody\"\xa6\x01\n\rSnapshotChunk\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x11.raftlog.v1.Hello\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x13\n\x0bsnapshot_id\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x07 \x01(\x07\x12\x0c\n\x04last\x18\x08 \x01(\x08\"5\n\x0bSnapshotAck\x12\x13\n\x0bnext_offset\x18\x01 \x01(\x04\x12\x11\n\tinstalled\x18\x02 \x01(\x08\x32\xc9\x01\n\x04Raft\x12<\n\x04\x42ulk\x12\x17.raftlog.v1.PeerMessage\x1a\x17.raftlog.v1.PeerMessage(\x01\x30\x01\x12?\n\x07\x43ontrol\x12\x17.raftlog.v1.PeerMessage\x1a\x17.raftlog.v1.PeerMessage(\x01\x30\x01\x12\x42\n\x08Snapshot\x12\x19.raftlog.v1.SnapshotChunk\x1a\x17.raftlog.v1.SnapshotAck(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15raftlog/v1/raft.proto\x12\nraftlog.v1\"\xef\x01\n\x05Hello\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x16\n\x0etarget_node_id\x18\x05 \x01(\t\x12\x19\n\x11\x66\x65\x61ture_level_max\x18\x06 \x01(\r\x12\r\n\x05\x66resh\x18\x07 \x01(\x08\x12\x0f\n\x07\x61\x64\x64ress\x18\x08 \x01(\t\x12\x18\n\x10membership_index\x18\t \x01(\x04\x12\x13\n\x0bincarnation\x18\n \x01(\t\x12\x18\n\x10machine_versions\x18\x0b \x03(\r\"\t\n\x07Goodbye\"\'\n\x08Position\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\"\x9e\x01\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04kind\x18\x03 \x01(\r\x12\r\n\x05\x63odec\x18\x04 \x01(\r\x12\x16\n\x0e\x66irst_sequence\x18\x05 \x01(\x04\x12\r\n\x05\x63ount\x18\x06 \x01(\r\x12\x11\n\ttimestamp\x18\x07 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x08 \x01(\x07\x12\x0f\n\x07payload\x18\t \x01(\x0c\"B\n\x0ePreVoteRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\"\n\x04last\x18\x02 \x01(\x0b\x32\x14.raftlog.v1.Position\"0\n\x0fPreVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\"Q\n\x0bVoteRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\"\n\x04last\x18\x02 \x01(\x0b\x32\x14.raftlog.v1.Position\x12\x10\n\x08transfer\x18\x03 \x01(\x08\"-\n\x0cVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07granted\x18\x02 \x01(\x08\"\x9a\x01\n\rAppendRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12&\n\x08previous\x18\x02 \x01(\x0b\x32\x14.raftlog.v1.Position\x12\x19\n\x11previous_checksum\x18\x03 \x01(\x07\x12\"\n\x07\x65ntries\x18\x04 \x03(\x0b\x32\x11.raftlog.v1.Entry\x12\x14\n\x0c\x63ommit_index\x18\x05 \x01(\x04\"h\n\x0e\x41ppendResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07success\x18\x02 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x03 \x01(\x04\x12\"\n\x04hint\x18\x04 \x01(\x0b\x32\x14.raftlog.v1.Position\"r\n\x10HeartbeatRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x02 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x03 \x01(\x04\x12\x12\n\nlast_index\x18\x04 \x01(\x04\x12\x15\n\rlease_seconds\x18\x05 \x01(\x01\"2\n\x11HeartbeatResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\"\x1a\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\"1\n\x10ReadIndexRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\"P\n\x11ReadIndexResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\x04\x12\x12\n\x05index\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_index\"\xc4\x05\n\x0bPeerMessage\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.raftlog.v1.HelloH\x00\x12&\n\x07goodbye\x18\x02 \x01(\x0b\x32\x13.raftlog.v1.GoodbyeH\x00\x12\x36\n\x10pre_vote_request\x18\x03 \x01(\x0b\x32\x1a.raftlog.v1.PreVoteRequestH\x00\x12\x38\n\x11pre_vote_response\x18\x04 \x01(\x0b\x32\x1b.raftlog.v1.PreVoteResponseH\x00\x12/\n\x0cvote_request\x18\x05 \x01(\x0b\x32\x17.raftlog.v1.VoteRequestH\x00\x12\x31\n\rvote_response\x18\x06 \x01(\x0b\x32\x18.raftlog.v1.VoteResponseH\x00\x12\x33\n\x0e\x61ppend_request\x18\x07 \x01(\x0b\x32\x19.raftlog.v1.AppendRequestH\x00\x12\x35\n\x0f\x61ppend_response\x18\x08 \x01(\x0b\x32\x1a.raftlog.v1.AppendResponseH\x00\x12\x39\n\x11heartbeat_request\x18\t \x01(\x0b\x32\x1c.raftlog.v1.HeartbeatRequestH\x00\x12;\n\x12heartbeat_response\x18\n \x01(\x0b\x32\x1d.raftlog.v1.HeartbeatResponseH\x00\x12-\n\x0btimeout_now\x18\x0b \x01(\x0b\x32\x16.raftlog.v1.TimeoutNowH\x00\x12:\n\x12read_index_request\x18\x0c \x01(\x0b\x32\x1c.raftlog.v1.ReadIndexRequestH\x00\x12<\n\x13read_index_response\x18\r \x01(\x0b\x32\x1d.raftlog.v1.ReadIndexResponseH\x00\x42\x06\n\x04\x62ody\"\xa6\x01\n\rSnapshotChunk\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x11.raftlog.v1.Hello\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x13\n\x0bsnapshot_id\x18\x03 \x01(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\x12\x0e\n\x06offset\x18\x05 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x06 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x07 \x01(\x07\x12\x0c\n\x04last\x18\x08 \x01(\x08\"5\n\x0bSnapshotAck\x12\x13\n\x0bnext_offset\x18\x01 \x01(\x04\x12\x11\n\tinstalled\x18\x02 \x01(\x08\x32\xc9\x01\n\x04Raft\x12<\n\x04\x42ulk\x12\x17.raftlog.v1.PeerMessage\x1a\x17.raftlog.v1.PeerMessage(\x01\x30\x01\x12?\n\x07\x43ontrol\x12\x17.raftlog.v1.PeerMessage\x1a\x17.raftlog.v1.PeerMessage(\x01\x30\x01\x12\x42\n\x08Snapshot\x12\x19.raftlog.v1.SnapshotChunk\x1a\x17.raftlog.v1.SnapshotAck(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,41 +32,41 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'raftlog.v1.raft_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO']._serialized_start=38
-  _globals['_HELLO']._serialized_end=251
-  _globals['_GOODBYE']._serialized_start=253
-  _globals['_GOODBYE']._serialized_end=262
-  _globals['_POSITION']._serialized_start=264
-  _globals['_POSITION']._serialized_end=303
-  _globals['_ENTRY']._serialized_start=306
-  _globals['_ENTRY']._serialized_end=464
-  _globals['_PREVOTEREQUEST']._serialized_start=466
-  _globals['_PREVOTEREQUEST']._serialized_end=532
-  _globals['_PREVOTERESPONSE']._serialized_start=534
-  _globals['_PREVOTERESPONSE']._serialized_end=582
-  _globals['_VOTEREQUEST']._serialized_start=584
-  _globals['_VOTEREQUEST']._serialized_end=665
-  _globals['_VOTERESPONSE']._serialized_start=667
-  _globals['_VOTERESPONSE']._serialized_end=712
-  _globals['_APPENDREQUEST']._serialized_start=715
-  _globals['_APPENDREQUEST']._serialized_end=869
-  _globals['_APPENDRESPONSE']._serialized_start=871
-  _globals['_APPENDRESPONSE']._serialized_end=975
-  _globals['_HEARTBEATREQUEST']._serialized_start=977
-  _globals['_HEARTBEATREQUEST']._serialized_end=1091
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1093
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1143
-  _globals['_TIMEOUTNOW']._serialized_start=1145
-  _globals['_TIMEOUTNOW']._serialized_end=1171
-  _globals['_READINDEXREQUEST']._serialized_start=1173
-  _globals['_READINDEXREQUEST']._serialized_end=1222
-  _globals['_READINDEXRESPONSE']._serialized_start=1224
-  _globals['_READINDEXRESPONSE']._serialized_end=1304
-  _globals['_PEERMESSAGE']._serialized_start=1307
-  _globals['_PEERMESSAGE']._serialized_end=2015
-  _globals['_SNAPSHOTCHUNK']._serialized_start=2018
-  _globals['_SNAPSHOTCHUNK']._serialized_end=2184
-  _globals['_SNAPSHOTACK']._serialized_start=2186
-  _globals['_SNAPSHOTACK']._serialized_end=2239
-  _globals['_RAFT']._serialized_start=2242
-  _globals['_RAFT']._serialized_end=2443
+  _globals['_HELLO']._serialized_end=277
+  _globals['_GOODBYE']._serialized_start=279
+  _globals['_GOODBYE']._serialized_end=288
+  _globals['_POSITION']._serialized_start=290
+  _globals['_POSITION']._serialized_end=329
+  _globals['_ENTRY']._serialized_start=332
+  _globals['_ENTRY']._serialized_end=490
+  _globals['_PREVOTEREQUEST']._serialized_start=492
+  _globals['_PREVOTEREQUEST']._serialized_end=558
+  _globals['_PREVOTERESPONSE']._serialized_start=560
+  _globals['_PREVOTERESPONSE']._serialized_end=608
+  _globals['_VOTEREQUEST']._serialized_start=610
+  _globals['_VOTEREQUEST']._serialized_end=691
+  _globals['_VOTERESPONSE']._serialized_start=693
+  _globals['_VOTERESPONSE']._serialized_end=738
+  _globals['_APPENDREQUEST']._serialized_start=741
+  _globals['_APPENDREQUEST']._serialized_end=895
+  _globals['_APPENDRESPONSE']._serialized_start=897
+  _globals['_APPENDRESPONSE']._serialized_end=1001
+  _globals['_HEARTBEATREQUEST']._serialized_start=1003
+  _globals['_HEARTBEATREQUEST']._serialized_end=1117
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1119
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1169
+  _globals['_TIMEOUTNOW']._serialized_start=1171
+  _globals['_TIMEOUTNOW']._serialized_end=1197
+  _globals['_READINDEXREQUEST']._serialized_start=1199
+  _globals['_READINDEXREQUEST']._serialized_end=1248
+  _globals['_READINDEXRESPONSE']._serialized_start=1250
+  _globals['_READINDEXRESPONSE']._serialized_end=1330
+  _globals['_PEERMESSAGE']._serialized_start=1333
+  _globals['_PEERMESSAGE']._serialized_end=2041
+  _globals['_SNAPSHOTCHUNK']._serialized_start=2044
+  _globals['_SNAPSHOTCHUNK']._serialized_end=2210
+  _globals['_SNAPSHOTACK']._serialized_start=2212
+  _globals['_SNAPSHOTACK']._serialized_end=2265
+  _globals['_RAFT']._serialized_start=2268
+  _globals['_RAFT']._serialized_end=2469
 # @@protoc_insertion_point(module_scope)
