@@ -22,7 +22,7 @@ VERBS = {
     "leader": {"show", "step-down", "transfer"},
     "local": {"start", "status", "stop"},
     "log": {"append", "get", "info", "streams", "tail", "verify"},
-    "machine": {"execute", "query"},
+    "machine": {"execute", "query", "upgrade"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 
