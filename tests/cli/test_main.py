@@ -22,6 +22,7 @@ VERBS = {
     "leader": {"show", "step-down", "transfer"},
     "local": {"start", "status", "stop"},
     "log": {"append", "get", "info", "tail", "verify"},
+    "machine": {"upgrade"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 
