@@ -109,6 +109,8 @@ class Applier:
         """When the machine's thread was last given something, or came back with it."""
         self._skip_sequence = 0
         self.halted: str | None = None
+        self.lacks_version = False
+        """Whether this member's code lacks the version of the machine in force."""
         self.stuck: str | None = None
         """Why nothing is applied for now: the machine does not come back."""
         self.sessions.load(storage)
@@ -310,6 +312,7 @@ class Applier:
         before = self.applied.machine_version
         self.applied = self.applied.after(entry)
         if self.applied.machine_version != before:
+            self._look_at_version()
             self._observer.event(
                 Event.MACHINE_UPGRADED,
                 version=self.applied.machine_version,
@@ -345,18 +348,17 @@ class Applier:
             self.applied = dataclasses.replace(
                 self.applied, machine_name=machine.name, machine_version=machine.version
             )
-        elif name != machine.name:
+        self._look_at_version()
+        if name not in ("", machine.name):
             raise MachineMismatch(
                 f"this member runs the machine {name!r}, and was started with {machine.name!r}: "
                 f"nothing is wrong with its data; start it with the --machine that is {name!r}"
             )
-        elif self.lacks_version:
+        if self.lacks_version:
             raise MachineMismatch(self._mismatch())
 
-    @property
-    def lacks_version(self) -> bool:
-        """Whether this member's code lacks the version of the machine in force."""
-        return self.applied.machine_version not in versions_of(self._machine)
+    def _look_at_version(self) -> None:
+        self.lacks_version = self.applied.machine_version not in versions_of(self._machine)
 
     def _mismatch(self) -> str:
         return (
@@ -403,6 +405,7 @@ class Applier:
         self.sessions.load(self._storage)
         self.halted = None
         self._paused = False
+        self._look_at_version()
         if self.lacks_version:  # what the snapshot holds is for newer code
             self._halt(self._mismatch(), index=int(self.applied.index))
             return
