@@ -17,6 +17,25 @@ def printable(text: str) -> str:
     )
 
 
+def words_of(error: BaseException) -> str:
+    """Return what an error says, without what Python puts around it; "" if it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return printable(f"{where}{error.strerror}")
+    return printable(str(error))
+
+
+def reason(error: BaseException) -> str:
+    """Return what went wrong where nobody foresaw it: the kind of error, and its words.
+
+    Of a group of errors, the first.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    kind, words = type(error).__name__, words_of(error)
+    return f"{kind}: {words}" if words else kind
+
+
 def shown(stored: bytes | bytearray) -> str:
     """Return bytes as text."""
     return printable(bytes(stored).decode(errors="backslashreplace"))
