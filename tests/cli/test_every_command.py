@@ -22,13 +22,15 @@ from .conftest import spawn
 
 KEY = "walk/\x1b]0;title\x07\u202e\U0001f600"
 NO_LEASE = str(1 << 60)
-NO_KEY = "walk/\x1b[2J\x9b31m"
+NO_KEY = "walk/\x1b]0;x\x07\x9b\x9b31m"
 VALUE = os.fsdecode(b"\xff\xfe\x00\x1b[31m") + "\u6f22\u5b57" * 60
 STREAM = "\u6f22\u5b57\U0001f600" * 9
-ENTRY = json.dumps({"then": [{"put": KEY, "value": "\x1b[2J"}, {"get": KEY}]})
+ENTRY = json.dumps({"then": [{"put": KEY, "value": "\x1b]0;x\x07\x9b"}, {"get": KEY}]})
 QUERY = os.fsdecode(kv_pb2.KvQuery(get=kv_pb2.Get(key=KEY.encode())).SerializeToString())
 COMMAND = os.fsdecode(
-    kv_pb2.KvCommand(put=kv_pb2.Put(key=KEY.encode(), value=b"\x1b[2J")).SerializeToString()
+    kv_pb2.KvCommand(
+        put=kv_pb2.Put(key=KEY.encode(), value=b"\x1b]0;x\x07\x9b")
+    ).SerializeToString()
 )
 
 ASKING = {
@@ -54,7 +56,7 @@ ASKING = {
     "kv watch": ("--prefix", "walk/", "--after-revision", "0", "--count", "1"),
     "leader show": (),
     "leader step-down": (),
-    "leader transfer": ("n\x1b[2J",),
+    "leader transfer": ("n\x1b]0;x\x07\x9b",),
     "log append": ("FILE", "--stream", STREAM),
     "log get": ("PLACE",),
     "log info": (),
@@ -66,16 +68,16 @@ ASKING = {
 """Commands that ask a cluster, with arguments that make them meet what is hostile."""
 
 ALONE = {
-    "certs create": ("a\x1b[2J",),
-    "completion": ("no\x1bshell",),
+    "certs create": ("a\x1b]0;x\x07\x9b",),
+    "completion": ("no\x07shell",),
     "config check": ("FILE",),
-    "demo": ("--nodes", "\x1b[2J"),
+    "demo": ("--nodes", "\x1b]0;x\x07\x9b"),
     "local start": ("--dir", "FILE"),
-    "local status": ("--dir", "no\x1b[2Jsuch"),
-    "local stop": ("--dir", "no\x1b[2Jsuch"),
-    "log verify": ("--data-dir", "no\x1b[2Jsuch"),
-    "serve": ("--config", "no\x1b[2Jsuch"),
-    "version": ("--no\x1b[2Jsuch",),
+    "local status": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
+    "local stop": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
+    "log verify": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
+    "serve": ("--config", "no\x1b]0;x\x07\x9bsuch"),
+    "version": ("--no\x1b]0;x\x07\x9bsuch",),
 }
 """Commands that ask no cluster, with arguments that are wrong."""
 
@@ -174,7 +176,7 @@ def test_nobody_there_is_a_document(words, raftlog, line):
 
 def assert_harmless(told):
     """Neither a terminal obeys any of it, nor does it show how Python writes a value."""
-    for text in (click.unstyle(told.text), click.unstyle(told.err)):
+    for text in (told.text, told.err):
         found = OBEYED.search(text) or REPR.search(text)
         assert not found, repr(text[max(found.start() - 40, 0) : found.end() + 40])
 
@@ -208,7 +210,7 @@ def test_nothing_stored_is_obeyed_by_a_terminal(words, ask, line, stored, monkey
     assert_harmless(plain)
     if words in {"status", "kv range", "kv lease list", "log streams", "config show"}:
         assert plain.text
-        assert all(cell_len(each) <= 80 for each in click.unstyle(plain.text).splitlines())
+        assert all(cell_len(each) <= 80 for each in plain.text.splitlines())
     programs = ask("-o", "json", *line(words, **stored))
     assert_harmless(programs)
     documents = programs.text.splitlines() if words in LINES else [programs.text]
