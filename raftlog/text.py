@@ -26,7 +26,7 @@ def words_of(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return what went wrong where nobody foresaw it: the kind of error, and its words.
+    """Return what went wrong where nobody foresaw it, as the kind of error and its words.
 
     Of a group of errors, the first.
     """
