@@ -26,10 +26,7 @@ def words_of(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return what went wrong where nobody foresaw it, as the kind of error and its words.
-
-    Of a group of errors, the first.
-    """
+    """Return the kind and the words of an error nobody foresaw; of a group, those of the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     kind, words = type(error).__name__, words_of(error)
