@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftlog.text import printable, shown
+from raftlog.text import printable, reason, shown, words_of
 
 
 @given(st.text())
@@ -27,3 +27,13 @@ def test_escapes_are_readable() -> None:
     """As Python and C write them."""
     assert printable("a\x1bb") == "a\\x1bb"
     assert shown(b"\xff\n") == "\\xff\\n"
+
+
+def test_an_error_is_told_without_what_python_puts_around_it() -> None:
+    """Its number and quotes are left out, its kind is named where nobody foresaw it."""
+    full = OSError(28, "No space left on device", "a\x1bb")
+    assert words_of(full) == "a\\x1bb: No space left on device"
+    assert reason(full) == "OSError: a\\x1bb: No space left on device"
+    assert words_of(ValueError("b\x07")) == "b\\x07"
+    assert reason(TimeoutError()) == "TimeoutError"
+    assert reason(ExceptionGroup("tasks", [ValueError("b"), full])) == "ValueError: b"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from raftlog.cli.options import Command, Globals, Seconds
+from raftlog.cli.options import SECONDS, Command, Globals, Seconds
 from raftlog.cli.output import say
 from raftlog.cli.session import ask, terminable
 from raftlog.client.client import Client
@@ -26,15 +26,13 @@ KILL_SECONDS = 5.0
     cls=Command,
     examples=[
         "raftlog kv lock backup -- ./backup.sh",
-        "raftlog kv lock backup --ttl 30 --wait 60 -- sh -c 'echo I hold it as $RAFTLOG_FENCE'",
+        "raftlog kv lock backup --ttl 30s --wait 1m -- sh -c 'echo I hold it as $RAFTLOG_FENCE'",
     ],
 )
 @click.argument("name")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--ttl", type=Seconds(min=1), default=10.0, help="Until a lost holder is out.")
-@click.option(
-    "--wait", type=click.FloatRange(min=0, min_open=True), help="Seconds to wait. [for ever]"
-)
+@click.option("--wait", type=SECONDS, metavar="TIME", help="At most: 60, 500ms, 2m. [for ever]")
 @click.pass_obj
 def lock(
     options: Globals, name: str, command: tuple[str, ...], ttl: float, wait: float | None

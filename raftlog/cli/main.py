@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -116,7 +117,9 @@ def _fail(error: BaseException, *, as_json: bool) -> int:
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, click.UsageError):
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"))  # what was typed is shown, and not obeyed
     elif isinstance(error, click.ClickException):
         say(f"error: {error.format_message()}", bold=True)
     elif code is ExitCode.BROKEN_PIPE:

@@ -24,7 +24,7 @@ import click
 
 from raftlog import errors
 from raftlog.cli.tables import fields, show
-from raftlog.text import printable
+from raftlog.text import printable, words_of
 
 
 class ExitCode(enum.IntEnum):
@@ -124,8 +124,7 @@ def hint(error: BaseException) -> str | None:
 
 def show_error(error: BaseException) -> None:
     """Say on standard error what went wrong, and what to do next."""
-    text = error.message if isinstance(error, errors.RaftLogError) else str(error)
-    say(f"error: {text or type(error).__name__}", bold=True)
+    say(f"error: {_message(error)}", bold=True)
     leader = error.leader if isinstance(error, errors.RaftLogError) else None
     if leader is not None:
         say(f"  the leader is {leader.node_id} at {leader.address}")
@@ -160,11 +159,21 @@ def error_document(error: BaseException) -> dict[str, object]:
     """Return an error as a part of a JSON document."""
     if isinstance(error, errors.RaftLogError):
         return {"code": error.code, "message": error.message, "definite": error.definite}
-    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
     # Wrong usage is noticed before anything begins; of the others, who knows.
     usage = isinstance(error, click.UsageError)
     code = next((code for kind, code in _OTHER_CODES if isinstance(error, kind)), "internal_error")
-    return {"code": code, "message": message or type(error).__name__, "definite": usage}
+    return {"code": code, "message": _message(error), "definite": usage}
+
+
+def _message(error: BaseException) -> str:
+    """Return what an error says, without what Python puts around it."""
+    if isinstance(error, errors.RaftLogError):
+        text = error.message
+    elif isinstance(error, click.ClickException):
+        text = error.format_message()
+    else:
+        text = words_of(error)
+    return text or type(error).__name__
 
 
 _OTHER_CODES: tuple[tuple[type[BaseException], str], ...] = (

@@ -41,6 +41,7 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.groups import TRANSACTION_COUNT_MAX, Tag
+from raftlog.text import reason
 from raftlog.wire import status
 from raftlog.wire.pb import log_pb2, types_pb2
 
@@ -300,7 +301,7 @@ class Writer:
             try:
                 await self._run_once()
             except Exception as error:  # noqa: BLE001 - whatever it is, no caller may hang on it
-                self._fail_all(f"the client failed: {error!r}")
+                self._fail_all(f"the client failed: {reason(error)}")
                 if not self._is_pinned:
                     self._window = None
                 await asyncio.sleep(self._backoff.pause())
@@ -412,7 +413,7 @@ class Writer:
                 try:
                     return window.admit(batch)
                 except Exception as error:
-                    batch.fail(InvalidInput(f"it cannot be sent: {error!r}"))
+                    batch.fail(InvalidInput(f"it cannot be sent: {reason(error)}"))
                     raise
         return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -80,11 +81,18 @@ def load(
             except ConfigInvalid as error:
                 problems.append(error.message)
             except ValueError as error:
-                problems.append(f"{source}: {key}: {error}, got {raw!r}")
+                problems.append(f"{source}: {key}: {error}, got {_as_written(raw)}")
             sources[key] = source
     if problems:
         raise ConfigInvalid("\n".join(problems))
     return Loaded(settings=check(_build(found)), sources=sources)
+
+
+def _as_written(raw: object) -> str:
+    """Return a value about as a settings file has it, not as Python does."""
+    if isinstance(raw, str):
+        return repr(raw)
+    return json.dumps(raw, default=str, ensure_ascii=False)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -142,7 +150,9 @@ def _file_layer(path: str) -> Iterator[tuple[str, str, object]]:
         if name not in SECTIONS:
             yield path, name, raw
         elif not isinstance(raw, dict):
-            raise ConfigInvalid(f"{path}: {name} is a section: expected [{name}], got {raw!r}")
+            raise ConfigInvalid(
+                f"{path}: {name} is a section: expected [{name}], got {_as_written(raw)}"
+            )
         else:
             for inner, value in raw.items():
                 yield path, f"{name}.{inner}", value

@@ -30,6 +30,7 @@ from raftlog.errors import (
 )
 from raftlog.groups import Group
 from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
+from raftlog.text import reason
 
 SessionWrites = dict[bytes, bytes | None]
 
@@ -195,7 +196,9 @@ class SessionTable:
                 try:
                     self._load(key, value)
                 except _DOES_NOT_PARSE as error:
-                    raise StorageCorrupt(f"the session table does not parse: {error!r}") from None
+                    raise StorageCorrupt(
+                        f"the session table does not parse: {reason(error)}"
+                    ) from None
             start = page[-1][0] + b"\x00"
 
     def _load(self, key: bytes, value: bytes) -> None:

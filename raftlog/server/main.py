@@ -16,6 +16,7 @@ from raftlog.interfaces import Event
 from raftlog.server.compose import RunningNode, compose, tune_interpreter
 from raftlog.server.descriptors import raise_limit
 from raftlog.server.signals import StopSignals
+from raftlog.text import reason
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ async def _until_stopped(running: RunningNode, signals: StopSignals) -> None:
     if isinstance(error, RaftLogError):
         raise error
     if error is not None:
-        raise StorageError(f"the node stopped itself: {error!r}") from error
+        raise StorageError(f"the node stopped itself: {reason(error)}") from error
 
 
 def _report(running: RunningNode, context: dict[str, object]) -> None:

@@ -54,6 +54,14 @@ def test_wrong_usage_exits_128(raftlog, line):
     assert document["error"]["definite"] is True
 
 
+def test_what_was_typed_wrongly_is_shown_and_not_obeyed(raftlog):
+    """Also by a message of our own about a time, or about a variable of the environment."""
+    told = raftlog("kv", "lock", "x", "--wait", "1\x1b]0;x\x07\x9bs", "--", "true")
+    assert told.code == 128
+    assert "1\\x1b]0;x\\x07\\x9bs is no duration" in told.err
+    assert told.err.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -160,16 +160,12 @@ def test_a_closed_standard_output_is_given_to_nothing_else():
     assert child.returncode == 0
 
 
-DEVICE = [
-    ("version",), ("status",), ("leader", "show"), ("log", "info"), ("log", "tail"),
-    ("log", "streams", "-o", "json"), ("kv", "range", "-o", "json"), ("kv", "put", "full", "v"),
-    ("kv", "lease", "list"), ("config", "show"), ("--help",), ("kv", "--help"),
-]  # fmt: skip
+DEVICE = [("version",), ("log", "tail"), ("kv", "put", "full", "v"), ("--help",)]
 
 
 @pytest.mark.integration
 def test_an_output_that_is_full_exits_6(cluster):
-    """Whatever the command; and what was carried out is said to be."""
+    """Also at the end of the process; and what was carried out is said to be."""
     with spawn("--endpoints", cluster.endpoints, "log", "append", "--lines", "-") as child:
         child.communicate(b"one\n", timeout=30)
     for line in DEVICE:

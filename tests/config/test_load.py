@@ -52,6 +52,8 @@ WRONG_FILES = {
     "unknown section": ("[rafft]\nheartbeat_seconds = 1", "unknown key rafft"),
     "section that is a value": ("raft = 5", r"raft is a section: expected \[raft\], got 5"),
     "wrong type": ("node_id = 5", "node_id: expected text in quotes, got 5"),
+    "a date": ("node_id = 2026-01-31", 'expected text in quotes, got "2026-01-31"'),
+    "a truth value": ("node_id = [true]", r"expected text in quotes, got \[true\]"),
     "wrong duration": (
         '[raft]\nheartbeat_seconds = "fast"',
         "raft.heartbeat_seconds: expected a duration.*got 'fast'"),
