@@ -76,8 +76,13 @@ class RunningNode:
             self.trace.close()
 
 
-async def compose(settings: Settings) -> RunningNode:
+async def compose(settings: Settings, observer: PrometheusObserver | None = None) -> RunningNode:
     """Start a node as the settings say, on the running loop.
+
+    Args:
+        settings: all of them.
+        observer: what its events go to, for a node that is a guest of its process. Without one the
+            process is the node's: its log is set up as the settings say, for all libraries.
 
     Raises:
         ConfigInvalid: a setting is missing or wrong.
@@ -88,7 +93,7 @@ async def compose(settings: Settings) -> RunningNode:
     check_exposure(settings)
     machine = load_machine(settings.machine)
     tls = _read_tls(settings)
-    observer = _observer(settings)
+    observer = _observer(settings) if observer is None else observer
     storage = open_storage(settings, machine)
     try:
         running = _assemble(settings, storage, machine, observer, tls)
