@@ -7,7 +7,7 @@ import pytest
 from raftlog.errors import ConfigInvalid
 from raftlog.local import LocalCluster
 from raftlog.local.processes import command_line
-from raftlog.testing import cluster
+from raftlog.testing.clusters import cluster
 
 
 def test_it_ends_with_its_block_whatever_happens_in_there() -> None:

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from raftlog.local.processes import command_line
+from raftlog.testing import plugin
 from tests.test_docs import TOP, fences
 
 PAGE = list(fences(TOP / "docs" / "sdk.md", "python"))
@@ -36,6 +37,7 @@ def test_finds_it_whole(raftlog_sync_client, raftlog_prefix):
 def run_pytest(place: pathlib.Path, *texts: str) -> subprocess.CompletedProcess[str]:
     """Run these files of tests with the page's conftest, in their order, warnings as errors."""
     (conftest,) = (text for text in PAGE if "pytest_plugins" in text)
+    assert conftest.strip() in (plugin.__doc__ or "")
     (place / "conftest.py").write_text(conftest)
     (place / "pytest.ini").write_text(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
