@@ -17,7 +17,7 @@ help: ## list the targets
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "raftlog needs Python 3.11 or later: make PYTHON=python3.13 ..." >&2; exit 1; }
+		{ echo "raftlog needs Python 3.11 or later: make PYTHON=python3.14 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): $(BIN)/python pyproject.toml

@@ -270,7 +270,8 @@ def compose_command() -> list[str]:
     Raises:
         NoEngine: there is neither.
     """
-    if run(["docker", "compose", "version"], check=False).returncode == 0:
+    has_docker = shutil.which("docker") is not None
+    if has_docker and run(["docker", "compose", "version"], check=False).returncode == 0:
         return ["docker", "compose"]
     if shutil.which("docker-compose"):
         return ["docker-compose"]

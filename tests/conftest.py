@@ -20,6 +20,8 @@ from hypothesis import settings
 
 from tests import loop_guard
 
+pytest_plugins = ["raftlog.testing.plugin"]
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("fresh", deadline=None, print_blob=True)
 settings.load_profile("repeatable")

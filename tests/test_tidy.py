@@ -387,3 +387,12 @@ def test_a_cut_docstring_would_be_noticed() -> None:
     assert is_cut_in_two("Two layers.\n\nWhat waits for a round, and what one makes durable.")
     assert not is_cut_in_two("Return the keys in [start, end), in order.")
     assert not is_cut_in_two("Both streams ended.\n\n`announced`: the peer said so before.")
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """Each library that users must install stands beside one line that says why."""
+    text = (TOP / "pyproject.toml").read_text(encoding="utf-8")
+    (section,) = re.findall(r"(?ms)^dependencies = \[.*?\n(.*?)^\]", text)
+    rows = section.splitlines()
+    assert len(rows) > 10
+    complain([row for row in rows if not re.fullmatch(r' +"[^"]+",   # \S.{10,}', row)])

@@ -81,10 +81,18 @@ class RunningNode:
             self.trace.close()
 
 
-async def compose(settings: Settings, sources: Mapping[str, str] | None = None) -> RunningNode:
+async def compose(
+    settings: Settings,
+    sources: Mapping[str, str] | None = None,
+    observer: PrometheusObserver | None = None,
+) -> RunningNode:
     """Start a node as the settings say, on the running loop.
 
-    `sources` names where settings were set, for those who ask the running node.
+    Args:
+        settings: all of them.
+        sources: where settings were set, for those who ask the running node.
+        observer: what its events go to, for a node that is a guest of its process. Without one the
+            process is the node's: its log is set up as the settings say, for all libraries.
 
     Raises:
         ConfigInvalid: a setting is missing or wrong.
@@ -94,7 +102,7 @@ async def compose(settings: Settings, sources: Mapping[str, str] | None = None) 
     checked = check_start(settings)
     machine = checked.machine
     source = None if checked.tls is None else TlsSource(checked.tls)
-    observer = _observer(settings)
+    observer = _observer(settings) if observer is None else observer
     storage = open_storage(settings, machine)
     try:
         running = _assemble(settings, sources or {}, storage, machine, observer, source)

@@ -65,6 +65,21 @@ def make_logger(
     return logger
 
 
+def make_standard_logger(name: str, context: Context) -> FilteringBoundLogger:
+    """Return a logger for a guest: warnings and errors go to the standard logger of that name."""
+
+    def add_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return {**context(), **event}
+
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[add_context, structlog.processors.JSONRenderer(default=str, sort_keys=False)],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        context_class=dict,
+    )
+    return logger
+
+
 class Bridge(logging.Handler):
     """Leads records of the standard library's `logging` into a structured logger."""
 

@@ -17,14 +17,10 @@ from raftlog.local import LocalCluster
 PATIENCE = 15.0
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory) -> LocalCluster:
+@pytest.fixture
+def cluster(raftlog_cluster: LocalCluster) -> LocalCluster:
     """Return a real cluster: what a lock promises rests on leases that end."""
-    made = LocalCluster.create(tmp_path_factory.mktemp("locks") / "cluster", nodes=3, base_port=0)
-    made.start()
-    yield made
-    for node in made.nodes:
-        made.kill(node.id)
+    return raftlog_cluster
 
 
 @pytest.fixture

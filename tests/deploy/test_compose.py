@@ -69,6 +69,15 @@ def test_image_runs_as_nobody_in_particular() -> None:
     assert last_stage.index("USER ") < last_stage.index("ENTRYPOINT ")
 
 
+def test_a_machine_without_docker_has_no_engine(
+    smoke: types.ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    """Where no program of an engine is installed, that is said, and is no traceback."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(smoke.NoEngine, match="neither"):
+        smoke.compose_command()
+
+
 @pytest.mark.container
 def test_compose_file_is_valid(smoke: types.ModuleType) -> None:
     """The compose command of this machine, v1 or v2, accepts the file and sees three members."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -14,8 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import raftlog
+from raftlog.local import find_base_port
 from raftlog.machines import load
 from raftlog.machines.testing import MachineHarness
+from tests.test_docs import shell_lines
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "machines.md"
 
@@ -58,6 +62,33 @@ def test_the_pages_own_test_passes(inventory: types.ModuleType) -> None:
     assert tests
     for name in tests:
         names[name]()  # type: ignore[operator]
+
+
+def test_the_pages_commands_run_it(tmp_path: pathlib.Path) -> None:
+    """The command starts a cluster with the machine, and the page's program calls it."""
+    module, call = blocks("python")[:2]
+    base = find_base_port(3)
+    (tmp_path / "inventory.py").write_text(module)
+    (tmp_path / "call.py").write_text(
+        re.sub(r":710(\d)", lambda m: f":{base - 1 + int(m[1])}", call)
+    )
+    (command,) = [line for line in shell_lines(PAGE) if line.startswith("raftlog local start")]
+    stop = "raftlog local stop --dir ./cluster"
+    assert f"`{stop}`" in PAGE.read_text()
+    done = subprocess.run(
+        ["bash", "-c", f"trap {stop!r} EXIT; {command} && python call.py"],
+        cwd=tmp_path,
+        env=os.environ
+        | {
+            "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RAFTLOG_LOCAL_START_BASE_PORT": str(base),
+        },
+        capture_output=True,
+        timeout=100,
+        check=False,
+        text=True,
+    )
+    assert """b'{"sku": "bolt", "count": 7}' b'{"bolt": 7}'""" in done.stdout, done.stderr
 
 
 def test_the_page_and_the_package_agree(inventory: types.ModuleType) -> None:

@@ -121,11 +121,22 @@ class Rig:
     async def settle(self) -> None:
         """Wait until a slice that is being cut is there."""
         await asyncio.wrap_future(self.executor.submit(lambda: None))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await self.turns()
+
+    async def turns(self) -> None:
+        """Let what a thread has finished be noted: from it to a future, from that to callbacks.
+
+        Since Python 3.14 a future of an executor may be done when it is made; then a wait for it
+        is no turn of the loop, and whoever waits is there before the callbacks are.
+        """
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def take(self):
-        return await asyncio.wait_for(self.snapshotter.take(), PATIENCE)
+        try:
+            return await asyncio.wait_for(self.snapshotter.take(), PATIENCE)
+        finally:
+            await self.turns()
 
 
 @pytest.fixture
