@@ -18,6 +18,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from tests.syncs import Syncs
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.register_profile("fresh", deadline=None, print_blob=True)
 settings.load_profile("repeatable")
@@ -35,6 +37,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let golden files be written anew instead of compared."""
     parser.addoption("--rewrite", action="store_true", help="write golden transcripts anew")
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
+    """Return a record of what is synced, made and named from here on."""
+    return Syncs(monkeypatch)
 
 
 @pytest.fixture

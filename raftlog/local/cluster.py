@@ -163,10 +163,8 @@ class LocalCluster:
             "token": self.token,
             "set": list(self.assignments),
         }
-        staged = self.directory / "cluster.json.new"
-        staged.touch(mode=0o600)
-        staged.write_text(json.dumps(described, indent=2) + "\n")
-        staged.replace(self.directory / "cluster.json")
+        content = json.dumps(described, indent=2) + "\n"
+        files.write_durably(self.directory / "cluster.json", content.encode())
 
     # ------------------------------------------------------------ asking
 

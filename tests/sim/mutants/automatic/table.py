@@ -55,7 +55,10 @@ def save(rows: dict[str, Row]) -> None:
 def coverage(rows: dict[str, Row]) -> str:
     """Return a table of the modules: how many mutants there are, and what the rows tell of them."""
     current = [row for row in rows.values() if row.is_current]
-    lines = ["| module | mutants | in the table | found | explained | |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| module | mutants | in the table | found | explained | |",
+        "|---|---|---|---|---|---|",
+    ]
     for module in modules():
         total = len(mutants_of(module))
         told = [row for row in current if module_of(row.name) == module]
