@@ -6,8 +6,11 @@ import pytest
 
 from raftlog import groups
 from raftlog.interfaces import Table, TailStart
-from raftlog.node.subscriptions import CHANGE_PAGE, LOOK_ENTRIES, STREAM_PAGE
+from raftlog.node.settings import NodeSettings
+from raftlog.node.subscriptions import LOOK_ENTRIES
 from tests.node.test_subscriptions import Rig, groups_of_changes
+
+STREAM_PAGE, CHANGE_PAGE = NodeSettings().stream_page, NodeSettings().change_page
 
 
 def around(page: int) -> list[int]:
