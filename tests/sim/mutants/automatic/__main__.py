@@ -27,7 +27,15 @@ from .mutants import (
     sample,
 )
 from .table import Row, coverage, load, save
-from .trial import OUT_OF_TIME, Finding, modules_loaded, test_files, try_mutant, try_sound
+from .trial import (
+    OUT_OF_TIME,
+    Finding,
+    is_repeated,
+    modules_loaded,
+    test_files,
+    try_mutant,
+    try_sound,
+)
 
 SEEDS = 60
 
@@ -119,6 +127,9 @@ def _hunt(chosen: Sequence[Mutant], rows: dict[str, Row], seeds: int) -> int:
         before = rows.get(mutant.name)
         first = before.by if before is not None and before.is_current else ""
         finding = try_mutant(mutant, seeds=seeds, first=first)
+        is_new = finding.is_found and finding.by != first
+        if is_new and not is_repeated(mutant, finding, seeds=seeds):
+            finding = Finding(detail=OUT_OF_TIME)
         if finding.detail == OUT_OF_TIME and not finding.is_found:
             print(f"{number:>4}/{len(chosen)} {mutant.name}: {OUT_OF_TIME}, told of nowhere")
             continue

@@ -52,6 +52,14 @@ OUT_OF_TIME = "out of time"
 _OUT_OF_TIME = json.dumps({OUT_OF_TIME: ""}).encode() + b"\n"
 SUITES = {
     "cli.journal": ("cli/test_journal.py", "cli/test_session.py"),
+    "node.proposals": ("node/test_proposals.py", "node/test_writes.py"),
+    "node.reads": ("node/test_reads.py", "node/test_node_reads.py"),
+    "node.sessions": ("node/test_sessions.py", "node/test_writes.py"),
+    "client.routing": ("client/test_routing.py", "client/test_client.py"),
+    "client.lease": ("client/test_kv.py", "client/test_lock.py"),
+    "rpc.convert": ("rpc/test_convert.py", "rpc/test_peer.py", "rpc/test_kv.py"),
+    "storage.lmdb.stream_index": ("storage/lmdb/test_stream_index.py", "storage/test_pages.py"),
+    "storage.lmdb.tables": ("storage/lmdb/test_tables.py", "storage/test_pages.py"),
     "client.kv": ("client/test_kv.py", "client/test_lock.py", "client/test_watch.py"),
     "rpc.services.tail": ("rpc/test_tail.py",),
 }
@@ -148,6 +156,16 @@ def try_mutant(mutant: Mutant, *, seeds: int, first: str = "") -> Finding:
     `first` is what found it the last time, to begin with.
     """
     return _try(mutant.module, mutant, seeds, first)
+
+
+def is_repeated(mutant: Mutant, finding: Finding, *, seeds: int) -> bool:
+    """Say whether what found a mutant finds it again: a test that failed by chance found nothing.
+
+    Seeds and the core's tests repeat themselves; around the core tests wait for real time.
+    """
+    if mutant.module in CORE:
+        return True
+    return _try(mutant.module, mutant, seeds, finding.by).by == finding.by
 
 
 def try_sound(module: str, *, seeds: int) -> Finding:
