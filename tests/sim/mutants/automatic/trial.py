@@ -58,6 +58,7 @@ SUITES = {
     "client.routing": ("client/test_routing.py", "client/test_client.py"),
     "client.lease": ("client/test_kv.py", "client/test_lock.py"),
     "rpc.convert": ("rpc/test_convert.py", "rpc/test_peer.py", "rpc/test_kv.py"),
+    "storage.lmdb.layout": ("storage/lmdb/test_layout.py", "storage/lmdb/test_stream_index.py"),
     "storage.lmdb.stream_index": ("storage/lmdb/test_stream_index.py", "storage/test_pages.py"),
     "storage.lmdb.tables": ("storage/lmdb/test_tables.py", "storage/test_pages.py"),
     "client.kv": ("client/test_kv.py", "client/test_lock.py", "client/test_watch.py"),
