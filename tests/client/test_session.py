@@ -273,16 +273,6 @@ def test_definite_refusal_after_a_lost_attempt_is_not_definite() -> None:
     assert not errors_of(batch)[0].definite
 
 
-def test_a_send_that_failed_before_it_began_is_definite() -> None:
-    """Of what waited behind the group that was being sent, nothing can have happened."""
-    window, batches = window_of(3, sent=False)
-    window.groups[1].open = True
-    window.stream_lost()
-    settlement = window.sweep(11.0)
-    assert [errors_of(batch)[0].definite for batch in batches[:2]] == [False, True]
-    assert batches[2] in settlement.requeued  # under a number of its own, or refused when due
-
-
 def test_final_refusal_moves_later_groups_to_a_new_session() -> None:
     """A number that was refused for good leaves no gap: what follows starts anew elsewhere."""
     window, batches = window_of(3)
