@@ -19,6 +19,7 @@ import pytest
 from hypothesis import settings
 
 from tests import loop_guard
+from tests.syncs import Syncs
 
 pytest_plugins = ["raftlog.testing.plugin"]
 
@@ -39,6 +40,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let golden files be written anew instead of compared."""
     parser.addoption("--rewrite", action="store_true", help="write golden transcripts anew")
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> Syncs:
+    """Return a record of what is synced, made and named from here on."""
+    return Syncs(monkeypatch)
 
 
 @pytest.fixture

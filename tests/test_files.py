@@ -11,6 +11,7 @@ import pytest
 from raftlog import files
 from raftlog.cli import main
 from raftlog.local import LocalCluster, wait_until
+from tests.syncs import Syncs, crash_at_sync
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,53 @@ def test_a_directory_is_closed_to_others(tmp_path: pathlib.Path) -> None:
     place.mkdir(mode=0o755)
     files.close_to_others(place)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_what_is_written_durably_survives(tmp_path: pathlib.Path, syncs: Syncs) -> None:
+    """Content, name and every new directory above it are synced, in that order, once and again."""
+    path = tmp_path / "top" / "below" / "file"
+    files.make_directory(path.parent)
+    for content in (b"old", b"new"):
+        files.write_durably(path, content)
+        assert path.read_bytes() == content
+        assert syncs.at_risk(path) == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_small_files_are_written_whole(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash while a small file is replaced leaves the old one; the next one is written again."""
+    path = tmp_path / "file"
+    files.write_durably(path, b"old")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="power cut"):
+        crash_at_sync(patch)
+        files.write_durably(path, b"new")
+    assert path.read_bytes() == b"old"
+    files.write_durably(path, b"newest")
+    assert path.read_bytes() == b"newest"
+
+
+def test_the_record_of_syncs_sees_what_is_at_risk(tmp_path: pathlib.Path, syncs: Syncs) -> None:
+    """A name before its content, a name alone, and a new directory are each told."""
+    place = tmp_path / "new"
+    place.mkdir()
+    file = place / "file"
+    file.write_bytes(b"content")
+    assert any("never synced" in why for why in syncs.at_risk(file))
+    file.rename(place / "named")
+    with (place / "named").open("rb") as opened:
+        os.fsync(opened)
+    found = syncs.at_risk(place / "named")
+    texts = ("before its content", "not synced", "not synced")
+    assert all(text in why for text, why in zip(texts, found, strict=True))
+
+
+def test_a_clusters_description_survives(tmp_path: pathlib.Path, syncs: Syncs) -> None:
+    """What `local start` reads is durable before any node starts."""
+    LocalCluster.create(tmp_path / "c", nodes=1, base_port=36100)
+    assert syncs.at_risk(tmp_path / "c" / "cluster.json") == []
 
 
 @pytest.mark.integration

@@ -122,14 +122,4 @@ class Journal:
         fields = {f.name: getattr(progress, f.name) for f in dataclasses.fields(progress)}
         del fields["pending"]
         head = json.dumps({"version": VERSION, "checksum": crc32c(frame), **fields})
-        staged = self.path.with_suffix(".new")
-        with open(staged, "wb", opener=files.private) as file:
-            file.write(head.encode() + b"\n" + frame)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(self.path)
-        directory = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        files.write_durably(self.path, head.encode() + b"\n" + frame)

@@ -172,10 +172,8 @@ class LocalCluster:
             "tls": self.is_secured,
             "set": list(self.assignments),
         }
-        staged = self.directory / "cluster.json.new"
-        staged.touch(mode=0o600)
-        staged.write_text(json.dumps(described, indent=2) + "\n")
-        staged.replace(self.directory / "cluster.json")
+        content = json.dumps(described, indent=2) + "\n"
+        files.write_durably(self.directory / "cluster.json", content.encode())
 
     # ------------------------------------------------------------ asking
 

@@ -49,6 +49,10 @@ class NodeSettings:
     stall_seconds: float = 0.2
     """A standstill of the event loop longer than this restarts the core's timers."""
     subscriber_heartbeat_seconds: float = 1.0
+    stream_page: int = 128
+    """How many entries of a stream a subscriber reads at a time."""
+    change_page: int = 64
+    """How many records of row changes it reads at a time; an entry has one or more."""
     subscribers_bytes_max: int = 256 * MIB
     """What all subscribers together may hold of what they have read; beyond, they take turns."""
     watchdog_seconds: float = 0.25
@@ -59,6 +63,8 @@ class NodeSettings:
             raise ConfigInvalid("transaction and group limits must be at least 1 byte")
         if self.inbox_groups_max < 1 or self.session_groups_max < 1 or self.sessions_max < 1:
             raise ConfigInvalid("queue and window limits must be at least 1")
+        if self.stream_page < 1 or self.change_page < 1:
+            raise ConfigInvalid("a page holds at least 1")
         if self.snapshot_log_bytes < 1 or self.log_bytes_max < 0:
             raise ConfigInvalid("snapshot threshold and retention must be positive")
 

@@ -48,8 +48,6 @@ from raftlog.types import Index
 Value = bytes | str | float | bool | None
 Image = list[Value]
 
-STREAM_PAGE = 128
-CHANGE_PAGE = 64
 LOOK_ENTRIES = 64
 LOOK_BYTES = 1 << 20
 BEAT_READERS = 200
@@ -84,6 +82,8 @@ class Subscriptions:
     def __init__(self, ports: Ports, core: CoreView, applier: Applying) -> None:
         self._storage = ports.storage
         self._heartbeat_seconds = ports.settings.subscriber_heartbeat_seconds
+        self._stream_page = ports.settings.stream_page
+        self._change_count = ports.settings.change_page
         self._columns = {
             table: tuple(columns) for table, columns in type(ports.machine).tables.items()
         }
@@ -370,7 +370,7 @@ class Subscriptions:
                 self._large = batch[0]
             found = [entry for entry in batch if entry.kind is EntryKind.TRANSACTIONS]
             return found, batch[-1]
-        indexes = self._storage.stream_indexes(stream, low, high, STREAM_PAGE)
+        indexes = self._storage.stream_indexes(stream, low, high, self._stream_page)
         found, size = [], 0
         for index in indexes:
             entry = self._storage.entry(index)
@@ -378,7 +378,7 @@ class Subscriptions:
                 return found, found[-1]
             found.append(entry)
             size += entry.size
-        if len(indexes) == STREAM_PAGE:
+        if len(indexes) == self._stream_page:
             return found, found[-1]
         return found, self._storage.entry(high)
 
@@ -441,9 +441,9 @@ class Subscriptions:
 
     def _change_page(self, key: bytes, high: Index) -> _ChangePage:
         end = change_key(Index(high + 1))
-        records = self._applier.overlay.scan(Table.CHANGE, key, end, count_max=CHANGE_PAGE)
+        records = self._applier.overlay.scan(Table.CHANGE, key, end, count_max=self._change_count)
         size = sum(len(record) for _, record in records)
-        if len(records) < CHANGE_PAGE and size < SCAN_BYTES_MAX:
+        if len(records) < self._change_count and size < SCAN_BYTES_MAX:
             return _ChangePage(records, (Index(high + 1), end), size, is_cut=False)
         last = records[-1][0]
         return _ChangePage(records, (_index_of(last), last + b"\x00"), size, is_cut=True)
@@ -467,7 +467,9 @@ class Subscriptions:
         start, end = change_key(low), change_key(Index(high + 1))
         concerned: dict[Reader, Index] = {}
         everything = self._keys.everything
-        while page := self._applier.overlay.scan(Table.CHANGE, start, end, count_max=CHANGE_PAGE):
+        while page := self._applier.overlay.scan(
+            Table.CHANGE, start, end, count_max=self._change_count
+        ):
             for key, record in page:
                 index = _index_of(key)
                 for reader in in_order(everything | self._concerned(record)):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import ipaddress
-import os
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
@@ -23,12 +22,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from raftlog.errors import ConfigInvalid
+from raftlog.files import make_directory, write_durably
 from raftlog.security.policy import NODE_URI_PREFIX
 from raftlog.wire.channel import TlsMaterial
 from raftlog.wire.material import check_material
 
 CA_NAME = "ca"
 VALID_DAYS = 825
+PUBLIC_MODE = 0o644
+PUBLIC_DIRECTORY_MODE = 0o755
 _LEGAL_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _BACKDATE = dt.timedelta(minutes=5)
 
@@ -82,7 +84,7 @@ def create_certificates(
     if len({*names, *clients}) != len(names) + len(clients):
         raise ConfigInvalid("the names of nodes and clients must all differ")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory, mode=PUBLIC_DIRECTORY_MODE)
         authority = _Authority.open(directory)
         made = {name: authority.issue(name, _node_names(name, hosts)) for name in names}
         made.update((name, authority.issue(name, [x509.DNSName(name)])) for name in clients)
@@ -207,11 +209,9 @@ def _write(
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    files.key.unlink(missing_ok=True)
-    descriptor = os.open(files.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
-    files.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    write_durably(files.key, pem)
+    public = cert.public_bytes(serialization.Encoding.PEM)
+    write_durably(files.cert, public, mode=PUBLIC_MODE)
 
 
 def _read(path: str) -> bytes:

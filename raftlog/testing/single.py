@@ -138,7 +138,7 @@ async def _compose(settings: Settings) -> RunningNode:
 
     observer = PrometheusObserver(NODE_ID)
     observer.log_to(make_standard_logger(LOGGER, observer.context))
-    return await compose(settings, observer)
+    return await compose(settings, observer=observer)
 
 
 def _free_port() -> int:

@@ -29,6 +29,14 @@ def test_what_is_saved_is_loaded(journal):
     assert Journal("import-7", journal.path.parent).load().pending == ()
 
 
+def test_what_is_saved_survives(journal, syncs):
+    """Before a group is sent, the journal and the new directories above it are on disk."""
+    with journal.exclusive():
+        for progress in (PROGRESS, PROGRESS.acknowledged(PROGRESS.pending, 3, 5)):
+            journal.save(progress)
+            assert syncs.at_risk(journal.path) == []
+
+
 def test_an_answer_moves_the_progress_on():
     """Number, count, digest and sequences follow an acknowledged group."""
     after = PROGRESS.acknowledged([b"a", b"b"], 10, 11)
@@ -65,6 +73,13 @@ def test_a_changed_file_is_said(journal):
     journal.path.write_bytes(content[:-1] + b"y")
     with pytest.raises(InvalidInput, match="damaged"):
         journal.load()
+
+
+def test_a_session_lies_where_the_platform_keeps_state(monkeypatch, tmp_path):
+    """Without a directory of its own, a journal is in the user's; with one, it is there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert Journal("s").path == state_directory() / "s.session"
+    assert Journal("s", tmp_path / "own").path == tmp_path / "own" / "s.session"
 
 
 def test_two_runs_cannot_share_a_session(journal):

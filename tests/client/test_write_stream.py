@@ -24,6 +24,7 @@ from raftlog.errors import (
 )
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
+from tests.client.test_session import errors_of, window_of
 
 
 async def test_concurrent_callers_share_groups(cluster: FakeCluster, client: Client) -> None:
@@ -431,3 +432,13 @@ async def test_random_faults_lose_and_repeat_nothing(cluster: FakeCluster, seed:
             assert payload in logged, "lost"
         elif error.definite:
             assert payload not in logged, f"{error!r} but it happened"
+
+
+def test_a_send_that_failed_before_it_began_is_definite() -> None:
+    """Of what waited behind the group that was being sent, nothing can have happened."""
+    window, batches = window_of(3, sent=False)
+    window.groups[1].open = True
+    window.stream_lost()
+    settlement = window.sweep(11.0)
+    assert [errors_of(batch)[0].definite for batch in batches[:2]] == [False, True]
+    assert batches[2] in settlement.requeued  # under a number of its own, or refused when due

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from raftlog import groups
 from raftlog.errors import LeadershipLost, ProposalDropped
 from raftlog.interfaces import GroupReceipt
 from raftlog.node.proposals import Proposal, Proposals
@@ -60,3 +63,33 @@ def test_a_truncated_proposal_does_not_hide_behind_its_successor():
     pending.add(proposal(4, 5, []))
     assert len(old) == 1
     assert not old[0].definite
+
+
+@pytest.mark.parametrize("how", ["taken", "of another term", "failed", "truncated"])
+def test_what_is_held_is_counted_and_given_back(how):
+    """The bytes of groups that wait come to nothing when the last of them is gone."""
+    data = groups.pack([b"payload"])
+    pending = Proposals()
+    assert pending.size_bytes == 0
+    pending.add(Proposal(2, 5, groups.parse(data), []))
+    assert pending.size_bytes == len(data)
+    match how:
+        case "taken":
+            assert pending.take(2, 5) is not None
+        case "of another term":
+            assert pending.take(3, 5) is None
+        case "failed":
+            pending.fail_all(LeadershipLost("lost"))
+        case _:
+            pending.add(Proposal(4, 5, None, []))
+    assert pending.size_bytes == 0
+
+
+def test_a_failure_reaches_those_at_and_below_an_index():
+    """The bound is inclusive, and what lies above it waits on."""
+    answers: list = []
+    pending = Proposals()
+    for index in (4, 5, 6):
+        pending.add(proposal(2, index, answers))
+    pending.fail_all(LeadershipLost("lost"), up_to=5)
+    assert (len(answers), len(pending)) == (2, 1)

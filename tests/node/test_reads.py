@@ -90,6 +90,31 @@ async def test_readers_that_gave_up_leave_nothing_behind(rig):
     assert len(rig.queue) == 0
 
 
+@pytest.mark.parametrize("where", ["gathering", "asked", "waiting for apply"])
+async def test_a_reader_that_gives_up_takes_no_other_along(rig, where):
+    """Whatever the cancelled one waits for, those beside it are answered, and nothing is left."""
+    readers = [asyncio.ensure_future(rig.queue.wait_read_index()) for _ in range(3)]
+    await asyncio.sleep(0)
+    if where == "gathering":
+        readers[1].cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    if where == "asked":
+        readers[1].cancel()
+        await asyncio.wait([readers[1]])
+    rig.applied = 4
+    rig.answer(5)
+    if where == "waiting for apply":
+        readers[1].cancel()
+        await asyncio.wait([readers[1]])
+    rig.applied = 5
+    rig.queue.applied()
+    await asyncio.wait(readers, timeout=PATIENCE)
+    assert readers[1].cancelled()
+    assert [reader.result() for reader in (readers[0], readers[2])] == [5, 5]
+    assert len(rig.queue) == 0
+
+
 async def test_a_closed_queue_answers_at_once(rig):
     """Neither those who wait nor those who come later wait for a node that stops."""
     (asked,) = await rig.ask(1)

@@ -199,6 +199,44 @@ def test_idle_sessions_are_those_the_leader_did_not_hear():
     assert rig.gate.idle_sessions(100.0) == []
 
 
+def test_after_a_failover_a_session_is_idle_from_the_new_leadership_on():
+    """What another leader heard is not known here, so all who live get the whole time once more."""
+    rig = Rig()
+    rig.now = 1000.0
+    rig.gate = rig.new_gate()
+    rig.now = 1099.0
+    assert rig.gate.idle_sessions(100.0) == []
+    rig.now = 1100.0
+    assert rig.gate.idle_sessions(100.0) == [SESSION]
+    rig.gate = rig.new_gate()
+    assert rig.gate.idle_sessions(100.0) == []
+
+
+def test_looking_does_not_begin_the_idle_clock_anew():
+    """One that was opened under this leader is idle from the first look on, however many follow."""
+    rig = Rig()
+    late = SESSION + 1
+    rig.table.open(late)
+    for rig.now in (50.0, 99.0, 149.0):
+        assert late not in rig.gate.idle_sessions(100.0)
+    rig.now = 150.0
+    assert rig.gate.idle_sessions(100.0) == [SESSION, late]
+
+
+def test_a_retry_keeps_its_session_alive():
+    """A client that only asks again for what was answered is heard all the same."""
+    rig = Rig()
+    rig.gate.admit(group(1))
+    rig.gate.appended(group(1), 11)
+    rig.apply(1)
+    rig.now = 90.0
+    assert rig.gate.admit(group(1)).receipt == receipt(1)
+    rig.now = 189.0
+    assert rig.gate.idle_sessions(100.0) == []
+    rig.now = 190.0
+    assert rig.gate.idle_sessions(100.0) == [SESSION]
+
+
 def test_session_entries_round_trip_and_refuse_rubbish():
     """What opens and ends sessions parses back; anything else is InvalidInput."""
     assert decode_change(encode_open()) == (SessionChange.OPEN, [])

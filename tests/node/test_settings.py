@@ -15,6 +15,8 @@ from raftlog.node.settings import NodeSettings
         {"group_bytes_max": 0},
         {"inbox_groups_max": 0},
         {"session_groups_max": 0},
+        {"stream_page": 0},
+        {"change_page": 0},
         {"sessions_max": 0},
         {"snapshot_log_bytes": 0},
         {"log_bytes_max": -1},

@@ -14,6 +14,7 @@ from raftlog.errors import ConfigInvalid
 from raftlog.security.policy import CertificateUris
 from raftlog.security.tls import CertificateFiles, create_certificates, load_tls
 from raftlog.types import NodeId
+from tests.syncs import Syncs
 
 
 def names_in(files: CertificateFiles) -> tuple[list[str], list[str], list[str]]:
@@ -44,6 +45,15 @@ def test_what_is_made(tmp_path: pathlib.Path) -> None:
         cert.verify_directly_issued_by(ca)
         assert cert.not_valid_before_utc < dt.datetime.now(dt.UTC) < cert.not_valid_after_utc
         assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
+
+
+def test_what_is_made_survives(tmp_path: pathlib.Path, syncs: Syncs) -> None:
+    """A power cut after the call loses no key and no certificate."""
+    made = create_certificates(tmp_path / "new" / "below", ["n1"])
+    for files in made.values():
+        for path in (files.key, files.cert, files.cacert, files.cacert.with_suffix(".key")):
+            assert syncs.at_risk(path) == []
+        assert stat.S_IMODE(files.cert.stat().st_mode) == 0o644
 
 
 def test_only_nodes_certificates_speak_as_members(tmp_path: pathlib.Path) -> None:

@@ -99,6 +99,8 @@ SHELL_SOMETIMES: dict[str, str] = {
     "log_purged": "a log was purged",
     "purge_under_subscriber": "a log was purged under a live subscriber",
     "subscriber_compacted": "a subscriber fell behind the purge",
+    "stream_over_a_page": "a tail of a stream was given more entries than a page holds",
+    "changes_over_a_page": "a watch was given more changes than a page holds",
     "retry_joined_pending": "a retry met its first attempt on its way",
     "session_resumed": "a session was resumed with the group whose answer was not heard",
     "session_expired": "a session had expired when it was resumed",

@@ -8,7 +8,7 @@ from raftlog.history import Append, Outcome
 from raftlog.sim.checker import CheckFailed, require
 from raftlog.sim.shell.knobs import ShellKnobs
 from raftlog.sim.shell.member import STOP_SECONDS_MAX, NodeHost
-from raftlog.sim.shell.record import wrong_keys, wrong_log, wrong_tail
+from raftlog.sim.shell.record import wrong_keys, wrong_log, wrong_tail, wrong_watch
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index
 
@@ -131,11 +131,15 @@ class Ending:
                 return False
             if node.applied_index != last or state.log.last_index != last:
                 return False
-        sequence = world.record.last_sequence
+        record = world.record
         return all(
-            (seen[-1].sequence if seen else client.starts[at]) >= sequence
+            (seen[-1].sequence if seen else client.starts[at]) >= record.last_of(client.streams[at])
             for client in world.clients
             for at, seen in enumerate(client.seen)
+        ) and all(
+            (seen[-1].revision if seen else client.watch_starts[at]) >= record.last_revision
+            for client in world.clients
+            for at, seen in enumerate(client.watched)
         )
 
     def _compare_members(self) -> None:
@@ -169,8 +173,15 @@ class Ending:
             world.count("keys_undecided")
         for client in world.clients:
             for at, seen in enumerate(client.seen):
-                why = wrong_tail(world.record, client.starts[at], seen)
+                why = wrong_tail(world.record, client.starts[at], seen, client.streams[at])
                 require(not why, "tail", f"{client.name}'s tail {at}: {why}")
+                if client.streams[at] and len(seen) > self._knobs.node.stream_page:
+                    world.count("stream_over_a_page")
+            for at, watched in enumerate(client.watched):
+                why = wrong_watch(world.record, client.watch_starts[at], watched)
+                require(not why, "watch", f"{client.name}'s watch {at}: {why}")
+                if len(watched) > self._knobs.node.change_page:
+                    world.count("changes_over_a_page")
         self._judge_disks()
         appended = [each for each in world.operations if isinstance(each.call, Append)]
         for each in appended:
@@ -216,7 +227,10 @@ class Ending:
         for client in self._world.clients:
             life = "" if client.is_up else " (down)"
             tails = [seen[-1].sequence if seen else 0 for seen in client.seen]
-            rows.append(f"{client.name}{life}: done {client.is_done} tails {tails}")
+            watches = [seen[-1].revision if seen else 0 for seen in client.watched]
+            rows.append(
+                f"{client.name}{life}: done {client.is_done} tails {tails} watches {watches}"
+            )
         return rows
 
 

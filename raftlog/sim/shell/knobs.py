@@ -69,6 +69,9 @@ class WorkKnobs:
     kv_callers: int
     keys: int
     tails: int
+    streams: int
+    """Tails of a named stream."""
+    watches: int
     pace_seconds: float
     timeout_seconds: float
     payload_max: int
@@ -116,7 +119,7 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     calm = not faults
     core = _draw_core(dice, calm=calm)
     timeout = core.election_timeout_seconds
-    node = _draw_node(dice, core)
+    node = _draw_node(dice, core, random.Random(f"{seed}:pages"))
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
     return ShellKnobs(
         seed=seed,
@@ -124,7 +127,7 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         node=node,
         network=_draw_network(dice, core, calm=calm),
         disk=_draw_disk(dice, core, calm=calm),
-        work=_draw_work(dice),
+        work=_draw_work(dice, seed),
         faults=faults,
         fault_seconds=timeout * _log_uniform(dice, 0.4, 4),
         restart_seconds=dice.choice((0.01, 0.1, 0.5, 1.5, 3.0)),
@@ -164,7 +167,8 @@ def _draw_core(dice: random.Random, *, calm: bool) -> CoreSettings:
     )
 
 
-def _draw_node(dice: random.Random, core: CoreSettings) -> NodeSettings:
+def _draw_node(dice: random.Random, core: CoreSettings, pages: random.Random) -> NodeSettings:
+    """Most pages are small, so that readers walk over many."""
     return NodeSettings(
         core=core,
         inbox_groups_max=dice.choice((2, 10_000, 10_000, 10_000)),
@@ -182,6 +186,8 @@ def _draw_node(dice: random.Random, core: CoreSettings) -> NodeSettings:
         stall_seconds=0.4 * core.election_timeout_seconds,
         subscriber_heartbeat_seconds=dice.choice((0.2, 1.0)),
         watchdog_seconds=0.0,
+        stream_page=pages.choice((1, 2, 5, 128)),
+        change_page=pages.choice((1, 2, 5, 64)),
     )
 
 
@@ -206,12 +212,13 @@ def _draw_disk(dice: random.Random, core: CoreSettings, *, calm: bool) -> DiskKn
     )
 
 
-def _draw_work(dice: random.Random) -> WorkKnobs:
+def _draw_work(dice: random.Random, seed: int) -> WorkKnobs:
     clients = dice.choice((1, 2, 3))
     appenders = dice.choice((1, 3, 6))
     sessions = dice.choice((0, 1, 2))
     kv_callers = dice.choice((0, 2, 4))
     callers = clients * (appenders + sessions + kv_callers)
+    readers = random.Random(f"{seed}:readers")
     return WorkKnobs(
         clients=clients,
         appenders=appenders,
@@ -219,6 +226,8 @@ def _draw_work(dice: random.Random) -> WorkKnobs:
         kv_callers=kv_callers,
         keys=dice.choice((1, 2, 4)),
         tails=dice.choice((0, 1, 2)),
+        streams=readers.choice((0, 1)),
+        watches=readers.choice((0, 1)),
         pace_seconds=max(_log_uniform(dice, 0.02, 0.3), callers / CALLS_PER_SECOND_MAX),
         timeout_seconds=dice.choice((0.3, 1.0, 3.0, 8.0)),
         payload_max=dice.choice((0, 50, 400)),

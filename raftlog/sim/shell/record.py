@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from raftlog import groups
-from raftlog.client.values import Transaction
+from raftlog.client.values import Change, ChangeKind, Transaction
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.state import RaftState
 from raftlog.groups import TransactionKind
@@ -29,6 +29,10 @@ class LogRecord:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.changes: list[tuple[int, bytes, bytes | None]] = []
+        """What the commands do to keys: revision, key, and the value, or None for a delete."""
+        self._revisions: dict[bytes, int] = {}
+        self._ends: dict[str, int] = {}
 
     @property
     def last_index(self) -> Index:
@@ -44,22 +48,61 @@ class LogRecord:
         """Take what a node knows committed beyond what is recorded."""
         while state.commit_index > len(self.entries):
             low = Index(len(self.entries) + 1)
-            self.entries.extend(state.log.entries(low, state.commit_index, READ_BYTES))
+            found = state.log.entries(low, state.commit_index, READ_BYTES)
+            self.entries.extend(found)
+            for sequence, each in _transactions(found):
+                if each.kind is TransactionKind.OPAQUE:
+                    self._ends[each.stream] = sequence
+                else:
+                    self._execute(sequence, kv_pb2.KvCommand.FromString(each.payload))
 
-    def transactions(self) -> Iterable[tuple[int, TransactionKind, bytes]]:
+    def last_of(self, stream: str) -> int:
+        """Return the last sequence of a stream known committed; of "": of the whole log."""
+        return self._ends.get(stream, 0) if stream else self.last_sequence
+
+    @property
+    def last_revision(self) -> int:
+        """Return the last sequence that changed a key."""
+        return self.changes[-1][0] if self.changes else 0
+
+    def transactions(self) -> Iterable[tuple[int, groups.Transaction]]:
         """Yield every transaction with its sequence."""
-        for entry in self.entries:
-            if entry.kind is EntryKind.TRANSACTIONS:
-                for each in groups.parse(entry.payload).transactions():
-                    yield entry.first_sequence + each.offset, each.kind, each.payload
+        return _transactions(self.entries)
+
+    def _execute(self, sequence: int, command: kv_pb2.KvCommand) -> None:
+        match command.WhichOneof("body"):
+            case "put":
+                self._change(sequence, command.put.key, command.put.value)
+            case "compare_and_swap":
+                swap = command.compare_and_swap
+                if self._revisions.get(swap.key, 0) == swap.revision:
+                    self._change(sequence, swap.key, swap.value)
+            case "delete":
+                if command.delete.key in self._revisions:
+                    self._change(sequence, command.delete.key, None)
+
+    def _change(self, sequence: int, key: bytes, value: bytes | None) -> None:
+        self.changes.append((sequence, key, value))
+        if value is None:
+            del self._revisions[key]
+        else:
+            self._revisions[key] = sequence
+
+
+def _transactions(entries: Iterable[Entry]) -> Iterable[tuple[int, groups.Transaction]]:
+    for entry in entries:
+        if entry.kind is EntryKind.TRANSACTIONS:
+            for each in groups.parse(entry.payload).transactions():
+                yield entry.first_sequence + each.offset, each
 
 
 def wrong_log(record: LogRecord, operations: Sequence[Operation]) -> list[str]:
     """Return where the history and the log disagree."""
     items: list[LogItem] = []
     history = [operation for operation in operations if operation.item]
-    for sequence, kind, payload in record.transactions():
-        name = payload.decode() if kind is TransactionKind.OPAQUE else _value_of(payload)
+    for sequence, each in record.transactions():
+        is_opaque = each.kind is TransactionKind.OPAQUE
+        name = each.payload.decode() if is_opaque else _value_of(each.payload)
         if not name:  # a delete, or the lease keeper's: nothing in it names who asked
             name = f"#{sequence}"
             history.append(Operation(-sequence, "", Append(), 0.0, name))
@@ -86,10 +129,28 @@ def wrong_keys(operations: Sequence[Operation]) -> tuple[str, bool]:
     return "", verdict.search is Search.UNKNOWN
 
 
-def wrong_tail(record: LogRecord, start: int, seen: Sequence[Transaction]) -> str:
-    """Return how what a tail saw differs from the log after sequence `start`."""
-    chosen = [(s, payload) for s, _, payload in record.transactions() if s > start]
-    found = [(each.sequence, each.payload) for each in seen]
+def wrong_tail(record: LogRecord, start: int, seen: Sequence[Transaction], stream: str = "") -> str:
+    """Return how what a tail saw differs from the log, or one stream of it, after `start`."""
+    chosen = [
+        (sequence, each.payload)
+        for sequence, each in record.transactions()
+        if sequence > start
+        and (not stream or (each.kind is TransactionKind.OPAQUE and each.stream == stream))
+    ]
+    return _difference(chosen, [(each.sequence, each.payload) for each in seen])
+
+
+def wrong_watch(record: LogRecord, start: int, seen: Sequence[Change]) -> str:
+    """Return how what a watch saw differs from what the log does to keys after `start`."""
+    chosen = [change for change in record.changes if change[0] > start]
+    found = [
+        (each.revision, each.key, None if each.kind is ChangeKind.DELETE else each.value)
+        for each in seen
+    ]
+    return _difference(chosen, found)
+
+
+def _difference(chosen: Sequence[object], found: Sequence[object]) -> str:
     if found == chosen[: len(found)]:
         return ""
     at = next(i for i, pair in enumerate(found) if chosen[i : i + 1] != [pair])

@@ -15,7 +15,7 @@ import grpc
 
 from raftlog.client.client import Client
 from raftlog.client.log import SessionState
-from raftlog.client.values import Receipt, Transaction
+from raftlog.client.values import Change, Receipt, Transaction
 from raftlog.client.write_stream import WriterSettings
 from raftlog.errors import Compacted, NotFound, RaftLogError, SessionExpired
 from raftlog.history import (
@@ -45,6 +45,9 @@ SLACK_SECONDS = 0.5
 CLOSE_SECONDS = 2.0
 LONG_PAUSE_SECONDS = 4.0
 LONG_PAUSE_CHANCE = 0.05
+LATE_SECONDS_MAX = 4.0
+ALL, STREAM = "", "s1"
+"""What appends name as their stream: none, or one that some tails follow."""
 
 
 class Saved:
@@ -67,8 +70,12 @@ class ClientHost(Host):
         self._work = world.knobs.work
         self._count = 0
         self.saved = [Saved(f"{name}.s{i}") for i in range(self._work.sessions)]
-        self.seen: list[list[Transaction]] = [[] for _ in range(self._work.tails)]
-        self.starts: list[int] = [0] * self._work.tails
+        self.streams = [ALL] * self._work.tails + [STREAM] * self._work.streams
+        """What each tail follows."""
+        self.seen: list[list[Transaction]] = [[] for _ in self.streams]
+        self.starts: list[int] = [0] * len(self.streams)
+        self.watched: list[list[Change]] = [[] for _ in range(self._work.watches)]
+        self.watch_starts: list[int] = [0] * self._work.watches
         self.client: Client
         self.is_done = False
         """Every caller has ended; only tails go on."""
@@ -117,7 +124,11 @@ class ClientHost(Host):
             *(self._use_session(saved) for saved in self.saved),
             *(self._use_keys(f"{self.name}.k{i}") for i in range(work.kv_callers)),
         ]
-        tails = [spawn(self._guarded(self._follow(i)), name=f"tail-{i}") for i in range(work.tails)]
+        readers = [
+            *(self._follow(number) for number in range(len(self.streams))),
+            *(self._watch(number) for number in range(work.watches)),
+        ]
+        tails = [spawn(self._guarded(each), name=f"reader-{i}") for i, each in enumerate(readers)]
         await asyncio.gather(*(spawn(self._guarded(caller)) for caller in callers))
         self.is_done = True
         while not self.world.ending.may_close:  # noqa: ASYNC110 - it is set outside this loop
@@ -210,7 +221,7 @@ class ClientHost(Host):
             if self.dice.random() < 0.2:
                 payloads += [self._payload(caller) for _ in range(self.dice.randint(1, 4))]
             operations = [self._operation(caller, Append(), each.decode()) for each in payloads]
-            stream = self.dice.choice(("", "", "s1"))
+            stream = self.dice.choice((ALL, ALL, STREAM))
             if len(payloads) == 1:
                 receipt = await self._ask(
                     operations,
@@ -293,10 +304,14 @@ class ClientHost(Host):
                 saved.state, saved.payloads = session.state, []
 
     async def _follow(self, number: int) -> None:
-        seen = self.seen[number]
+        seen, stream = self.seen[number], self.streams[number]
+        if stream:
+            await self._be_late()
         while True:
             after = seen[-1].sequence if seen else self.starts[number]
-            tail = self.client.log.tail(after, commands=True, follow=True, timeout=60.0)
+            tail = self.client.log.tail(
+                after, stream=stream or None, commands=True, follow=True, timeout=60.0
+            )
             try:
                 async with contextlib.aclosing(tail) as transactions:
                     async for transaction in transactions:
@@ -309,6 +324,28 @@ class ClientHost(Host):
             except RaftLogError:
                 self.world.count("tail_interrupted")
             await asyncio.sleep(0.05)
+
+    async def _watch(self, number: int) -> None:
+        seen = self.watched[number]
+        await self._be_late()
+        while True:
+            after = seen[-1].revision if seen else self.watch_starts[number]
+            watch = self.client.kv.watch(prefix=b"k", after_revision=after, timeout=60.0)
+            try:
+                async with contextlib.aclosing(watch) as changes:
+                    async for change in changes:
+                        seen.append(change)
+            except Compacted:
+                self.world.count("watch_compacted")
+                seen.clear()
+                self.watch_starts[number] = self.world.newest_boundary() - 1
+            except RaftLogError:
+                self.world.count("watch_interrupted")
+            await asyncio.sleep(0.05)
+
+    async def _be_late(self) -> None:
+        """Let entries gather, so that a reader has whole pages of them before it."""
+        await asyncio.sleep(self.dice.uniform(0.0, LATE_SECONDS_MAX))
 
     # ------------------------------------------------------------ keys
 

@@ -233,23 +233,3 @@ def size_bytes(txn: lmdb.Transaction[memoryview], database: Database) -> int:
     """Return the bytes of the pages a sub-database takes."""
     stat = txn.stat(database)
     return (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]) * stat["psize"]
-
-
-def sync_directory(path: pathlib.Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_durably(path: pathlib.Path, text: str) -> None:
-    """Write a small file so that it is whole after a crash, or not there."""
-    temporary = path.with_name(path.name + ".new")
-    with open(temporary, "w", opener=files.private) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)

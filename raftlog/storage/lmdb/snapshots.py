@@ -26,7 +26,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import SnapshotInfo
 from raftlog.storage.lmdb import layout
-from raftlog.storage.lmdb.environment import Databases, map_error, sync_directory
+from raftlog.storage.lmdb.environment import Databases, map_error
 from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.records import unprotect
 from raftlog.storage.snapshot_file import (
@@ -177,7 +177,7 @@ class SnapshotStore:
 
     def _adopt(self, temporary: pathlib.Path, info: SnapshotInfo) -> SnapshotInfo:
         temporary.replace(self._file(info.snapshot_id))
-        sync_directory(self._path)
+        files.sync_directory(self._path)
         with self._lock:
             others = [i for i in self._infos if i.snapshot_id != info.snapshot_id]
             infos = sorted([*others, info], key=_age)

@@ -46,8 +46,6 @@ from raftlog.storage.lmdb.environment import (
     map_error,
     open_environment,
     size_bytes,
-    sync_directory,
-    write_durably,
 )
 from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.lmdb.log import LmdbLog
@@ -119,7 +117,7 @@ class LmdbStorage:
         try:
             files.make_directory(target)
             files.close_to_others(target)
-            sync_directory(target.parent)
+            files.sync_directory(target.parent)
         except OSError as error:
             raise map_error(error, f"cannot create {target}") from None
         lock = DirectoryLock(target)
@@ -541,10 +539,10 @@ def _create(target: pathlib.Path, identity: Identity, boundary: Boundary) -> Non
     finally:
         environment.close()
     files.make_directory(target / layout.SNAPSHOT_DIRECTORY)
-    write_durably(target / layout.FORMAT_FILE, layout.format_text())
-    sync_directory(creating)
+    files.write_durably(target / layout.FORMAT_FILE, layout.format_text().encode())
+    files.sync_directory(creating)
     layout.data_path(creating).rename(layout.data_path(target))
-    sync_directory(target)
+    files.sync_directory(target)
     shutil.rmtree(creating)
 
 

@@ -254,4 +254,22 @@ RETRYING: tuple[Mutant, ...] = (
         ),
         (TAIL, " and self._matches(transaction)", "  or self._matches(transaction)"),
     ),
+    shell(
+        "stream-page-loses-one",
+        "a tail of a stream takes a full page for the last one",
+        (
+            SUBSCRIPTIONS,
+            "        if len(indexes) == self._stream_page:\n",
+            "        if len(indexes) > self._stream_page:\n",
+        ),
+    ),
+    shell(
+        "change-page-skips-one",
+        "a change feed begins its next page one entry too far",
+        (
+            SUBSCRIPTIONS,
+            '(_index_of(last), last + b"\\x00")',
+            "(Index(_index_of(last) + 2), _key(Index(_index_of(last) + 2)))",
+        ),
+    ),
 )

@@ -17,8 +17,8 @@ from raftlog.errors import (
     StorageError,
     Unavailable,
 )
-from raftlog.storage.lmdb import LmdbStorage, StorageSettings, environment
-from raftlog.storage.lmdb.environment import DirectoryLock, map_error, write_durably
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings
+from raftlog.storage.lmdb.environment import DirectoryLock, map_error
 from tests.storage.builders import FIRST, IDENTITY, Writer, child, lmdb_at, round_of
 
 
@@ -205,17 +205,3 @@ def test_foreign_errors_are_mapped() -> None:
     assert type(map_error(lmdb.MapFullError("x"), "doing")) is StorageError
     own = Unavailable("own")
     assert map_error(own, "doing") is own
-
-
-def test_small_files_are_written_whole(tmp_path, monkeypatch) -> None:
-    """A crash while a small file is replaced leaves the old one."""
-    path = tmp_path / "file"
-    write_durably(path, "old")
-
-    def crash(_descriptor) -> None:
-        raise OSError("power cut")
-
-    monkeypatch.setattr(environment.os, "fsync", crash)
-    with pytest.raises(OSError, match="power cut"):
-        write_durably(path, "new")
-    assert path.read_text() == "old"

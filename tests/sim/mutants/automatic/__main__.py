@@ -13,9 +13,29 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .mutants import DECIDING, SAMPLE, Mutant, all_mutants, difference, in_order, sample
-from .table import Row, load, save
-from .trial import Finding, modules_loaded, try_mutant
+from .mutants import (
+    DECIDING,
+    SAMPLE,
+    Mutant,
+    all_mutants,
+    difference,
+    draw,
+    find,
+    in_order,
+    module_of,
+    modules,
+    sample,
+)
+from .table import Row, coverage, load, save
+from .trial import (
+    OUT_OF_TIME,
+    Finding,
+    is_repeated,
+    modules_loaded,
+    test_files,
+    try_mutant,
+    try_sound,
+)
 
 SEEDS = 60
 
@@ -34,7 +54,10 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if options.verify is not None:
         return _verify(chosen, rows, options)
-    if not _is_sound(options.seeds):
+    if options.coverage:
+        print(coverage(rows))
+        return 0
+    if not _is_sound(chosen, options.seeds):
         return 2
     return _hunt(chosen, rows, options.seeds)
 
@@ -45,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="MODULE:FUNCTION:OPERATOR:NUMBER, or a prefix")
-    add("--sample", type=int, default=SAMPLE, metavar="N", help=f"draw so many ({SAMPLE})")
+    add("--sample", type=int, metavar="N", help=f"draw so many (of the core: {SAMPLE})")
     add("--all", action="store_true", help="hunt every mutant there is")
     add("--missing", action="store_true", help="only those that the table does not tell of")
     add("--survivors", action="store_true", help="only those that survived the last time")
@@ -53,39 +76,48 @@ def _parser() -> argparse.ArgumentParser:
     add("--verify", type=int, metavar="N", help="see N of those found once be found again")
     add("--seconds", type=float, default=1e9, help="with --verify: begin no more after so long")
     add("--turn", type=int, default=0, help="with --verify: which share")
+    add("--coverage", action="store_true", help="say what of each module is in the table, and stop")
     add("--list", action="store_true", help="name them and what they change, and stop")
     add("--show", action="store_true", help="print the named ones as diffs, and stop")
     return parser
 
 
 def _chosen(options: argparse.Namespace, rows: dict[str, Row]) -> list[Mutant]:
-    everything = all_mutants()
     if options.verify is not None:
         found = sorted(name for name, row in rows.items() if row.by and row.is_current)
         random.Random(options.turn).shuffle(found)
-        return [everything[name] for name in found[: options.verify]]
-    if options.names:
-        prefixes = tuple(options.names)
-        return in_order(name for name in everything if name.startswith(prefixes))
-    chosen = list(everything.values()) if options.all else sample(options.sample)
+        return [m for m in map(find, found[: options.verify]) if m is not None]
+    prefixes = tuple(options.names)
     if options.survivors:
-        chosen = in_order(n for n, row in rows.items() if not row.by and row.is_current)
+        survived = (n for n, row in rows.items() if not row.by and row.is_current)
+        return in_order(name for name in survived if name.startswith(prefixes or ""))
+    if options.all or prefixes:
+        everything = all_mutants(modules()).values()
+        chosen = [m for m in everything if m.name.startswith(prefixes or "")]
+        if options.sample is not None:
+            chosen = draw(chosen, options.sample)
+    else:
+        chosen = sample(SAMPLE if options.sample is None else options.sample)
     if options.missing:
         told = {name for name, row in rows.items() if row.is_current}
         chosen = [mutant for mutant in chosen if mutant.name not in told]
     return chosen
 
 
-def _is_sound(seeds: int) -> bool:
+def _is_sound(chosen: Sequence[Mutant], seeds: int) -> bool:
     """Say whether the unchanged sources pass: else whatever is found proves nothing."""
     loaded = modules_loaded()
     if loaded:
         print(f"cannot plant: already imported: {', '.join(loaded)}")
         return False
-    control = try_mutant(None, seeds=min(seeds, 10))
-    if control.is_found:
-        print(f"the sources as they are fail: {control.by}: {control.detail}")
-    return not control.is_found
+    suites = {tuple(test_files(mutant.module)): mutant.module for mutant in chosen}
+    by_files = {frozenset(files): module for files, module in suites.items()}
+    for module in by_files.values():
+        control = try_sound(module, seeds=min(seeds, 10))
+        if control.is_found or control.detail == OUT_OF_TIME:
+            print(f"the sources as they are fail: {control.by}: {control.detail}")
+            return False
+    return True
 
 
 def _hunt(chosen: Sequence[Mutant], rows: dict[str, Row], seeds: int) -> int:
@@ -95,6 +127,12 @@ def _hunt(chosen: Sequence[Mutant], rows: dict[str, Row], seeds: int) -> int:
         before = rows.get(mutant.name)
         first = before.by if before is not None and before.is_current else ""
         finding = try_mutant(mutant, seeds=seeds, first=first)
+        is_new = finding.is_found and finding.by != first
+        if is_new and not is_repeated(mutant, finding, seeds=seeds):
+            finding = Finding(detail=OUT_OF_TIME)
+        if finding.detail == OUT_OF_TIME and not finding.is_found:
+            print(f"{number:>4}/{len(chosen)} {mutant.name}: {OUT_OF_TIME}, told of nowhere")
+            continue
         row = rows[mutant.name] = _row(mutant, finding)
         save(rows)
         elapsed = time.monotonic() - started
@@ -102,7 +140,7 @@ def _hunt(chosen: Sequence[Mutant], rows: dict[str, Row], seeds: int) -> int:
             f"{number:>4}/{len(chosen)} {elapsed:6.0f} s  {mutant.name}: {_outcome(row)}",
             flush=True,
         )
-    return _sum_up([rows[mutant.name] for mutant in chosen])
+    return _sum_up([rows[mutant.name] for mutant in chosen if mutant.name in rows])
 
 
 def _row(mutant: Mutant, finding: Finding) -> Row:
@@ -126,8 +164,7 @@ def _sum_up(rows: Sequence[Row]) -> int:
     print("|---|---|---|---|---|---|")
     sums: dict[str, collections.Counter[str]] = {}
     for row in rows:
-        module = row.name.split(":", maxsplit=1)[0]
-        for key in (f"`{module}`", "all"):
+        for key in (f"`{module_of(row.name)}`", "all"):
             sums.setdefault(key, collections.Counter())[_kind(row)] += 1
     for key in sorted(sums, key=lambda key: (key == "all", key.strip("`") not in DECIDING)):
         count = sums[key]

@@ -24,4 +24,7 @@ EXPLAINED: dict[str, str] = {
         "The first AppendRequest to a peer sets it, and until a peer has acked one there is "
         "nothing of which it could be given notice."
     ),
+    "storage.lmdb.layout:decode_index:one-less:1": (
+        "What is unpacked is a tuple of one: it is first and last."
+    ),
 }

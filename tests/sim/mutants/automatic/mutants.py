@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import functools
 import hashlib
+import pathlib
 from collections.abc import Iterable, Iterator
 
 from tests.sim.mutants.runner import PACKAGE
@@ -18,7 +19,12 @@ DECIDING = ("quorum", "log", "election", "replication", "commit", "follower")
 OTHERS = (
     "reads", "transfer", "membership_change", "persistence", "progress", "snapshots", "terms",
 )  # fmt: skip
-MODULES = DECIDING + OTHERS
+CORE = DECIDING + OTHERS
+AREAS = ("node", "client", "rpc", "rpc/services", "storage/lmdb", "machines", "machines/kv")
+"""Directories around the core: each of their modules is called by its dotted path."""
+SINGLE = ("cli.journal",)
+NEVER_LOADED = frozenset({"node.ports"})
+"""Modules that only declare protocols: there is nothing in them to be run."""
 SAMPLE = 120
 
 
@@ -44,10 +50,37 @@ class Mutant:
         return hashlib.blake2b(self.name.encode(), digest_size=8).digest()
 
 
+def dotted(module: str) -> str:
+    """Return a module's name below the package: one of the core goes by its last part alone."""
+    return module if "." in module else f"core.{module}"
+
+
+def path_of(module: str) -> pathlib.Path:
+    """Return where a module's source is."""
+    return PACKAGE.joinpath(*dotted(module).split(".")).with_suffix(".py")
+
+
 @functools.cache
 def source(module: str) -> str:
-    """Return a core module's text."""
-    return (PACKAGE / "core" / f"{module}.py").read_text(encoding="utf-8")
+    """Return a module's text."""
+    return path_of(module).read_text(encoding="utf-8")
+
+
+@functools.cache
+def outside() -> tuple[str, ...]:
+    """Return the modules around the core that can be mutated."""
+    found = [
+        ".".join((*area.split("/"), path.stem))
+        for area in AREAS
+        for path in sorted((PACKAGE / area).glob("*.py"))
+        if not path.stem.startswith("__")
+    ]
+    return tuple(name for name in (*found, *SINGLE) if name not in NEVER_LOADED)
+
+
+def modules() -> tuple[str, ...]:
+    """Return every module that can be mutated: those of the core first."""
+    return CORE + outside()
 
 
 def _each(module: str) -> Iterator[tuple[Mutant, ast.Module]]:
@@ -72,14 +105,31 @@ def _each(module: str) -> Iterator[tuple[Mutant, ast.Module]]:
 
 
 @functools.cache
-def all_mutants() -> dict[str, Mutant]:
-    """Return every mutant by its name, module by module."""
-    return {mutant.name: mutant for module in MODULES for mutant, _ in _each(module)}
+def mutants_of(module: str) -> dict[str, Mutant]:
+    """Return every mutant of a module by its name; of one that is gone, none."""
+    if module not in modules():
+        return {}
+    return {mutant.name: mutant for mutant, _ in _each(module)}
+
+
+def all_mutants(chosen: Iterable[str] = CORE) -> dict[str, Mutant]:
+    """Return every mutant of some modules by its name, module by module."""
+    return {name: mutant for module in chosen for name, mutant in mutants_of(module).items()}
+
+
+def find(name: str) -> Mutant | None:
+    """Return the mutant of this name, or None where the sources have no place for it."""
+    return mutants_of(module_of(name)).get(name)
+
+
+def module_of(name: str) -> str:
+    """Return the module of a mutant's name."""
+    return name.split(":", maxsplit=1)[0]
 
 
 def planted(name: str) -> ast.Module:
     """Return the tree of the mutant's module, with the change made."""
-    for mutant, tree in _each(name.split(":", maxsplit=1)[0]):
+    for mutant, tree in _each(module_of(name)):
         if mutant.name == name:
             return ast.fix_missing_locations(tree)
     raise LookupError(f"the sources have no place for {name}")
@@ -87,16 +137,16 @@ def planted(name: str) -> ast.Module:
 
 def difference(name: str) -> str:
     """Return a mutant as a unified diff of its module, comments left out."""
-    module = name.split(":", maxsplit=1)[0]
+    module = module_of(name)
     sound = ast.unparse(ast.parse(source(module))).splitlines()
     mutated = ast.unparse(planted(name)).splitlines()
-    path = f"raftlog/core/{module}.py"
+    path = str(path_of(module).relative_to(PACKAGE.parent))
     return "\n".join(difflib.unified_diff(sound, mutated, path, path, lineterm="", n=6))
 
 
 def sample(count: int) -> list[Mutant]:
-    """Draw so many mutants: one of each function that decides, then whatever comes first."""
-    ranked = sorted(all_mutants().values(), key=lambda mutant: mutant.rank)
+    """Draw so many of the core: one of each function that decides, then whatever comes first."""
+    ranked = sorted(all_mutants().values(), key=_rank)
     chosen: dict[str, Mutant] = {}
     covered: set[tuple[str, str]] = set()
     for mutant in ranked:
@@ -111,10 +161,21 @@ def sample(count: int) -> list[Mutant]:
     return in_order(chosen)
 
 
+def _rank(mutant: Mutant) -> bytes:
+    return mutant.rank
+
+
+def draw(mutants: Iterable[Mutant], count: int) -> list[Mutant]:
+    """Draw so many of these mutants, always the same ones."""
+    return in_order(mutant.name for mutant in sorted(mutants, key=_rank)[:count])
+
+
 def in_order(names: Iterable[str]) -> list[Mutant]:
-    """Return these mutants in the order of the sources."""
+    """Return these mutants in the order of the sources; a name without a place is left out."""
     wanted = set(names)
-    return [mutant for name, mutant in all_mutants().items() if name in wanted]
+    touched = {module_of(name) for name in wanted}
+    everything = all_mutants(module for module in modules() if module in touched)
+    return [mutant for name, mutant in everything.items() if name in wanted]
 
 
 def functions_that_decide() -> set[tuple[str, str]]:

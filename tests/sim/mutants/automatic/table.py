@@ -10,7 +10,7 @@ import json
 import pathlib
 
 from .explained import EXPLAINED
-from .mutants import all_mutants
+from .mutants import find, in_order, module_of, modules, mutants_of
 
 RESULTS = pathlib.Path(__file__).with_name("results.json")
 
@@ -28,7 +28,7 @@ class Row:
     @property
     def is_current(self) -> bool:
         """Whether the sources still hold the statement that it changes, in the same place."""
-        mutant = all_mutants().get(self.name)
+        mutant = find(self.name)
         return mutant is not None and mutant.change == self.change
 
     @property
@@ -47,6 +47,24 @@ def load() -> dict[str, Row]:
 
 def save(rows: dict[str, Row]) -> None:
     """Write the rows that are still current, in the order of the sources, one a line."""
-    kept = [rows[name] for name in all_mutants() if name in rows and rows[name].is_current]
+    kept = [rows[m.name] for m in in_order(rows) if rows[m.name].change == m.change]
     lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) for row in kept]
     RESULTS.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def coverage(rows: dict[str, Row]) -> str:
+    """Return a table of the modules: how many mutants there are, and what the rows tell of them."""
+    current = [row for row in rows.values() if row.is_current]
+    lines = [
+        "| module | mutants | in the table | found | explained | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for module in modules():
+        total = len(mutants_of(module))
+        told = [row for row in current if module_of(row.name) == module]
+        found = sum(bool(row.by) for row in told)
+        if total:
+            reach = "whole" if len(told) == total else "sampled" if told else "not run"
+            cells = f"{total} | {len(told)} | {found} | {len(told) - found} | {reach}"
+            lines.append(f"| `{module}` | {cells} |")
+    return "\n".join(lines)

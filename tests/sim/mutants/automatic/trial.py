@@ -18,8 +18,10 @@ import json
 import os
 import pathlib
 import resource
+import select
 import signal
 import sys
+import time
 import traceback
 import types
 from collections.abc import Iterator, Sequence
@@ -34,13 +36,35 @@ import sortedcontainers  # noqa: F401 - imported before the fork
 
 from tests.sim.mutants.runner import PACKAGE
 
-from .mutants import MODULES, Mutant, planted
+from .mutants import CORE, Mutant, dotted, modules, path_of, planted
 
 TOP = PACKAGE.parent
 CORE_TESTS = TOP / "tests" / "core"
 SLOW_TESTS = ("test_hostile.py", "test_properties.py")
 """Files that try much at random: they come after the seeds."""
+QUICK = "not long and not integration and not container"
 STEP_CPU_SECONDS = 10.0
+STEP_SECONDS = 60.0
+"""A test that waits for longer than this, whatever for, does not end."""
+TRIAL_SECONDS = 180.0
+OUT_OF_TIME = "out of time"
+"""A trial that took longer in all, though each test ended: it says nothing."""
+_OUT_OF_TIME = json.dumps({OUT_OF_TIME: ""}).encode() + b"\n"
+SUITES = {
+    "cli.journal": ("cli/test_journal.py", "cli/test_session.py"),
+    "node.proposals": ("node/test_proposals.py", "node/test_writes.py"),
+    "node.reads": ("node/test_reads.py", "node/test_node_reads.py"),
+    "node.sessions": ("node/test_sessions.py", "node/test_writes.py"),
+    "client.routing": ("client/test_routing.py", "client/test_client.py"),
+    "client.lease": ("client/test_kv.py", "client/test_lock.py"),
+    "rpc.convert": ("rpc/test_convert.py", "rpc/test_peer.py", "rpc/test_kv.py"),
+    "storage.lmdb.layout": ("storage/lmdb/test_layout.py", "storage/lmdb/test_stream_index.py"),
+    "storage.lmdb.stream_index": ("storage/lmdb/test_stream_index.py", "storage/test_pages.py"),
+    "storage.lmdb.tables": ("storage/lmdb/test_tables.py", "storage/test_pages.py"),
+    "client.kv": ("client/test_kv.py", "client/test_lock.py", "client/test_watch.py"),
+    "rpc.services.tail": ("rpc/test_tail.py",),
+}
+"""What runs for a module, where the rule of `test_files` would run too much or too little."""
 MEMORY_BYTES_MAX = 4 << 30
 
 
@@ -66,8 +90,8 @@ class _Planting(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives one module from a changed syntax tree; every other one is imported as it is."""
 
     def __init__(self, module: str, tree: ast.Module) -> None:
-        self._name = f"raftlog.core.{module}"
-        self._path = PACKAGE / "core" / f"{module}.py"
+        self._name = f"{PACKAGE.name}.{dotted(module)}"
+        self._path = path_of(module)
         self._code = compile(tree, str(self._path), "exec")
 
     def find_spec(
@@ -127,11 +151,30 @@ def _tell(report: TextIO, record: dict[str, str]) -> None:
     report.flush()
 
 
-def try_mutant(mutant: Mutant | None, *, seeds: int, first: str = "") -> Finding:
-    """Look for a mutant with the unit tests, then with so many seeds.
+def try_mutant(mutant: Mutant, *, seeds: int, first: str = "") -> Finding:
+    """Look for a mutant with the unit tests, then, if it is of the core, with so many seeds.
 
-    None stands for the sources as they are. `first` is what found it the last time, to begin with.
+    `first` is what found it the last time, to begin with.
     """
+    return _try(mutant.module, mutant, seeds, first)
+
+
+def is_repeated(mutant: Mutant, finding: Finding, *, seeds: int) -> bool:
+    """Say whether what found a mutant finds it again: a test that failed by chance found nothing.
+
+    Seeds and the core's tests repeat themselves; around the core tests wait for real time.
+    """
+    if mutant.module in CORE:
+        return True
+    return _try(mutant.module, mutant, seeds, finding.by).by == finding.by
+
+
+def try_sound(module: str, *, seeds: int) -> Finding:
+    """Run what looks for a module's mutants over the sources as they are: nothing may be found."""
+    return _try(module, None, seeds, "")
+
+
+def _try(module: str, mutant: Mutant | None, seeds: int, first: str) -> Finding:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -140,7 +183,7 @@ def try_mutant(mutant: Mutant | None, *, seeds: int, first: str = "") -> Finding
         try:
             with os.fdopen(writer, "w", encoding="utf-8") as report:
                 try:
-                    _child(report, mutant, seeds, first)
+                    _child(report, module, mutant, seeds, first)
                 except BaseException:
                     _tell(report, {"broken": traceback.format_exc()})
                     raise
@@ -148,10 +191,35 @@ def try_mutant(mutant: Mutant | None, *, seeds: int, first: str = "") -> Finding
         finally:
             os._exit(status)
     os.close(writer)
-    with os.fdopen(reader, encoding="utf-8") as lines:
-        records = [json.loads(line) for line in lines]
-    os.waitpid(child, 0)
+    try:
+        records, is_late = _records(reader)
+        if is_late:
+            os.kill(child, signal.SIGKILL)
+    finally:
+        os.close(reader)
+        os.waitpid(child, 0)
     return finding_of(records)
+
+
+def _records(reader: int) -> tuple[list[dict[str, str]], bool]:
+    """Read what a trial tells until it ends; also say whether it is at fault for not ending."""
+    told, began = b"", time.monotonic()
+    while True:
+        if not select.select([reader], [], [], STEP_SECONDS)[0]:
+            is_late = True
+            if b"::" not in told:
+                told += _OUT_OF_TIME  # a busy machine, rather than an import that waits
+            break
+        chunk = os.read(reader, 1 << 16)
+        if not chunk:
+            is_late = False
+            break
+        told += chunk
+        if time.monotonic() - began > TRIAL_SECONDS and b'"by"' not in told:
+            told += _OUT_OF_TIME
+            is_late = True
+            break
+    return [json.loads(line) for line in told.decode().splitlines()], is_late
 
 
 def finding_of(records: Sequence[dict[str, str]]) -> Finding:
@@ -164,22 +232,25 @@ def finding_of(records: Sequence[dict[str, str]]) -> Finding:
     last = records[-1] if records else {"running": "import"}
     if "survived" in last:
         return Finding()
+    if OUT_OF_TIME in last:
+        return Finding(detail=OUT_OF_TIME)
     return Finding(by=last["running"], detail="does not end")
 
 
-def _child(report: TextIO, mutant: Mutant | None, seeds: int, first: str) -> None:
-    _prepare()
+def _child(report: TextIO, module: str, mutant: Mutant | None, seeds: int, first: str) -> None:
+    is_core = module in CORE
+    _prepare(resource.RLIMIT_AS if is_core else resource.RLIMIT_DATA)
     _tell(report, {"running": "import"})
     if mutant is not None:
         sys.meta_path.insert(0, _Planting(mutant.module, planted(mutant.name)))
     steps = [] if not first else [first]
-    steps += ["tests", "seeds", "slow tests"]
+    steps += ["tests", "seeds", "slow tests"] if is_core else ["tests"]
     for step in steps:
         if step == "seeds" or step.startswith("seed "):
             number = int(step.split()[1]) if step != "seeds" else None
             over = _run_seeds(report, range(seeds) if number is None else [number])
         elif step == "tests":
-            over = _run_tests(report, test_files(mutant.module if mutant else ""))
+            over = _run_tests(report, test_files(module))
         elif step == "slow tests":
             over = _run_tests(report, [CORE_TESTS / name for name in SLOW_TESTS])
         else:
@@ -189,12 +260,12 @@ def _child(report: TextIO, mutant: Mutant | None, seeds: int, first: str) -> Non
     _tell(report, {"survived": ""})
 
 
-def _prepare() -> None:
+def _prepare(memory: int) -> None:
     """Bound what a mutant may use, mute it, and make hypothesis repeat itself."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(memory, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["RAFTLOG_SEED"] = "1"
     hypothesis.settings.register_profile(
@@ -210,9 +281,28 @@ def _prepare() -> None:
 
 
 def test_files(module: str) -> list[pathlib.Path]:
-    """Return the core's quick test files, those of this module first."""
+    """Return the quick test files that look for a module's mutants, those of this module first.
+
+    Outside of the core they are those of the directory that mirrors the module's.
+    """
+    if module not in CORE:
+        return _files_outside(module)
     quick = [path for path in CORE_TESTS.glob("test_*.py") if path.name not in SLOW_TESTS]
     return sorted(quick, key=lambda path: (path.name != f"test_{module}.py", path.name))
+
+
+def _files_outside(module: str) -> list[pathlib.Path]:
+    tests = TOP / "tests"
+    if module in SUITES:
+        return [tests / name for name in SUITES[module]]
+    *area, name = module.split(".")
+    while not (directory := tests.joinpath(*area)).is_dir():
+        area.pop()
+    if directory.parent.name == "storage":
+        directory = directory.parent  # the contract of all storages is tested there
+    return sorted(
+        directory.rglob("test_*.py"), key=lambda path: (path.name != f"test_{name}.py", path)
+    )
 
 
 test_files.__test__ = False  # type: ignore[attr-defined]
@@ -222,7 +312,7 @@ def _run_tests(report: TextIO, paths: Sequence[pathlib.Path]) -> bool:
     """Run tests until one fails; return whether one did."""
     code = pytest.main(
         [
-            "-x", "-q", "--no-header", "--tb=line", "-m", "not long", "-p", "no:cacheprovider",
+            "-x", "-q", "--no-header", "--tb=line", "-m", QUICK, "-p", "no:cacheprovider",
             "-p", "no:randomly", "--timeout=0", "-p", "no:faulthandler",
             "-W", "ignore::pytest.PytestAssertRewriteWarning",
             *(str(path) for path in paths),
@@ -258,4 +348,4 @@ def _broken_import(report: TextIO) -> Iterator[None]:
 
 def modules_loaded() -> list[str]:
     """Return which of the modules to be mutated are imported here already: none may be."""
-    return [name for name in MODULES if f"raftlog.core.{name}" in sys.modules]
+    return [name for name in modules() if f"{PACKAGE.name}.{dotted(name)}" in sys.modules]
