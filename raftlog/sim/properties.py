@@ -88,6 +88,7 @@ WHY = {
         "two nodes applied, or hold as committed, different entries at one index (section 3.6.3)"
     ),
     "tail": "who follows the log sees each transaction once, in order, and none that is undone",
+    "watch": "who watches keys sees each change once, in order, and none that is undone",
     "term monotone": (
         "a term that falls lets old leaders and old votes count again (section 3.3, S1)"
     ),
