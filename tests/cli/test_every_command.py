@@ -64,6 +64,7 @@ ASKING = {
     "log tail": ("--last", "2", "--stream", STREAM),
     "machine execute": (COMMAND,),
     "machine query": (QUERY,),
+    "machine upgrade": ("--dry-run",),
 }
 """Commands that ask a cluster, with arguments that make them meet what is hostile."""
 
