@@ -57,7 +57,7 @@ def test_a_demo_cleans_up(raftlog, tmp_path, monkeypatch):
     ("start", "number"),
     [
         (spawn, signal.SIGINT),
-        (spawn_deaf, signal.SIGTERM),
+        pytest.param(spawn_deaf, signal.SIGTERM, marks=pytest.mark.long),
         pytest.param(spawn, signal.SIGTERM, marks=pytest.mark.long),
         pytest.param(spawn_deaf, signal.SIGINT, marks=pytest.mark.long),
     ],
