@@ -462,7 +462,15 @@ class Subscriptions:
             self._keys.remove(reader, interest)
 
     def _look_at_changes(self, low: Index, high: Index) -> Index:
-        """Wake whom changes from `low` on concern; return the last index looked at."""
+        """Wake whom changes from `low` on concern; return the last index looked at.
+
+        Raises:
+            Compacted: a snapshot took the place of `low`. Whoever waits from there looks itself.
+        """
+        boundary = self._storage.boundary
+        if low <= boundary.index:
+            # The records below are gone; a scan would find the next ones, and say nothing of those.
+            raise Compacted(f"index {low} is in a snapshot", oldest_sequence=boundary.next_sequence)
         high = Index(min(high, low + LOOK_ENTRIES - 1))
         start, end = change_key(low), change_key(Index(high + 1))
         concerned: dict[Reader, Index] = {}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import msgpack
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raftlog import groups
+from raftlog.errors import Compacted
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import ChangeFilter, RowChange, Table, TailStart
 from raftlog.kv import prefix_end
@@ -134,6 +137,35 @@ async def test_a_parked_subscriber_holds_no_purge_back_and_misses_nothing():
     assert rig.subscriptions.read_indexes() == (6,)
     assert [entry.index for entry in (await waiting).entries] == [7]
     await tail.aclose()
+
+
+async def test_a_snapshot_that_takes_the_place_of_what_is_waited_for_is_told(monkeypatch):
+    """A feed that is parked when a snapshot is installed is told so: nothing is passed over."""
+    rig = Rig()
+    rig.commit(rig.append(b"a"))
+    tail = rig.subscriptions.tail(1, stream=None, follow=True, bytes_max=1)
+    feed = rig.subscriptions.changes(1, follow=True, wanted=letter(b"z"))
+
+    async def drain(batches):
+        async for _ in batches:
+            pass  # signs of life
+
+    waiting = [asyncio.ensure_future(drain(each)) for each in (tail, feed)]
+    await settle()
+    assert rig.subscriptions.waiters == 2
+    for _ in range(4):
+        rig.append(b"in the snapshot")
+    storage = type(rig.made.storage)
+    boundary = dataclasses.replace(rig.made.storage.boundary, index=4, next_sequence=5)
+    monkeypatch.setattr(storage, "boundary", property(lambda _: boundary))
+    rig.overlay.absorb(
+        {Table.CHANGE: {(5).to_bytes(8, "big"): msgpack.packb([(5, "t", None, [b"z"])])}}
+    )
+    rig.commit(5)
+    for each in waiting:
+        with pytest.raises(Compacted) as told:
+            await asyncio.wait_for(each, PATIENCE)
+        assert told.value.oldest_sequence == 5
 
 
 async def test_turns_are_few_in_one_iteration_of_the_loop():

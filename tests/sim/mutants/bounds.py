@@ -74,6 +74,15 @@ BOUNDS = (
         script="node/test_lookout.py::test_what_comes_with_the_sign_of_life_is_not_lost",
     ),
     plant(
+        "watch-passes-over-a-snapshot",
+        "a watch that waits while a snapshot is installed goes on behind it, and says nothing",
+        ("node/subscriptions.py", "        if low <= boundary.index:\n", "        if False:\n"),
+        script=(
+            "node/test_interests.py"
+            "::test_a_snapshot_that_takes_the_place_of_what_is_waited_for_is_told"
+        ),
+    ),
+    plant(
         "woken-reader-lets-the-purge-pass",
         "what a parked subscriber was woken for may be purged before it has read it",
         (
