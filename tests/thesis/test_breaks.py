@@ -36,7 +36,7 @@ RULES = rules()
 
 
 def sentence(test: object) -> str:
-    return (test.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
+    return " ".join((test.__doc__ or "").strip().split("\n\n")[0].split())
 
 
 def table() -> str:
