@@ -18,7 +18,7 @@ from raftlog.sim.shell import ending, member, nemesis, observer, record, storage
 from raftlog.sim.shell.knobs import FAULTS, draw_shell_knobs
 from raftlog.sim.shell.world import ShellWorld, run_shell_seed
 
-FRESH_COUNT = 12
+FRESH_COUNT = 6
 PARTS = (ending, member, nemesis, observer, record, storage, workload)
 
 
