@@ -1,6 +1,7 @@
 """A watch on the event loop: was it held up by this process itself, and for how long?
 
-A loop that comes late may have been refused a processor; that is the machine's doing. What counts
+A loop that comes late may have been refused a processor, by this machine or by the one that it is a
+guest of (a virtual machine's stolen time); that is not the process's doing. What counts
 here is what the process did meanwhile: it computed on the loop, or in a thread that did not let go
 of the interpreter. Nothing a client sends or a log's age decides may take that long, so an event is
 a fault of raftlog (or of a machine's code), and the tests with real nodes fail on one.
@@ -22,6 +23,11 @@ HELD_UP_SECONDS = 0.1
 SCHEDULER_FILE = "/proc/thread-self/schedstat"
 """Nanoseconds that this thread ran, and that it waited for a processor (proc(5))."""
 NANOSECONDS = 1_000_000_000
+PROCESSORS_FILE = "/proc/stat"
+"""Ticks of each processor by what they went to; those stolen are the eighth number (proc(5))."""
+STOLEN_AT = 7
+STOLEN_PERIOD_SECONDS = 1.0
+"""So often it is noted what was stolen so far: the file is long."""
 
 
 class Waits:
@@ -45,6 +51,19 @@ class Waits:
             self._file = None
 
 
+def stolen_ticks(path: str = PROCESSORS_FILE) -> list[int]:
+    """Return what was stolen of each processor so far; nothing where the system does not tell."""
+    found: list[int] = []
+    with contextlib.suppress(OSError), open(path, encoding="ascii") as lines:  # noqa: PTH123
+        for line in lines:
+            name, *numbers = line.split()
+            if not name.startswith("cpu"):
+                break
+            if name != "cpu" and len(numbers) > STOLEN_AT:
+                found.append(int(numbers[STOLEN_AT]))
+    return found
+
+
 class LoopWatch:
     """Looks every `PERIOD_SECONDS`. Loop-bound."""
 
@@ -54,6 +73,8 @@ class LoopWatch:
         self._waits = Waits()
         self._timer: asyncio.TimerHandle | None = None
         self._due = self._used = self._waited = 0.0
+        self._stolen = stolen_ticks()
+        self._stolen_at = time.monotonic()
 
     def start(self) -> None:
         """Begin to look."""
@@ -72,7 +93,14 @@ class LoopWatch:
         if late > HELD_UP_SECONDS:
             used = time.process_time() - self._used
             waited = self._waits.seconds() - self._waited
-            seconds = min(used, late - waited)
+            seconds = min(used, late - waited) - self._stolen_since()
             if seconds > HELD_UP_SECONDS:
                 self._observer.event(Event.LOOP_HELD_UP, seconds=round(seconds, 3))
+        elif self._due - self._stolen_at > STOLEN_PERIOD_SECONDS:
+            self._stolen, self._stolen_at = stolen_ticks(), self._due
         self.start()
+
+    def _stolen_since(self) -> float:
+        """Return the seconds stolen of the processor that lost most, since it was noted last."""
+        lost = [now - then for now, then in zip(stolen_ticks(), self._stolen, strict=False)]
+        return max(lost, default=0) / os.sysconf("SC_CLK_TCK")

@@ -93,7 +93,9 @@ SILENT = {"kv lock"}
 OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
-REPR = re.compile(r"\bb['\"]|\bNone\b|<[A-Z]\w*[.:]|datetime\.|\bdatetime\(|\[Errno|Traceback")
+REPR = re.compile(
+    r"(?<![\w-])b['\"]|\bNone\b|<[A-Z]\w*[.:]|datetime\.|\bdatetime\(|\[Errno|Traceback"
+)
 
 
 def leaves(group: click.Group, path: str = ""):

@@ -162,7 +162,7 @@ def test_verify(raftlog, tmp_path):
 
 def test_the_named_streams(ask):
     """Each with its own first and last transaction; the unnamed one is no stream."""
-    names = ("streams-a", "streams-b")
+    names = ("streams-one", "streams-two")
     for name in names:
         assert ask("log", "append", "--stream", name, __file__).code == 0
     leader = ask("status", "-o", "json").json["leader"]  # another may not have the newest yet
@@ -172,7 +172,7 @@ def test_the_named_streams(ask):
     assert "" not in found
     first, second = (found[name] for name in names)
     assert first["first_sequence"] == first["last_sequence"] < second["first_sequence"]
-    assert "streams-b" in ask("log", "streams", "--member", leader).text
+    assert "streams-two" in ask("log", "streams", "--member", leader).text
 
 
 def test_text_instead_of_a_file_is_told_apart(ask):

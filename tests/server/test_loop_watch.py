@@ -9,7 +9,13 @@ import time
 import pytest
 
 from raftlog.server import loop_watch
-from raftlog.server.loop_watch import HELD_UP_SECONDS, PERIOD_SECONDS, LoopWatch, Waits
+from raftlog.server.loop_watch import (
+    HELD_UP_SECONDS,
+    PERIOD_SECONDS,
+    LoopWatch,
+    Waits,
+    stolen_ticks,
+)
 from tests.loop_guard import LoopGuard, held_up
 from tests.node.harness import Notebook
 
@@ -92,6 +98,30 @@ def test_the_systems_word_is_read_where_there_is_one(tmp_path) -> None:
         real = Waits()
         assert real.seconds() >= 0.0
         real.close()
+
+
+async def test_a_processor_that_was_stolen_is_not_to_blame(
+    looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a host took from this virtual machine counts as computed, and is taken off."""
+    await looks.next()
+    before = looks.watch._stolen
+    monkeypatch.setattr(
+        loop_watch, "stolen_ticks", lambda: [ticks + 1000 for ticks in before or [0]]
+    )
+    looks.watch._stolen = before or [0]
+    compute(HELD_UP_SECONDS + 2 * PERIOD_SECONDS)
+    await looks.next()
+    assert not looks.observer.named("loop_held_up")
+
+
+def test_stolen_ticks_are_those_of_each_processor(tmp_path) -> None:
+    """The eighth number of each processor's line, and nothing where there is no such file."""
+    path = tmp_path / "stat"
+    lines = ("cpu  9 9 9 9 9 9 9 30", "cpu0 9 9 9 9 9 9 9 10", "cpu1 9 9 9 9 9 9 9 20", "intr 1")
+    path.write_text("\n".join(lines))
+    assert stolen_ticks(str(path)) == [10, 20]
+    assert stolen_ticks(str(tmp_path / "none")) == []
 
 
 def test_the_guard_reads_each_line_once(tmp_path) -> None:
