@@ -67,7 +67,8 @@ def stolen_ticks(path: str = PROCESSORS_FILE) -> list[int]:
 class LoopWatch:
     """Looks every `PERIOD_SECONDS`. Loop-bound."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, held_up_seconds: float = HELD_UP_SECONDS) -> None:
+        self._held_up_seconds = held_up_seconds
         self._loop = asyncio.get_running_loop()
         self._observer = observer
         self._waits = Waits()
@@ -90,11 +91,11 @@ class LoopWatch:
 
     def _look(self) -> None:
         late = time.monotonic() - self._due
-        if late > HELD_UP_SECONDS:
+        if late > self._held_up_seconds:
             used = time.process_time() - self._used
             waited = self._waits.seconds() - self._waited
             seconds = min(used, late - waited) - self._stolen_since()
-            if seconds > HELD_UP_SECONDS:
+            if seconds > self._held_up_seconds:
                 self._observer.event(Event.LOOP_HELD_UP, seconds=round(seconds, 3))
         elif self._due - self._stolen_at > STOLEN_PERIOD_SECONDS:
             self._stolen, self._stolen_at = stolen_ticks(), self._due
