@@ -48,11 +48,7 @@ def catch_up(
             definite=True,
         )
     first = storage.find_sequence(have + 1)
-    version = applied.machine_version
-    for entry in _entries(storage, first, applied.index):
-        if entry.kind is EntryKind.MACHINE:
-            version = decode_upgrade(entry.payload)[0]
-            break
+    version = _version_at(storage, first, applied)
     for entry in _entries(storage, first, applied.index):
         if entry.kind is EntryKind.MACHINE:
             version = decode_upgrade(entry.payload)[1]
@@ -63,6 +59,16 @@ def catch_up(
                     f"has {versions_text(machine)}: start this member with code that has both"
                 )
             apply(entry, groups.parse(entry.payload), have, version)
+
+
+def _version_at(storage: Storage, first: Index, applied: Boundary) -> int:
+    """Return the machine's version in force at `first`."""
+    if storage.boundary.machine_version == applied.machine_version:
+        return applied.machine_version  # it never goes down, so no entry here raised it
+    for entry in _entries(storage, first, applied.index):
+        if entry.kind is EntryKind.MACHINE:
+            return decode_upgrade(entry.payload)[0]
+    return applied.machine_version
 
 
 def _entries(storage: Storage, first: Index, last: Index) -> Iterator[Entry]:

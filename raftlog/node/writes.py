@@ -108,7 +108,7 @@ class Writes:
             respond(receipt)
 
     def _propose_group(self, group: Group, respond: Respond, *, own: bool) -> GroupReceipt | None:
-        self._require_open(own=own)
+        self.require_open(own=own)
         if group.has_commands:
             self._check_machines(group)
         gate = self._gate
@@ -135,7 +135,11 @@ class Writes:
             if name != self._machine:
                 raise InvalidInput(f"this cluster runs the machine {self._machine!r}, not {name!r}")
 
-    def _require_open(self, *, own: bool = False) -> None:
+    def require_open(self, *, own: bool = False) -> None:
+        """Raise what a client is told where this member does not take writes.
+
+        `own`: the writes of this member's own machine, which begin before those of clients.
+        """
         if self._closed:
             raise Unavailable("this node is stopping")
         is_open = self._leadership.is_open and self._gate is not None
@@ -182,7 +186,7 @@ class Writes:
     def propose_session(self, respond: Respond) -> None:
         """Propose a session's opening; the receipt's index is the session."""
         try:
-            self._require_open()
+            self.require_open()
             self._require_room(0)
             if len(self._applier.sessions.sessions) >= self._settings.sessions_max:
                 self._evict()
@@ -203,7 +207,7 @@ class Writes:
 
     def close_session(self, session: int) -> None:
         """Note that a session is not used any more; the next chore ends it with others."""
-        self._require_open()
+        self.require_open()
         if session in self._applier.sessions.sessions and len(self._ended) < EXPIRED_PER_ENTRY_MAX:
             self._ended.add(session)
 
@@ -212,17 +216,13 @@ class Writes:
         if self._gate is not None:
             self._gate.ended(sessions)
 
-    def require_open(self) -> None:
-        """Raise what a client is told where this member does not take writes."""
-        self._require_open()
-
     async def append_own(
         self, kind: EntryKind, payload: bytes, timeout_seconds: float
     ) -> GroupReceipt:
         """Propose an entry that holds no transactions, and wait until it is applied here."""
 
         def propose(respond: Respond) -> None:
-            self._require_open()
+            self.require_open()
             self._require_room(len(payload))
             self.propose_plain(kind, payload, respond)
 
