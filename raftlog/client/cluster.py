@@ -113,11 +113,7 @@ class Cluster:
             return cast("admin_pb2.SettingsReply", reply)
 
         deadline = self._context.deadline(timeout)
-        connections = self._context.connections
-        if member is None:
-            reply = await connections.ask_anyone(call, deadline)
-        else:
-            reply = await connections.ask_member(member, call, deadline)
+        reply = await self._context.connections.ask(member, call, deadline)
         return tuple(
             NodeSetting(
                 key=wire.key,

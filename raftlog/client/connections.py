@@ -248,6 +248,14 @@ class Connections:
         """Make a call that changes nothing on whoever answers."""
         return await self._ask(self.anyone, call, deadline)
 
+    async def ask(
+        self, member: str | None, call: Callable[[Peer, float], Awaitable[T]], deadline: float
+    ) -> T:
+        """Make a call that changes nothing on that member, or without one on any that answers."""
+        if member is None:
+            return await self.ask_anyone(call, deadline)
+        return await self.ask_member(member, call, deadline)
+
     async def ask_member(
         self, node_id: str, call: Callable[[Peer, float], Awaitable[T]], deadline: float
     ) -> T:

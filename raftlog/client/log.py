@@ -206,11 +206,7 @@ class Log:
             return cast("log_pb2.InfoReply", reply)
 
         deadline = self._context.deadline(timeout)
-        connections = self._context.connections
-        if member is None:
-            reply = await connections.ask_anyone(call, deadline)
-        else:
-            reply = await connections.ask_member(member, call, deadline)
+        reply = await self._context.connections.ask(member, call, deadline)
         return LogInfo(*(getattr(reply, field) for field in LogInfo._fields))
 
     def streams(
@@ -229,11 +225,7 @@ class Log:
                 reply = await peer.log.Streams(request, timeout=seconds)
                 return cast("log_pb2.StreamsReply", reply)
 
-            deadline = self._context.deadline(timeout)
-            connections = self._context.connections
-            if whom is None:
-                return await connections.ask_anyone(call, deadline)
-            return await connections.ask_member(whom, call, deadline)
+            return await self._context.connections.ask(whom, call, self._context.deadline(timeout))
 
         return _stream_pages(ask, member)
 
