@@ -179,6 +179,12 @@ class IdentityMismatch(SafetyRefused):
     code = "identity_mismatch"
 
 
+class MemberRemoved(IdentityMismatch):
+    """The data directory was removed from the cluster, and is out for good."""
+
+    code = "member_removed"
+
+
 class MachineMismatch(SafetyRefused):
     """The code of the machine that the log names, in the version in force, is not here."""
 

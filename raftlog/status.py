@@ -16,7 +16,8 @@ class MemberStatus:
     """One member in a `ClusterStatus`; None where the node that answered cannot know.
 
     Only the leader knows what the others hold. `kind`: voter, learner or witness. `role`: leader,
-    follower or candidate; unknown where the member cannot be reached.
+    follower or candidate; unknown where the member cannot be reached. `promoting`: a learner that
+    becomes a voter once it has caught up.
     """
 
     node_id: NodeId
@@ -32,13 +33,15 @@ class MemberStatus:
     last_contact_ms: float | None
     reachable: bool
     healthy: bool
+    promoting: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
     """The cluster as `served_by` knows it; any one live node answers, without a quorum too.
 
-    `version` is that of raftlog on the node that answered.
+    `version` is that of raftlog on the node that answered. `membership_version` names the
+    membership in force; `is_joint`: a change of it is under way, and two majorities decide.
     """
 
     cluster_id: str
@@ -58,3 +61,5 @@ class ClusterStatus:
     members: tuple[MemberStatus, ...]
     alarms: tuple[str, ...]
     version: str = ""
+    membership_version: int = 0
+    is_joint: bool = False

@@ -28,6 +28,7 @@ CLASSES = {
     "Log": ("log", "SyncLog"),
     "Kv": ("kv", "SyncKv"),
     "Machine": ("machine", "SyncMachine"),
+    "MemberVerbs": ("members", "SyncMemberVerbs"),
     "Cluster": ("cluster", "SyncCluster"),
 }
 """Each async class: its module, and its twin's name. What others return comes first."""

@@ -48,12 +48,24 @@ _FLAGS = (
     examples=[
         "raftlog serve --node-id n1 --data-dir n1 --listen 127.0.0.1:7101 \\",
         "    --bootstrap-token s3cret --initial-cluster n1=127.0.0.1:7101,n2=127.0.0.1:7102,...",
+        "raftlog serve --node-id n4 --data-dir n4 --listen 127.0.0.1:7104 \\",
+        "    --join 127.0.0.1:7101 --promote",
         "raftlog serve --config node.toml",
         "RAFTLOG_NODE_ID=n1 RAFTLOG_DATA_DIR=n1 raftlog serve --set raft.heartbeat_seconds='50 ms'",
     ],
 )
 @click.option(
     "--config", "config_file", envvar="RAFTLOG_CONFIG", metavar="F", help="TOML settings."
+)
+@click.option(
+    "--promote", is_flag=True, help="With --join: become a voter once this node has caught up."
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="n2=H:P",
+    help="Where a member is reached that moved; may be repeated.",
 )
 @click.option("--insecure", is_flag=True, help="Allow a non-loopback address without TLS.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any other setting.")
@@ -63,6 +75,8 @@ def serve(
     /,
     *,
     config_file: str | None,
+    promote: bool,
+    peers: tuple[str, ...],
     insecure: bool,
     assignments: tuple[str, ...],
     **flags: str | None,
@@ -74,6 +88,12 @@ def serve(
     """
     from raftlog.server.main import run  # noqa: PLC0415 - only this command needs the server
 
-    given = {**flags, "insecure": insecure or None, **tls_flags(options)}
+    given = {
+        **flags,
+        "promote": promote or None,
+        "peers": ",".join(peers) or None,
+        "insecure": insecure or None,
+        **tls_flags(options),
+    }
     loaded = load(path=config_file, environment=os.environ, flags=given, assignments=assignments)
     run(loaded.settings, loaded.sources)

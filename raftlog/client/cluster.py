@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar, cast
+from collections.abc import Iterable
+from typing import cast
 
 import grpc
 
-from raftlog.client.connections import Leader, Peer
-from raftlog.client.context import Context, loop_time
-from raftlog.client.routing import Backoff, Recourse, judge, timed_out
+from raftlog.client.changes import change
+from raftlog.client.connections import Peer
+from raftlog.client.context import loop_time
+from raftlog.client.members import MemberVerbs
 from raftlog.client.values import NodeSetting, Transfer
-from raftlog.errors import ConnectFailed, LeaderHint, RaftLogError
+from raftlog.errors import LeaderHint
 from raftlog.status import ClusterStatus
-from raftlog.wire import status as wire_status
 from raftlog.wire.cluster import status_from_pb
 from raftlog.wire.pb import admin_pb2, types_pb2
 
@@ -25,14 +25,9 @@ PATIENCE_SECONDS = 2.0
 GRACE_SECONDS = 0.1
 """How long members are waited for, once the leader has answered, to say what only they know."""
 
-T = TypeVar("T")
 
-
-class Cluster:
+class Cluster(MemberVerbs):
     """The verbs of an operator."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
 
     async def status(
         self, *, member: str | None = None, timeout: float | None = None
@@ -158,31 +153,6 @@ class Cluster:
         finally:
             for task in waiting:
                 task.cancel()
-
-
-async def change(
-    context: Context, call: Callable[[Peer, float], Awaitable[T]], deadline: float
-) -> T:
-    """Make a call to the leader that is repeated only after a definite refusal."""
-    connections = context.connections
-    backoff = Backoff(0.01, 2.0, 0.2, connections.dice)
-    refusal: RaftLogError | None = None
-    while True:
-        leader: Leader = await connections.leader(deadline)
-        try:
-            await leader.peer.wait_connected(deadline)
-            return await call(leader.peer, max(deadline - loop_time(), 0.001))
-        except ConnectFailed as error:
-            refusal = error
-        except grpc.aio.AioRpcError as error:
-            refusal = wire_status.from_rpc_error(error, sent=True)
-        connections.take_hint(refusal)
-        connections.forget(leader.peer.address)
-        if not refusal.definite or judge(refusal) is Recourse.FINAL:
-            raise refusal
-        if loop_time() >= deadline:
-            raise timed_out(refusal)
-        await asyncio.sleep(backoff.pause())
 
 
 async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from raftlog.client.cluster import change
+from raftlog.client.changes import change
 from raftlog.client.connections import Peer
 from raftlog.client.context import (
     Context,

@@ -233,6 +233,51 @@ class MachineUpgrade:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """How a cluster began: what the directory of a node that joins is made from.
+
+    `membership` is that of the founding, as the log encodes it; `checksum` begins the log's chain.
+    """
+
+    cluster_id: str
+    membership: bytes
+    checksum: int
+    feature_level: int
+    machine_name: str
+    machine_version: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipView:
+    """A membership in numbers.
+
+    `fault_tolerance`: how many of those voters that are healthy now may fail before no quorum is
+    left; below 0 where none is.
+    """
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+    quorum: int
+    fault_tolerance: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipChange:
+    """What a change of the membership came to.
+
+    `version` names the membership in force now. `changed` is false where all was so already, and of
+    a dry run. `why` says what is risked, or why a dry run would not be `allowed`.
+    """
+
+    before: MembershipView
+    after: MembershipView
+    version: int
+    changed: bool
+    allowed: bool
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
     """A leadership transfer that came about."""
 

@@ -195,12 +195,24 @@ class Settings:
     node_id: str = _setting("", "this member's id", parse=values.parse_node_id)
     data_dir: str = _text("", "directory that holds the log and the machine's state")
     listen: str = _address("127.0.0.1:7101", "gRPC address to bind, for peers and clients")
-    advertise: str = _address("", "address that peers and clients reach it by; default: listen")
+    advertise: str = _address(
+        "", "address that peers and clients reach it by; default: the membership's"
+    )
     bootstrap_token: str = _text("", "secret shared by the first members; names the cluster")
     initial_cluster: tuple[tuple[str, str], ...] = _setting(
         (), "the first members, n1=H:P,n2=H:P; ignored once they exist", parse=values.parse_members
     )
-    join: str = _address("", "address of a running cluster to join")
+    join: str = _address("", "a member of a running cluster, which this node asks to be added to")
+    promote: bool = _setting(
+        False,
+        "with join: become a voter once this node has caught up",
+        parse=values.parse_boolean,
+    )
+    peers: tuple[tuple[str, str], ...] = _setting(
+        (),
+        "where members are reached that moved, n2=H:P,n3=H:P; recorded once they answer there",
+        parse=values.parse_members,
+    )
     machine: str = _text("kv", "state machine: kv, log, an entry point's name, or module:Class")
     http: str = _address("127.0.0.1:7201", "address of /livez, /readyz, /metrics; empty: none")
     mysql: str = _address("", "address of the MySQL port; empty: none")
@@ -291,7 +303,8 @@ def shown(settings: Settings) -> dict[str, object]:
     """Return `effective` settings as people may see them: plain values, and no secret."""
     values = effective(settings)
     values.update((key, SECRET) for key in SECRETS if values[key])
-    values["initial_cluster"] = ",".join(f"{n}={a}" for n, a in settings.initial_cluster)
+    for key in ("initial_cluster", "peers"):
+        values[key] = ",".join(f"{name}={address}" for name, address in getattr(settings, key))
     return values
 
 

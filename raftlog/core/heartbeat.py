@@ -7,7 +7,7 @@ election timeout steps down (check-quorum, §6.2).
 
 from __future__ import annotations
 
-from raftlog.core import reads, replication, roles, transfer
+from raftlog.core import farewell, reads, replication, roles, transfer
 from raftlog.core.messages import HeartbeatRequest, HeartbeatResponse
 from raftlog.core.progress import Progress
 from raftlog.core.state import NEVER, LeaderState, RaftState
@@ -74,6 +74,8 @@ def tick(state: RaftState, now: float) -> None:
     if leadership.heartbeat_deadline <= now:
         replication.check_stuck(state, leadership, now)
         transfer.hand_over_witness(state, now)
+        if leadership.departing:
+            farewell.expire(state, leadership, now)
         broadcast(state, leadership, now)
 
 

@@ -96,7 +96,11 @@ def _check_roles(state: RaftState) -> None:
 
 def _check_leadership(state: RaftState, leadership: LeaderState) -> None:
     peers = set(state.membership.node_ids) - {state.node_id}
-    invariant(leadership.progress.keys() == peers, "progress does not match the membership")
+    departing = leadership.departing.keys()
+    invariant(not departing & peers, "a member is told that it is out")
+    invariant(
+        leadership.progress.keys() == peers | departing, "progress does not match the membership"
+    )
     invariant(
         leadership.uncommitted_bytes == sum(size for _, size in leadership.uncommitted),
         "the count of uncommitted bytes leaks",

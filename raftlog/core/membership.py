@@ -3,7 +3,8 @@
 A member has two axes: it votes or not, and it has a state machine or not. Voter with machine =
 promotable; voter without = witness; non-voter = learner. A joint membership (§4.3) also has
 `outgoing`, the voters of the membership being left; `learners_next` are voters of `outgoing` that
-become learners when it is left.
+become learners when it is left. Who was removed is remembered, by id and data directory: a removed
+directory never becomes a member again.
 """
 
 from __future__ import annotations
@@ -31,13 +32,26 @@ class Member:
     instance_id: str = ""
 
 
+REMOVED_MAX = 256
+"""So many removed directories are remembered; those removed first are forgotten first."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """A data directory that was removed. `instance_id` is "" if no leader ever saw it."""
+
+    node_id: NodeId
+    instance_id: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
     """A membership entry's content.
 
     Invariant: `voters`, `outgoing` and `learners` name members only; a learner is in neither voter
     set; `learners_next` is a subset of `outgoing`. `outgoing` is empty unless the membership is
-    joint.
+    joint. `promoting` are the learners that the leader makes voters once they have caught up.
+    `removed` is in the order of removal.
     """
 
     members: tuple[Member, ...]
@@ -45,6 +59,8 @@ class Membership:
     outgoing: frozenset[NodeId] = frozenset()
     learners: frozenset[NodeId] = frozenset()
     learners_next: frozenset[NodeId] = frozenset()
+    promoting: frozenset[NodeId] = frozenset()
+    removed: tuple[Removed, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [member.node_id for member in self.members]
@@ -53,6 +69,8 @@ class Membership:
             raise InvalidInput(f"membership names {sorted(named)} but lists {sorted(ids)}")
         if self.learners & (self.voters | self.outgoing) or not self.learners_next <= self.outgoing:
             raise InvalidInput("a member is both voter and learner")
+        if not self.promoting <= self.learners:
+            raise InvalidInput("a member that is to be promoted is no learner")
 
     @classmethod
     def of_voters(cls, members: Iterable[Member]) -> Membership:
@@ -88,6 +106,18 @@ class Membership:
         """Whether `node_id` votes in either half."""
         return node_id in self.voters or node_id in self.outgoing
 
+    def is_removed(self, node_id: NodeId, instance_id: str) -> bool:
+        """Whether that directory was removed.
+
+        An id that is no member's any more stands for each directory that shows it: whoever comes
+        back under it is to be added first.
+        """
+        is_member = self.member(node_id) is not None
+        return any(
+            gone.node_id == node_id and (not is_member or gone.instance_id == instance_id != "")
+            for gone in self.removed
+        )
+
     def kind(self, node_id: NodeId) -> str:
         """Return voter, witness or learner, the word operators see."""
         if not self.is_voter(node_id):
@@ -95,20 +125,25 @@ class Membership:
         return "witness" if node_id in self.witnesses else "voter"
 
     def encode(self) -> bytes:
-        """Return the one canonical encoding: sorted JSON, readable in any dump."""
-        return json.dumps(
-            {
-                "members": [
-                    dataclasses.asdict(m) for m in sorted(self.members, key=lambda m: m.node_id)
-                ],
-                "voters": sorted(self.voters),
-                "outgoing": sorted(self.outgoing),
-                "learners": sorted(self.learners),
-                "learners_next": sorted(self.learners_next),
-            },
-            sort_keys=True,
-            separators=(",", ":"),
-        ).encode()
+        """Return the one canonical encoding: sorted JSON, readable in any dump.
+
+        What came later than the first version is left out where it is empty: a founding membership
+        has the checksum that it always had.
+        """
+        fields: dict[str, object] = {
+            "members": [
+                dataclasses.asdict(m) for m in sorted(self.members, key=lambda m: m.node_id)
+            ],
+            "voters": sorted(self.voters),
+            "outgoing": sorted(self.outgoing),
+            "learners": sorted(self.learners),
+            "learners_next": sorted(self.learners_next),
+        }
+        if self.promoting:
+            fields["promoting"] = sorted(self.promoting)
+        if self.removed:
+            fields["removed"] = [[gone.node_id, gone.instance_id] for gone in self.removed]
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Membership:
@@ -124,8 +159,10 @@ class Membership:
                 outgoing=_names(fields["outgoing"]),
                 learners=_names(fields["learners"]),
                 learners_next=_names(fields["learners_next"]),
+                promoting=_names(fields.get("promoting", [])),
+                removed=tuple(_removed(pair) for pair in fields.get("removed", [])),
             )
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (AttributeError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidInput(f"membership does not parse: {error}") from None
 
 
@@ -138,6 +175,14 @@ def _member(fields: object) -> Member:
             raise TypeError(f"a member's {name} is {value!r}")
         str(value).encode()
     return Member(**fields)
+
+
+def _removed(pair: object) -> Removed:
+    if not isinstance(pair, list) or [type(part) for part in pair] != [str, str]:
+        raise TypeError(f"{pair!r} is no removed directory")
+    for part in pair:
+        part.encode()
+    return Removed(node_id=NodeId(pair[0]), instance_id=pair[1])
 
 
 def _names(names: object) -> frozenset[NodeId]:

@@ -12,7 +12,7 @@ import dataclasses
 import enum
 from collections.abc import Sequence
 
-from raftlog.core.membership import Member, Membership
+from raftlog.core.membership import REMOVED_MAX, Member, Membership, Removed
 from raftlog.errors import MembershipRejected
 from raftlog.types import NodeId
 
@@ -30,11 +30,15 @@ class MemberChangeKind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MemberChange:
-    """One change. `member` is given when adding or updating; otherwise `node_id` suffices."""
+    """One change. `member` is given when adding or updating; otherwise `node_id` suffices.
+
+    `promoting`: a learner that is added is to become a voter once it has caught up.
+    """
 
     kind: MemberChangeKind
     node_id: NodeId
     member: Member | None = None
+    promoting: bool = False
 
 
 def simple(current: Membership, change: MemberChange) -> Membership:
@@ -46,6 +50,7 @@ def simple(current: Membership, change: MemberChange) -> Membership:
     if current.is_joint:
         raise MembershipRejected("a joint membership must be left first")
     after = _apply(current, change)
+    after = dataclasses.replace(after, removed=_removed_after(current, after.members))
     check_step(current, after)
     return after
 
@@ -71,6 +76,8 @@ def enter_joint(current: Membership, changes: Sequence[MemberChange]) -> Members
         outgoing=current.voters,
         learners=after.learners - current.voters,
         learners_next=after.learners & current.voters,
+        promoting=after.promoting - current.voters,
+        removed=_removed_after(current, members),
     )
     check_step(current, joint)
     return joint
@@ -87,7 +94,24 @@ def leave_joint(current: Membership) -> Membership:
     learners = current.learners | current.learners_next
     kept = current.voters | learners
     members = [member for member in current.members if member.node_id in kept]
-    return Membership(members=_sorted(members), voters=current.voters, learners=learners)
+    return Membership(
+        members=_sorted(members),
+        voters=current.voters,
+        learners=learners,
+        promoting=current.promoting,
+        removed=_removed_after(current, members),
+    )
+
+
+def _removed_after(current: Membership, members: Sequence[Member]) -> tuple[Removed, ...]:
+    """Return what is removed once `members` are all that is left of `current`."""
+    kept = {member.node_id for member in members}
+    gone = (
+        Removed(node_id=member.node_id, instance_id=member.instance_id)
+        for member in _sorted(current.members)
+        if member.node_id not in kept
+    )
+    return (*current.removed, *gone)[-REMOVED_MAX:]
 
 
 def check_step(current: Membership, proposed: Membership) -> None:
@@ -98,6 +122,7 @@ def check_step(current: Membership, proposed: Membership) -> None:
     """
     _check_whole(proposed)
     _check_directories(current, proposed)
+    _check_removed(current, proposed)
     if current.is_joint:
         if proposed != leave_joint(current):
             raise MembershipRejected("a joint membership can only be left")
@@ -150,6 +175,18 @@ def _check_directories(current: Membership, proposed: Membership) -> None:
             )
 
 
+def _check_removed(current: Membership, proposed: Membership) -> None:
+    """Refuse to forget who was removed, and to take a removed directory in again."""
+    if proposed.removed != _removed_after(current, proposed.members):
+        raise MembershipRejected("a membership must record each member that it leaves out")
+    for member in proposed.members:
+        if proposed.is_removed(member.node_id, member.instance_id):
+            raise MembershipRejected(
+                f"the data directory {member.instance_id} of {member.node_id} was removed, and is "
+                "out for good: start the node with an empty one"
+            )
+
+
 def _apply(current: Membership, change: MemberChange) -> Membership:
     """Return a simple membership with one change made, whatever the number of voters it moves."""
     kind, node_id = change.kind, change.node_id
@@ -172,7 +209,12 @@ def _apply(current: Membership, change: MemberChange) -> Membership:
         voters |= {node_id}
     elif kind is not MemberChangeKind.REMOVE:
         learners |= {node_id}
-    return Membership(members=_sorted(members), voters=voters, learners=learners)
+    promoting = current.promoting & learners - {node_id}
+    if change.promoting or (kind is MemberChangeKind.UPDATE and node_id in current.promoting):
+        promoting |= learners & {node_id}
+    return Membership(
+        members=_sorted(members), voters=voters, learners=learners, promoting=promoting
+    )
 
 
 def _member(change: MemberChange, known: Member | None) -> Member:

@@ -287,6 +287,17 @@ class Raft:
         return self._state.membership
 
     @property
+    def committed_membership(self) -> Membership:
+        """Return the latest membership known committed."""
+        return self._state.memberships[0][1]
+
+    @property
+    def departing(self) -> frozenset[NodeId]:
+        """Return the removed peers that this leader still tells of it."""
+        leadership = self._state.leadership
+        return frozenset(leadership.departing) if leadership is not None else frozenset()
+
+    @property
     def membership_index(self) -> Index:
         """Return the index of the entry (or boundary) the membership came with."""
         return self._state.membership_index

@@ -45,6 +45,9 @@ def _send_append(
         shared[next_index] = _build_append(state, next_index)
     batch = shared[next_index]
     if batch is None:
+        if state.membership.member(peer) is None:
+            progress.is_paused = True  # a removed peer so far behind learns it elsewhere
+            return False
         progress.become_snapshot()
         state.outbox.snapshots.append(SnapshotNeeded(peer=peer, term=state.term))
         return False

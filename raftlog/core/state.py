@@ -93,11 +93,25 @@ class Transfer:
 
 
 @dataclasses.dataclass(slots=True)
+class Farewell:
+    """How far a removed peer was told that it is out (`core/farewell.py`).
+
+    `index` is that of the membership without it. `round` is the heartbeat round that tells it that
+    this is committed; 0 before. `deadline`: then it is given up; never, until it is committed.
+    """
+
+    index: Index
+    round: int = 0
+    deadline: float = NEVER
+
+
+@dataclasses.dataclass(slots=True)
 class LeaderState:
     """What only a leader keeps; made anew with each leadership.
 
-    Invariant: `progress` has exactly the members other than this node. `first_index` is the index
-    of this term's no-op: once it is committed, reads and membership changes may begin (S25, S30).
+    Invariant: `progress` has exactly the members other than this node, and those `departing`.
+    `first_index` is the index of this term's no-op: once it is committed, reads and membership
+    changes may begin (S25, S30).
     `uncommitted` holds (index, size) of proposals that are not both committed and durable here.
     """
 
@@ -124,6 +138,8 @@ class LeaderState:
     notice_deadline: float = NEVER
     """When followers are told of a commit that no AppendRequest has carried to them."""
     transfer: Transfer | None = None
+    departing: dict[NodeId, Farewell] = dataclasses.field(default_factory=dict)
+    """Peers that a membership leaves out, and that were not told yet."""
     is_grace_spent: bool = False
     """A stall moved the check-quorum window, and no quorum was heard since."""
 
@@ -285,11 +301,23 @@ def _put_in_force(state: RaftState) -> None:
 
 
 def sync_peers(state: RaftState, leadership: LeaderState, now: float) -> None:
-    """Keep progress of exactly the other members of the membership in force."""
+    """Keep progress of the other members of the membership in force, and of whom it leaves out.
+
+    A member that is removed is sent the entry that removes it before it is forgotten, or it would
+    believe in the old membership for ever (`core/farewell.py`).
+    """
     wanted = set(state.membership.node_ids) - {state.node_id}
-    for peer in set(leadership.progress) - wanted:
+    earlier = {peer for _, membership in state.memberships for peer in membership.node_ids}
+    departing = leadership.departing
+    # One that is added again is another directory: nothing is known of what it holds.
+    for peer in wanted & set(departing):
+        del departing[peer], leadership.progress[peer]
+    for peer in sorted(earlier - wanted - {state.node_id} - set(departing)):
+        departing[peer] = Farewell(state.membership_index)
+    kept = wanted | set(departing)
+    for peer in set(leadership.progress) - kept:
         del leadership.progress[peer]
-    for peer in sorted(wanted - set(leadership.progress)):
+    for peer in sorted(kept - set(leadership.progress)):
         next_index = Index(state.log.last_index + 1)
         leadership.progress[peer] = Progress(next_index, state.settings, now)
     state.is_replication_wanted = True

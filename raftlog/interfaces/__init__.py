@@ -20,6 +20,7 @@ from raftlog.interfaces.machine import (
     rejection_text,
     versions_of,
 )
+from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MembershipView, MemberVerb
 from raftlog.interfaces.node import (
     ChangeBatch,
     ChangeFilter,
@@ -72,7 +73,11 @@ __all__ = [
     "LogReader",
     "MachineUpgrade",
     "Measure",
+    "MemberOrder",
     "MemberStatus",
+    "MemberVerb",
+    "MembershipOutcome",
+    "MembershipView",
     "NodePort",
     "Observer",
     "PeerEvents",

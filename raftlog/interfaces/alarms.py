@@ -104,6 +104,18 @@ class Alarm(enum.StrEnum):
         ),
         "Stop the node, and start it with the directory that it had before.",
     )
+    REMOVED = (
+        "removed",
+        Event.REMOVED,
+        (
+            "This member was removed from the cluster: it neither votes nor campaigns, and its "
+            "peers refuse it."
+        ),
+        (
+            "Stop the node. To take the machine in again, start it with an empty data directory "
+            "and --join."
+        ),
+    )
     BOOTSTRAP_WAITS = (
         "bootstrap_waits",
         Event.BOOTSTRAP_WAITS,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from raftlog.core.entries import Entry
+from raftlog.core.entries import Boundary, Entry
 from raftlog.core.membership import Membership
 from raftlog.core.ready import Standing
 from raftlog.errors import LeaderHint, RaftLogError
 from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.machine import Row
+from raftlog.interfaces.members import MemberOrder, MembershipOutcome
 from raftlog.interfaces.storage import Identity
 from raftlog.status import ClusterStatus
 from raftlog.types import Consistency, Index, NodeId
@@ -295,6 +296,34 @@ class NodePort(Protocol):
             SafetyRefused: a member with a machine lacks the code or cannot be asked, or the version
                 is below the one in force.
         """
+        ...
+
+    async def change_members(
+        self,
+        orders: Sequence[MemberOrder],
+        *,
+        version: int,
+        dry_run: bool,
+        force: bool,
+        timeout_seconds: float,
+    ) -> MembershipOutcome:
+        """Change who the members are, all of the orders at once, and wait until it is done.
+
+        `version`: only if the membership is at that one; 0: whichever it is. `force` allows what
+        may leave the cluster without a quorum. What is so already is a success.
+
+        Raises:
+            NotLeader: this node does not lead, or has just handed over, because it is to stop
+                voting.
+            MembershipRejected: it does not fit, or would risk the quorum; nothing was changed.
+            Unavailable: another change is under way; nothing was changed.
+            Indeterminate: the outcome is not known in time; ask again.
+        """
+        ...
+
+    @property
+    def origin(self) -> Boundary | None:
+        """Return what lies below the first entry this node's directory was made for, if known."""
         ...
 
     async def stop(self, *, hand_over: bool) -> None:

@@ -77,6 +77,13 @@ class Event(enum.StrEnum):
         "not_the_known_instance", "The membership knows this member by another data directory",
         Severity.WARNING,
     )  # fmt: skip
+    REMOVED = (
+        "removed", "A committed membership has removed this member's data directory",
+        Severity.WARNING,
+    )  # fmt: skip
+    MEMBERS_CHANGED = "members_changed", "An operator's change of the membership is under way"
+    LEARNER_PROMOTED = "learner_promoted", "A learner that has caught up is made a voter"
+    ADDRESS_RECORDED = "address_recorded", "A member's new address goes into the membership"
     TRANSPORT_TASK_FAILED = "transport_task_failed", "A task of the transport ended in an error"
 
     SNAPSHOT_TAKEN = (

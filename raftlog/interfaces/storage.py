@@ -49,6 +49,8 @@ class Identity:
     cluster_id: str
     node_id: NodeId
     instance_id: str
+    joined: bool = False
+    """Whether the directory was made to join a cluster that ran already: it founds none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +233,14 @@ class Storage(LogReader, TableReader, Protocol):
     @property
     def identity(self) -> Identity:
         """Return whose directory this is."""
+        ...
+
+    @property
+    def origin(self) -> Boundary | None:
+        """Return the boundary the directory was made with, or None where that is not known.
+
+        What lies behind it, the cluster's first entry if its index is 0, is verified from it.
+        """
         ...
 
     def recovered(self) -> Recovered:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from raftlog.core.messages import Message
+from raftlog.errors import IdentityMismatch
 from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.storage import Identity, SnapshotInfo
 from raftlog.types import Index, NodeId
@@ -48,7 +49,13 @@ class PeerEvents(Protocol):
         """Two processes speak as `peer`: what it acked proves nothing."""
         ...
 
-    def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
+    def address_told(self, peer: NodeId, instance_id: str, address: str) -> None:
+        """A handshake with the peer's present process told where it is reached; "" if not."""
+        ...
+
+    def check_peer(
+        self, peer: NodeId, instance_id: str, membership_index: int
+    ) -> IdentityMismatch | None:
         """Return why a handshake of that instance must be refused, or None.
 
         `membership_index` is that of the membership in force at the peer.

@@ -30,6 +30,7 @@ from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
+from raftlog.node.members import Members
 from raftlog.node.ports import Ports, hint_of
 from raftlog.node.reads import ReadQueue
 from raftlog.node.snapshotter import Snapshotter
@@ -56,6 +57,7 @@ class Parts:
     writes: Writes
     reads: ReadQueue
     transfers: Transfers
+    members: Members
     upgrades: Upgrades
     subscriptions: Subscriptions
     snapshotter: Snapshotter
@@ -73,6 +75,8 @@ class Consequences:
         self._observer = ports.observer
         self._loop = asyncio.get_running_loop()
         self._marking: asyncio.Future[None] | None = None
+        self._addresses: dict[NodeId, str] = {}
+        self._departing: frozenset[NodeId] = frozenset()
         self.alarms = Alarms(ports.observer)
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the error that stopped the node."""
@@ -204,28 +208,38 @@ class Consequences:
     def membership_changed(self) -> None:
         """Connect to whom the membership in force names."""
         core, myself = self.parts.inputs.core, self._ports.storage.identity.node_id
-        self._ports.transport.set_peers(
-            {
-                member.node_id: member.address
-                for member in core.membership.members
-                if member.node_id != myself
-            }
-        )
+        members = self.parts.members
+        addresses = {
+            member.node_id: members.address_of(member)
+            for member in core.membership.members
+            if member.node_id != myself
+        }
+        # Whoever was removed keeps its connection until it was told, and none to a removed member.
+        self._departing = core.departing
+        for peer in self._departing & self._addresses.keys():
+            addresses.setdefault(peer, self._addresses[peer])
+        self._addresses = addresses
+        self._ports.transport.set_peers(addresses)
         self.parts.enrolment.update()
+        members.changed()
 
     def look(self) -> None:
         """Bring the alarms up to date that follow from what the parts know at this moment."""
         self.alarms.expire(self._ports.clock.monotonic())
         enrolment, seconds = self.parts.enrolment, self.parts.disk.stalled_seconds
-        why, is_stranger = enrolment.alarm, enrolment.is_stranger
+        why, is_removed, is_stranger = enrolment.alarm, enrolment.is_removed, enrolment.is_stranger
+        is_stranger = is_stranger and not is_removed
+        self.alarms.set(Alarm.REMOVED, why if is_removed else None, told=True)
         self.alarms.set(Alarm.NOT_THE_KNOWN_INSTANCE, why if is_stranger else None, told=True)
-        self.alarms.set(Alarm.BOOTSTRAP_WAITS, None if is_stranger else why)
+        self.alarms.set(Alarm.BOOTSTRAP_WAITS, None if is_stranger or is_removed else why)
         stalled = f"the disk has not answered for {seconds:.1f} s" if seconds else None
         self.alarms.set(Alarm.DISK_STALLED, stalled, told=True)
 
     def measure(self) -> None:
         """Set the gauges."""
         self.look()
+        if self.parts.inputs.core.departing != self._departing:
+            self.membership_changed()
         parts, gauge = self.parts, self._observer.gauge
         parts.reporter.measure(self._observer)
         gauge(Measure.PROPOSALS_PENDING, float(len(parts.writes)))

@@ -27,6 +27,7 @@ from raftlog.core.messages import (
     VoteRequest,
     VoteResponse,
 )
+from raftlog.errors import IdentityMismatch, MemberRemoved
 from raftlog.interfaces import Event, Identity, Observer
 from raftlog.node.inputs import Inputs
 from raftlog.types import NodeId
@@ -52,6 +53,7 @@ class Enrolment:
         self._contested: set[NodeId] = set()
         self._instances: dict[NodeId, str] = {identity.node_id: identity.instance_id}
         self._strangers: frozenset[NodeId] = frozenset()
+        self._removed: frozenset[NodeId] = frozenset()
         self._was_fresh = True
         self._known = inputs.core.membership
         self._withheld: set[str] = set()
@@ -59,12 +61,17 @@ class Enrolment:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether this node's log is empty."""
-        return self._core.last_index == 0
+        """Whether this node may take part in a founding: its log is empty, and it did not join."""
+        return self._core.last_index == 0 and not self._identity.joined
 
     @property
     def alarm(self) -> str | None:
         """Return what an operator must know of this node's own identity, or None."""
+        if self.is_removed:
+            return (
+                f"{self._identity.node_id} was removed from the cluster, and this data directory "
+                f"(instance {self._identity.instance_id}) is out for good"
+            )
         if self.is_stranger:
             return (
                 f"this data directory (instance {self._identity.instance_id}) is not the one the "
@@ -95,7 +102,9 @@ class Enrolment:
         if not self.is_fresh:
             return frozenset()
         counted = {peer for peer, was_empty in self._seen.items() if was_empty} - self._contested
-        return self._core.membership.all_voters - counted
+        # Whoever has a log is in a cluster of this id already, be it a founding member or not.
+        with_log = {peer for peer, was_empty in self._seen.items() if not was_empty}
+        return (self._core.membership.all_voters - counted) | with_log
 
     def identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         """Take what a handshake showed; `fresh` is None where it may be older than this process."""
@@ -115,11 +124,19 @@ class Enrolment:
         alone. Candidates and leaders are heard whatever their directory: others elected them. The
         one exception is a candidate with an empty log: it would found a cluster, so a fresh node
         hears it only once it has seen that every founding member is fresh (decision 28).
+
+        Who was removed is not heard at all, so it disrupts nobody; its acks of being told so are.
         """
         if peer in self._strangers and isinstance(message, COUNTED):
             return False
-        if self._was_fresh and isinstance(message, ASKING) and message.last.index == 0:
-            return not self._missing()
+        if peer in self._removed and not (
+            isinstance(message, COUNTED) and peer in self._core.departing
+        ):
+            return False
+        if isinstance(message, ASKING) and message.last.index == 0:
+            if self._identity.joined:
+                return False  # there is a cluster already: whoever founds another is not helped
+            return not (self._was_fresh and self._missing())
         return True
 
     def stepped(self) -> None:
@@ -130,7 +147,11 @@ class Enrolment:
     def update(self) -> None:
         """Decide anew whether this node may campaign, what it would found, and whom it hears."""
         self._was_fresh, self._known = self.is_fresh, self._core.membership
-        was_stranger = self.is_stranger
+        was_stranger, was_removed = self.is_stranger, self.is_removed
+        committed = self._core.committed_membership
+        self._removed = frozenset(
+            peer for peer, shown in self._instances.items() if committed.is_removed(peer, shown)
+        )
         self._strangers = frozenset(
             peer
             for peer, shown in self._instances.items()
@@ -140,8 +161,12 @@ class Enrolment:
             self._observer.event(
                 Event.NOT_THE_KNOWN_INSTANCE, instance_id=self._identity.instance_id
             )
+        if self.is_removed and not was_removed:
+            self._observer.event(Event.REMOVED, instance_id=self._identity.instance_id)
         self._inputs.enrol(
-            may_campaign=not (self.is_stranger or self._withheld or self._missing()),
+            may_campaign=not (
+                self.is_stranger or self.is_removed or self._withheld or self._missing()
+            ),
             founding=self.unbound() if self.is_fresh else None,
         )
 
@@ -149,6 +174,11 @@ class Enrolment:
     def is_stranger(self) -> bool:
         """Whether the membership names another directory than this node's own."""
         return self._identity.node_id in self._strangers
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether a committed membership has removed this node's data directory."""
+        return self._identity.node_id in self._removed
 
     def withhold(self, why: str) -> None:
         """Keep this node from campaigning, whatever else is decided, until `release(why)`."""
@@ -160,24 +190,47 @@ class Enrolment:
         self._withheld.discard(why)
         self.update()
 
-    def check(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
+    def check(
+        self, peer: NodeId, instance_id: str, membership_index: int
+    ) -> IdentityMismatch | None:
         """Return why a peer that shows `instance_id` must be refused, or None.
 
         One that has a later membership than is known to be committed here is let in, wherever this
         node is behind: it may have been added anew meanwhile, and lead by now. That one was refused
         amid the bootstrap is remembered (`contested`).
         """
+        core = self._core
+        is_ahead = membership_index > min(core.membership_index, core.commit_index)
+        removed = self._check_removed(peer, instance_id, is_ahead=is_ahead)
+        if removed is not None:
+            return removed
         bound = self._bound(peer)
         if not bound:
-            return self._check_while_fresh(peer, instance_id) if not membership_index else None
-        if bound == instance_id:
+            why = self._check_while_fresh(peer, instance_id) if not membership_index else None
+            return None if why is None else IdentityMismatch(why)
+        if bound == instance_id or is_ahead:
             return None
-        if membership_index > min(self._core.membership_index, self._core.commit_index):
-            return None
-        return (
+        return IdentityMismatch(
             f"member {peer} is known by the data directory {bound}, not "
             f"{instance_id}: its directory was emptied or replaced, so it is not the member it "
-            "was; start it with the directory that it had"
+            "was; start it with the directory that it had, or take it in anew (raftlog member "
+            f"replace {peer} {peer})"
+        )
+
+    def _check_removed(
+        self, peer: NodeId, instance_id: str, *, is_ahead: bool
+    ) -> MemberRemoved | None:
+        """Refuse a removed directory for good, and a removed id until it was added anew."""
+        committed = self._core.committed_membership
+        if not committed.is_removed(peer, instance_id):
+            return None
+        # Another directory may have been added under the id meanwhile; the removed one may not.
+        if is_ahead and all(gone.instance_id != instance_id for gone in committed.removed):
+            return None
+        return MemberRemoved(
+            f"{peer} was removed from the cluster, and its data directory {instance_id} is out for "
+            "good: to take the machine in again, start it with an empty directory and --join, "
+            "which adds it anew"
         )
 
     def _bound(self, peer: NodeId) -> str:

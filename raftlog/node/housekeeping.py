@@ -13,6 +13,7 @@ from raftlog.node.clocks import ClockWatch
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
+from raftlog.node.members import Members
 from raftlog.node.ports import Ports
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.writes import Writes
@@ -64,6 +65,7 @@ class Housekeeping:
         *,
         writes: Writes,
         leadership: Leadership,
+        members: Members,
         enrolment: Enrolment,
         snapshotter: Snapshotter,
         then: ChoreConsequences,
@@ -79,6 +81,7 @@ class Housekeeping:
         self._inputs = inputs
         self._writes = writes
         self._leadership = leadership
+        self._members = members
         self._enrolment = enrolment
         self._snapshotter = snapshotter
         self._then = then
@@ -108,6 +111,7 @@ class Housekeeping:
             self._writes.expire_sessions()
         self._writes.end_closed_sessions()
         self.bind_instances()
+        self._members.look_after()
         self._check_disk()
         self._check_clock(now)
         self._check_machine()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
 from raftlog.core.ready import Standing
 from raftlog.core.watched import CoreWatch
 from raftlog.errors import (
+    IdentityMismatch,
     Indeterminate,
     LeaderHint,
     MachineHalted,
@@ -31,6 +33,8 @@ from raftlog.interfaces import (
     LogInfo,
     MachineUpgrade,
     Measure,
+    MemberOrder,
+    MembershipOutcome,
     Respond,
     StreamInfo,
     TailBatch,
@@ -169,6 +173,11 @@ class Node:
         """A handshake told which versions of the machine the peer has."""
         self._parts.upgrades.told(peer, versions)
 
+    def address_told(self, peer: NodeId, instance_id: str, address: str) -> None:
+        """A handshake told where the peer is reached."""
+        if self._parts.members.address_told(peer, instance_id, address):
+            self._consequences.membership_changed()
+
     def twins_found(self, peer: NodeId) -> None:
         """Two processes speak as `peer`."""
         self._parts.inputs.forget(peer)
@@ -177,7 +186,9 @@ class Node:
         """An outgoing snapshot stream ended."""
         self._consequences.snapshot_finished(peer, delivered=delivered)
 
-    def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
+    def check_peer(
+        self, peer: NodeId, instance_id: str, membership_index: int
+    ) -> IdentityMismatch | None:
         """Return why a handshake of that instance must be refused, or None."""
         return self._parts.enrolment.check(peer, instance_id, membership_index)
 
@@ -207,6 +218,11 @@ class Node:
     def membership(self) -> Membership:
         """Return the membership in force."""
         return self._parts.inputs.core.membership
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether a committed membership has removed this node's data directory."""
+        return self._parts.enrolment.is_removed
 
     @property
     def is_ready(self) -> bool:
@@ -318,6 +334,25 @@ class Node:
         return await self._parts.upgrades.upgrade(
             version, dry_run=dry_run, timeout_seconds=timeout_seconds
         )
+
+    async def change_members(
+        self,
+        orders: Sequence[MemberOrder],
+        *,
+        version: int,
+        dry_run: bool,
+        force: bool,
+        timeout_seconds: float,
+    ) -> MembershipOutcome:
+        """See `NodePort.change_members`."""
+        return await self._parts.members.change(
+            orders, version=version, dry_run=dry_run, force=force, timeout_seconds=timeout_seconds
+        )
+
+    @property
+    def origin(self) -> Boundary | None:
+        """See `NodePort.origin`."""
+        return self._ports.storage.origin
 
     async def step_down(self) -> None:
         """Stop leading without choosing a successor."""

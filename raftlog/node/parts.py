@@ -2,9 +2,9 @@
 
 The pieces, each in a file of its own: `inputs` is the way into the core and `drive` the way out,
 `group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits,
-`subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `snapshotter`
-snapshots and purges, `housekeeping` does what is due now and then. Each gets its ports, what it
-asks of others, and `consequences`, whom it tells what came of its work.
+`subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `members` changes
+it, `snapshotter` snapshots and purges, `housekeeping` does what is due now and then. Each gets its
+ports, what it asks of others, and `consequences`, whom it tells what came of its work.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
+from raftlog.node.members import Members
 from raftlog.node.ports import Ports, Shared
 from raftlog.node.reads import ReadQueue
 from raftlog.node.snapshotter import Snapshotter
@@ -73,6 +74,8 @@ def build(
     enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
+    transfers = Transfers(ports, inputs)
+    members = Members(ports, inputs, writes, transfers)
     subscriptions = Subscriptions(ports, core, applier)
     snapshotter = Snapshotter(
         ports,
@@ -92,7 +95,8 @@ def build(
         leadership=leadership,
         writes=writes,
         reads=ReadQueue(inputs, lambda: applier.applied_index),
-        transfers=Transfers(ports, inputs),
+        transfers=transfers,
+        members=members,
         upgrades=Upgrades(ports, core, applier, writes),
         subscriptions=subscriptions,
         snapshotter=snapshotter,
@@ -104,6 +108,7 @@ def build(
             applier,
             writes=writes,
             leadership=leadership,
+            members=members,
             enrolment=enrolment,
             snapshotter=snapshotter,
             then=consequences,

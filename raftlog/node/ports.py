@@ -137,6 +137,16 @@ class CoreView(Protocol):
         ...
 
     @property
+    def committed_membership(self) -> Membership:
+        """Return the latest membership known committed."""
+        ...
+
+    @property
+    def departing(self) -> frozenset[NodeId]:
+        """Return the removed peers that this leader still tells of it."""
+        ...
+
+    @property
     def membership_index(self) -> Index:
         """Return the index of the entry (or boundary) the membership came with."""
         ...

@@ -55,6 +55,10 @@ class NodeSettings:
     """How many records of row changes it reads at a time; an entry has one or more."""
     subscribers_bytes_max: int = 256 * MIB
     """What all subscribers together may hold of what they have read; beyond, they take turns."""
+    advertise: str = ""
+    """Where this node says that it is reached; "" leaves it to the membership."""
+    peers: tuple[tuple[str, str], ...] = ()
+    """Where an operator says that others are reached, until they say it themselves."""
     watchdog_seconds: float = 0.25
     """How often the watchdog's thread looks; 0: no thread, where time is not the machine's."""
 

@@ -75,6 +75,8 @@ class Reporter:
             machine=f"{self._machine.name} {applier.applied.machine_version}",
             members=members,
             alarms=tuple(one.text(self._identity.node_id) for one in alarms.raised),
+            membership_version=int(core.membership_index),
+            is_joint=membership.is_joint,
         )
 
     def info(self, *, snapshot_index: Index, writes_open: bool) -> LogInfo:
@@ -149,6 +151,7 @@ class Reporter:
             last_contact_ms=contact_ms,
             reachable=reachable,
             healthy=reachable and (not mine or healthy_here),
+            promoting=node_id in core.membership.promoting,
         )
 
     def _lag(self, match_index: Index) -> int | None:

@@ -11,7 +11,13 @@ from collections.abc import Iterable
 
 import grpc
 
-from raftlog.errors import IdentityMismatch, InvalidInput, RaftLogError, Unauthorized
+from raftlog.errors import (
+    IdentityMismatch,
+    InvalidInput,
+    MemberRemoved,
+    RaftLogError,
+    Unauthorized,
+)
 from raftlog.interfaces import Alarm, Alarms, Event, Identity, Observer, PeerEvents
 from raftlog.rpc.settings import TransportSettings
 from raftlog.rpc.twins import Twins, TwinsFound
@@ -22,7 +28,10 @@ PROTOCOL = 1
 REFUSALS_MAX = 64
 ALARM_SECONDS = 60.0
 """A stranger that was refused once and does not come again is no alarm for longer."""
+REMOVED_ALARM_SECONDS = 300.0
+"""A member that was removed asks ever less often, and is told the same each time."""
 INCARNATION_CHARACTERS_MAX = 64
+_REFUSED = frozenset({Alarm.PEER_REFUSED, Alarm.TWINS, Alarm.REMOVED})
 _URI_KEY = "peer_uri"
 
 Uris = tuple[bytes, ...]
@@ -112,7 +121,7 @@ class Handshake:
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
         why = self._events.check_peer(peer, hello.instance_id, hello.membership_index)
         if why is not None:
-            raise IdentityMismatch(why)
+            raise why
 
 
 class Refusals:
@@ -135,17 +144,21 @@ class Refusals:
             self.reasons[peer] = error.message
             self._observer.event(Event.PEER_REFUSED, peer=peer, by=by, why=error.message)
         if self._alarms is not None:
-            alarm, other = Alarm.PEER_REFUSED, Alarm.TWINS
+            alarm = Alarm.PEER_REFUSED
             if isinstance(error, TwinsFound):
-                alarm, other = other, alarm
-            self._alarms.clear(other, about=peer)
-            self._alarms.raise_about(peer, alarm, error.message, ALARM_SECONDS)
+                alarm = Alarm.TWINS
+            elif isinstance(error, MemberRemoved) and by == "them":
+                alarm = Alarm.REMOVED
+            for other in _REFUSED - {alarm}:
+                self._alarms.clear(other, about=peer)
+            seconds = REMOVED_ALARM_SECONDS if alarm is Alarm.REMOVED else ALARM_SECONDS
+            self._alarms.raise_about(peer, alarm, error.message, seconds)
 
     def clear(self, peer: NodeId) -> None:
         """Forget the peer's refusal: a handshake went well."""
         if self.reasons.pop(peer, None) is not None and self._alarms is not None:
-            self._alarms.clear(Alarm.PEER_REFUSED, about=peer)
-            self._alarms.clear(Alarm.TWINS, about=peer)
+            for alarm in _REFUSED:
+                self._alarms.clear(alarm, about=peer)
 
 
 def claimed_id(hello: pb.Hello) -> NodeId:

@@ -15,7 +15,13 @@ from typing import Protocol
 import grpc
 
 from raftlog.core.messages import Message
-from raftlog.errors import IdentityMismatch, InvalidInput, RaftLogError, Unauthorized
+from raftlog.errors import (
+    IdentityMismatch,
+    InvalidInput,
+    MemberRemoved,
+    RaftLogError,
+    Unauthorized,
+)
 from raftlog.interfaces import Event, Measure, Observer
 from raftlog.rpc import convert
 from raftlog.rpc.handshake import Handshake
@@ -30,6 +36,7 @@ from raftlog.wire.status import from_rpc_error
 RETRY_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 LOOK_PERIOD_SECONDS = 5.0
 _REFUSED_BY_SYSTEM = "Connection refused"
+REMOVED_RETRY_SECONDS_MAX = 60.0
 STABLE_SECONDS = 1.0
 """A connection that lived this long makes the next retries fast again."""
 
@@ -86,6 +93,7 @@ class Link:
         self._observer = observer
         self._nudge = asyncio.Event()
         self._next_look = float("-inf")
+        self._expulsions = 0
         self._call: Call | None = None
         self._is_dropped = False
 
@@ -115,7 +123,7 @@ class Link:
                 wait = self._settings.refused_retry_seconds
             except grpc.aio.AioRpcError as error:
                 if self._is_refusal(error, events) or await self._is_explained(error, events):
-                    wait = self._settings.refused_retry_seconds
+                    wait = self._refused_seconds()
             except TimeoutError:
                 self._observer.count(Measure.PEER_HANDSHAKE_TIMEOUTS)
             except Exception as error:  # noqa: BLE001  whatever it was, the peer is still needed
@@ -135,6 +143,7 @@ class Link:
             call: Call = channel.stream_stream(self.channel.method)()
             hello = await self._greet(call, handshake)
             self._nudge.clear()  # What nudged us before we were up must not hurry a later retry.
+            self._expulsions = 0
             self.outbox = Outbox(
                 call.write,
                 count_max=self._settings.queue_count_max,
@@ -181,8 +190,15 @@ class Link:
         refusal = from_rpc_error(error, sent=False)
         if not isinstance(refusal, IdentityMismatch | Unauthorized | InvalidInput):
             return False
+        if isinstance(refusal, MemberRemoved):
+            self._expulsions += 1
         events.link_refused(self, refusal, by="them")
         return True
+
+    def _refused_seconds(self) -> float:
+        """Return how long to wait after a refusal; one that was removed asks ever less often."""
+        doubled = self._settings.refused_retry_seconds * 2.0 ** min(self._expulsions, 16)
+        return max(self._settings.refused_retry_seconds, min(doubled, REMOVED_RETRY_SECONDS_MAX))
 
     async def _is_explained(self, error: grpc.aio.AioRpcError, events: LinkEvents) -> bool:
         """Find out now and then why no connection comes up; tell where one side refuses the other.

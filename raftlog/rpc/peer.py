@@ -190,6 +190,7 @@ class GrpcTransport:
         self._refusals.clear(link.peer)
         events.peer_identified(link.peer, hello.instance_id, fresh=hello.fresh)
         events.machine_told(link.peer, hello.machine_versions)
+        events.address_told(link.peer, hello.instance_id, hello.address)
         if self.is_connected(link.peer):
             self.observer.event(Event.PEER_CONNECTED, peer=link.peer, address=link.address)
             events.peer_connected(link.peer)
@@ -237,6 +238,7 @@ class GrpcTransport:
             self._refusals.clear(stream.peer)
         # The Hello that opens a stream may have waited long for the connection; an answer cannot.
         events.peer_identified(stream.peer, hello.instance_id, fresh=None if hello.fresh else False)
+        events.address_told(stream.peer, hello.instance_id, hello.address)
         for link in self._links.get(stream.peer, {}).values():
             link.nudge()
 

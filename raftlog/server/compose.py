@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
-from raftlog.errors import ConfigInvalid
+from raftlog.errors import ConfigInvalid, MemberRemoved
 from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
@@ -26,6 +26,7 @@ from raftlog.server.certificates import CertificateWatch
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
+from raftlog.server.joining import ask_in, make_directory
 from raftlog.server.loop_watch import LoopWatch
 from raftlog.server.preflight import check_start, named, node_settings
 from raftlog.server.traces import TraceFile, open_watch
@@ -34,7 +35,6 @@ from raftlog.telemetry.http import HttpServer
 from raftlog.telemetry.logs import lead_standard_logging, make_logger
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
 from raftlog.telemetry.surroundings import SurroundingsCollector
-from raftlog.types import NodeId
 from raftlog.wire.channel import TlsSource, message_limit
 
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -103,8 +103,12 @@ async def compose(
     machine = checked.machine
     source = None if checked.tls is None else TlsSource(checked.tls)
     observer = _observer(settings) if observer is None else observer
+    if settings.join:
+        await make_directory(settings, machine)
     storage = open_storage(settings, machine)
     try:
+        if settings.join:
+            await ask_in(settings, storage)
         running = _assemble(settings, sources or {}, storage, machine, observer, source)
     except BaseException:
         storage.close()
@@ -153,7 +157,7 @@ def _assemble(
     transport = GrpcTransport(
         store=storage,
         observer=observer,
-        settings=_transport_settings(settings, storage, machine, tls),
+        settings=_transport_settings(settings, machine, tls),
     )
     ports = Ports(
         storage=storage,
@@ -166,6 +170,11 @@ def _assemble(
     )
     shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
     node = Node(ports, shared, watch=watch)
+    if node.is_removed:
+        raise MemberRemoved(
+            f"{settings.node_id} was removed from the cluster, and {settings.data_dir} is out for "
+            "good: to take this machine in again, empty the directory and start it with --join"
+        )
     server = GrpcServer(
         node,
         transport,
@@ -247,13 +256,11 @@ def _server_settings(settings: Settings, sources: Mapping[str, str]) -> ServerSe
 
 
 def _transport_settings(
-    settings: Settings, storage: LmdbStorage, machine: StateMachine, tls: TlsSource | None
+    settings: Settings, machine: StateMachine, tls: TlsSource | None
 ) -> TransportSettings:
     limits = settings.limits
-    myself = storage.recovered().boundary.membership.member(NodeId(settings.node_id))
-    known = myself.address if myself is not None else settings.listen
     return TransportSettings(
-        address=settings.advertise or known,
+        address=settings.advertise,
         incarnation=secrets.token_hex(8),
         tls=tls,
         authenticator=CertificateUris() if tls is not None else None,

@@ -115,7 +115,7 @@ def first_boundary(settings: Settings, machine: StateMachine) -> Boundary:
     if not settings.bootstrap_token or not members:
         raise ConfigInvalid(
             f"{settings.data_dir} holds no node yet: --bootstrap-token and --initial-cluster say "
-            "which cluster to found (the same on every first member)"
+            "which cluster to found (the same on every first member), or --join which one to join"
         )
     if settings.node_id not in members:
         raise ConfigInvalid(

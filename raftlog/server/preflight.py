@@ -53,7 +53,7 @@ def check_start(settings: Settings) -> Checked:
             flag = "--" + key.replace("_", "-")
             raise ConfigInvalid(f"{key} is needed: {flag}, RAFTLOG_{key.upper()} or in the TOML")
     checked = _check(settings)
-    if not LmdbStorage.exists(settings.data_dir):
+    if not settings.join and not LmdbStorage.exists(settings.data_dir):
         first_boundary(settings, checked.machine)
     return checked
 
@@ -67,13 +67,11 @@ def check_file(settings: Settings) -> tuple[str, ...]:
     is_there = bool(settings.data_dir) and LmdbStorage.exists(settings.data_dir)
     if is_there and settings.node_id:
         check_directory(settings)
-    founding = () if is_there else ("bootstrap_token", "initial_cluster")
+    founding = () if is_there or settings.join else ("bootstrap_token", "initial_cluster")
     return tuple(key for key in (*REQUIRED, *founding) if not getattr(settings, key))
 
 
 def _check(settings: Settings) -> Checked:
-    if settings.join:
-        raise ConfigInvalid("joining a running cluster is not in this version")
     check_exposure(settings)
     _check_addresses(settings)
     machine = load_machine(settings.machine)
@@ -203,4 +201,9 @@ def named(kind: type, *sections: object) -> dict[str, Any]:
 def node_settings(settings: Settings) -> NodeSettings:
     """Return the node's part of the settings."""
     core = CoreSettings(**named(CoreSettings, settings.raft, settings.retention))
-    return NodeSettings(core=core, **named(NodeSettings, settings.limits, settings.retention))
+    return NodeSettings(
+        core=core,
+        advertise=settings.advertise,
+        peers=settings.peers,
+        **named(NodeSettings, settings.limits, settings.retention),
+    )

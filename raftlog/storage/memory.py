@@ -103,6 +103,7 @@ class MemoryStorage:
             hard_state=HardState(term=boundary.term, commit=boundary.index),
             boundary=boundary,
             applied=boundary,
+            origin=boundary,
         )
         return cls(disk, seal=seal, microseconds=microseconds)
 
@@ -127,6 +128,11 @@ class MemoryStorage:
     def identity(self) -> Identity:
         """See `Storage.identity`."""
         return self._disk.identity
+
+    @property
+    def origin(self) -> Boundary | None:
+        """See `Storage.origin`."""
+        return self._disk.origin
 
     def recovered(self) -> Recovered:
         """See `Storage.recovered`."""

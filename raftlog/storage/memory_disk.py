@@ -38,6 +38,7 @@ class MemoryDisk:
     hard_state: HardState
     boundary: Boundary
     applied: Boundary
+    origin: Boundary | None = None
     entries: dict[Index, Entry] = dataclasses.field(default_factory=dict)
     tables: dict[Table, SortedDict] = dataclasses.field(
         default_factory=lambda: {table: SortedDict() for table in Table}

@@ -44,6 +44,7 @@ STATUS_BY_ERROR: dict[type[RaftLogError], grpc.StatusCode] = {
     errors.SessionExpired: _Code.FAILED_PRECONDITION,
     errors.SessionMismatch: _Code.INVALID_ARGUMENT,
     errors.IdentityMismatch: _Code.FAILED_PRECONDITION,
+    errors.MemberRemoved: _Code.FAILED_PRECONDITION,
     errors.Unauthorized: _Code.PERMISSION_DENIED,
     errors.ConfigInvalid: _Code.INVALID_ARGUMENT,
     errors.StorageError: _Code.INTERNAL,

@@ -18,6 +18,7 @@ from raftlog.client.lock import Election, Lock
 from raftlog.client.log import Log, LogSession, SessionState
 from raftlog.client.loop_thread import LoopThread, SyncFeed
 from raftlog.client.machine import Machine
+from raftlog.client.members import MemberVerbs
 from raftlog.client.values import (
     Applied,
     Change,
@@ -26,7 +27,9 @@ from raftlog.client.values import (
     LeaseStatus,
     LogInfo,
     MachineUpgrade,
+    MembershipChange,
     NodeSetting,
+    Origin,
     Outcome,
     PutResult,
     Receipt,
@@ -644,11 +647,182 @@ class SyncMachine:
         return self._loop.call(self._target.upgrade, version, dry_run=dry_run, timeout=timeout)
 
 
-class SyncCluster:
+class SyncMemberVerbs:
+    """`raftlog.client.members.MemberVerbs` without await."""
+
+    def __init__(self, loop: LoopThread, target: MemberVerbs) -> None:
+        self._loop = loop
+        self._target: MemberVerbs = target
+
+    def add_member(
+        self,
+        node_id: str,
+        address: str,
+        *,
+        promote: bool = True,
+        witness: bool = False,
+        region: str | None = None,
+        instance_id: str = "",
+        version: int = 0,
+        dry_run: bool = False,
+        force: bool = False,
+        timeout: float | None = None,
+    ) -> MembershipChange:
+        """Add a member as a learner, and with `promote` as a voter once it has caught up.
+
+        It may run already or be started later (``raftlog serve --join``). A witness votes and
+        stores the log, and never leads. `instance_id`: its data directory, where that is known.
+
+        Raises:
+            MembershipRejected: it is a member by another data directory, or not as it says.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(
+            self._target.add_member,
+            node_id,
+            address,
+            promote=promote,
+            witness=witness,
+            region=region,
+            instance_id=instance_id,
+            version=version,
+            dry_run=dry_run,
+            force=force,
+            timeout=timeout,
+        )
+
+    def origin(self, *, member: str | None = None, timeout: float | None = None) -> Origin:
+        """Return how the cluster began, by any one member unless `member` names it."""
+        return self._loop.call(self._target.origin, member=member, timeout=timeout)
+
+    def remove_member(
+        self,
+        node_id: str,
+        *,
+        version: int = 0,
+        dry_run: bool = False,
+        force: bool = False,
+        timeout: float | None = None,
+    ) -> MembershipChange:
+        """Remove a member for good; one that leads hands over first.
+
+        Its data directory never becomes a member again: the machine comes back with an empty one.
+
+        Raises:
+            MembershipRejected: the voters that would remain could not decide anything.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(
+            self._target.remove_member,
+            node_id,
+            version=version,
+            dry_run=dry_run,
+            force=force,
+            timeout=timeout,
+        )
+
+    def promote_member(
+        self,
+        node_id: str,
+        *,
+        version: int = 0,
+        dry_run: bool = False,
+        force: bool = False,
+        timeout: float | None = None,
+    ) -> MembershipChange:
+        """Make a learner a voter now.
+
+        Raises:
+            MembershipRejected: it lacks much of the log, cannot be reached, or is no member.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(
+            self._target.promote_member,
+            node_id,
+            version=version,
+            dry_run=dry_run,
+            force=force,
+            timeout=timeout,
+        )
+
+    def demote_member(
+        self,
+        node_id: str,
+        *,
+        version: int = 0,
+        dry_run: bool = False,
+        force: bool = False,
+        timeout: float | None = None,
+    ) -> MembershipChange:
+        """Make a voter a learner; one that leads hands over first. Raises as `remove_member`."""
+        return self._loop.call(
+            self._target.demote_member,
+            node_id,
+            version=version,
+            dry_run=dry_run,
+            force=force,
+            timeout=timeout,
+        )
+
+    def update_member(
+        self,
+        node_id: str,
+        *,
+        address: str | None = None,
+        region: str | None = None,
+        version: int = 0,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> MembershipChange:
+        """Record another address or region of a member. None keeps what is there.
+
+        Raises:
+            MembershipRejected: it is no member.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(
+            self._target.update_member,
+            node_id,
+            address=address,
+            region=region,
+            version=version,
+            dry_run=dry_run,
+            timeout=timeout,
+        )
+
+    def replace_member(
+        self,
+        old: str,
+        new: str,
+        *,
+        version: int = 0,
+        dry_run: bool = False,
+        force: bool = False,
+        timeout: float | None = None,
+    ) -> MembershipChange:
+        """Make the learner `new` a voter in the place of `old`, which is removed, in one change.
+
+        Raises:
+            MembershipRejected: `new` is no member yet, or lacks much of the log; or the quorum
+                would be lost.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(
+            self._target.replace_member,
+            old,
+            new,
+            version=version,
+            dry_run=dry_run,
+            force=force,
+            timeout=timeout,
+        )
+
+
+class SyncCluster(SyncMemberVerbs):
     """`raftlog.client.cluster.Cluster` without await."""
 
     def __init__(self, loop: LoopThread, target: Cluster) -> None:
-        self._loop = loop
+        super().__init__(loop, target)
         self._target: Cluster = target
 
     def status(self, *, member: str | None = None, timeout: float | None = None) -> ClusterStatus:

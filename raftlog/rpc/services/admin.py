@@ -9,6 +9,7 @@ import math
 from raftlog.errors import InvalidInput
 from raftlog.interfaces import NodePort
 from raftlog.rpc.methods import Context, Handlers, Methods, seconds_left
+from raftlog.rpc.services.members import MemberMethods
 from raftlog.rpc.settings import ServerSettings
 from raftlog.types import NodeId
 from raftlog.wire.cluster import status_to_pb
@@ -24,6 +25,7 @@ class AdminService:
     def __init__(self, node: NodePort, settings: ServerSettings) -> None:
         self._node = node
         self._settings = settings
+        self._members = MemberMethods(node, settings.unary_timeout_seconds)
         self._version = importlib.metadata.version("raftlog")
 
     def handlers(self, methods: Methods) -> Handlers:
@@ -34,6 +36,8 @@ class AdminService:
             "Transfer": methods.unary(pb.TransferRequest, self.transfer),
             "StepDown": methods.unary(types_pb2.Empty, self.step_down),
             "Settings": methods.unary(types_pb2.Empty, self.settings),
+            "ChangeMembers": methods.unary(pb.ChangeMembersRequest, self._members.change),
+            "Origin": methods.unary(types_pb2.Empty, self._members.origin),
         }
 
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:

@@ -345,6 +345,7 @@ def _copy_leadership(leadership: LeaderState) -> LeaderState:
         round_sent_at=collections.deque(leadership.round_sent_at),
         reads=collections.deque(leadership.reads),
         parked_reads=list(leadership.parked_reads),
+        departing={peer: copy.copy(told) for peer, told in leadership.departing.items()},
     )
 
 

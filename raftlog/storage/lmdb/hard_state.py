@@ -54,20 +54,31 @@ class MetaStore:
                 cluster_id=str(fields["cluster_id"]),
                 node_id=NodeId(str(fields["node_id"])),
                 instance_id=str(fields["instance_id"]),
+                joined=bool(fields.get("joined", False)),
             )
         except (ValueError, TypeError, KeyError) as error:
             raise StorageCorrupt(f"the identity does not parse: {error}") from None
 
     def write_identity(self, txn: lmdb.Transaction[memoryview], identity: Identity) -> None:
         """Record whose directory this is."""
-        text = json.dumps(
-            {
-                "cluster_id": identity.cluster_id,
-                "node_id": identity.node_id,
-                "instance_id": identity.instance_id,
-            }
-        )
-        self._write(txn, layout.IDENTITY_KEY, text.encode())
+        fields: dict[str, object] = {
+            "cluster_id": identity.cluster_id,
+            "node_id": identity.node_id,
+            "instance_id": identity.instance_id,
+        }
+        if identity.joined:
+            fields["joined"] = True
+        self._write(txn, layout.IDENTITY_KEY, json.dumps(fields).encode())
+
+    def read_origin(self, txn: lmdb.Transaction[memoryview]) -> Boundary | None:
+        """Return the boundary the directory was made with; None in one made before it was kept."""
+        if txn.get(layout.ORIGIN_KEY, db=self._database) is None:
+            return None
+        return decode_boundary(self._read(txn, layout.ORIGIN_KEY, "the origin"))
+
+    def write_origin(self, txn: lmdb.Transaction[memoryview], origin: Boundary) -> None:
+        """Record the boundary the directory was made with."""
+        self._write(txn, layout.ORIGIN_KEY, encode_boundary(origin))
 
     def read_hard_state(self, txn: lmdb.Transaction[memoryview]) -> HardState:
         """Return term, vote and commit hint."""

@@ -43,6 +43,7 @@ IDENTITY_KEY = b"identity"
 HARD_STATE_KEY = b"hard_state"
 BOUNDARY_KEY = b"boundary"
 APPLIED_KEY = b"applied"
+ORIGIN_KEY = b"origin"
 LOG_BYTES_KEY = b"log_bytes"
 DAMAGE_KEY = b"damage"
 

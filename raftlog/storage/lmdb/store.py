@@ -163,6 +163,11 @@ class LmdbStorage:
         """See `Storage.identity`."""
         return self._identity
 
+    @property
+    def origin(self) -> Boundary | None:
+        """See `Storage.origin`."""
+        return self._origin or (self.boundary if self.boundary.index == 0 else None)
+
     def recovered(self) -> Recovered:
         """See `Storage.recovered`."""
         return self._recovered
@@ -378,6 +383,7 @@ class LmdbStorage:
         self._tables = LmdbTables(self._environment, self._databases)
         with self._environment.begin(buffers=True) as txn:
             self._identity = self._meta.read_identity(txn)
+            self._origin = self._meta.read_origin(txn)
             recovery = recover(txn, self._databases, self._settings, self._seal)
         self._recovered = recovery.recovered
         self._hard_state = recovery.recovered.hard_state
@@ -554,5 +560,6 @@ def _write_first_records(
         meta.write_identity(txn, identity)
         meta.write_hard_state(txn, HardState(term=boundary.term, commit=boundary.index))
         meta.write_boundary(txn, boundary)
+        meta.write_origin(txn, boundary)
         meta.write_applied(txn, boundary)
         meta.write_log_bytes(txn, 0)

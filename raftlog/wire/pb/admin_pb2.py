@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from raftlog.wire.pb import types_pb2 as raftlog_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16raftlog/v1/admin.proto\x12\nraftlog.v1\x1a\x16raftlog/v1/types.proto\"\xe8\x02\n\x0cMemberStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x13\n\x0bhas_machine\x18\x05 \x01(\x08\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x13\n\x0binstance_id\x18\x07 \x01(\t\x12\x18\n\x0bmatch_index\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x1a\n\rapplied_index\x18\t \x01(\x04H\x01\x88\x01\x01\x12\x1d\n\x10lag_transactions\x18\n \x01(\x04H\x02\x88\x01\x01\x12\x1c\n\x0flast_contact_ms\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x11\n\treachable\x18\x0c \x01(\x08\x12\x0f\n\x07healthy\x18\r \x01(\x08\x42\x0e\n\x0c_match_indexB\x10\n\x0e_applied_indexB\x13\n\x11_lag_transactionsB\x12\n\x10_last_contact_ms\"\xf9\x02\n\x0bStatusReply\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12\x0e\n\x06leader\x18\x03 \x01(\t\x12\x16\n\x0eleader_address\x18\x04 \x01(\t\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x17\n\x0f\x63ommit_sequence\x18\x07 \x01(\x04\x12\x15\n\rapplied_index\x18\x08 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\t \x01(\x04\x12\x0e\n\x06quorum\x18\n \x01(\r\x12\x12\n\nhas_quorum\x18\x0b \x01(\x08\x12\x17\n\x0f\x66\x61ult_tolerance\x18\x0c \x01(\x05\x12\x15\n\rfeature_level\x18\r \x01(\r\x12\x0f\n\x07machine\x18\x0e \x01(\t\x12)\n\x07members\x18\x0f \x03(\x0b\x32\x18.raftlog.v1.MemberStatus\x12\x0e\n\x06\x61larms\x18\x10 \x03(\t\x12\x0f\n\x07version\x18\x11 \x01(\t\"I\n\rSettingsReply\x12\x11\n\tserved_by\x18\x01 \x01(\t\x12%\n\x08settings\x18\x02 \x03(\x0b\x32\x13.raftlog.v1.Setting\"K\n\x07Setting\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0f\n\x07meaning\x18\x04 \x01(\t\"\xa7\x01\n\x0bLeaderReply\x12&\n\x06leader\x18\x01 \x01(\x0b\x32\x16.raftlog.v1.LeaderHint\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12*\n\x07members\x18\x04 \x03(\x0b\x32\x19.raftlog.v1.MemberAddress\x12\"\n\x06limits\x18\x05 \x01(\x0b\x32\x12.raftlog.v1.Limits\"@\n\x06Limits\x12\x1d\n\x15transaction_bytes_max\x18\x01 \x01(\x04\x12\x17\n\x0fgroup_bytes_max\x18\x02 \x01(\x04\"1\n\rMemberAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"6\n\x0fTransferRequest\x12\n\n\x02to\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\x01\")\n\rTransferReply\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t2\xa3\x02\n\x05\x41\x64min\x12\x34\n\x06Status\x12\x11.raftlog.v1.Empty\x1a\x17.raftlog.v1.StatusReply\x12\x34\n\x06Leader\x12\x11.raftlog.v1.Empty\x1a\x17.raftlog.v1.LeaderReply\x12\x42\n\x08Transfer\x12\x1b.raftlog.v1.TransferRequest\x1a\x19.raftlog.v1.TransferReply\x12\x30\n\x08StepDown\x12\x11.raftlog.v1.Empty\x1a\x11.raftlog.v1.Empty\x12\x38\n\x08Settings\x12\x11.raftlog.v1.Empty\x1a\x19.raftlog.v1.SettingsReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16raftlog/v1/admin.proto\x12\nraftlog.v1\x1a\x16raftlog/v1/types.proto\"\xfb\x02\n\x0cMemberStatus\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x13\n\x0bhas_machine\x18\x05 \x01(\x08\x12\x0e\n\x06region\x18\x06 \x01(\t\x12\x13\n\x0binstance_id\x18\x07 \x01(\t\x12\x18\n\x0bmatch_index\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x1a\n\rapplied_index\x18\t \x01(\x04H\x01\x88\x01\x01\x12\x1d\n\x10lag_transactions\x18\n \x01(\x04H\x02\x88\x01\x01\x12\x1c\n\x0flast_contact_ms\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x11\n\treachable\x18\x0c \x01(\x08\x12\x0f\n\x07healthy\x18\r \x01(\x08\x12\x11\n\tpromoting\x18\x0e \x01(\x08\x42\x0e\n\x0c_match_indexB\x10\n\x0e_applied_indexB\x13\n\x11_lag_transactionsB\x12\n\x10_last_contact_ms\"\xa7\x03\n\x0bStatusReply\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12\x0e\n\x06leader\x18\x03 \x01(\t\x12\x16\n\x0eleader_address\x18\x04 \x01(\t\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x17\n\x0f\x63ommit_sequence\x18\x07 \x01(\x04\x12\x15\n\rapplied_index\x18\x08 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\t \x01(\x04\x12\x0e\n\x06quorum\x18\n \x01(\r\x12\x12\n\nhas_quorum\x18\x0b \x01(\x08\x12\x17\n\x0f\x66\x61ult_tolerance\x18\x0c \x01(\x05\x12\x15\n\rfeature_level\x18\r \x01(\r\x12\x0f\n\x07machine\x18\x0e \x01(\t\x12)\n\x07members\x18\x0f \x03(\x0b\x32\x18.raftlog.v1.MemberStatus\x12\x0e\n\x06\x61larms\x18\x10 \x03(\t\x12\x0f\n\x07version\x18\x11 \x01(\t\x12\x1a\n\x12membership_version\x18\x12 \x01(\x04\x12\x10\n\x08is_joint\x18\x13 \x01(\x08\"I\n\rSettingsReply\x12\x11\n\tserved_by\x18\x01 \x01(\t\x12%\n\x08settings\x18\x02 \x03(\x0b\x32\x13.raftlog.v1.Setting\"K\n\x07Setting\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0f\n\x07meaning\x18\x04 \x01(\t\"\xa7\x01\n\x0bLeaderReply\x12&\n\x06leader\x18\x01 \x01(\x0b\x32\x16.raftlog.v1.LeaderHint\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12*\n\x07members\x18\x04 \x03(\x0b\x32\x19.raftlog.v1.MemberAddress\x12\"\n\x06limits\x18\x05 \x01(\x0b\x32\x12.raftlog.v1.Limits\"@\n\x06Limits\x12\x1d\n\x15transaction_bytes_max\x18\x01 \x01(\x04\x12\x17\n\x0fgroup_bytes_max\x18\x02 \x01(\x04\"1\n\rMemberAddress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"6\n\x0fTransferRequest\x12\n\n\x02to\x18\x01 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x02 \x01(\x01\")\n\rTransferReply\x12\x0c\n\x04\x66rom\x18\x01 \x01(\t\x12\n\n\x02to\x18\x02 \x01(\t\"\xbe\x01\n\x0bMemberOrder\x12\x0c\n\x04verb\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x14\n\x07\x61\x64\x64ress\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06region\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x18\n\x0bhas_machine\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x0f\n\x07promote\x18\x06 \x01(\x08\x12\x13\n\x0binstance_id\x18\x07 \x01(\tB\n\n\x08_addressB\t\n\x07_regionB\x0e\n\x0c_has_machine\"\x89\x01\n\x14\x43hangeMembersRequest\x12\'\n\x06orders\x18\x01 \x03(\x0b\x32\x17.raftlog.v1.MemberOrder\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\x12\x17\n\x0ftimeout_seconds\x18\x05 \x01(\x01\"[\n\x0eMembershipView\x12\x0e\n\x06voters\x18\x01 \x03(\t\x12\x10\n\x08learners\x18\x02 \x03(\t\x12\x0e\n\x06quorum\x18\x03 \x01(\r\x12\x17\n\x0f\x66\x61ult_tolerance\x18\x04 \x01(\x05\"\xab\x01\n\x12\x43hangeMembersReply\x12*\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1a.raftlog.v1.MembershipView\x12)\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1a.raftlog.v1.MembershipView\x12\x0f\n\x07version\x18\x03 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x04 \x01(\x08\x12\x0f\n\x07\x61llowed\x18\x05 \x01(\x08\x12\x0b\n\x03why\x18\x06 \x01(\t\"\xa0\x01\n\x0bOriginReply\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tserved_by\x18\x02 \x01(\t\x12\x12\n\nmembership\x18\x03 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x04 \x01(\r\x12\x15\n\rfeature_level\x18\x05 \x01(\r\x12\x14\n\x0cmachine_name\x18\x06 \x01(\t\x12\x17\n\x0fmachine_version\x18\x07 \x01(\r2\xac\x03\n\x05\x41\x64min\x12\x34\n\x06Status\x12\x11.raftlog.v1.Empty\x1a\x17.raftlog.v1.StatusReply\x12\x34\n\x06Leader\x12\x11.raftlog.v1.Empty\x1a\x17.raftlog.v1.LeaderReply\x12\x42\n\x08Transfer\x12\x1b.raftlog.v1.TransferRequest\x1a\x19.raftlog.v1.TransferReply\x12\x30\n\x08StepDown\x12\x11.raftlog.v1.Empty\x1a\x11.raftlog.v1.Empty\x12\x38\n\x08Settings\x12\x11.raftlog.v1.Empty\x1a\x19.raftlog.v1.SettingsReply\x12Q\n\rChangeMembers\x12 .raftlog.v1.ChangeMembersRequest\x1a\x1e.raftlog.v1.ChangeMembersReply\x12\x34\n\x06Origin\x12\x11.raftlog.v1.Empty\x1a\x17.raftlog.v1.OriginReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,23 +33,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'raftlog.v1.admin_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MEMBERSTATUS']._serialized_start=63
-  _globals['_MEMBERSTATUS']._serialized_end=423
-  _globals['_STATUSREPLY']._serialized_start=426
-  _globals['_STATUSREPLY']._serialized_end=803
-  _globals['_SETTINGSREPLY']._serialized_start=805
-  _globals['_SETTINGSREPLY']._serialized_end=878
-  _globals['_SETTING']._serialized_start=880
-  _globals['_SETTING']._serialized_end=955
-  _globals['_LEADERREPLY']._serialized_start=958
-  _globals['_LEADERREPLY']._serialized_end=1125
-  _globals['_LIMITS']._serialized_start=1127
-  _globals['_LIMITS']._serialized_end=1191
-  _globals['_MEMBERADDRESS']._serialized_start=1193
-  _globals['_MEMBERADDRESS']._serialized_end=1242
-  _globals['_TRANSFERREQUEST']._serialized_start=1244
-  _globals['_TRANSFERREQUEST']._serialized_end=1298
-  _globals['_TRANSFERREPLY']._serialized_start=1300
-  _globals['_TRANSFERREPLY']._serialized_end=1341
-  _globals['_ADMIN']._serialized_start=1344
-  _globals['_ADMIN']._serialized_end=1635
+  _globals['_MEMBERSTATUS']._serialized_end=442
+  _globals['_STATUSREPLY']._serialized_start=445
+  _globals['_STATUSREPLY']._serialized_end=868
+  _globals['_SETTINGSREPLY']._serialized_start=870
+  _globals['_SETTINGSREPLY']._serialized_end=943
+  _globals['_SETTING']._serialized_start=945
+  _globals['_SETTING']._serialized_end=1020
+  _globals['_LEADERREPLY']._serialized_start=1023
+  _globals['_LEADERREPLY']._serialized_end=1190
+  _globals['_LIMITS']._serialized_start=1192
+  _globals['_LIMITS']._serialized_end=1256
+  _globals['_MEMBERADDRESS']._serialized_start=1258
+  _globals['_MEMBERADDRESS']._serialized_end=1307
+  _globals['_TRANSFERREQUEST']._serialized_start=1309
+  _globals['_TRANSFERREQUEST']._serialized_end=1363
+  _globals['_TRANSFERREPLY']._serialized_start=1365
+  _globals['_TRANSFERREPLY']._serialized_end=1406
+  _globals['_MEMBERORDER']._serialized_start=1409
+  _globals['_MEMBERORDER']._serialized_end=1599
+  _globals['_CHANGEMEMBERSREQUEST']._serialized_start=1602
+  _globals['_CHANGEMEMBERSREQUEST']._serialized_end=1739
+  _globals['_MEMBERSHIPVIEW']._serialized_start=1741
+  _globals['_MEMBERSHIPVIEW']._serialized_end=1832
+  _globals['_CHANGEMEMBERSREPLY']._serialized_start=1835
+  _globals['_CHANGEMEMBERSREPLY']._serialized_end=2006
+  _globals['_ORIGINREPLY']._serialized_start=2009
+  _globals['_ORIGINREPLY']._serialized_end=2169
+  _globals['_ADMIN']._serialized_start=2172
+  _globals['_ADMIN']._serialized_end=2600
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MemberStatus(_message.Message):
-    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy")
+    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy", "promoting")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,7 @@ class MemberStatus(_message.Message):
     LAST_CONTACT_MS_FIELD_NUMBER: _ClassVar[int]
     REACHABLE_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
+    PROMOTING_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     address: str
     role: str
@@ -35,10 +36,11 @@ class MemberStatus(_message.Message):
     last_contact_ms: float
     reachable: bool
     healthy: bool
-    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ...) -> None: ...
+    promoting: bool
+    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version")
+    __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version", "membership_version", "is_joint")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +58,8 @@ class StatusReply(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     ALARMS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_VERSION_FIELD_NUMBER: _ClassVar[int]
+    IS_JOINT_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     served_by: str
     leader: str
@@ -73,7 +77,9 @@ class StatusReply(_message.Message):
     members: _containers.RepeatedCompositeFieldContainer[MemberStatus]
     alarms: _containers.RepeatedScalarFieldContainer[str]
     version: str
-    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
+    membership_version: int
+    is_joint: bool
+    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., membership_version: _Optional[int] = ..., is_joint: _Optional[bool] = ...) -> None: ...
 
 class SettingsReply(_message.Message):
     __slots__ = ("served_by", "settings")
@@ -139,3 +145,81 @@ class TransferReply(_message.Message):
     TO_FIELD_NUMBER: _ClassVar[int]
     to: str
     def __init__(self, to: _Optional[str] = ..., **kwargs) -> None: ...
+
+class MemberOrder(_message.Message):
+    __slots__ = ("verb", "node_id", "address", "region", "has_machine", "promote", "instance_id")
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    HAS_MACHINE_FIELD_NUMBER: _ClassVar[int]
+    PROMOTE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    verb: str
+    node_id: str
+    address: str
+    region: str
+    has_machine: bool
+    promote: bool
+    instance_id: str
+    def __init__(self, verb: _Optional[str] = ..., node_id: _Optional[str] = ..., address: _Optional[str] = ..., region: _Optional[str] = ..., has_machine: _Optional[bool] = ..., promote: _Optional[bool] = ..., instance_id: _Optional[str] = ...) -> None: ...
+
+class ChangeMembersRequest(_message.Message):
+    __slots__ = ("orders", "version", "dry_run", "force", "timeout_seconds")
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    orders: _containers.RepeatedCompositeFieldContainer[MemberOrder]
+    version: int
+    dry_run: bool
+    force: bool
+    timeout_seconds: float
+    def __init__(self, orders: _Optional[_Iterable[_Union[MemberOrder, _Mapping]]] = ..., version: _Optional[int] = ..., dry_run: _Optional[bool] = ..., force: _Optional[bool] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+
+class MembershipView(_message.Message):
+    __slots__ = ("voters", "learners", "quorum", "fault_tolerance")
+    VOTERS_FIELD_NUMBER: _ClassVar[int]
+    LEARNERS_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_FIELD_NUMBER: _ClassVar[int]
+    FAULT_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    voters: _containers.RepeatedScalarFieldContainer[str]
+    learners: _containers.RepeatedScalarFieldContainer[str]
+    quorum: int
+    fault_tolerance: int
+    def __init__(self, voters: _Optional[_Iterable[str]] = ..., learners: _Optional[_Iterable[str]] = ..., quorum: _Optional[int] = ..., fault_tolerance: _Optional[int] = ...) -> None: ...
+
+class ChangeMembersReply(_message.Message):
+    __slots__ = ("before", "after", "version", "changed", "allowed", "why")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    before: MembershipView
+    after: MembershipView
+    version: int
+    changed: bool
+    allowed: bool
+    why: str
+    def __init__(self, before: _Optional[_Union[MembershipView, _Mapping]] = ..., after: _Optional[_Union[MembershipView, _Mapping]] = ..., version: _Optional[int] = ..., changed: _Optional[bool] = ..., allowed: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
+
+class OriginReply(_message.Message):
+    __slots__ = ("cluster_id", "served_by", "membership", "checksum", "feature_level", "machine_name", "machine_version")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_NAME_FIELD_NUMBER: _ClassVar[int]
+    MACHINE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    served_by: str
+    membership: bytes
+    checksum: int
+    feature_level: int
+    machine_name: str
+    machine_version: int
+    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., membership: _Optional[bytes] = ..., checksum: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine_name: _Optional[str] = ..., machine_version: _Optional[int] = ...) -> None: ...

@@ -60,6 +60,16 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_admin__pb2.SettingsReply.FromString,
                 _registered_method=True)
+        self.ChangeMembers = channel.unary_unary(
+                '/raftlog.v1.Admin/ChangeMembers',
+                request_serializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersReply.FromString,
+                _registered_method=True)
+        self.Origin = channel.unary_unary(
+                '/raftlog.v1.Admin/Origin',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.OriginReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -100,6 +110,20 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeMembers(self, request, context):
+        """Change who the members are (thesis 4), and wait until it is done. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Origin(self, request, context):
+        """What the data directory of a node that joins is made from; any member answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +151,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Settings,
                     request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                     response_serializer=raftlog_dot_v1_dot_admin__pb2.SettingsReply.SerializeToString,
+            ),
+            'ChangeMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeMembers,
+                    request_deserializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersReply.SerializeToString,
+            ),
+            'Origin': grpc.unary_unary_rpc_method_handler(
+                    servicer.Origin,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.OriginReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +298,60 @@ class Admin:
             '/raftlog.v1.Admin/Settings',
             raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             raftlog_dot_v1_dot_admin__pb2.SettingsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/ChangeMembers',
+            raftlog_dot_v1_dot_admin__pb2.ChangeMembersRequest.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.ChangeMembersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Origin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Origin',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.OriginReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,402 @@
+"""`member`: who the members are, and changing it without stopping anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import click
+
+from raftlog.cli.options import Globals, Verb, group
+from raftlog.cli.output import ExitCode, emit, say
+from raftlog.cli.session import ask
+from raftlog.cli.tables import fields, table
+from raftlog.client.client import Client
+from raftlog.client.cluster import Cluster
+from raftlog.client.values import MembershipChange, MembershipView
+from raftlog.errors import InvalidInput, RaftLogError
+from raftlog.status import ClusterStatus, MemberStatus
+
+LOOK_SECONDS = 0.3
+LAG_DONE = 100
+"""A learner that lacks fewer transactions has caught up."""
+
+member = group(
+    "member",
+    "Who the members are. Changes go through the log, one at a time, while the cluster serves.",
+    [
+        "raftlog member list",
+        "raftlog member add n4 10.0.0.4:7101 --wait",
+        "raftlog member remove n2 --dry-run",
+        "raftlog member replace n2 n5",
+    ],
+)
+_FORCE = "Do it although it may leave the cluster without a quorum, and so without writes."
+
+
+def _precautions(*, force: bool = True) -> Callable[[Verb], Verb]:
+    """Return a decorator that adds the options which every changing verb has."""
+
+    def add(verb: Verb) -> Verb:
+        if force:
+            verb = click.option("--force", is_flag=True, help=_FORCE)(verb)
+        verb = click.option(
+            "--version",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Only if the membership is at this version (member list shows it).",
+        )(verb)
+        verb = click.option("--dry-run", is_flag=True, help="Check, and change nothing.")(verb)
+        return click.option("--wait", is_flag=True, help="Wait until all of it is done.")(verb)
+
+    return add
+
+
+@member.command("list", examples=["raftlog member list", "raftlog member list -o json"])
+@click.pass_obj
+def list_(options: Globals) -> None:
+    """Print the members, what each is, and the version of the membership."""
+
+    async def work(client: Client) -> ClusterStatus:
+        return await client.cluster.status(member=options.member)
+
+    found = ask(options, work)
+    document = {
+        "version": found.membership_version,
+        "is_joint": found.is_joint,
+        "members": [
+            {
+                "id": each.node_id,
+                "address": each.address,
+                "kind": each.kind,
+                "promoting": each.promoting,
+                "region": each.region,
+                "instance_id": each.instance_id,
+                "lag_transactions": each.lag_transactions,
+                "reachable": each.reachable,
+            }
+            for each in found.members
+        ],
+    }
+    emit(options.output, document, lambda: _human(found))
+
+
+def _human(found: ClusterStatus) -> str:
+    change = "; a change is under way" if found.is_joint else ""
+    columns = ("id", "address", "kind", "region", "lag", "state", "directory")
+    rows = [
+        (
+            each.node_id,
+            each.address,
+            f"{each.kind}, to be promoted" if each.promoting else each.kind,
+            each.region or None,
+            each.lag_transactions,
+            "reachable" if each.reachable else "unreachable",
+            each.instance_id or "not seen yet",
+        )
+        for each in found.members
+    ]
+    return f"version {found.membership_version}{change}\n\n{table(columns, rows)}"
+
+
+@member.command(
+    "add",
+    examples=[
+        "raftlog member add n4 10.0.0.4:7101            a voter, once it has caught up",
+        "raftlog member add n4 10.0.0.4:7101 --learner  stays a learner",
+        "raftlog member add n5 10.0.0.5:7101 --witness  votes, and never leads",
+    ],
+)
+@click.argument("node_id", metavar="ID")
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--learner", is_flag=True, help="Keep it a learner, unless --promote is given.")
+@click.option("--witness", is_flag=True, help="It votes and stores the log, and never leads.")
+@click.option("--promote", is_flag=True, help="Make it a voter once it has caught up.")
+@click.option("--region", metavar="NAME", help="Where it stands.")
+@_precautions()
+@click.pass_obj
+def add(
+    options: Globals,
+    /,
+    *,
+    node_id: str,
+    address: str,
+    learner: bool,
+    witness: bool,
+    promote: bool,
+    region: str | None,
+    **precautions: Any,
+) -> int:
+    """Add a member ID at HOST:PORT as a learner; it becomes a voter once it has caught up.
+
+    Its node is started with `raftlog serve --join`, which adds it as well. To add what is a member
+    already is a success.
+    """
+
+    def change(cluster: Cluster, **said: Any) -> Awaitable[MembershipChange]:
+        return cluster.add_member(
+            node_id,
+            address,
+            promote=promote or not learner,
+            witness=witness,
+            region=region,
+            **said,
+        )
+
+    def done(each: MemberStatus | None) -> bool:
+        if each is None:
+            return False
+        return each.kind != "learner" if promote or not learner else _has_caught_up(each)
+
+    return _change(options, precautions, change, (node_id, done))
+
+
+@member.command("promote", examples=["raftlog member promote n4 --wait"])
+@click.argument("node_id", metavar="ID")
+@_precautions()
+@click.pass_obj
+def promote(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
+    """Make the learner ID a voter now."""
+    return _change(
+        options,
+        precautions,
+        lambda cluster, **said: cluster.promote_member(node_id, **said),
+        (node_id, lambda each: each is not None and each.kind != "learner"),
+    )
+
+
+@member.command("demote", examples=["raftlog member demote n3 --dry-run"])
+@click.argument("node_id", metavar="ID")
+@_precautions()
+@click.pass_obj
+def demote(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
+    """Make the voter ID a learner; one that leads hands over first."""
+    return _change(
+        options,
+        precautions,
+        lambda cluster, **said: cluster.demote_member(node_id, **said),
+        (node_id, lambda each: each is not None and each.kind == "learner"),
+    )
+
+
+@member.command(
+    "remove", examples=["raftlog member remove n2", "raftlog member remove n2 --dry-run"]
+)
+@click.argument("node_id", metavar="ID")
+@_precautions()
+@click.pass_obj
+def remove(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
+    """Remove the member ID for good; one that leads hands over first.
+
+    Its data directory never becomes a member again. Exits 4 if the voters that would remain could
+    not decide anything.
+    """
+    return _change(
+        options,
+        precautions,
+        lambda cluster, **said: cluster.remove_member(node_id, **said),
+        (node_id, lambda each: each is None),
+    )
+
+
+@member.command(
+    "update",
+    examples=[
+        "raftlog member update n2 --address 10.0.0.12:7101",
+        "raftlog member update n2 --region north",
+    ],
+)
+@click.argument("node_id", metavar="ID")
+@click.option("--address", metavar="HOST:PORT", help="Where it is reached from now on.")
+@click.option("--region", metavar="NAME", help="Where it stands.")
+@_precautions(force=False)
+@click.pass_obj
+def update(
+    options: Globals,
+    /,
+    *,
+    node_id: str,
+    address: str | None,
+    region: str | None,
+    **precautions: Any,
+) -> int:
+    """Record another address or region of the member ID."""
+    if address is None and region is None:
+        raise click.UsageError("give --address or --region")
+
+    def change(cluster: Cluster, **said: Any) -> Awaitable[MembershipChange]:
+        return cluster.update_member(node_id, address=address, region=region, **said)
+
+    return _change(options, precautions, change, (node_id, lambda each: each is not None))
+
+
+@member.command(
+    "replace",
+    examples=[
+        "raftlog member replace n2 n5 --address 10.0.0.5:7101   n5 votes in n2's place",
+        "raftlog member replace n2 n2                           n2 comes back with an empty disk",
+    ],
+)
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.option("--address", metavar="HOST:PORT", help="Where NEW is reached; OLD's, if it is OLD.")
+@_precautions()
+@click.pass_obj
+def replace(
+    options: Globals, /, *, old: str, new: str, address: str | None, **precautions: Any
+) -> int:
+    """Let NEW vote in the place of OLD, which is removed.
+
+    NEW is added as a learner first if need be, and the command waits until it has caught up. If
+    both are one id, its directory was lost: the old one is removed, and the id is added anew for a
+    node that is started with an empty directory and `--join`.
+    """
+    if precautions["dry_run"]:
+        return _change(
+            options,
+            precautions,
+            lambda cluster, **said: cluster.remove_member(old, **said),
+            (old, lambda _: True),
+        )
+    if old == new:
+        return _anew(options, old, address, precautions)
+
+    async def prepare(cluster: Cluster) -> None:
+        found = await cluster.status()
+        known = {str(each.node_id): each for each in found.members}
+        if new in known and known[new].kind != "learner" and old not in known:
+            return
+        if new not in known:
+            if address is None:
+                raise InvalidInput(f"{new} is no member yet: --address says where it is reached")
+            await cluster.add_member(new, address, promote=False)
+        await _until(cluster, new, lambda each: each is not None and _has_caught_up(each))
+
+    return _change(
+        options,
+        precautions,
+        lambda cluster, **said: cluster.replace_member(old, new, **said),
+        (old, lambda each: each is None),
+        prepare,
+    )
+
+
+def _anew(options: Globals, node_id: str, address: str | None, precautions: dict[str, Any]) -> int:
+    """Remove a member whose directory was lost, and add its id for another directory."""
+
+    async def work(client: Client) -> MembershipChange:
+        found = await client.cluster.status()
+        known = next((each for each in found.members if each.node_id == node_id), None)
+        where = address or (known.address if known is not None else None)
+        if where is None:
+            raise InvalidInput(f"{node_id} is no member: --address says where it is reached")
+        if known is not None and known.instance_id:
+            await client.cluster.remove_member(
+                node_id, version=precautions["version"] or 0, force=precautions["force"]
+            )
+        done = await client.cluster.add_member(node_id, where)
+        if precautions["wait"]:
+            say(f"start {node_id} with an empty directory and --join; waiting until it votes")
+            await _until(
+                client.cluster, node_id, lambda it: it is not None and it.kind != "learner"
+            )
+        return done
+
+    _print(options, ask(options, work))
+    return ExitCode.OK
+
+
+Change = Callable[..., Awaitable[MembershipChange]]
+Until = tuple[str, Callable[[MemberStatus | None], bool]]
+"""Whose status is looked at, and when it is as it should be."""
+
+
+def _change(
+    options: Globals,
+    precautions: dict[str, Any],
+    change: Change,
+    until: Until,
+    prepare: Callable[[Cluster], Awaitable[None]] | None = None,
+) -> int:
+    """Make a change, wait for it if asked to, and print what came of it."""
+    wait = precautions.pop("wait")
+    said = {**precautions, "version": precautions["version"] or 0}
+
+    async def work(client: Client) -> MembershipChange:
+        if prepare is not None:
+            await prepare(client.cluster)
+        done = await change(client.cluster, **said)
+        if wait and not said["dry_run"]:
+            await _until(client.cluster, *until)
+        return done
+
+    done = ask(options, work)
+    _print(options, done)
+    return ExitCode.OK if done.allowed else ExitCode.REFUSED
+
+
+async def _until(
+    cluster: Cluster, node_id: str, is_done: Callable[[MemberStatus | None], bool]
+) -> None:
+    """Wait until a member is as it should be, and show on standard error how far it is.
+
+    The change goes on by itself: to interrupt the wait changes nothing.
+    """
+    told: object = None
+    while True:
+        try:
+            found = await cluster.status()
+        except RaftLogError:
+            found = None
+        each = next((it for it in found.members if it.node_id == node_id), None) if found else None
+        if found is not None and not found.is_joint and is_done(each):
+            return
+        lag = None if each is None or not each.reachable else each.lag_transactions
+        if lag != told or told is None:
+            told = lag if lag is not None else "unknown"
+            behind = "is not reached yet" if lag is None else f"lacks {lag:,} transactions"
+            say(f"{node_id} {behind}")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _has_caught_up(each: MemberStatus) -> bool:
+    return each.reachable and each.lag_transactions is not None and each.lag_transactions < LAG_DONE
+
+
+def _print(options: Globals, done: MembershipChange) -> None:
+    document: dict[str, object] = {
+        "before": _view(done.before),
+        "after": _view(done.after),
+        "allowed": done.allowed,
+        "changed": done.changed,
+        "version": done.version,
+        "why": done.why or None,
+    }
+    emit(options.output, document, lambda: _told(done))
+
+
+def _view(view: MembershipView) -> dict[str, object]:
+    return {
+        "voters": list(view.voters),
+        "learners": list(view.learners),
+        "quorum": view.quorum,
+        "fault_tolerance": view.fault_tolerance,
+    }
+
+
+def _told(done: MembershipChange) -> str:
+    rows = [
+        (
+            name,
+            ", ".join(view.voters),
+            ", ".join(view.learners) or None,
+            f"{view.quorum} of {len(view.voters)}",
+            view.fault_tolerance,
+        )
+        for name, view in (("before", done.before), ("after", done.after))
+    ]
+    columns = ("", "voters", "learners", "quorum", "may fail now")
+    outcome = "changed" if done.changed else "nothing was changed"
+    below = {"outcome": outcome, "version": done.version, "allowed": done.allowed, "why": done.why}
+    return f"{table(columns, rows)}\n\n{fields({k: v for k, v in below.items() if v != ''})}"

@@ -1,0 +1,409 @@
+"""Changing the membership: the leader checks, appends, and waits until it is done (§4).
+
+One change at a time. What is so already is a success, so an order whose answer was lost may be
+repeated. A change that would leave no healthy quorum is refused, unless it is forced. Whoever is
+to become a voter is a learner first: it is promoted once a round of replication took no longer than
+an election timeout (§4.2.1), by whoever leads then, for the wish is in the membership itself.
+
+A member that shows another address than the membership names is believed, if its data directory is
+the one that is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+
+from raftlog.core.entries import EntryKind
+from raftlog.core.membership import Member, Membership
+from raftlog.core.membership_change import (
+    MemberChange,
+    MemberChangeKind,
+    enter_joint,
+    leave_joint,
+    simple,
+)
+from raftlog.errors import (
+    Indeterminate,
+    InvalidInput,
+    MembershipRejected,
+    RaftLogError,
+    Unavailable,
+)
+from raftlog.interfaces import Event, MemberOrder, MembershipOutcome, MembershipView, MemberVerb
+from raftlog.node.inputs import Inputs
+from raftlog.node.ports import Ports
+from raftlog.node.transfers import Transfers
+from raftlog.node.writes import Writes
+from raftlog.types import NODE_ID_BYTES_MAX, NodeId, Role
+
+ORDERS_MAX = 16
+MEMBERS_MAX = 64
+ADDRESS_CHARACTERS_MAX = 255
+ROUND_SECONDS_MIN = 1.0
+"""A round of replication is measured by a chore, so no finer than this."""
+HAND_OVER_SECONDS = 3.0
+POLL_SECONDS = 0.2
+LAG_ENTRIES_MAX = 10_000
+"""A learner that lacks more is not made a voter by hand: commits could come to wait for it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Round:
+    """A learner has caught up when it holds `target` soon enough after `began`."""
+
+    target: int
+    began: float
+
+
+class Members:
+    """Carries out orders while this node leads, and promotes learners that have caught up."""
+
+    def __init__(self, ports: Ports, inputs: Inputs, writes: Writes, transfers: Transfers) -> None:
+        self._node_id = ports.storage.identity.node_id
+        self._is_connected = ports.transport.is_connected
+        self._clock = ports.clock
+        self._observer = ports.observer
+        self._election_seconds = ports.settings.core.election_timeout_seconds
+        self._inputs = inputs
+        self._core = inputs.core
+        self._writes = writes
+        self._transfers = transfers
+        self._rounds: dict[NodeId, _Round] = {}
+        self._addresses: dict[NodeId, tuple[str, str]] = {}
+        """The instance id and the address that each peer's present process told."""
+        self._hints = {NodeId(peer): address for peer, address in ports.settings.peers}
+        self._advertise = ports.settings.advertise
+        self._changed = asyncio.Event()
+
+    # ------------------------------------------------------------ orders
+
+    async def change(
+        self,
+        orders: Sequence[MemberOrder],
+        *,
+        version: int,
+        dry_run: bool,
+        force: bool,
+        timeout_seconds: float,
+    ) -> MembershipOutcome:
+        """Carry the orders out, all of them at once. See `NodePort.change_members`."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        self._writes.require_open()
+        _check_orders(orders)
+        current = self._core.membership
+        missing = [order for order in orders if not _is_so(current, order)]
+        before = self._view(current)
+        if not missing:
+            self._check_settled()
+            return self._outcome(before, before, changed=False, why="it is so already")
+        self._check_settled()
+        if version not in {0, int(self._core.membership_index)}:
+            raise MembershipRejected(
+                f"the membership is at version {int(self._core.membership_index)}, not at "
+                f"{version}: somebody changed it; look at it again (raftlog member list)"
+            )
+        steps = [_change_of(current, order) for order in missing]
+        proposed = _next(current, steps)
+        final = _final(current, steps)
+        why = self._risk(current, final)
+        after = self._view(final)
+        if dry_run:
+            return self._outcome(before, after, changed=False, allowed=not why or force, why=why)
+        if why and not force:
+            raise MembershipRejected(f"{why}; nothing was changed (--force takes the risk)")
+        if self._node_id not in final.voters:
+            await self._hand_over()
+        await self._carry_out(proposed, deadline)
+        return self._outcome(before, after, changed=True, why=why)
+
+    def _check_settled(self) -> None:
+        core = self._core
+        if core.membership_index > core.commit_index or core.membership.is_joint:
+            raise Unavailable("another change of the membership is on its way; ask again")
+
+    async def _hand_over(self) -> None:
+        """Let another lead before this node stops voting: it is the next leader's to do.
+
+        Writes then stand still for a hand-over, and not for an election.
+        """
+        target = await self._transfers.transfer(None, HAND_OVER_SECONDS)
+        self._writes.require_open()  # says who leads now, and that nothing was changed
+        raise Unavailable(f"leadership went to {target}; ask it")
+
+    async def _carry_out(self, proposed: Membership, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        term = self._core.term
+        await self._writes.append_own(
+            EntryKind.MEMBERSHIP, proposed.encode(), max(deadline - loop.time(), 0.001)
+        )
+        # A joint membership is left by the leader itself, once it is committed.
+        while self._core.committed_membership.is_joint:
+            if self._core.term != term or loop.time() >= deadline:
+                raise Indeterminate(
+                    "the change is on its way: it was committed, and is finished by whoever leads; "
+                    "ask again"
+                )
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(min(POLL_SECONDS, max(deadline - loop.time(), 0))):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    # ------------------------------------------------------------ what is risked
+
+    def _view(self, membership: Membership) -> MembershipView:
+        quorum = len(membership.voters) // 2 + 1
+        healthy = sum(self._is_healthy(voter) for voter in membership.voters)
+        return MembershipView(
+            voters=tuple(sorted(membership.voters)),
+            learners=tuple(sorted(membership.learners)),
+            quorum=quorum,
+            fault_tolerance=healthy - quorum,
+        )
+
+    def _is_healthy(self, node_id: NodeId) -> bool:
+        if node_id == self._node_id:
+            return True
+        progress = self._core.progress_of(node_id)
+        if progress is None or not self._is_connected(node_id):
+            return False
+        return self._clock.monotonic() - progress.last_contact <= self._election_seconds
+
+    def _lags(self, node_id: NodeId) -> bool:
+        progress = self._core.progress_of(node_id)
+        return progress is None or progress.match_index + LAG_ENTRIES_MAX < self._core.last_index
+
+    def _risk(self, current: Membership, final: Membership) -> str:
+        """Return why the voters that would remain could not decide anything, or ""."""
+        if final.voters == current.voters:
+            return ""
+        quorum = len(final.voters) // 2 + 1
+        behind = [voter for voter in sorted(final.voters - current.voters) if self._lags(voter)]
+        if behind:
+            return (
+                f"{', '.join(behind)} would vote and lacks most of the log: wait until it has "
+                "caught up (raftlog member list), or add it with --promote, which waits by itself"
+            )
+        ill = sorted(voter for voter in final.voters if not self._is_healthy(voter))
+        healthy = len(final.voters) - len(ill)
+        if healthy < quorum:
+            return (
+                f"the cluster would lose its quorum: {quorum} of {len(final.voters)} voters must "
+                f"answer, and {', '.join(ill)} would be among them and cannot be reached now"
+            )
+        return ""
+
+    def _outcome(
+        self,
+        before: MembershipView,
+        after: MembershipView,
+        *,
+        changed: bool,
+        allowed: bool = True,
+        why: str = "",
+    ) -> MembershipOutcome:
+        return MembershipOutcome(
+            before=before,
+            after=after,
+            version=int(self._core.membership_index),
+            changed=changed,
+            allowed=allowed,
+            why=why,
+        )
+
+    # ------------------------------------------------------------ by itself
+
+    def changed(self) -> None:
+        """Take note that another membership is in force, or is committed."""
+        self._changed.set()
+
+    def address_told(self, peer: NodeId, instance_id: str, address: str) -> bool:
+        """Take the address that a peer's process told; return whether it is news."""
+        if not address or len(address) > ADDRESS_CHARACTERS_MAX or not address.isprintable():
+            return False
+        if self._core.membership.member(peer) is None:
+            return False
+        is_news = self._addresses.get(peer) != (instance_id, address)
+        self._addresses[peer] = (instance_id, address)
+        return is_news
+
+    def address_of(self, member: Member) -> str:
+        """Return where a member is reached.
+
+        Where its present process says, if its directory is the one that is known; else where the
+        operator of this node says; else where the membership says.
+        """
+        if member.node_id == self._node_id:
+            return self._advertise or member.address
+        instance_id, address = self._addresses.get(member.node_id, ("", ""))
+        if address and member.instance_id == instance_id:
+            return address
+        return self._hints.get(member.node_id, member.address)
+
+    def look_after(self) -> None:
+        """Do the next thing that needs no operator: promote a learner, record an address."""
+        core = self._core
+        if core.role is not Role.LEADER:
+            self._rounds.clear()
+            return
+        membership = core.membership
+        is_settled = core.membership_index <= core.commit_index and not membership.is_joint
+        ready = [learner for learner in sorted(membership.promoting) if self._keeps_up(learner)]
+        if not is_settled:
+            return
+        if ready:
+            change = MemberChange(kind=MemberChangeKind.PROMOTE, node_id=ready[0])
+            self._propose(change, Event.LEARNER_PROMOTED)
+            return
+        for member in membership.members:
+            address, is_here = self.address_of(member), member.node_id == self._node_id
+            if address != member.address and (is_here or self._is_connected(member.node_id)):
+                moved = dataclasses.replace(member, address=address)
+                self._propose(
+                    MemberChange(
+                        kind=MemberChangeKind.UPDATE, node_id=member.node_id, member=moved
+                    ),
+                    Event.ADDRESS_RECORDED,
+                )
+                return
+
+    def _propose(self, change: MemberChange, event: Event) -> None:
+        try:
+            after = simple(self._core.membership, change)
+            self._writes.propose_plain(EntryKind.MEMBERSHIP, after.encode())
+        except RaftLogError:
+            return  # the next chore tries again
+        self._rounds.pop(change.node_id, None)
+        self._observer.event(event, member=change.node_id)
+
+    def _keeps_up(self, learner: NodeId) -> bool:
+        """Whether a learner's last round was short enough to let it vote (§4.2.1)."""
+        member, progress = self._core.membership.member(learner), self._core.progress_of(learner)
+        if member is None or progress is None or not member.instance_id:
+            return False
+        if not self._is_healthy(learner):
+            self._rounds.pop(learner, None)
+            return False
+        now, last = self._clock.monotonic(), int(self._core.last_index)
+        known = self._rounds.get(learner)
+        if known is None:
+            self._rounds[learner] = _Round(last, now)
+            return False
+        if progress.match_index < known.target:
+            return False
+        self._rounds[learner] = _Round(last, now)
+        return now - known.began <= max(ROUND_SECONDS_MIN, self._election_seconds)
+
+
+def _check_orders(orders: Sequence[MemberOrder]) -> None:
+    if not 1 <= len(orders) <= ORDERS_MAX:
+        raise InvalidInput(f"{len(orders)} orders at once: 1 to {ORDERS_MAX}")
+    ids = [order.node_id for order in orders]
+    if len(set(ids)) != len(ids):
+        raise InvalidInput("two orders for one member at once: give one after the other")
+    for order in orders:
+        size = len(order.node_id.encode())
+        if not 1 <= size <= NODE_ID_BYTES_MAX or not order.node_id.isprintable():
+            raise InvalidInput(f"{order.node_id!r} cannot be a node's id")
+        if order.address is not None:
+            _check_address(order.address)
+        elif order.verb is MemberVerb.ADD:
+            raise InvalidInput(f"the address of {order.node_id} is needed: HOST:PORT")
+        region = order.region or ""
+        if len(region) > ADDRESS_CHARACTERS_MAX or not (region.isprintable() or not region):
+            raise InvalidInput(f"{region[:40]!r} cannot be a region")
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
+    if not host or not is_port or len(address) > ADDRESS_CHARACTERS_MAX or " " in address:
+        raise InvalidInput(f"{address[:80]!r} is no address: HOST:PORT")
+
+
+def _is_so(current: Membership, order: MemberOrder) -> bool:
+    """Whether an order asks for what is so already."""
+    member, node_id = current.member(order.node_id), order.node_id
+    if order.verb is MemberVerb.REMOVE:
+        return member is None
+    if member is None:
+        return False
+    if order.verb is MemberVerb.PROMOTE:
+        return node_id in current.voters
+    if order.verb is MemberVerb.DEMOTE:
+        return node_id in current.learners
+    described = _described(member, order) == member
+    if order.verb is MemberVerb.UPDATE:
+        return described
+    is_wished = not order.promote or node_id in current.voters or node_id in current.promoting
+    return described and is_wished
+
+
+def _described(member: Member, order: MemberOrder) -> Member:
+    """Return the member with what the order says of it."""
+    return dataclasses.replace(
+        member,
+        address=member.address if order.address is None else order.address,
+        region=member.region if order.region is None else order.region,
+        has_machine=member.has_machine if order.has_machine is None else order.has_machine,
+        instance_id=order.instance_id or member.instance_id,
+    )
+
+
+def _change_of(current: Membership, order: MemberOrder) -> MemberChange:
+    """Return the core's change for an order that is not so yet."""
+    member, node_id = current.member(order.node_id), order.node_id
+    if order.verb is MemberVerb.ADD and member is not None:
+        return _change_again(current, order, member)
+    if order.verb is MemberVerb.ADD:
+        return MemberChange(
+            kind=MemberChangeKind.ADD_LEARNER,
+            node_id=node_id,
+            member=_described(Member(node_id=node_id, address=""), order),
+            promoting=order.promote,
+        )
+    if member is None:
+        raise MembershipRejected(
+            f"{node_id} is not a member; the members are {', '.join(current.node_ids)}"
+        )
+    if order.verb is MemberVerb.UPDATE:
+        return MemberChange(
+            kind=MemberChangeKind.UPDATE, node_id=node_id, member=_described(member, order)
+        )
+    return MemberChange(kind=MemberChangeKind[order.verb.name], node_id=node_id)
+
+
+def _change_again(current: Membership, order: MemberOrder, member: Member) -> MemberChange:
+    """Return what an order to add means for a member that is there, but not as it says."""
+    node_id = order.node_id
+    if order.instance_id and member.instance_id not in {"", order.instance_id}:
+        raise MembershipRejected(
+            f"{node_id} is a member by another data directory ({member.instance_id}): replace it "
+            f"first (raftlog member replace {node_id} {node_id})"
+        )
+    if node_id in current.voters and not order.instance_id:
+        raise MembershipRejected(
+            f"{node_id} is a voter already, and not as the order says: raftlog member update"
+        )
+    return MemberChange(
+        kind=MemberChangeKind.UPDATE,
+        node_id=node_id,
+        member=_described(member, order),
+        promoting=order.promote,
+    )
+
+
+def _next(current: Membership, steps: Sequence[MemberChange]) -> Membership:
+    """Return what is proposed: one simple change, or the joint membership through which all go."""
+    if len(steps) == 1:
+        return simple(current, steps[0])
+    return enter_joint(current, steps)
+
+
+def _final(current: Membership, steps: Sequence[MemberChange]) -> Membership:
+    """Return the membership that stands in the end."""
+    proposed = _next(current, steps)
+    return leave_joint(proposed) if proposed.is_joint else proposed

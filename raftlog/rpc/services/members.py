@@ -1,0 +1,88 @@
+"""The Admin service's verbs that change the membership: converts, calls the node, converts back."""
+
+from __future__ import annotations
+
+import math
+
+from raftlog.errors import InvalidInput, Unavailable
+from raftlog.interfaces import MemberOrder, MembershipView, MemberVerb, NodePort
+from raftlog.rpc.methods import Context, seconds_left
+from raftlog.types import NodeId
+from raftlog.wire.pb import admin_pb2 as pb
+from raftlog.wire.pb import types_pb2
+
+
+class MemberMethods:
+    """Who the members are, and what a directory of a new one is made from."""
+
+    def __init__(self, node: NodePort, timeout_seconds: float) -> None:
+        self._node = node
+        self._timeout_seconds = timeout_seconds
+
+    async def change(
+        self, request: pb.ChangeMembersRequest, context: Context
+    ) -> pb.ChangeMembersReply:
+        """Change the membership, and wait until it is done."""
+        if not (math.isfinite(request.timeout_seconds) and request.timeout_seconds >= 0):
+            raise InvalidInput(f"a timeout of {request.timeout_seconds} s makes no sense")
+        left = seconds_left(context, self._timeout_seconds)
+        outcome = await self._node.change_members(
+            [_order(order) for order in request.orders],
+            version=request.version,
+            dry_run=request.dry_run,
+            force=request.force,
+            timeout_seconds=min(request.timeout_seconds or left, left),
+        )
+        return pb.ChangeMembersReply(
+            before=_view(outcome.before),
+            after=_view(outcome.after),
+            version=outcome.version,
+            changed=outcome.changed,
+            allowed=outcome.allowed,
+            why=outcome.why,
+        )
+
+    async def origin(self, _: types_pb2.Empty, __: Context) -> pb.OriginReply:
+        """Return what the directory of a node that joins is made from."""
+        origin = self._node.origin
+        if origin is None:
+            raise Unavailable(
+                f"{self._node.identity.node_id} does not know how its cluster began: ask another"
+            )
+        return pb.OriginReply(
+            cluster_id=self._node.identity.cluster_id,
+            served_by=self._node.identity.node_id,
+            membership=origin.membership.encode(),
+            # Where a cluster began behind index 0, nobody ever needs what lies below.
+            checksum=origin.checksum if origin.index == 0 else 0,
+            feature_level=origin.feature_level,
+            machine_name=origin.machine_name,
+            machine_version=origin.machine_version,
+        )
+
+
+def _order(order: pb.MemberOrder) -> MemberOrder:
+    try:
+        verb = MemberVerb(order.verb)
+    except ValueError:
+        raise InvalidInput(
+            f"{order.verb[:40]!r} is no order: one of {', '.join(MemberVerb)}"
+        ) from None
+    return MemberOrder(
+        verb=verb,
+        node_id=NodeId(order.node_id),
+        address=order.address if order.HasField("address") else None,
+        region=order.region if order.HasField("region") else None,
+        has_machine=order.has_machine if order.HasField("has_machine") else None,
+        promote=order.promote,
+        instance_id=order.instance_id[:64],
+    )
+
+
+def _view(view: MembershipView) -> pb.MembershipView:
+    return pb.MembershipView(
+        voters=view.voters,
+        learners=view.learners,
+        quorum=view.quorum,
+        fault_tolerance=view.fault_tolerance,
+    )

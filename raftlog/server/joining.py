@@ -1,0 +1,101 @@
+"""Joining a cluster that runs: a directory made for it, and the request to be added.
+
+The directory comes first, with the instance id by which the cluster will know it, so that a join
+that was cut short is simply repeated. It is made from the origin of the running cluster and marked
+as joined: it founds nothing, and helps nobody to.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from raftlog.client.client import Client, connect
+from raftlog.config.schema import Settings
+from raftlog.config.values import split_address
+from raftlog.core.entries import Boundary
+from raftlog.core.membership import Membership
+from raftlog.errors import ConfigInvalid, MachineMismatch
+from raftlog.interfaces import Identity, StateMachine, Storage, versions_of
+from raftlog.storage.lmdb import LmdbStorage
+from raftlog.types import Index, NodeId, Term
+
+JOIN_SECONDS = 30.0
+ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - not listened on, but refused
+
+
+async def make_directory(settings: Settings, machine: StateMachine) -> None:
+    """Make the data directory of a node that joins, unless it is there.
+
+    Raises:
+        ConnectFailed: nobody answers at the address that was given.
+        MachineMismatch: the cluster runs another machine, or a version this code has not.
+    """
+    if LmdbStorage.exists(settings.data_dir):
+        return
+    _own_address(settings)
+    async with _client(settings) as client:
+        origin = await client.cluster.origin(timeout=JOIN_SECONDS)
+    if origin.machine_name != machine.name or origin.machine_version not in versions_of(machine):
+        raise MachineMismatch(
+            f"the cluster began with the machine {origin.machine_name!r} in version "
+            f"{origin.machine_version}, and this node has {machine.name!r} in "
+            f"{', '.join(map(str, versions_of(machine)))}: pass the same --machine"
+        )
+    LmdbStorage.create(
+        settings.data_dir,
+        identity=Identity(
+            cluster_id=origin.cluster_id,
+            node_id=NodeId(settings.node_id),
+            instance_id=secrets.token_hex(8),
+            joined=True,
+        ),
+        boundary=Boundary(
+            index=Index(0),
+            term=Term(0),
+            checksum=origin.checksum,
+            next_sequence=1,
+            timestamp=0,
+            membership=Membership.decode(origin.membership),
+            feature_level=origin.feature_level,
+            machine_name=origin.machine_name,
+            machine_version=origin.machine_version,
+        ),
+    )
+
+
+async def ask_in(settings: Settings, storage: Storage) -> None:
+    """Have the leader add this node, unless the membership names its directory already.
+
+    Raises:
+        MembershipRejected: the id is a member's by another directory, or this one was removed.
+        Unavailable: no leader answers in time.
+    """
+    identity = storage.identity
+    known = storage.recovered().applied.membership.member(identity.node_id)
+    if known is not None and known.instance_id == identity.instance_id:
+        return
+    async with _client(settings) as client:
+        await client.cluster.add_member(
+            identity.node_id,
+            _own_address(settings),
+            promote=settings.promote,
+            instance_id=identity.instance_id,
+            timeout=JOIN_SECONDS,
+        )
+
+
+def _client(settings: Settings) -> Client:
+    tls = settings.tls
+    if not tls.is_configured:
+        return connect(settings.join)
+    return connect(settings.join, cacert=tls.cacert, cert=tls.cert, key=tls.key)
+
+
+def _own_address(settings: Settings) -> str:
+    address = settings.advertise or settings.listen
+    if split_address(address)[0].strip("[]") in ANYWHERE or address.endswith(":0"):
+        raise ConfigInvalid(
+            f"{address} is no address that others reach this node by: --advertise HOST:PORT is "
+            "needed to join"
+        )
+    return address
