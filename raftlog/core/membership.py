@@ -107,15 +107,15 @@ class Membership:
         return node_id in self.voters or node_id in self.outgoing
 
     def is_removed(self, node_id: NodeId, instance_id: str) -> bool:
-        """Whether that directory was removed.
+        """Whether that data directory was removed; one that was never seen is not known by it."""
+        return (
+            instance_id != "" and Removed(node_id=node_id, instance_id=instance_id) in self.removed
+        )
 
-        An id that is no member's any more stands for each directory that shows it: whoever comes
-        back under it is to be added first.
-        """
-        is_member = self.member(node_id) is not None
-        return any(
-            gone.node_id == node_id and (not is_member or gone.instance_id == instance_id != "")
-            for gone in self.removed
+    def is_former(self, node_id: NodeId) -> bool:
+        """Whether that id was a member's, and is none's now."""
+        return self.member(node_id) is None and any(
+            gone.node_id == node_id for gone in self.removed
         )
 
     def kind(self, node_id: NodeId) -> str:

@@ -122,11 +122,11 @@ def check_step(current: Membership, proposed: Membership) -> None:
     """
     _check_whole(proposed)
     _check_directories(current, proposed)
-    _check_removed(current, proposed)
     if current.is_joint:
         if proposed != leave_joint(current):
             raise MembershipRejected("a joint membership can only be left")
         return
+    _check_removed(current, proposed)
     if proposed.is_joint:
         if proposed.outgoing != current.voters:
             raise MembershipRejected("a joint membership must keep the current voters' majority")

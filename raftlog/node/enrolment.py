@@ -223,10 +223,10 @@ class Enrolment:
         """Refuse a removed directory for good, and a removed id until it was added anew."""
         committed = self._core.committed_membership
         if not committed.is_removed(peer, instance_id):
-            return None
-        # Another directory may have been added under the id meanwhile; the removed one may not.
-        if is_ahead and all(gone.instance_id != instance_id for gone in committed.removed):
-            return None
+            # Another directory may have been added under the id meanwhile, and even lead.
+            is_added = is_ahead or self._core.membership.member(peer) is not None
+            if is_added or not committed.is_former(peer):
+                return None
         return MemberRemoved(
             f"{peer} was removed from the cluster, and its data directory {instance_id} is out for "
             "good: to take the machine in again, start it with an empty directory and --join, "

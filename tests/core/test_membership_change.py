@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftlog.core.entries import EntryKind
-from raftlog.core.membership import Membership
+from raftlog.core.membership import REMOVED_MAX, Membership, Removed
 from raftlog.core.membership_change import (
     MemberChange,
     MemberChangeKind,
@@ -50,7 +50,8 @@ def test_each_simple_change_does_what_it_says() -> None:
     promoted = simple(learning, MemberChange(kind=MemberChangeKind.PROMOTE, node_id=D))
     assert promoted == simple(ABC, change(MemberChangeKind.ADD_VOTER, "d"))
     assert simple(promoted, MemberChange(kind=MemberChangeKind.DEMOTE, node_id=D)) == learning
-    assert simple(learning, MemberChange(kind=MemberChangeKind.REMOVE, node_id=D)) == ABC
+    without = simple(learning, MemberChange(kind=MemberChangeKind.REMOVE, node_id=D))
+    assert without == dataclasses.replace(ABC, removed=(Removed(node_id=D, instance_id=""),))
     moved = dataclasses.replace(member("b"), address="elsewhere:1")
     updated = simple(ABC, MemberChange(kind=MemberChangeKind.UPDATE, node_id=B, member=moved))
     assert updated.member(B) == moved
@@ -143,9 +144,70 @@ def test_steps_that_lose_the_overlap_are_refused() -> None:
     unnamed = Membership(members=(*ABC.members, member("z")), voters=ABC.voters)
     with pytest.raises(MembershipRejected, match="neither"):
         check_step(ABC, unnamed)
+    with pytest.raises(MembershipRejected, match="must record"):
+        check_step(ABC, voters("a", "b"))
     both = dataclasses.replace(joint, learners_next=frozenset({B}))
     with pytest.raises(MembershipRejected, match="both"):
         check_step(ABC, both)
+
+
+def of(name: str, instance_id: str, kind=MemberChangeKind.ADD_LEARNER, **fields) -> MemberChange:
+    """Return a change that adds a member by its data directory."""
+    known = dataclasses.replace(member(name), instance_id=instance_id)
+    return MemberChange(kind=kind, node_id=NodeId(name), member=known, **fields)
+
+
+def test_a_removed_directory_is_out_for_good_and_its_id_is_not() -> None:
+    """It is not added again under its id, while another directory is, by every kind of step."""
+    learning = simple(ABC, of("d", "one"))
+    gone = simple(learning, MemberChange(kind=MemberChangeKind.REMOVE, node_id=D))
+    assert gone.removed == (Removed(node_id=D, instance_id="one"),)
+    for step in (simple, lambda current, added: enter_joint(current, [added])):
+        with pytest.raises(MembershipRejected, match="out for good"):
+            step(gone, of("d", "one"))
+    unknown = simple(gone, change(MemberChangeKind.ADD_LEARNER, "d"))
+    with pytest.raises(MembershipRejected, match="out for good"):
+        simple(unknown, of("d", "one", MemberChangeKind.UPDATE))
+    again = simple(unknown, of("d", "two", MemberChangeKind.UPDATE))
+    assert again.is_removed(D, "one")
+    assert not again.is_removed(D, "two")
+
+
+def test_who_leaves_through_a_joint_membership_is_recorded_when_it_is_left() -> None:
+    """An outgoing voter is a member until then; a learner is out at once."""
+    learning = simple(ABC, of("d", "one"))
+    joint = enter_joint(
+        learning,
+        [
+            MemberChange(kind=MemberChangeKind.REMOVE, node_id=D),
+            MemberChange(kind=MemberChangeKind.REMOVE, node_id=B),
+        ],
+    )
+    assert [gone.node_id for gone in joint.removed] == [D]
+    assert [gone.node_id for gone in leave_joint(joint).removed] == [D, B]
+
+
+def test_the_record_of_removed_directories_is_bounded() -> None:
+    """The oldest are forgotten, so that an old cluster's membership does not grow for ever."""
+    current = ABC
+    for number in range(REMOVED_MAX + 3):
+        current = simple(current, of("d", f"i{number}"))
+        current = simple(current, MemberChange(kind=MemberChangeKind.REMOVE, node_id=D))
+    assert len(current.removed) == REMOVED_MAX
+    assert current.removed[-1].instance_id == f"i{REMOVED_MAX + 2}"
+
+
+def test_a_wish_to_be_promoted_lasts_until_it_is_fulfilled_or_the_learner_goes() -> None:
+    """It is kept through an update and a joint change, and never names one that is no learner."""
+    wished = simple(ABC, of("d", "one", promoting=True))
+    assert wished.promoting == {D}
+    assert simple(wished, of("d", "one", MemberChangeKind.UPDATE)).promoting == {D}
+    joint = enter_joint(wished, [MemberChange(kind=MemberChangeKind.REMOVE, node_id=B)])
+    assert leave_joint(joint).promoting == {D}
+    known = [dataclasses.replace(m, instance_id=m.node_id) for m in ABC.members]
+    wished = simple(Membership.of_voters(known), of("d", "one", promoting=True))
+    for kind in (MemberChangeKind.PROMOTE, MemberChangeKind.REMOVE):
+        assert not simple(wished, MemberChange(kind=kind, node_id=D)).promoting
 
 
 names = st.sampled_from("abcdef")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest import mock
 
 import pytest
 
 from raftlog.checksum import chain
-from raftlog.core.membership import Membership
-from raftlog.core.messages import PreVoteResponse, VoteRequest, VoteResponse
+from raftlog.core.membership import Membership, Removed
+from raftlog.core.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
 from raftlog.core.raft import Raft
 from raftlog.core.settings import CoreSettings
+from raftlog.errors import MemberRemoved
 from raftlog.interfaces import Identity
 from raftlog.node.enrolment import Enrolment
 from raftlog.types import Index, Position, Role, Term
@@ -26,7 +28,7 @@ class Even:
 
 
 class Rig:
-    def __init__(self, membership: Membership = MEMBERSHIP) -> None:
+    def __init__(self, membership: Membership = MEMBERSHIP, *, joined: bool = False) -> None:
         storage = new_storage(membership)
         self.raft = Raft(
             node_id="n1",
@@ -40,7 +42,7 @@ class Rig:
         self.observer = Notebook()
         self.enrolment = Enrolment(
             new_inputs(self.raft),
-            Identity(cluster_id="c1", node_id="n1", instance_id="i1"),
+            Identity(cluster_id="c1", node_id="n1", instance_id="i1", joined=joined),
             self.observer,
         )
 
@@ -102,14 +104,14 @@ def test_a_bound_member_is_refused_under_another_instance():
     """Only the instance the membership names is let in; members not bound yet are."""
     rig = Rig(bound("i1"))
     assert rig.enrolment.check("n1", "i1", 0) is None
-    assert "emptied" in rig.enrolment.check("n1", "i2", 0)
+    assert "emptied" in rig.enrolment.check("n1", "i2", 0).message
     assert rig.enrolment.check("n2", "whatever", 0) is None
 
 
 def test_whom_a_later_membership_names_is_let_in():
     """It may have been added anew, and lead; what it says counts, its votes and acks do not."""
     rig = Rig(bound("i1"))
-    assert "emptied" in rig.enrolment.check("n1", "i2", 0)
+    assert "emptied" in rig.enrolment.check("n1", "i2", 0).message
     assert rig.enrolment.check("n1", "i2", 1) is None
 
 
@@ -120,7 +122,7 @@ def test_after_a_campaign_a_fresh_member_holds_each_peer_to_what_it_showed(rig):
     assert rig.enrolment.check("n2", "n2-instance", 0) is None
     assert rig.enrolment.contested == frozenset()
     refusal = rig.enrolment.check("n2", "another", 0)
-    assert "showed the data directory n2-instance before" in refusal
+    assert "showed the data directory n2-instance before" in refusal.message
     assert rig.enrolment.contested == {"n2"}
     assert not rig.raft.may_campaign
     assert "restart n1 to let the new one in" in rig.enrolment.alarm
@@ -219,3 +221,73 @@ def test_binding_names_only_members_that_were_seen(rig):
     assert bound_ids == {"n1": "i1", "n2": "n2-instance", "n3": ""}
     rig.see("n3")
     assert rig.enrolment.all_known
+
+
+# ---------------------------------------------------------------- who was removed
+
+
+def without(*gone: tuple[str, str]) -> Membership:
+    """Return the founding membership with these ids and directories removed."""
+    names = {name for name, _ in gone}
+    kept = tuple(member for member in MEMBERSHIP.members if member.node_id not in names)
+    removed = tuple(Removed(node_id=name, instance_id=instance) for name, instance in gone)
+    return Membership(
+        members=kept, voters=frozenset(member.node_id for member in kept), removed=removed
+    )
+
+
+def test_a_removed_directory_is_refused_for_good():
+    """Whatever it claims to know; another directory under its id is, once it was added."""
+    rig = Rig(without(("n3", "n3-instance")))
+    for membership_index in (0, 9):
+        refusal = rig.enrolment.check("n3", "n3-instance", membership_index)
+        assert isinstance(refusal, MemberRemoved)
+        assert "--join" in refusal.message
+    assert isinstance(rig.enrolment.check("n3", "another", 0), MemberRemoved)
+    assert rig.enrolment.check("n3", "another", 9) is None
+    assert rig.enrolment.check("n2", "n2-instance", 0) is None
+
+
+def test_a_removed_member_is_not_heard_but_for_being_told():
+    """Its requests change nothing; while the leader tells it that it is out, its acks count."""
+    rig = Rig(without(("n3", "n3-instance")))
+    rig.see("n2", "n3", fresh=False)
+    vote = VoteRequest(term=Term(9), last=Position(Term(8), Index(99)))
+    ack = AppendResponse(term=Term(1), success=True, match_index=Index(1))
+    assert not rig.enrolment.hears("n3", vote)
+    assert not rig.enrolment.hears("n3", ack)
+    assert rig.enrolment.hears("n2", vote)
+    with mock.patch.object(type(rig.raft), "departing", frozenset({"n3"})):
+        assert rig.enrolment.hears("n3", ack)
+        assert not rig.enrolment.hears("n3", vote)
+
+
+def test_a_node_that_was_removed_says_so_and_stands_no_more():
+    """Its own directory in a committed membership's list is enough; the event comes once."""
+    rig = Rig(without(("n1", "i1")))
+    rig.see("n2", "n3", fresh=False)
+    rig.enrolment.update()
+    assert rig.enrolment.is_removed
+    assert "out for good" in rig.enrolment.alarm
+    assert not rig.raft.may_campaign
+    assert len(rig.observer.named("removed")) == 1
+
+
+def test_a_node_that_joined_helps_nobody_to_found():
+    """With an empty log it neither stands nor votes for whoever has one: there is a cluster."""
+    rig = Rig(joined=True)
+    rig.see("n2", "n3")
+    assert not rig.enrolment.is_fresh
+    assert not rig.enrolment.hears("n2", VoteRequest(term=Term(1), last=START))
+    later = VoteRequest(term=Term(1), last=Position(Term(1), Index(1)))
+    assert rig.enrolment.hears("n2", later)
+
+
+def test_founders_do_not_found_again_beside_any_member_with_a_log():
+    """A member that was added later shows that the cluster has outgrown its founders."""
+    rig = Rig()
+    rig.see("n2", "n3")
+    assert rig.raft.may_campaign
+    rig.see("n4", fresh=False)
+    assert not rig.raft.may_campaign
+    assert "n4" in rig.enrolment.alarm

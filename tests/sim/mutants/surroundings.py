@@ -15,6 +15,7 @@ from .planting import (
     READS,
     SNAPSHOTS,
     START,
+    STATE,
     TIMERS,
     plant,
 )
@@ -382,15 +383,19 @@ STRANGERS = (
         "S37: a member with an empty log stands although it has not met everybody",
         (
             ENROLMENT,
-            "not (self.is_stranger or self._withheld or self._missing())",
-            "not (self.is_stranger or self._withheld)",
+            "self.is_stranger or self.is_removed or self._withheld or self._missing()",
+            "self.is_stranger or self.is_removed or self._withheld",
         ),
         script="node/test_enrolment.py::test_a_fresh_member_campaigns_once_it_has_seen_all_fresh",
     ),
     plant(
         "fresh-votes-for-any-founder",
         "S37: a member with an empty log votes before it knows that there is no cluster",
-        (ENROLMENT, "            return not self._missing()\n", "            return True\n"),
+        (
+            ENROLMENT,
+            "            return not (self._was_fresh and self._missing())\n",
+            "            return True\n",
+        ),
         script="sim/test_strangers.py::test_nobody_helps_to_found_who_has_not_met_everybody",
     ),
     plant(
@@ -406,9 +411,73 @@ STRANGERS = (
         ),
     ),
     plant(
+        "removed-is-heard",
+        "a removed member that comes back goes on asking for votes, and is answered",
+        (ENROLMENT, "        if peer in self._removed and not (", "        if False and not ("),
+        script="node/test_enrolment.py::test_a_removed_member_is_not_heard_but_for_being_told",
+    ),
+    plant(
+        "removed-comes-back",
+        "S37: a removed directory is let in again",
+        (
+            ENROLMENT,
+            "        removed = self._check_removed(peer, instance_id, is_ahead=is_ahead)\n",
+            "        removed = None\n",
+        ),
+        script="node/test_enrolment.py::test_a_removed_directory_is_refused_for_good",
+    ),
+    plant(
+        "removed-is-never-told",
+        "a removed member is forgotten on append, and believes in the old membership for ever",
+        (
+            STATE,
+            "    kept = wanted | set(departing)\n",
+            "    departing.clear()\n    kept = wanted\n",
+        ),
+        script=(
+            "core/test_farewell.py"
+            "::test_a_removed_member_learns_that_it_is_out_and_is_then_forgotten"
+        ),
+    ),
+    plant(
+        "removed-is-forgotten-by-the-log",
+        "a membership does not record whom it leaves out, so anybody may take the directory in",
+        (
+            "core/membership_change.py",
+            "    return (*current.removed, *gone)[-REMOVED_MAX:]\n",
+            "    return current.removed\n",
+        ),
+        script=(
+            "core/test_membership_change.py"
+            "::test_a_removed_directory_is_out_for_good_and_its_id_is_not"
+        ),
+    ),
+    plant(
+        "joined-helps-to-found",
+        "S37: a node that joined votes, with its empty log, for emptied founders",
+        (
+            ENROLMENT,
+            "            if self._identity.joined:\n",
+            "            if False:\n",
+        ),
+        script="node/test_enrolment.py::test_a_node_that_joined_helps_nobody_to_found",
+    ),
+    plant(
+        "outgrown-cluster-is-founded-anew",
+        "S37: emptied founders found another cluster although a later member shows its log",
+        (
+            ENROLMENT,
+            "        return (self._core.membership.all_voters - counted) | with_log\n",
+            "        return self._core.membership.all_voters - counted\n",
+        ),
+        script=(
+            "node/test_enrolment.py::test_founders_do_not_found_again_beside_any_member_with_a_log"
+        ),
+    ),
+    plant(
         "replaced-leader-refused",
         "a member that was away refuses the leader for the directory its own log names",
-        (ENROLMENT, "        if membership_index > min(", "        if 0 > min("),
+        (ENROLMENT, "is_ahead = membership_index > min(", "is_ahead = 0 > min("),
         script=(
             "sim/test_strangers.py"
             "::test_one_who_was_away_follows_a_leader_that_was_replaced_meanwhile"
