@@ -222,7 +222,10 @@ class Enrolment:
     ) -> MemberRemoved | None:
         """Refuse a removed directory for good, and a removed id until it was added anew."""
         committed = self._core.committed_membership
-        if not committed.is_removed(peer, instance_id):
+        if committed.is_removed(peer, instance_id):
+            if peer in self._core.departing:
+                return None  # it is let in to be told
+        else:
             # Another directory may have been added under the id meanwhile, and even lead.
             is_added = is_ahead or self._core.membership.member(peer) is not None
             if is_added or not committed.is_former(peer):

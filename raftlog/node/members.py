@@ -406,4 +406,6 @@ def _next(current: Membership, steps: Sequence[MemberChange]) -> Membership:
 def _final(current: Membership, steps: Sequence[MemberChange]) -> Membership:
     """Return the membership that stands in the end."""
     proposed = _next(current, steps)
+    if len(proposed.members) > MEMBERS_MAX and len(proposed.members) > len(current.members):
+        raise MembershipRejected(f"a cluster has at most {MEMBERS_MAX} members")
     return leave_joint(proposed) if proposed.is_joint else proposed

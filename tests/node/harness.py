@@ -93,6 +93,8 @@ class HubTransport:
         self.hub, self.node_id, self.storage = hub, node_id, storage
         self.events = None
         self.peers: set[NodeId] = set()
+        self.addresses: dict[NodeId, str] = {}
+        self.address = ""
         self.closed = False
         self.machine_versions: tuple[int, ...] = ()
 
@@ -102,7 +104,7 @@ class HubTransport:
 
     def set_peers(self, addresses) -> None:
         new = set(addresses) - self.peers
-        self.peers = set(addresses)
+        self.peers, self.addresses = set(addresses), dict(addresses)
         for peer in new:
             self.connect(peer)
 
@@ -127,6 +129,7 @@ class HubTransport:
             far.node_id, far.storage.identity.instance_id, fresh=far.events.is_fresh
         )
         self.events.machine_told(far.node_id, far.machine_versions)
+        self.events.address_told(far.node_id, far.storage.identity.instance_id, far.address)
         self.events.peer_connected(far.node_id)
 
     def send(self, peer, message) -> None:
@@ -184,14 +187,18 @@ class Cluster:
         self.shared: dict[NodeId, Shared] = {}
         self._loop_watch: LoopWatch | None = None
 
-    def create(self, node_id: NodeId) -> None:
+    def create(self, node_id: NodeId, *, joined: bool = False) -> None:
+        """Make a directory; one that `joined` is that of a node which the founders do not know."""
         members = [Member(node_id=n, address=f"{n}:1") for n in self.ids]
         membership = Membership.of_voters(members)
         machine = self.make_machine()
         LmdbStorage.create(
             self.path / node_id,
             identity=Identity(
-                cluster_id="c1", node_id=node_id, instance_id=random.randbytes(8).hex()
+                cluster_id="c1",
+                node_id=node_id,
+                instance_id=random.randbytes(8).hex(),
+                joined=joined,
             ),
             boundary=Boundary(
                 index=0,
@@ -218,6 +225,7 @@ class Cluster:
                 settings=StorageSettings(free_fraction_min=0.0, free_bytes_min=0),
             )
             self.storages[node_id] = storage
+            self.observers.setdefault(node_id, Notebook())
             ports = Ports(
                 storage=storage,
                 transport=HubTransport(self.hub, node_id, storage),
@@ -227,6 +235,7 @@ class Cluster:
                 random=random.Random(node_id),
                 settings=self.settings,
             )
+            ports.transport.address = self.settings.advertise
             ports.transport.machine_versions = versions_of(ports.machine)
             shared = Shared.of(clock=ports.clock, observer=ports.observer, settings=self.settings)
             node = Node(ports, shared)

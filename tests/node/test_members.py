@@ -1,0 +1,260 @@
+"""Changing the membership on whole nodes: refusals, repeated orders, and what goes by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+
+import pytest
+
+from raftlog.errors import InvalidInput, MembershipRejected, NotLeader, Unavailable
+from raftlog.interfaces import Alarm, MemberOrder, MembershipOutcome, MemberVerb
+from raftlog.node import Node, NodeSettings
+from raftlog.node.members import MEMBERS_MAX, ORDERS_MAX
+from raftlog.types import NodeId, Role
+from tests.node.harness import FAST, Cluster, pass_time
+
+N1, N2, N3, N4 = (NodeId(f"n{number}") for number in range(1, 5))
+
+
+@pytest.fixture
+async def cluster(tmp_path):
+    """Return three members, of which one leads."""
+    made = Cluster(tmp_path)
+    await made.start()
+    leader = await made.wait_leader()
+    await made.until(lambda: all(member.instance_id for member in leader.membership.members))
+    yield made
+    await made.stop()
+
+
+def order(verb: str, node_id: str, **fields) -> MemberOrder:
+    """Return an order; one to add has an address."""
+    if verb == "add":
+        fields.setdefault("address", f"{node_id}:1")
+    return MemberOrder(verb=MemberVerb(verb), node_id=NodeId(node_id), **fields)
+
+
+async def change(
+    cluster: Cluster, *orders: MemberOrder, node: Node | None = None, **how
+) -> MembershipOutcome:
+    """Have the leader carry out orders, and follow it where it hands over first."""
+    asked = {"version": 0, "dry_run": False, "force": False, "timeout_seconds": 10.0, **how}
+    while True:
+        leader = node or await cluster.wait_leader()
+        try:
+            return await leader.change_members(orders, **asked)
+        except NotLeader:
+            if node is not None:
+                raise
+            await pass_time(0.01)
+
+
+async def join(cluster: Cluster, node_id: NodeId = N4, *, promote: bool = False) -> Node:
+    """Start a node that the founders do not know, and have it added by its directory."""
+    cluster.create(node_id, joined=True)
+    await cluster.start(node_id)
+    instance_id = cluster.storages[node_id].identity.instance_id
+    await change(cluster, order("add", node_id, promote=promote, instance_id=instance_id))
+    return cluster.nodes[node_id]
+
+
+def follower(cluster: Cluster) -> NodeId:
+    """Return a member that does not lead."""
+    return next(name for name, node in cluster.nodes.items() if node.standing.role is Role.FOLLOWER)
+
+
+async def test_a_member_joins_catches_up_and_becomes_a_voter_by_itself(cluster: Cluster) -> None:
+    """The wish to be promoted is in the membership, and the leader fulfils it (§4.2.1)."""
+    await cluster.append(*(b"%d" % number for number in range(50)))
+    joined = await join(cluster, promote=True)
+    leader = await cluster.wait_leader()
+    assert leader.membership.promoting == {N4}
+    await cluster.until(lambda: N4 in leader.membership.voters)
+    await cluster.until(lambda: N4 in joined.membership.voters)
+    receipt = await cluster.append(b"after")
+    await cluster.until(lambda: joined.info().last_sequence == receipt.first_sequence)
+    assert len(await cluster.contents(joined)) == 51
+
+
+async def test_a_learner_that_is_not_there_is_not_promoted(cluster: Cluster) -> None:
+    """It stays a learner, and the quorum is what it was."""
+    outcome = await change(cluster, order("add", "n4", promote=True))
+    assert (outcome.changed, outcome.after.learners) == (True, ("n4",))
+    await pass_time(1.2)
+    leader = await cluster.wait_leader()
+    assert leader.membership.voters == {N1, N2, N3}
+    with pytest.raises(MembershipRejected, match="lacks most of the log|not known yet"):
+        await change(cluster, order("promote", "n4"))
+
+
+async def test_what_is_so_already_is_a_success(cluster: Cluster) -> None:
+    """Each order can be repeated: its answer may have been lost, and nothing is written again."""
+    await join(cluster)
+    leader = await cluster.wait_leader()
+    index = leader.membership_index
+    for again in (
+        order("add", "n4"),
+        order("remove", "n9"),
+        order("promote", "n1"),
+        order("demote", "n4"),
+        order("update", "n4", address="n4:1"),
+    ):
+        outcome = await change(cluster, again)
+        assert (outcome.changed, outcome.version) == (False, index)
+    removed = await change(cluster, order("remove", "n4"))
+    assert removed.changed
+    assert not (await change(cluster, order("remove", "n4"))).changed
+
+
+async def test_two_operators_cannot_collide(cluster: Cluster) -> None:
+    """An order for another version of the membership than the present one changes nothing."""
+    leader = await cluster.wait_leader()
+    version = int(leader.membership_index)
+    await change(cluster, order("update", "n1", region="north"), version=version)
+    with pytest.raises(MembershipRejected, match="somebody changed it"):
+        await change(cluster, order("update", "n2", region="south"), version=version)
+    repeated = await change(cluster, order("update", "n1", region="north"), version=version)
+    assert not repeated.changed
+
+
+async def test_one_change_at_a_time(cluster: Cluster) -> None:
+    """A second one is refused, definitely, while the first is on its way."""
+    leader = await cluster.wait_leader()
+    me = next(name for name, node in cluster.nodes.items() if node is leader)
+    cluster.hub.isolate(me, [name for name in cluster.ids if name != me])
+    first = asyncio.create_task(
+        change(cluster, order("update", "n1", region="a"), node=leader, timeout_seconds=5)
+    )
+    await pass_time(0)
+    with pytest.raises(Unavailable, match="another change") as refusal:
+        await change(cluster, order("update", "n2", region="b"), node=leader)
+    assert refusal.value.definite
+    cluster.hub.heal()
+    with contextlib.suppress(Exception):
+        await first
+
+
+async def test_what_would_lose_the_quorum_is_refused_unless_forced(cluster: Cluster) -> None:
+    """It counts who can be reached now; a dry run says the same and changes nothing."""
+    gone, stays = [name for name in cluster.ids if not cluster.nodes[name].is_ready]
+    await cluster.kill(gone)
+    leader = await cluster.wait_leader()
+    with pytest.raises(MembershipRejected, match="lose its quorum") as refusal:
+        await change(cluster, order("remove", stays))
+    assert refusal.value.definite
+    dry = await change(cluster, order("remove", stays), dry_run=True)
+    assert (dry.allowed, dry.changed, dry.after.fault_tolerance) == (False, False, -1)
+    assert gone in dry.why
+    assert leader.membership.voters == {N1, N2, N3}
+    better = await change(cluster, order("remove", gone), dry_run=True)
+    assert (better.allowed, better.after.quorum, better.after.fault_tolerance) == (True, 2, 0)
+    assert (await change(cluster, order("remove", gone))).changed
+
+
+async def test_a_removed_member_is_told_and_goes_quiet(cluster: Cluster) -> None:
+    """It says so in its alarms, campaigns no more, and its leader drops the connection."""
+    name = follower(cluster)
+    gone, term = cluster.nodes[name], cluster.nodes[name].standing.term
+    await change(cluster, order("remove", name))
+    await cluster.until(lambda: gone.is_removed)
+    assert Alarm.REMOVED in gone.alarms
+    leader = await cluster.wait_leader()
+    await cluster.until(lambda: name not in leader._ports.transport.addresses)
+    await pass_time(4 * FAST.election_timeout_seconds)
+    assert leader.standing.term == term
+    assert gone.standing.role is Role.FOLLOWER
+
+
+async def test_the_leader_hands_over_before_it_is_removed(cluster: Cluster) -> None:
+    """The next leader removes it: writes wait for a hand-over, and not for an election."""
+    before = await cluster.wait_leader()
+    me = next(name for name, node in cluster.nodes.items() if node is before)
+    with pytest.raises((NotLeader, Unavailable)) as answer:
+        await change(cluster, order("remove", me), node=before)
+    assert answer.value.definite
+    await change(cluster, order("remove", me))
+    after = await cluster.wait_leader()
+    assert after is not before
+    assert me not in after.membership.node_ids
+    await cluster.until(lambda: before.is_removed)
+
+
+async def test_one_votes_in_anothers_place_through_a_joint_membership(cluster: Cluster) -> None:
+    """A replacement is one change; the joint membership is left before it is answered (§4.3)."""
+    await join(cluster)
+    name = follower(cluster)
+    leader = await cluster.wait_leader()
+    await cluster.until(lambda: leader.status().members[3].lag_transactions == 0)
+    outcome = await change(cluster, order("promote", "n4"), order("remove", name))
+    leader = await cluster.wait_leader()
+    assert not leader.membership.is_joint
+    assert set(outcome.after.voters) == set(leader.membership.voters) == {*cluster.ids, N4} - {name}
+
+
+async def test_a_member_that_moves_is_found_where_it_says(cluster: Cluster) -> None:
+    """What its present process tells is dialled at once, and recorded by the leader."""
+    name = follower(cluster)
+    leader = await cluster.wait_leader()
+    await cluster.stop(name)
+    cluster.settings = dataclasses.replace(cluster.settings, advertise="moved:1")
+    await cluster.start(name)
+    await cluster.until(lambda: leader.membership.member(name).address == "moved:1")
+    assert leader._ports.transport.addresses[name] == "moved:1"
+    assert cluster.observers[leader.identity.node_id].named("address_recorded") == [
+        {"member": name}
+    ]
+
+
+async def test_an_operators_hint_serves_until_a_member_speaks_for_itself(tmp_path) -> None:
+    """It is dialled in place of the membership's address, and recorded once it is connected."""
+    hints = tuple((f"n{number}", f"elsewhere{number}:1") for number in (1, 2, 3))
+    cluster = Cluster(tmp_path, settings=NodeSettings(core=FAST, flush_seconds=0.02, peers=hints))
+    try:
+        await cluster.start()
+        leader = await cluster.wait_leader()
+        others = [name for name in cluster.ids if name != leader.identity.node_id]
+        await cluster.until(
+            lambda: all(
+                leader.membership.member(name).address == f"elsewhere{name[1]}:1" for name in others
+            )
+        )
+    finally:
+        await cluster.stop()
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        [],
+        [order("remove", f"n{number}") for number in range(ORDERS_MAX + 1)],
+        [order("remove", "n1"), order("demote", "n1")],
+        [order("remove", "")],
+        [order("remove", "n" * 100)],
+        [MemberOrder(verb=MemberVerb.ADD, node_id=N4)],
+        *([order("add", "n4", address=address)] for address in ("", "x", ":1", "h:0", "h:65536")),
+        *([order("add", "n4", address=address)] for address in ("h:x", "h h:1", "h" * 300 + ":1")),
+        [order("update", "n1", region="\x07")],
+    ],
+)
+async def test_orders_that_make_no_sense_are_invalid(cluster: Cluster, orders) -> None:
+    """They are refused before anything is looked at, with one kind of error."""
+    with pytest.raises(InvalidInput):
+        await change(cluster, *orders, node=await cluster.wait_leader())
+
+
+async def test_a_follower_refuses_and_names_the_leader(cluster: Cluster) -> None:
+    """Orders are the leader's to carry out."""
+    with pytest.raises(NotLeader) as refusal:
+        await change(cluster, order("remove", "n1"), node=cluster.nodes[follower(cluster)])
+    assert refusal.value.leader is not None
+
+
+async def test_the_number_of_members_is_bounded(cluster: Cluster) -> None:
+    """A membership is an entry, a message and a table: no operator decides how large it gets."""
+    for first in range(4, MEMBERS_MAX + 1, ORDERS_MAX):
+        names = [f"n{number}" for number in range(first, min(first + ORDERS_MAX, MEMBERS_MAX + 1))]
+        await change(cluster, *(order("add", name) for name in names))
+    with pytest.raises(MembershipRejected, match="at most"):
+        await change(cluster, order("add", "one-more"))
