@@ -50,7 +50,9 @@ def _show(options: Globals, cluster: LocalCluster, **more: object) -> None:
     ],
 )
 @_directory
-@click.option("--nodes", default=3, type=click.IntRange(1, 99), help="Of a new cluster.")
+@click.option(
+    "--nodes", default=3, type=click.IntRange(1, 99), help="Of a new cluster, or to grow to."
+)
 @click.option(
     "--base-port",
     default=BASE_PORT_DEFAULT,
@@ -71,18 +73,21 @@ def start(
 ) -> None:
     """Start what is not running, and wait for a leader.
 
-    A cluster that is already in the directory is kept as it is: --nodes, --base-port and --tls are
-    for a new one.
+    A cluster that is already in the directory is kept as it is: --base-port and --tls are for a new
+    one. With more --nodes than it has it grows: the new ones join, and vote once they have caught
+    up.
     """
     cluster = LocalCluster.create(
         directory, nodes=nodes, base_port=base_port, assignments=assignments, is_secured=tls
     )
     if tls and not cluster.is_secured:
         say(f"the cluster in {directory} speaks plain text; it is kept as it is")
-    if cluster.is_secured and not cluster.certs.exists():
+    if _was_given("nodes"):
+        cluster.grow(nodes)
+        if len(cluster.nodes) != nodes:
+            say(f"the cluster in {directory} has {len(cluster.nodes)} nodes; it is kept as it is")
+    if cluster.is_secured:
         _make_certificates(cluster)
-    if len(cluster.nodes) != nodes and _was_given("nodes"):
-        say(f"the cluster in {directory} has {len(cluster.nodes)} nodes; it is kept as it is")
     first = cluster.nodes[0].address
     if base_port and not first.endswith(f":{base_port}") and _was_given("base_port"):
         say(f"the cluster in {directory} begins at {first}; it is kept as it is")
@@ -103,7 +108,10 @@ def start(
 def _make_certificates(cluster: LocalCluster) -> None:
     from raftlog.security.tls import create_certificates  # noqa: PLC0415 - spares the others
 
-    create_certificates(cluster.certs, [node.id for node in cluster.nodes])
+    missing = [node.id for node in cluster.nodes if not (cluster.certs / f"{node.id}.crt").exists()]
+    if missing:
+        clients = [] if (cluster.certs / "client.crt").exists() else ["client"]
+        create_certificates(cluster.certs, missing, clients=clients)
 
 
 def _was_given(name: str) -> bool:

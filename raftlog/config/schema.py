@@ -231,8 +231,8 @@ class Settings:
 
     @property
     def advertised(self) -> str:
-        """Return the address that others reach this node by."""
-        return self.advertise or self.listen
+        """Return the address that this node tells others; "" where the membership's stands."""
+        return self.advertise or dict(self.peers).get(self.node_id, "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

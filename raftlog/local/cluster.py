@@ -38,6 +38,7 @@ from raftlog.local.layout import (
     find_base_port,
     is_free,
     lay_out,
+    one_more,
     ports,
 )
 from raftlog.local.processes import Processes, last_words
@@ -152,6 +153,29 @@ class LocalCluster:
             raise InvalidInput(f"{file} does not parse: {error}") from None
         return cluster
 
+    def grow(self, nodes: int) -> list[str]:
+        """Lay out more nodes, up to so many, that join when they are started; return their ids.
+
+        Raises:
+            InvalidInput: too many.
+        """
+        if nodes > NODES_MAX:
+            raise InvalidInput(f"a local cluster has 1 to {NODES_MAX} nodes, not {nodes}")
+        made = []
+        while len(self.nodes) < nodes:
+            number = max(int(node.id.removeprefix("n")) for node in self.nodes) + 1
+            self.nodes = (*self.nodes, one_more(self.directory, self.nodes, number))
+            made.append(self.nodes[-1].id)
+        self._save()
+        return made
+
+    def forget(self, node_id: str) -> None:
+        """Stop a node, and start it no more; its files stay. The cluster itself is not asked."""
+        node = self.node(node_id)
+        self.stop([node_id])
+        self.nodes = tuple(each for each in self.nodes if each is not node)
+        self._save()
+
     def assign(self, assignments: tuple[str, ...]) -> LocalCluster:
         """Set settings for the nodes started from now on; raises `ConfigInvalid`."""
         keys = {text.partition("=")[0].strip() for text in assignments}
@@ -166,6 +190,7 @@ class LocalCluster:
         described = {
             "nodes": [
                 {"id": n.id, "address": n.address, "http": n.http, "mysql": n.mysql}
+                | ({"joins": True} if n.joins else {})
                 for n in self.nodes
             ],
             "token": self.token,
@@ -370,17 +395,21 @@ class LocalCluster:
         return bool(gone)
 
     def _spawn(self, node: LocalNode) -> None:
-        initial = ",".join(f"{n.id}={n.address}" for n in self.nodes)
         arguments: list[str] = []
         for flag, value in (
             ("--node-id", node.id),
             ("--data-dir", str(node.data_dir)),
             ("--listen", node.address),
             ("--http", node.http),
-            ("--bootstrap-token", self.token),
-            ("--initial-cluster", initial),
         ):
             arguments += [flag, value]
+        if node.joins:
+            others = [each for each in self.nodes if each is not node]
+            asked = next((each for each in others if self.is_running(each.id)), others[0])
+            arguments += ["--join", asked.address, "--promote"]
+        else:
+            founders = ",".join(f"{n.id}={n.address}" for n in self.nodes if not n.joins)
+            arguments += ["--bootstrap-token", self.token, "--initial-cluster", founders]
         for option, file in self.credentials(node.id).items():
             arguments += [f"--{option}", file]
         for assignment in self.assignments:

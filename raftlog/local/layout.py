@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from raftlog.errors import Unavailable
@@ -18,13 +18,17 @@ HOST = "127.0.0.1"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LocalNode:
-    """One node of a local cluster: its id, its three addresses and its directory."""
+    """One node of a local cluster: its id, its three addresses and its directory.
+
+    `joins`: it was not there when the cluster was founded, and asks to be added.
+    """
 
     id: str
     address: str
     http: str
     mysql: str
     directory: Path
+    joins: bool = False
 
     @property
     def data_dir(self) -> Path:
@@ -75,6 +79,17 @@ def lay_out(place: Path, nodes: int, base: int) -> list[LocalNode]:
         )
         for number in range(nodes)
     ]
+
+
+def one_more(place: Path, nodes: Sequence[LocalNode], number: int) -> LocalNode:
+    """Return the node ``n<number>`` of a cluster that grows, at ports that are free now."""
+    taken = {port for node in nodes for port in (node.address, node.http, node.mysql)}
+    base = int(nodes[-1].address.rpartition(":")[2]) + 1
+    laid = lay_out(place, 1, base)[0]
+    is_next_free = ports_are_free(base, 1) and not {laid.address, laid.http, laid.mysql} & taken
+    if not is_next_free:
+        laid = lay_out(place, 1, find_base_port(1))[0]
+    return dataclasses.replace(laid, id=f"n{number}", directory=place / f"n{number}", joins=True)
 
 
 def is_free(port: int) -> bool:

@@ -260,7 +260,7 @@ def _transport_settings(
 ) -> TransportSettings:
     limits = settings.limits
     return TransportSettings(
-        address=settings.advertise,
+        address=settings.advertised,
         incarnation=secrets.token_hex(8),
         tls=tls,
         authenticator=CertificateUris() if tls is not None else None,

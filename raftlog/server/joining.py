@@ -92,7 +92,7 @@ def _client(settings: Settings) -> Client:
 
 
 def _own_address(settings: Settings) -> str:
-    address = settings.advertise or settings.listen
+    address = settings.advertised or settings.listen
     if split_address(address)[0].strip("[]") in ANYWHERE or address.endswith(":0"):
         raise ConfigInvalid(
             f"{address} is no address that others reach this node by: --advertise HOST:PORT is "

@@ -203,7 +203,7 @@ def node_settings(settings: Settings) -> NodeSettings:
     core = CoreSettings(**named(CoreSettings, settings.raft, settings.retention))
     return NodeSettings(
         core=core,
-        advertise=settings.advertise,
+        advertise=settings.advertised,
         peers=settings.peers,
         **named(NodeSettings, settings.limits, settings.retention),
     )
