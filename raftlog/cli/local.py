@@ -51,7 +51,7 @@ def _show(options: Globals, cluster: LocalCluster, **more: object) -> None:
 )
 @_directory
 @click.option(
-    "--nodes", default=3, type=click.IntRange(1, 99), help="Of a new cluster, or to grow to."
+    "--nodes", default=3, type=click.IntRange(1, 99), help="How many; more than there are: to grow."
 )
 @click.option(
     "--base-port",

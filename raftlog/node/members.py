@@ -135,6 +135,12 @@ class Members:
     async def _carry_out(self, proposed: Membership, deadline: float) -> None:
         loop = asyncio.get_running_loop()
         term = self._core.term
+        self._observer.event(
+            Event.MEMBERS_CHANGED,
+            voters=", ".join(sorted(proposed.voters)),
+            learners=", ".join(sorted(proposed.learners | proposed.learners_next)),
+            is_joint=proposed.is_joint,
+        )
         await self._writes.append_own(
             EntryKind.MEMBERSHIP, proposed.encode(), max(deadline - loop.time(), 0.001)
         )
@@ -256,28 +262,29 @@ class Members:
             return
         if ready:
             change = MemberChange(kind=MemberChangeKind.PROMOTE, node_id=ready[0])
-            self._propose(change, Event.LEARNER_PROMOTED)
+            if self._propose(change):
+                self._observer.event(Event.LEARNER_PROMOTED, member=ready[0])
             return
         for member in membership.members:
             address, is_here = self.address_of(member), member.node_id == self._node_id
             if address != member.address and (is_here or self._is_connected(member.node_id)):
                 moved = dataclasses.replace(member, address=address)
-                self._propose(
-                    MemberChange(
-                        kind=MemberChangeKind.UPDATE, node_id=member.node_id, member=moved
-                    ),
-                    Event.ADDRESS_RECORDED,
+                change = MemberChange(
+                    kind=MemberChangeKind.UPDATE, node_id=member.node_id, member=moved
                 )
+                if self._propose(change):
+                    self._observer.event(Event.ADDRESS_RECORDED, member=member.node_id)
                 return
 
-    def _propose(self, change: MemberChange, event: Event) -> None:
+    def _propose(self, change: MemberChange) -> bool:
+        """Propose a change of this leader's own; the next chore tries again what is refused."""
         try:
             after = simple(self._core.membership, change)
             self._writes.propose_plain(EntryKind.MEMBERSHIP, after.encode())
         except RaftLogError:
-            return  # the next chore tries again
+            return False
         self._rounds.pop(change.node_id, None)
-        self._observer.event(event, member=change.node_id)
+        return True
 
     def _keeps_up(self, learner: NodeId) -> bool:
         """Whether a learner's last round was short enough to let it vote (§4.2.1)."""

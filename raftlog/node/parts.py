@@ -77,14 +77,8 @@ def build(
     transfers = Transfers(ports, inputs)
     members = Members(ports, inputs, writes, transfers)
     subscriptions = Subscriptions(ports, core, applier)
-    snapshotter = Snapshotter(
-        ports,
-        threads,
-        core,
-        group_commit.purge,
-        _Needs(applier, subscriptions),
-        consequences,
-    )
+    needs = _Needs(applier, subscriptions)
+    snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
         drive=drive,
         inputs=inputs,

@@ -157,8 +157,9 @@ class Refusals:
     def clear(self, peer: NodeId) -> None:
         """Forget the peer's refusal: a handshake went well."""
         if self.reasons.pop(peer, None) is not None and self._alarms is not None:
-            for alarm in _REFUSED:
-                self._alarms.clear(alarm, about=peer)
+            self._alarms.clear(Alarm.PEER_REFUSED, about=peer)
+            self._alarms.clear(Alarm.TWINS, about=peer)
+            self._alarms.clear(Alarm.REMOVED, about=peer)
 
 
 def claimed_id(hello: pb.Hello) -> NodeId:

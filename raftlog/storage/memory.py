@@ -64,8 +64,7 @@ class MemoryStorage:
     def __init__(
         self, disk: MemoryDisk, *, seal: Seal = chain, microseconds: Microseconds = _wall
     ) -> None:
-        self._disk = disk
-        self._seal = seal
+        self.origin, self._disk, self._seal = disk.origin, disk, seal
         self._microseconds = microseconds
         self._lock = threading.RLock()
         self._closed = False
@@ -128,11 +127,6 @@ class MemoryStorage:
     def identity(self) -> Identity:
         """See `Storage.identity`."""
         return self._disk.identity
-
-    @property
-    def origin(self) -> Boundary | None:
-        """See `Storage.origin`."""
-        return self._disk.origin
 
     def recovered(self) -> Recovered:
         """See `Storage.recovered`."""

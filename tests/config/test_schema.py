@@ -80,10 +80,12 @@ def test_a_node_must_be_among_the_first_members():
         check(settings)
 
 
-def test_advertised_is_listen_unless_said_otherwise():
-    """The advertised address is the bound one, or the one that was given."""
-    assert Settings(listen="a:1").advertised == "a:1"
+def test_an_address_is_advertised_only_where_it_was_given():
+    """By itself, or among those of members that moved; else the membership's stands."""
+    assert Settings(listen="a:1").advertised == ""
     assert Settings(listen="a:1", advertise="b:2").advertised == "b:2"
+    moved = (("n1", "c:3"), ("n2", "d:4"))
+    assert Settings(node_id="n1", listen="a:1", peers=moved).advertised == "c:3"
 
 
 def test_sections_are_known_by_name():

@@ -17,6 +17,7 @@ from raftlog.core.membership import Member, Membership
 from raftlog.core.messages import Message
 from raftlog.core.ready import Standing
 from raftlog.errors import (
+    IdentityMismatch,
     InvalidInput,
     LeaderHint,
     NotFound,
@@ -96,7 +97,8 @@ class RecordingEvents:
         self.twins: list[NodeId] = []
         self.machines: dict[NodeId, tuple[int, ...]] = {}
         self.snapshots: list[tuple[NodeId, bool]] = []
-        self.refuse: dict[str, str] = {}
+        self.refuse: dict[str, str | IdentityMismatch] = {}
+        self.addresses: dict[NodeId, tuple[str, str]] = {}
         self.fresh = True
         self.on_receive: Callable[[NodeId, Message], None] | None = None
         self.alarms = Alarms(RecordingObserver())
@@ -124,8 +126,14 @@ class RecordingEvents:
     def twins_found(self, peer: NodeId) -> None:
         self.twins.append(peer)
 
-    def check_peer(self, peer: NodeId, instance_id: str, membership_index: int) -> str | None:
-        return self.refuse.get(instance_id)
+    def address_told(self, peer: NodeId, instance_id: str, address: str) -> None:
+        self.addresses[peer] = (instance_id, address)
+
+    def check_peer(
+        self, peer: NodeId, instance_id: str, membership_index: int
+    ) -> IdentityMismatch | None:
+        why = self.refuse.get(instance_id)
+        return IdentityMismatch(why) if isinstance(why, str) else why
 
     @property
     def is_fresh(self) -> bool:
