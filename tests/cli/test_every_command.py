@@ -65,6 +65,13 @@ ASKING = {
     "machine execute": (COMMAND,),
     "machine query": (QUERY,),
     "machine upgrade": ("--dry-run",),
+    "member add": ("n\x1b]0;x\x9b", "walk:1"),
+    "member demote": ("n\x1b]0;x\x07\x9b",),
+    "member list": (),
+    "member promote": ("n\x1b]0;x\x07\x9b",),
+    "member remove": ("n1", "--dry-run"),
+    "member replace": ("n1", "n2", "--dry-run"),
+    "member update": ("n\x1b]0;x\x07\x9b", "--address", "walk:1"),
 }
 """Commands that ask a cluster, with arguments that make them meet what is hostile."""
 
@@ -82,7 +89,10 @@ ALONE = {
 }
 """Commands that ask no cluster, with arguments that are wrong."""
 
-FAILING = {"kv lease keep", "kv lease revoke", "leader transfer"}
+FAILING = {
+    *("kv lease keep", "kv lease revoke", "leader transfer"),
+    *("member add", "member demote", "member promote", "member update"),
+}
 SPARED = {"leader step-down", "bench kv", "bench read", "bench tail"}
 """What would move the leader of the others' cluster; what is slow, and as `bench write` is."""
 LINES = {"kv watch", "log tail"}

@@ -23,6 +23,7 @@ VERBS = {
     "local": {"start", "status", "stop"},
     "log": {"append", "get", "info", "streams", "tail", "verify"},
     "machine": {"execute", "query", "upgrade"},
+    "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 

@@ -15,6 +15,7 @@ import grpc
 
 from raftlog import groups
 from raftlog.errors import (
+    Indeterminate,
     LeaderHint,
     LeadershipLost,
     NotFound,
@@ -75,6 +76,8 @@ class FakeCluster:
     """The log all fake nodes share, and the switches a test turns."""
 
     def __init__(self) -> None:
+        self.changes: list[admin_pb2.ChangeMembersRequest] = []
+        self.lost_answers = 0
         self.nodes: dict[str, FakeNode] = {}
         self.leader: str | None = None
         self.term = 1
@@ -338,6 +341,22 @@ class FakeNode(
         await self._must_lead(context)
         self.cluster.elect(None)
         return types_pb2.Empty()
+
+    async def ChangeMembers(self, request, context):
+        await self._must_lead(context)
+        self.cluster.changes.append(request)
+        if self.cluster.lost_answers:
+            self.cluster.lost_answers -= 1
+            await self._abort(context, Indeterminate("the answer was lost"))
+        view = admin_pb2.MembershipView(voters=["n1"], learners=["n4"], quorum=1)
+        return admin_pb2.ChangeMembersReply(
+            before=view, after=view, version=7, changed=True, allowed=True, why="because"
+        )
+
+    async def Origin(self, request, context):
+        return admin_pb2.OriginReply(
+            cluster_id="c", membership=b"{}", checksum=7, machine_name="kv", machine_version=2
+        )
 
     # ------------------------------------------------------------ Log
 

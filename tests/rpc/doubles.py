@@ -20,6 +20,7 @@ from raftlog.errors import (
     IdentityMismatch,
     InvalidInput,
     LeaderHint,
+    MembershipRejected,
     NotFound,
     RaftLogError,
     SafetyRefused,
@@ -34,6 +35,8 @@ from raftlog.interfaces import (
     Identity,
     LogInfo,
     MachineUpgrade,
+    MembershipOutcome,
+    MembershipView,
     MemberStatus,
     Respond,
     Result,
@@ -240,6 +243,8 @@ class FakeNode:
     submitted: int = 0
     tails_open: int = 0
     stepped_down: bool = False
+    orders: list = dataclasses.field(default_factory=list)
+    origin: Boundary | None = None
     alarms: Alarms = dataclasses.field(default_factory=lambda: Alarms(RecordingObserver()))
 
     @property
@@ -437,6 +442,25 @@ class FakeNode:
         if target not in {None, "n2"}:
             raise NotFound(f"no member {target}")
         return NodeId("n2")
+
+    async def change_members(
+        self,
+        orders,
+        *,
+        version: int,
+        dry_run: bool,
+        force: bool,
+        timeout_seconds: float,
+    ) -> MembershipOutcome:
+        if any(order.node_id == "ghost" for order in orders):
+            raise MembershipRejected("ghost is not a member")
+        self.orders.append((tuple(orders), version, dry_run, force))
+        view = MembershipView(
+            voters=(NodeId("n1"),), learners=(NodeId("n4"),), quorum=1, fault_tolerance=-1
+        )
+        return MembershipOutcome(
+            before=view, after=view, version=7, changed=not dry_run, allowed=True, why="because"
+        )
 
     async def step_down(self) -> None:
         self.stepped_down = True

@@ -1,0 +1,83 @@
+"""`member`, on a cluster of its own that changes."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog.cli.member import member as member_group
+from raftlog.local import LocalCluster
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Return a cluster whose members the tests of this module change, in their order."""
+    made = LocalCluster.create(tmp_path_factory.mktemp("member") / "own", base_port=0)
+    made.start(timeout=60)
+    yield made
+    made.stop()
+
+
+def test_a_member_comes_and_goes_by_commands(raftlog, own):
+    """Add, wait, list, repeat, compare, replace with an empty directory, remove: each says so."""
+    assert member_group.name == "member"
+
+    def tell(*arguments):
+        return raftlog(
+            "--endpoints", own.endpoints, "--timeout", "20", "member", *arguments, "-o", "json"
+        )
+
+    version = tell("list").json["version"]
+    [n4] = own.grow(4)
+    address = own.node(n4).address
+    dry = tell("add", n4, address, "--dry-run").json
+    assert (dry["changed"], dry["allowed"], dry["after"]["learners"]) == (False, True, [n4])
+    assert dry["before"] == {
+        "voters": ["n1", "n2", "n3"],
+        "learners": [],
+        "quorum": 2,
+        "fault_tolerance": 1,
+    }
+    own.restart(n4)
+    waited = tell("add", n4, address, "--wait")
+    assert waited.code == 0
+    listed = {each["id"]: each["kind"] for each in tell("list").json["members"]}
+    assert listed == dict.fromkeys(("n1", "n2", "n3", "n4"), "voter")
+    stale = tell("update", n4, "--region", "north", "--version", version)
+    assert stale.code == 4
+    assert "somebody changed it" in stale.err
+    assert tell("update", n4, "--region", "north").json["changed"]
+    again = tell("update", n4, "--region", "north").json
+    assert (again["changed"], again["why"]) == (False, "it is so already")
+    assert tell("demote", n4, "--wait").json["after"]["learners"] == [n4]
+    assert tell("promote", n4, "--wait").json["after"]["quorum"] == 3
+    removed = tell("remove", n4, "--wait")
+    assert (removed.code, removed.json["after"]["voters"]) == (0, ["n1", "n2", "n3"])
+    own.forget(n4)
+
+
+def test_what_would_lose_the_quorum_exits_4(raftlog, own):
+    """A dry run says it in numbers, the command itself refuses, and nothing is changed."""
+    lost = next(node.id for node in own.nodes if node.id != own.wait_leader())
+    own.kill(lost)
+    stays = next(node.id for node in own.nodes if node.id not in {lost, own.wait_leader()})
+    told = ("--endpoints", own.endpoints, "member", "remove", stays)
+    dry = raftlog(*told, "--dry-run", "-o", "json")
+    assert (dry.code, dry.json["allowed"], dry.json["after"]["fault_tolerance"]) == (4, False, -1)
+    refused = raftlog(*told)
+    assert refused.code == 4
+    assert "--force" in refused.err
+    own.restart(lost)
+
+
+def test_tables_say_what_was_done(raftlog, own):
+    """People read the same facts, and what they typed wrongly is usage."""
+    told = ("--endpoints", own.endpoints, "member")
+    table = raftlog(*told, "remove", "n9").text
+    assert "nothing was changed" in table
+    assert "it is so already" in table
+    assert "reachable" in raftlog(*told, "list").text
+    assert raftlog(*told, "update", "n1").code == 128
+    assert raftlog(*told, "add", "n9", "nowhere").code == 3
+    assert raftlog(*told, "replace", "n1", "n9").code == 3

@@ -1,0 +1,78 @@
+"""Changing the membership through the client: what is asked, and what a lost answer means."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftlog.client.changes import change
+from raftlog.client.client import Client, connect
+from raftlog.client.members import MemberVerbs
+from raftlog.errors import Indeterminate, InvalidInput
+from tests.client.fake_cluster import FakeCluster
+
+
+@pytest.fixture
+async def fake():
+    """Return a cluster that notes what is asked of it."""
+    made = await FakeCluster.start()
+    made.elect("n1")
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def client(fake: FakeCluster):
+    """Return a client of it."""
+    async with connect(fake.endpoints, timeout=5) as made:
+        yield made
+
+
+async def test_each_verb_asks_for_what_it_says(fake: FakeCluster, client: Client) -> None:
+    """One order each, and a replacement is two at once, so that it is one change."""
+    assert isinstance(client.cluster, MemberVerbs)
+    await client.cluster.add_member("n4", "h:1", witness=True, region="north", version=3)
+    await client.cluster.remove_member("n2", force=True)
+    await client.cluster.promote_member("n4", dry_run=True)
+    await client.cluster.demote_member("n3")
+    await client.cluster.update_member("n3", address="h:2")
+    done = await client.cluster.replace_member("n1", "n4")
+    added, removed, promoted, demoted, updated, replaced = fake.changes
+    [order] = added.orders
+    assert (order.verb, order.node_id, order.address, order.region) == ("add", "n4", "h:1", "north")
+    assert (order.has_machine, order.promote, added.version) == (False, True, 3)
+    assert (removed.orders[0].verb, removed.force) == ("remove", True)
+    assert (promoted.orders[0].verb, promoted.dry_run) == ("promote", True)
+    assert demoted.orders[0].verb == "demote"
+    assert (updated.orders[0].address, updated.orders[0].HasField("region")) == ("h:2", False)
+    assert [(each.verb, each.node_id) for each in replaced.orders] == [
+        *(("promote", "n4"), ("remove", "n1")),
+    ]
+    assert (done.version, done.changed, done.why) == (7, True, "because")
+    assert (done.after.voters, done.after.learners) == (("n1",), ("n4",))
+
+
+async def test_a_lost_answer_is_asked_for_again(fake: FakeCluster, client: Client) -> None:
+    """An order that was carried out is one that is so: to repeat it is safe."""
+    assert change.__module__ == "raftlog.client.changes"
+    fake.lost_answers = 2
+    assert (await client.cluster.remove_member("n2")).changed
+    assert len(fake.changes) == 3
+
+
+async def test_an_answer_that_never_comes_is_an_unknown_outcome(fake, client) -> None:
+    """It is never told as a refusal."""
+    fake.lost_answers = 10_000
+    with pytest.raises(Indeterminate):
+        await client.cluster.remove_member("n2", timeout=0.5)
+
+
+async def test_nothing_to_update_is_invalid(client: Client) -> None:
+    """It is said before anybody is asked."""
+    with pytest.raises(InvalidInput, match="address or a region"):
+        await client.cluster.update_member("n1")
+
+
+async def test_how_the_cluster_began(client: Client) -> None:
+    """Any member tells it."""
+    found = await client.cluster.origin()
+    assert (found.cluster_id, found.checksum, found.machine_version) == ("c", 7, 2)
