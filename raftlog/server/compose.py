@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
-from raftlog.errors import ConfigInvalid, MemberRemoved
+from raftlog.errors import ConfigInvalid
 from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
@@ -25,7 +25,7 @@ from raftlog.security.policy import CertificateUris
 from raftlog.server.certificates import CertificateWatch
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
-from raftlog.server.directory import open_storage
+from raftlog.server.directory import open_storage, removed
 from raftlog.server.joining import ask_in, make_directory
 from raftlog.server.loop_watch import LoopWatch
 from raftlog.server.preflight import check_start, named, node_settings
@@ -171,10 +171,7 @@ def _assemble(
     shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
     node = Node(ports, shared, watch=watch)
     if node.is_removed:
-        raise MemberRemoved(
-            f"{settings.node_id} was removed from the cluster, and {settings.data_dir} is out for "
-            "good: to take this machine in again, empty the directory and start it with --join"
-        )
+        raise removed(settings)
     server = GrpcServer(
         node,
         transport,

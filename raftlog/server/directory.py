@@ -22,7 +22,13 @@ from raftlog.checksum import crc32c
 from raftlog.config.schema import Settings
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Member, Membership
-from raftlog.errors import ConfigInvalid, IdentityMismatch, RaftLogError, SafetyRefused
+from raftlog.errors import (
+    ConfigInvalid,
+    IdentityMismatch,
+    MemberRemoved,
+    RaftLogError,
+    SafetyRefused,
+)
 from raftlog.interfaces import Identity, StateMachine
 from raftlog.node.settings import FEATURE_LEVEL_MAX
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport
@@ -95,6 +101,14 @@ def _check_identity(settings: Settings, found: Identity) -> None:
             f"{settings.data_dir} is the data directory of another cluster: of {found.cluster_id}, "
             f"and the bootstrap token is that of {cluster_id_of(token)}"
         )
+
+
+def removed(settings: Settings) -> MemberRemoved:
+    """Return what is said of a directory that a committed membership has removed."""
+    return MemberRemoved(
+        f"{settings.node_id} was removed from the cluster, and {settings.data_dir} is out for "
+        "good: to take this machine in again, empty the directory and start it with --join"
+    )
 
 
 def _new_identity(settings: Settings) -> Identity:

@@ -16,6 +16,7 @@ from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
 from raftlog.errors import ConfigInvalid, MachineMismatch
 from raftlog.interfaces import Identity, StateMachine, Storage, versions_of
+from raftlog.server.directory import removed
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.types import Index, NodeId, Term
 
@@ -67,11 +68,15 @@ async def ask_in(settings: Settings, storage: Storage) -> None:
     """Have the leader add this node, unless the membership names its directory already.
 
     Raises:
+        MemberRemoved: the directory was removed, as it knows itself.
         MembershipRejected: the id is a member's by another directory, or this one was removed.
         Unavailable: no leader answers in time.
     """
     identity = storage.identity
-    known = storage.recovered().applied.membership.member(identity.node_id)
+    membership = storage.recovered().applied.membership
+    if membership.is_removed(identity.node_id, identity.instance_id):
+        raise removed(settings)
+    known = membership.member(identity.node_id)
     if known is not None and known.instance_id == identity.instance_id:
         return
     async with _client(settings) as client:
