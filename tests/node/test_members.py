@@ -9,7 +9,8 @@ import dataclasses
 import pytest
 
 from raftlog.errors import InvalidInput, MembershipRejected, NotLeader, Unavailable
-from raftlog.interfaces import Alarm, MemberOrder, MembershipOutcome, MemberVerb
+from raftlog.interfaces import Alarm
+from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MemberVerb
 from raftlog.node import Node, NodeSettings
 from raftlog.node.members import MEMBERS_MAX, ORDERS_MAX
 from raftlog.types import NodeId, Role
