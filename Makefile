@@ -9,6 +9,8 @@ SIM_FIRST ?= $(shell date +%s)
 # Tests that need nothing but processors, so they share them; the others would mind the company.
 BUSY := tests/core tests/history tests/sim tests/thesis tests/storage tests/mysql tests/config \
 	tests/test_codecs.py tests/test_groups.py tests/test_tidy.py
+# Nodes and commands are processes by the hundred: each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long sim mutants lint proto sync diagrams bench compose-smoke wheel clean
