@@ -10,6 +10,7 @@ import random
 import secrets
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
@@ -22,7 +23,6 @@ from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, ShownSetting, TransportSettings
 from raftlog.security.policy import CertificateUris
-from raftlog.server.certificates import CertificateWatch
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
@@ -36,6 +36,9 @@ from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
 from raftlog.telemetry.surroundings import SurroundingsCollector
 from raftlog.types import NodeId
 from raftlog.wire.channel import TlsSource, message_limit
+
+if TYPE_CHECKING:
+    from raftlog.server.certificates import CertificateWatch
 
 GC_THRESHOLDS = (50_000, 20, 50)
 SWITCH_INTERVAL_SECONDS = 0.001
@@ -122,6 +125,8 @@ async def compose(
     running.loop_watch = LoopWatch(observer)
     running.loop_watch.start()
     if source is not None:
+        from raftlog.server.certificates import CertificateWatch  # noqa: PLC0415 - spares plain text
+
         files = (settings.tls.cacert, settings.tls.cert, settings.tls.key)
         running.certificates = CertificateWatch(source, files, observer, running.node.alarms)
         running.certificates.start()

@@ -86,7 +86,7 @@ def test_a_write_that_entered_a_log_is_unknown(tell, own):
     leader = own.wait_ready()
     followers = [node.id for node in own.nodes if node.id != leader]
     with spawn(
-        "--endpoints", own.endpoints, "--timeout", "3", "log", "append", "--lines", "-",
+        "--endpoints", own.endpoints, "--timeout", "1.5", "log", "append", "--lines", "-",
         "--stream", "maybe", "-o", "json",
     ) as child:  # fmt: skip
         child.stdin.write(b"surely\n")

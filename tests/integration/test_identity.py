@@ -18,7 +18,7 @@ from raftlog.client.client import connect
 from raftlog.local import LocalCluster, LocalNode
 from tests.integration.bookkeeping import Notes, check_everywhere, log_of, wait_until
 
-NO_LEADER_SECONDS = 2.5
+NO_LEADER_SECONDS = 1.5
 
 
 def serve(cluster: LocalCluster, node: LocalNode, data_dir: str, token: str) -> list[str]:
