@@ -125,7 +125,9 @@ async def compose(
     running.loop_watch = LoopWatch(observer)
     running.loop_watch.start()
     if source is not None:
-        from raftlog.server.certificates import CertificateWatch  # noqa: PLC0415 - spares plain text
+        from raftlog.server.certificates import (  # noqa: PLC0415 - spares plain text
+            CertificateWatch,
+        )
 
         files = (settings.tls.cacert, settings.tls.cert, settings.tls.key)
         running.certificates = CertificateWatch(source, files, observer, running.node.alarms)
