@@ -6,9 +6,12 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 BENCH_ARGS ?= --local 3
 SIM_FIRST ?= $(shell date +%s)
-# Tests that need nothing but processors, so they share them; the others would mind the company.
-BUSY := tests/core tests/history tests/sim tests/thesis tests/storage tests/mysql tests/config \
-	tests/test_codecs.py tests/test_groups.py tests/test_tidy.py
+# Tests of real processes: they would mind the company, so they run one after another. All others
+# need nothing but processors, and share them.
+PROCESSES := tests/cli tests/integration tests/local tests/server tests/testing tests/deploy \
+	tests/client/test_lock.py tests/machines/test_example.py tests/test_files.py
+# Nodes and commands are processes by the hundred: each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test long sim mutants lint proto sync diagrams bench compose-smoke wheel clean
@@ -33,12 +36,12 @@ demo: $(STAMP) ## a real cluster under load: two kill -9 of the leader, a transf
 	$(BIN)/raftlog demo
 
 test: $(TEST_STAMP) ## set up and run the tests (about seven minutes on two cores)
-	$(BIN)/python -m pytest -m "not long" -q -n auto $(BUSY) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "not long" -q $(addprefix --ignore=,$(BUSY)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -q -n auto $(addprefix --ignore=,$(PROCESSES)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -q $(PROCESSES) $(PYTEST_ARGS)
 
 long: $(TEST_STAMP) ## the longer batches: planted bugs, a million lines under kill -9, containers
-	$(BIN)/python -m pytest -m long -q -n auto $(BUSY) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m long -q $(addprefix --ignore=,$(BUSY)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long -q -n auto $(addprefix --ignore=,$(PROCESSES)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long -q $(PROCESSES) $(PYTEST_ARGS)
 
 sim: $(STAMP) ## simulate for five minutes: fresh seeds under faults, every property checked
 	$(BIN)/python -m raftlog.sim --seeds $(SIM_FIRST).. --seconds 300 --workers 2 --progress

@@ -292,6 +292,32 @@ def test_tests_do_not_sleep() -> None:
     complain([f"{name_of(p)}:{line}" for p in sources("tests") for line in sleeps_outside_loops(p)])
 
 
+BEGINS_PROCESSES = re.compile(
+    r"raftlog_(cluster|client|sync_client)\b|_raftlog_shared|make_cluster|testing\.cluster\("
+    r"|LocalCluster\.create\(|raftlog local start"
+)
+PROCESSES_EXEMPTIONS = {"tests/test_tidy.py", "tests/test_docs.py", "tests/bench/bench_load.py"}
+
+
+def test_tests_of_real_processes_run_one_after_another() -> None:
+    """A file of tests that begins nodes as processes is among those the Makefile runs alone."""
+    listed = re.search(
+        r"^PROCESSES := ((?:.*\\\n)*.*)$", (TOP / "Makefile").read_text(), re.MULTILINE
+    )
+    assert listed
+    alone = {TOP / name for name in listed[1].replace("\\", "").split()}
+    assert all(path.exists() for path in alone)
+    complain(
+        [
+            f"{name_of(path)} begins processes: name it in PROCESSES of the Makefile"
+            for path in sources("tests")
+            if BEGINS_PROCESSES.search(path.read_text(encoding="utf-8"))
+            and alone.isdisjoint((path, *path.parents))
+            and name_of(path) not in PROCESSES_EXEMPTIONS
+        ]
+    )
+
+
 def test_generated_code_is_what_proto_says() -> None:
     """The checked-in protobuf modules are what proto/ generates."""
     assert genproto.stale() == []

@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from raftlog.cli import lease as leases
+from raftlog.cli import lock as locks
 from raftlog.cli.options import Globals, consistency_option, content_of, group
 from raftlog.cli.output import (
     ExitCode,
@@ -30,6 +32,8 @@ kv = group(
     "Keys and values. A revision is the sequence of the transaction that made it.",
     ["raftlog kv put greeting hello", "raftlog kv get greeting"],
 )
+kv.add_command(leases.lease)
+kv.add_command(locks.lock)
 
 
 def describe(entry: KeyValue) -> dict[str, object]:

@@ -1,31 +1,20 @@
-"""`raftlog`: the root command, and the one place where errors become exit codes."""
+"""`raftlog`: the root command, and the one place where errors become exit codes.
+
+A command's module is imported when the command is first asked for: a node needs no client, and a
+client no progress bar. Only the help of the root, and completion, ask for all of them.
+"""
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 import click
 
-from raftlog.cli import (
-    bench,
-    certs,
-    demo,
-    kv,
-    leader,
-    lease,
-    local,
-    lock,
-    log,
-    machine,
-    member,
-    node,
-    settings,
-    shell,
-    status,
-)
+from raftlog.cli import shell
 from raftlog.cli.options import ENVIRONMENT_PREFIX, Globals, Group, wants_json
 from raftlog.cli.output import (
     ExitCode,
@@ -44,8 +33,56 @@ from raftlog.errors import RaftLogError
 PROGRAM = "raftlog"
 COMPLETION_VARIABLE = "_RAFTLOG_COMPLETE"
 
+
+class LazyCommands(MutableMapping[str, click.Command]):
+    """Commands by name, each imported from its module when it is looked up."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = dict(modules)
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            self._loaded[name] = getattr(importlib.import_module(self._modules[name]), name)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._modules[name], self._loaded[name] = "", command
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+        self._loaded.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+COMMANDS = LazyCommands(
+    {
+        "bench": "raftlog.cli.bench",
+        "certs": "raftlog.cli.certs",
+        "completion": "raftlog.cli.shell",
+        "config": "raftlog.cli.settings",
+        "demo": "raftlog.cli.demo",
+        "kv": "raftlog.cli.kv",
+        "leader": "raftlog.cli.leader",
+        "local": "raftlog.cli.local",
+        "log": "raftlog.cli.log",
+        "machine": "raftlog.cli.machine",
+        "member": "raftlog.cli.member",
+        "serve": "raftlog.cli.node",
+        "status": "raftlog.cli.status",
+        "version": "raftlog.cli.shell",
+    }
+)
+"""Each command, and the module that has it under that name."""
+
 root = Group(
     name=PROGRAM,
+    commands=COMMANDS,
     is_root=True,
     params=[shell.VERSION_OPTION],
     help=(
@@ -68,25 +105,6 @@ root = Group(
         "show_default": True,
     },
 )
-for command in (
-    demo.demo,
-    local.local,
-    node.serve,
-    status.status,
-    log.log,
-    kv.kv,
-    machine.machine,
-    leader.leader,
-    member.member,
-    bench.bench,
-    settings.config,
-    certs.certs,
-    shell.version,
-    shell.completion,
-):
-    root.add_command(command)
-kv.kv.add_command(lease.lease)
-kv.kv.add_command(lock.lock)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import random
 import secrets
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
@@ -22,11 +23,9 @@ from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, ShownSetting, TransportSettings
 from raftlog.security.policy import CertificateUris
-from raftlog.server.certificates import CertificateWatch
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage, removed
-from raftlog.server.joining import ask_in, make_directory
 from raftlog.server.loop_watch import LoopWatch
 from raftlog.server.preflight import check_start, named, node_settings
 from raftlog.server.traces import TraceFile, open_watch
@@ -36,6 +35,9 @@ from raftlog.telemetry.logs import lead_standard_logging, make_logger
 from raftlog.telemetry.metrics import PrometheusObserver, StatusCollector
 from raftlog.telemetry.surroundings import SurroundingsCollector
 from raftlog.wire.channel import TlsSource, message_limit
+
+if TYPE_CHECKING:
+    from raftlog.server.certificates import CertificateWatch
 
 GC_THRESHOLDS = (50_000, 20, 50)
 SWITCH_INTERVAL_SECONDS = 0.001
@@ -103,12 +105,8 @@ async def compose(
     machine = checked.machine
     source = None if checked.tls is None else TlsSource(checked.tls)
     observer = _observer(settings) if observer is None else observer
-    if settings.join:
-        await make_directory(settings, machine)
-    storage = open_storage(settings, machine)
+    storage = await _own_storage(settings, machine)
     try:
-        if settings.join:
-            await ask_in(settings, storage)
         running = _assemble(settings, sources or {}, storage, machine, observer, source)
     except BaseException:
         storage.close()
@@ -126,6 +124,10 @@ async def compose(
     running.loop_watch = LoopWatch(observer)
     running.loop_watch.start()
     if source is not None:
+        from raftlog.server.certificates import (  # noqa: PLC0415 - spares plain text
+            CertificateWatch,
+        )
+
         files = (settings.tls.cacert, settings.tls.cert, settings.tls.key)
         running.certificates = CertificateWatch(source, files, observer, running.node.alarms)
         running.certificates.start()
@@ -140,6 +142,22 @@ async def compose(
     if settings.mysql:
         observer.event(Event.MYSQL_NOT_SERVED, address=settings.mysql, why="not in this version")
     return running
+
+
+async def _own_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
+    """Return this node's directory; one that joins is made and added first."""
+    if not settings.join:
+        return open_storage(settings, machine)
+    from raftlog.server import joining  # noqa: PLC0415 - it needs the client
+
+    await joining.make_directory(settings, machine)
+    storage = open_storage(settings, machine)
+    try:
+        await joining.ask_in(settings, storage)
+    except BaseException:
+        storage.close()
+        raise
+    return storage
 
 
 def _assemble(

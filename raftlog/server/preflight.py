@@ -21,7 +21,6 @@ from raftlog.interfaces import StateMachine
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.settings import NodeSettings
 from raftlog.security.policy import check_listen
-from raftlog.security.tls import load_tls
 from raftlog.server.directory import check_directory, first_boundary, storage_settings
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.wire.channel import TlsMaterial, message_limit
@@ -75,8 +74,11 @@ def _check(settings: Settings) -> Checked:
     check_exposure(settings)
     _check_addresses(settings)
     machine = load_machine(settings.machine)
-    tls = settings.tls
-    material = load_tls(tls.cacert, tls.cert, tls.key) if tls.is_configured else None
+    tls, material = settings.tls, None
+    if tls.is_configured:
+        from raftlog.security.tls import load_tls  # noqa: PLC0415 - spares plain text
+
+        material = load_tls(tls.cacert, tls.cert, tls.key)
     node_settings(settings)
     storage_settings(settings)
     _check_message_size(settings)

@@ -43,4 +43,3 @@ def make_whole(made: LocalCluster) -> None:
     for member in made.nodes:
         made.resume(member.id)
     made.start()
-    made.wait_ready()

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from raftlog.cli import main
-from raftlog.local import LocalCluster
+from raftlog.testing.clusters import make_whole
 
 
 @dataclasses.dataclass
@@ -73,13 +73,14 @@ def spawn_deaf(*arguments):
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    """Return a cluster of three processes that no test harms."""
-    made = LocalCluster.create(tmp_path_factory.mktemp("cluster") / "shared", base_port=0)
-    made.start(timeout=60)
-    yield made
-    made.stop()
+@pytest.fixture(scope="module")
+def cluster(_raftlog_shared):
+    """Return the cluster that all tests share; it is whole, and no test here harms it.
+
+    Those that do ask for `raftlog_cluster`.
+    """
+    make_whole(_raftlog_shared)
+    return _raftlog_shared
 
 
 @pytest.fixture

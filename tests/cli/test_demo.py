@@ -20,7 +20,7 @@ FIELDS = {
 def test_the_demo(raftlog, tmp_path):
     """Two kills and a transfer under load lose nothing, and --keep leaves the cluster up."""
     where = tmp_path / "demo"
-    result = raftlog("demo", "--seconds", 6, "--rate", 500, "--keep", "--dir", where, "-o", "json")
+    result = raftlog("demo", "--seconds", 4, "--rate", 500, "--keep", "--dir", where, "-o", "json")
     cluster = LocalCluster.open(where)
     try:
         assert result.code == 0, result.err

@@ -1,4 +1,4 @@
-"""`leader`, and what a cluster without a quorum answers: on a cluster of its own, with faults."""
+"""`leader`, and what a cluster without a quorum answers: with faults."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ import time
 import pytest
 
 from raftlog.cli.leader import leader as leader_group
-from raftlog.local import LocalCluster, wait_until
+from raftlog.local import wait_until
 
 from .conftest import spawn
 
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """Return a cluster that the tests of this module may harm."""
-    made = LocalCluster.create(tmp_path_factory.mktemp("leader") / "own", base_port=0)
-    made.start(timeout=60)
-    yield made
-    made.stop()
+@pytest.fixture
+def own(raftlog_cluster):
+    """Return the cluster that all tests share, whole; the tests of this module may harm it."""
+    return raftlog_cluster
 
 
 @pytest.fixture
 def tell(raftlog, own):
-    """Return a function that runs a command against a cluster that is whole."""
-    own.start(timeout=60)
+    """Return a function that runs a command against the cluster."""
 
     def run(*arguments, timeout=20):
         return raftlog("--endpoints", own.endpoints, "--timeout", timeout, *arguments)
@@ -90,7 +86,7 @@ def test_a_write_that_entered_a_log_is_unknown(tell, own):
     leader = own.wait_ready()
     followers = [node.id for node in own.nodes if node.id != leader]
     with spawn(
-        "--endpoints", own.endpoints, "--timeout", "3", "log", "append", "--lines", "-",
+        "--endpoints", own.endpoints, "--timeout", "1.5", "log", "append", "--lines", "-",
         "--stream", "maybe", "-o", "json",
     ) as child:  # fmt: skip
         child.stdin.write(b"surely\n")

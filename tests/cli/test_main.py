@@ -35,6 +35,33 @@ def test_the_verbs_of_this_version_are_there_and_no_others():
         assert set(main.root.commands[noun].commands) == verbs, noun
 
 
+def test_a_command_is_imported_when_it_is_asked_for():
+    """A node loads no client, and a client neither a progress bar nor a server."""
+    program = (
+        "import sys; from raftlog.cli import main; main.root.commands[{}]\n"
+        "print(sorted(name for name in sys.modules if name in {}))"
+    )
+    heavy = {"grpc", "rich.progress", "raftlog.cli.bench", "raftlog.client.client", "aiohttp"}
+    for name, wanted in (("serve", []), ("kv", ["grpc", "raftlog.client.client"])):
+        done = subprocess.run(
+            [sys.executable, "-c", program.format(repr(name), heavy)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == str(wanted), name
+
+
+def test_commands_by_name_are_a_mapping():
+    """What is put in is found and can be taken out again; what is not there is no command."""
+    commands = main.LazyCommands({"version": "raftlog.cli.shell"})
+    commands["other"] = main.root.commands["serve"]
+    assert commands["other"].name == "serve"
+    assert commands["version"] is main.root.commands["version"]
+    del commands["other"], commands["version"]
+    assert not commands
+    with pytest.raises(KeyError):
+        commands["version"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

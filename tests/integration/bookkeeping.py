@@ -26,7 +26,9 @@ PAUSE_AFTER_REFUSAL_SECONDS = 0.05
 
 @dataclasses.dataclass(slots=True)
 class Notes:
-    """What became of every append."""
+    """What became of every append since the transaction `after`."""
+
+    after: int = 0
 
     acknowledged: dict[bytes, int] = dataclasses.field(default_factory=dict)
     unknown: set[bytes] = dataclasses.field(default_factory=set)
@@ -43,7 +45,7 @@ class Notes:
         self.acknowledged[payload] = sequence
 
     def check(self, log: Sequence[tuple[int, bytes]]) -> None:
-        """Hold a member's whole log against the notes."""
+        """Hold a member's log after `after` against the notes."""
         where = {payload: sequence for sequence, payload in log}
         assert len(where) == len(log), "a payload is there twice"
         sequences = [sequence for sequence, _ in log]
@@ -61,7 +63,7 @@ class Notes:
 @contextlib.asynccontextmanager
 async def load(client: Client, writers: int = 16, timeout: float = 10.0) -> AsyncIterator[Notes]:
     """Append from many callers at once for as long as this lasts, noting every outcome."""
-    notes = Notes()
+    notes = Notes(after=(await client.log.append(b"before the load")).sequence)
     stop = asyncio.Event()
 
     async def write(writer: int) -> None:
@@ -100,10 +102,10 @@ async def more_acknowledged(notes: Notes, count: int = 200) -> None:
     await wait_until(f"{count} more acks", lambda: len(notes.acknowledged) >= wanted)
 
 
-async def log_of(cluster: LocalCluster, member: str) -> list[tuple[int, bytes]]:
-    """Return all transactions that one member itself knows committed."""
+async def log_of(cluster: LocalCluster, member: str, after: int = 0) -> list[tuple[int, bytes]]:
+    """Return the transactions after that one which one member itself knows committed."""
     async with connect(cluster.endpoints) as client:
-        tail = client.log.tail(member=member, follow=False)
+        tail = client.log.tail(member=member, after=after, follow=False)
         return [(transaction.sequence, transaction.payload) async for transaction in tail]
 
 
@@ -116,7 +118,7 @@ async def check_everywhere(cluster: LocalCluster, notes: Notes) -> None:
     for node in cluster.nodes:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while True:
-            log = await log_of(cluster, node.id)
+            log = await log_of(cluster, node.id, notes.after)
             if log and log[-1][0] >= last:
                 break
             assert time.monotonic() < deadline, f"{node.id} does not catch up"

@@ -1,4 +1,4 @@
-"""A running cluster of real processes for each test that asks for one."""
+"""A running cluster of real processes: that of the session, or one of a test's own."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ def _end(cluster: LocalCluster) -> None:
 
 
 @pytest.fixture
-def cluster(make_cluster: MakeCluster) -> LocalCluster:
-    """Return a running cluster of three nodes with default settings."""
+def cluster(raftlog_cluster: LocalCluster) -> LocalCluster:
+    """Return the cluster that tests share, with default settings, whole whatever was done to it."""
+    return raftlog_cluster
+
+
+@pytest.fixture
+def own_cluster(make_cluster: MakeCluster) -> LocalCluster:
+    """Return a running cluster of three nodes with default settings that has no past."""
     return make_cluster()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+
+import pytest
 
 import raftlog
+import raftlog.testing
 from raftlog import kv
 from raftlog.client.values import Receipt
 from raftlog.errors import RaftLogError, Rejected, TooLarge
 from raftlog.local import LocalCluster
 
 MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Return a cluster for all of these: what they write is too much for the one that all share."""
+    with raftlog.testing.cluster() as made:
+        yield made
 
 
 async def test_large_answers_end_no_stream_and_every_error_is_true(cluster: LocalCluster) -> None:
@@ -48,10 +59,12 @@ async def test_a_size_is_one_callers_error(cluster: LocalCluster) -> None:
         assert len({receipt.sequence for receipt in receipts}) == 8
 
 
-async def test_the_leader_tells_its_limits(make_cluster) -> None:
+async def test_the_leader_tells_its_limits() -> None:
     """A client packs and refuses by what the leader takes, not by what it was built with."""
-    cluster = make_cluster("limits.transaction_bytes_max=64KiB", "limits.group_bytes_max=32KiB")
-    async with raftlog.connect(cluster.endpoints, timeout=10) as client:
+    tight = raftlog.testing.node(
+        "limits.transaction_bytes_max=64KiB", "limits.group_bytes_max=32KiB"
+    )
+    async with tight as endpoints, raftlog.connect(endpoints, timeout=10) as client:
         outcomes = await asyncio.gather(
             *(client.log.append(b"x" * 20_000) for _ in range(9)),
             client.log.append(b"x" * 70_000),

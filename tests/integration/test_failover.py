@@ -1,4 +1,8 @@
-"""A leader is lost in every way a process can be, under load: nothing lost, nothing twice."""
+"""A leader is lost in every way a process can be, under load: nothing lost, nothing twice.
+
+The tests share a cluster, which each of them finds whole: three processes cost more to start than
+most of these tests, and a failover is the same in a cluster's tenth term as in its second.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,7 @@ async def test_all_stopped_at_once_end_in_time(cluster: LocalCluster) -> None:
         before = (await client.log.append(b"before")).sequence
     assert await asyncio.to_thread(cluster.stop)
     await asyncio.to_thread(cluster.start)
-    await check_everywhere(cluster, Notes(acknowledged={b"before": before}))
+    await check_everywhere(cluster, Notes(after=before - 1, acknowledged={b"before": before}))
 
 
 async def test_frozen_leader_is_replaced(cluster: LocalCluster) -> None:

@@ -63,41 +63,41 @@ def digest(path: pathlib.Path) -> str:
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_million_lines_survive_two_kills(
-    cluster: LocalCluster, tmp_path: pathlib.Path, seed: int
+    own_cluster: LocalCluster, tmp_path: pathlib.Path, seed: int
 ) -> None:
     """Two kill -9 of the leader mid-stream, and every member gives the file back as it was."""
     text, report = tmp_path / "text", tmp_path / "report"
     write_text(text, seed)
     with text.open("rb") as given, report.open("wb") as answer:
         writer = subprocess.Popen(
-            command(cluster, "-o", "json", "log", "append", "--lines", "-"),
+            command(own_cluster, "-o", "json", "log", "append", "--lines", "-"),
             stdin=given,
             stdout=answer,
             stderr=subprocess.DEVNULL,
         )
         try:
             for threshold in KILL_AT:
-                wait_committed(cluster, threshold, writer)
-                killed = cluster.wait_leader()
-                cluster.kill(killed)
+                wait_committed(own_cluster, threshold, writer)
+                killed = own_cluster.wait_leader()
+                own_cluster.kill(killed)
                 assert writer.poll() is None, "all was acknowledged before the kill"
-                cluster.wait_leader(other_than=killed)
-                cluster.restart(killed)
+                own_cluster.wait_leader(other_than=killed)
+                own_cluster.restart(killed)
             assert writer.wait(600) == 0
         finally:
             writer.kill()
             writer.wait()
     found = json.loads(report.read_bytes())
     assert (found["appended"], found["last_sequence"]) == (LINES, LINES)
-    cluster.wait_ready()
-    for node in cluster.nodes:
+    own_cluster.wait_ready()
+    for node in own_cluster.nodes:
         copy = tmp_path / node.id
         with copy.open("wb") as out:
-            tail = command(cluster, "--member", node.id, "log", "tail", "--raw")
+            tail = command(own_cluster, "--member", node.id, "log", "tail", "--raw")
             subprocess.run(tail, stdout=out, check=True)
         assert digest(copy) == digest(text), f"{node.id} gives back another text"
-    assert cluster.stop()
-    for node in cluster.nodes:
-        verify = command(cluster, "log", "verify", "--data-dir", str(node.data_dir))
+    assert own_cluster.stop()
+    for node in own_cluster.nodes:
+        verify = command(own_cluster, "log", "verify", "--data-dir", str(node.data_dir))
         checked = subprocess.run(verify, capture_output=True, check=False)
         assert checked.returncode == 0, checked.stderr

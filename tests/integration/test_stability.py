@@ -89,17 +89,17 @@ def private_bytes(pid: int) -> int:
 
 
 @pytest.mark.timeout(240)
-async def test_saturating_load_elects_nobody(cluster: LocalCluster) -> None:
+async def test_saturating_load_elects_nobody(own_cluster: LocalCluster) -> None:
     """Under as much as the machine can do, the term stands still and memory stays bounded."""
-    await asyncio.to_thread(cluster.wait_ready)
-    before = await terms(cluster)
+    await asyncio.to_thread(own_cluster.wait_ready)
+    before = await terms(own_cluster)
     assert len(before) == 1
-    async with connect(cluster.endpoints) as client:
+    async with connect(own_cluster.endpoints) as client:
         count = await saturate(client, float(os.environ.get("RAFTLOG_SOAK_SECONDS", "60")))
     assert count > 100_000
-    assert await terms(cluster) == before
-    for node in cluster.nodes:
-        pid = cluster.pid(node.id)
+    assert await terms(own_cluster) == before
+    for node in own_cluster.nodes:
+        pid = own_cluster.pid(node.id)
         assert pid is not None
         assert private_bytes(pid) < 200 << 20
 

@@ -17,31 +17,31 @@ from raftlog.local import LocalCluster
 
 @pytest.mark.long
 async def test_a_copied_directory_is_told_on_every_member_until_one_is_gone(
-    cluster: LocalCluster, tmp_path
+    own_cluster: LocalCluster, tmp_path
 ) -> None:
     """Both processes count for nothing, the others go on, and the one that is left comes back."""
-    leader = cluster.wait_leader()
-    victim = next(node for node in cluster.nodes if node.id != leader)
-    cluster.kill(victim.id)
+    leader = own_cluster.wait_leader()
+    victim = next(node for node in own_cluster.nodes if node.id != leader)
+    own_cluster.kill(victim.id)
     copy = tmp_path / "copy"
     shutil.copytree(victim.data_dir, copy)
-    cluster.start()
-    async with raftlog.connect(cluster.endpoints, timeout=10) as client:
+    own_cluster.start()
+    async with raftlog.connect(own_cluster.endpoints, timeout=10) as client:
         await client.log.append(b"before")
         twin = subprocess.Popen(
             [
                 sys.executable, "-m", "raftlog", "serve", "--node-id", victim.id,
                 "--data-dir", str(copy), "--listen", "127.0.0.1:0", "--http", "",
                 "--initial-cluster",
-                ",".join(f"{node.id}={node.address}" for node in cluster.nodes),
-                "--bootstrap-token", cluster.token,
+                ",".join(f"{node.id}={node.address}" for node in own_cluster.nodes),
+                "--bootstrap-token", own_cluster.token,
             ],
             stderr=subprocess.DEVNULL, env={**os.environ},
         )  # fmt: skip
         try:
 
             async def told() -> bool:
-                for node in cluster.nodes:
+                for node in own_cluster.nodes:
                     if node.id == victim.id:
                         continue
                     status = await client.cluster.status(member=node.id)

@@ -87,7 +87,7 @@ def test_wait_until():
 
 def test_a_node_that_cannot_start_says_why(tmp_path):
     """A process that ends at once is an error with its last words, and the others are stopped."""
-    made = LocalCluster.create(tmp_path / "c", nodes=3, base_port=0)
+    made = LocalCluster.create(tmp_path / "c", nodes=2, base_port=0)
     (made.nodes[1].directory / "data").mkdir(parents=True)
     (made.nodes[1].data_dir / "data.mdb").write_bytes(b"not a database")
     with pytest.raises(NodeFailed, match=r"n2 ended at once:\s+(.|\n)*error: "):

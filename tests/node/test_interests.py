@@ -74,7 +74,7 @@ async def settle() -> None:
 
 async def test_nobody_wakes_for_what_concerns_somebody_else(monkeypatch):
     """A hundred idle subscribers of either kind are not touched by what they do not want."""
-    rig = Rig()
+    rig = Rig(heartbeat_seconds=PATIENCE * 10)
     subscriptions = rig.subscriptions
     rig.commit(rig.append(b"a"))
     tails = [
@@ -117,7 +117,7 @@ async def test_nobody_wakes_for_what_concerns_somebody_else(monkeypatch):
 
 async def test_a_parked_subscriber_holds_no_purge_back_and_misses_nothing():
     """It counts as having read what does not concern it; what wakes it is its own until read."""
-    rig = Rig()
+    rig = Rig(heartbeat_seconds=PATIENCE * 10)
     rig.commit(rig.append(b"a"))
     tail = rig.subscriptions.tail(0, stream="", follow=True, bytes_max=1)
     await anext(tail)
@@ -141,7 +141,7 @@ async def test_a_parked_subscriber_holds_no_purge_back_and_misses_nothing():
 
 async def test_a_snapshot_that_takes_the_place_of_what_is_waited_for_is_told(monkeypatch):
     """A feed that is parked when a snapshot is installed is told so: nothing is passed over."""
-    rig = Rig()
+    rig = Rig(heartbeat_seconds=PATIENCE * 10)
     rig.commit(rig.append(b"a"))
     tail = rig.subscriptions.tail(1, stream=None, follow=True, bytes_max=1)
     feed = rig.subscriptions.changes(1, follow=True, wanted=letter(b"z"))
@@ -206,7 +206,7 @@ async def test_what_readers_hold_is_bounded_together():
 
 async def test_where_a_tail_begins():
     """The oldest kept, the last few, a time, or now; of one stream or of all."""
-    rig = Rig()
+    rig = Rig(heartbeat_seconds=PATIENCE * 10)
     for n in range(1, 10):
         rig.made.append([b"p", b"q"], stream="even" if n % 2 == 0 else "odd", timestamp=n * 10)
     rig.commit(9)

@@ -31,12 +31,12 @@ class Letters(StateMachine):
 class Rig:
     """Subscriptions over a log of one's own making."""
 
-    def __init__(self) -> None:
+    def __init__(self, heartbeat_seconds: float = 0.05) -> None:
         self.made = Log()
         self.storage = self.made.storage
         self.overlay = Overlay(self.storage)
         self.committed = self.stable = self.applied = 0
-        settings = NodeSettings(subscriber_heartbeat_seconds=0.05)
+        settings = NodeSettings(subscriber_heartbeat_seconds=heartbeat_seconds)
         self.subscriptions = Subscriptions(
             new_ports(storage=self.storage, settings=settings, machine=Letters()), self, self
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import pathlib
 import subprocess
@@ -92,14 +93,19 @@ def test_every_survivor_is_explained() -> None:
     assert all(len(reason) > 20 for reason in EXPLAINED.values())
 
 
+@functools.cache
+def names_in(path: str) -> frozenset[str]:
+    """Return what a file below tests/ defines, and what unittest calls a state machine's test."""
+    tree = ast.parse((TOP / "tests" / path).read_text(encoding="utf-8"))
+    return frozenset({*(getattr(node, "name", "") for node in ast.walk(tree)), "runTest"})
+
+
 def test_every_test_that_found_one_exists() -> None:
     """The table names tests as they are called now."""
     for row in load().values():
         path, _, test = row.by.partition("::")
         if test:
-            tree = ast.parse((TOP / "tests" / path).read_text(encoding="utf-8"))
-            names = {getattr(node, "name", "") for node in ast.walk(tree)}
-            assert test.split("::")[-1].partition("[")[0] in {*names, "runTest"}, row.by
+            assert test.split("::")[-1].partition("[")[0] in names_in(path), row.by
 
 
 def test_a_table_keeps_only_what_is_current(tmp_path, monkeypatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import re
 
@@ -14,14 +15,20 @@ PAGES = [TOP / "docs" / "evidence.md", *sorted((TOP / "docs" / "evidence").glob(
 PAGE = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
 
 
+@functools.cache
+def functions_of(path: str) -> frozenset[str]:
+    """Return the names of all functions of a file below tests/."""
+    tree = ast.parse((TOP / "tests" / path).read_text(encoding="utf-8"))
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, functions))
+
+
 def test_every_test_named_in_the_record_exists() -> None:
     """A renamed test is renamed there too."""
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE)
     assert len(named) > 45
     for path, name in named:
-        tree = ast.parse((TOP / "tests" / path).read_text(encoding="utf-8"))
-        functions = ast.FunctionDef | ast.AsyncFunctionDef
-        assert name in {node.name for node in ast.walk(tree) if isinstance(node, functions)}, name
+        assert name in functions_of(path), name
 
 
 def test_every_bug_from_the_list_has_a_line() -> None:
