@@ -7,7 +7,7 @@ election timeout steps down (check-quorum, §6.2).
 
 from __future__ import annotations
 
-from raftlog.core import reads, replication, roles, transfer
+from raftlog.core import reads, replication, roles, transfer, trial
 from raftlog.core.messages import HeartbeatRequest, HeartbeatResponse
 from raftlog.core.progress import Progress
 from raftlog.core.state import NEVER, LeaderState, RaftState
@@ -57,7 +57,7 @@ def handle_heartbeat_response(
         progress.read_round = message.context
         reads.confirm(state, leadership)
     replication.wake_probe(state, progress, now)
-    transfer.advance(state, source)
+    transfer.advance(state, source, now)
 
 
 def tick(state: RaftState, now: float) -> None:
@@ -69,11 +69,15 @@ def tick(state: RaftState, now: float) -> None:
         roles.follow(state, state.term, None, now)
         return
     transfer.expire(leadership, now)
+    if leadership.trial is not None:
+        trial.expire(state, leadership.trial, now)
     if leadership.notice_deadline <= now:
         _send_notices(state, leadership)
     if leadership.heartbeat_deadline <= now:
         replication.check_stuck(state, leadership, now)
         transfer.hand_over_witness(state, now)
+        if leadership.trial is not None:
+            trial.ask(state, leadership.trial)
         broadcast(state, leadership, now)
 
 

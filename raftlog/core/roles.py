@@ -29,6 +29,8 @@ def become(state: RaftState, role: Role) -> None:
     # Before the leadership goes: whoever waits for a read hears that it was not answered here.
     if state.leadership is not None:
         reads.abandon(state, state.leadership)
+        if state.leadership.trial is not None:
+            state.leadership.trial.fail("leadership ended before it was handed over")
     state.role = role
     state.candidacy = None
     state.leadership = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
 from typing import Protocol
 
 from raftlog.core.entries import HardState, Seal
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
-from raftlog.core.messages import Message
+from raftlog.core.messages import Message, TrialVerdict
 from raftlog.core.progress import Progress
 from raftlog.core.quorum import Joint, Majority, quorum_of
 from raftlog.core.ready import Outgoing, ReadOutcome, SnapshotNeeded
@@ -90,6 +91,49 @@ class Transfer:
 
     target: NodeId
     deadline: float
+    began: float
+    is_told: bool = False
+    """TimeoutNow left: from here on the target may take over, however this leader decides."""
+
+
+class TrialPhase(enum.Enum):
+    """How far a prepared transfer has come."""
+
+    ASKING = "asking"
+    CATCHING_UP = "catching up"
+    HANDING_OVER = "handing over"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclasses.dataclass(slots=True)
+class Trial:
+    """A transfer that is prepared while this leader goes on taking proposals (`core.trial`)."""
+
+    target: NodeId
+    context: int
+    began: float
+    deadline: float
+    """When the phase it is in is given up."""
+    until: float
+    """When catching up is given up."""
+    phase: TrialPhase = TrialPhase.ASKING
+    verdicts: dict[NodeId, TrialVerdict] = dataclasses.field(default_factory=dict)
+    tried_seconds: float | None = None
+    """How long the trial took; None where there was none."""
+    goal: Index = Index(0)
+    """Where the log ended when the round of catching up under way began."""
+    goal_since: float = 0.0
+    why: str = ""
+    """Why it failed."""
+    is_refused: bool = False
+    """It failed because a member said no, and not because one was not reached in time."""
+    transfer: Transfer | None = None
+    """The hand-over, once it has begun."""
+
+    def fail(self, why: str, *, refused: bool = False) -> None:
+        """End it before the hand-over began."""
+        self.phase, self.why, self.is_refused = TrialPhase.FAILED, why, refused
 
 
 @dataclasses.dataclass(slots=True)
@@ -124,6 +168,9 @@ class LeaderState:
     notice_deadline: float = NEVER
     """When followers are told of a commit that no AppendRequest has carried to them."""
     transfer: Transfer | None = None
+    trial: Trial | None = None
+    """A transfer under preparation: nothing is refused for it yet."""
+    trial_count: int = 0
     is_grace_spent: bool = False
     """A stall moved the check-quorum window, and no quorum was heard since."""
 
@@ -222,6 +269,10 @@ class RaftState:
     last_forwarded: int = 0
 
     may_campaign: bool = True
+    takes_entries: bool = True
+    """Whether the disk has room for entries, as the node sees it."""
+    tried: Trial | None = None
+    """The newest transfer that this node prepared as leader, ended or not."""
     founding: Membership | None = None
     """What the leader of an empty log records before anything else (decision 4)."""
     is_damaged: bool = False

@@ -86,6 +86,8 @@ def next_deadline(state: RaftState) -> float:
     deadline = min(
         state.commit_hint_deadline, leadership.heartbeat_deadline, leadership.notice_deadline
     )
+    if leadership.trial is not None:
+        deadline = min(deadline, leadership.trial.deadline)
     if leadership.transfer is not None:
         deadline = min(deadline, leadership.transfer.deadline)
     return deadline

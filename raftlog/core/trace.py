@@ -21,6 +21,10 @@ from raftlog.core.messages import (
     ReadIndexRequest,
     ReadIndexResponse,
     TimeoutNow,
+    TrialReport,
+    TrialRequest,
+    TrialVoteRequest,
+    TrialVoteResponse,
     VoteRequest,
     VoteResponse,
 )
@@ -73,6 +77,12 @@ def _fields(message: Message) -> str:  # one arm for each message
             return f"boundary={render_position(message.boundary.position)}"
         case TimeoutNow():
             return ""
+        case TrialRequest() | TrialVoteRequest():
+            return f"trial={message.context} last={render_position(message.last)}"
+        case TrialVoteResponse():
+            return f"trial={message.context} {message.verdict.name}"
+        case TrialReport():
+            return f"trial={message.context} voter={message.voter} {message.verdict.name}"
 
 
 def render_outgoing(source: NodeId, outgoing: Outgoing) -> str:

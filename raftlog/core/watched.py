@@ -29,11 +29,16 @@ from raftlog.core.messages import (
     ReadIndexRequest,
     ReadIndexResponse,
     TimeoutNow,
+    TrialReport,
+    TrialRequest,
+    TrialVoteRequest,
+    TrialVoteResponse,
     VoteRequest,
     VoteResponse,
 )
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Outgoing, Ready
+from raftlog.core.state import Trial
 from raftlog.types import Index, NodeId, Position, Role
 
 TraceLine = dict[str, object]
@@ -125,6 +130,15 @@ class WatchedRaft(Raft):
         """See `Raft.transfer`."""
         chosen = super().transfer(target, now)
         self._after("Transfer", now, self._state.log.last_index)
+        self._check()
+        return chosen
+
+    def prepare_transfer(
+        self, target: NodeId | None, now: float, *, mock: bool, seconds: float
+    ) -> Trial:
+        """See `Raft.prepare_transfer`."""
+        chosen = super().prepare_transfer(target, now, mock=mock, seconds=seconds)
+        self._after("PrepareTransfer", now, self._state.log.last_index)
         self._check()
         return chosen
 
@@ -317,4 +331,11 @@ def render_message(message: Message) -> TraceLine:
             found["index"] = message.index
         case TimeoutNow():
             pass
+        case TrialRequest() | TrialVoteRequest():
+            found["trial"] = message.context
+        case TrialVoteResponse():
+            found["trial"], found["verdict"] = message.context, message.verdict.name
+        case TrialReport():
+            found["trial"], found["verdict"] = message.context, message.verdict.name
+            found["voter"] = message.voter
     return found

@@ -54,6 +54,7 @@ class Chaos:
         rough: list[Callable[[int, int], None]] = [
             self.duplicate, self.drop, self.crash, self.restart, self.cut, self.heal,
             self.change_membership, self.purge, self.transfer, self.lose_peer, self.rot, self.stall,
+            self.prepare_transfer, self.cancel_transfer,
         ]  # fmt: skip
         self.steps = calm * 5 + [self.restart, self.restart, self.heal, self.heal] * 2 + rough
 
@@ -157,6 +158,24 @@ class Chaos:
                 leader,
                 lambda: call(leader.node_id, lambda r: r.transfer(target, self.cluster.now)),
             )
+
+    def prepare_transfer(self, a: int, b: int) -> None:
+        leader = self.leader(a)
+        if leader is not None:
+            target = None if b % 3 == 0 else self.host(b).node_id
+            call, now = self.cluster.call, self.cluster.now
+            self.attempt(
+                leader,
+                lambda: call(
+                    leader.node_id,
+                    lambda r: r.prepare_transfer(target, now, mock=b % 4 > 0, seconds=b % 5),
+                ),
+            )
+
+    def cancel_transfer(self, a: int, b: int) -> None:
+        leader = self.leader(a)
+        if leader is not None:
+            self.cluster.call(leader.node_id, lambda r: r.cancel_transfer())
 
     def lose_peer(self, a: int, b: int) -> None:
         host, peer = self.host(a), self.host(b).node_id
