@@ -8,6 +8,7 @@ election timeout steps down (check-quorum, §6.2).
 from __future__ import annotations
 
 from raftlog.core import reads, replication, roles, transfer, trial
+from raftlog.core.changes import Cause
 from raftlog.core.messages import HeartbeatRequest, HeartbeatResponse
 from raftlog.core.progress import Progress
 from raftlog.core.state import NEVER, LeaderState, RaftState
@@ -66,6 +67,7 @@ def tick(state: RaftState, now: float) -> None:
     if leadership is None:
         return
     if not is_quorum_active(state, now):
+        leadership.ending = Cause.QUORUM_LOST
         roles.follow(state, state.term, None, now)
         return
     transfer.expire(leadership, now)

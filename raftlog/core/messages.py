@@ -220,5 +220,8 @@ Message = (
     | InstallSnapshot
 )
 
+TRIAL_MESSAGES = (TrialRequest, TrialVoteRequest, TrialVoteResponse, TrialReport)
+"""A mock election's (`core.trial`)."""
+
 BULK_MESSAGES: tuple[type, ...] = (AppendRequest, AppendResponse)
 """These go on the bulk channel; everything else is small and must overtake it."""

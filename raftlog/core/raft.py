@@ -26,6 +26,7 @@ from raftlog.core import (
     transfer,
     trial,
 )
+from raftlog.core.changes import Cause, RoleChanges, Trial
 from raftlog.core.entries import Boundary, Entry, EntryKind, HardState, Seal
 from raftlog.core.handlers import HANDLERS
 from raftlog.core.log import LogReader, RaftLog
@@ -35,7 +36,7 @@ from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Ready, Standing
 from raftlog.core.settings import CoreSettings
 from raftlog.core.start import Found, begin_state
-from raftlog.core.state import NEVER, RaftState, RandomSource, Trial
+from raftlog.core.state import NEVER, RaftState, RandomSource
 from raftlog.core.trial import Cancelled
 from raftlog.types import Index, NodeId, Position, Role, Term
 
@@ -164,6 +165,8 @@ class Raft:
     def step_down(self, now: float) -> None:
         """Stop leading, or campaigning, without choosing a successor."""
         state = self._state
+        if state.leadership is not None:
+            state.leadership.ending = Cause.STEPPED_DOWN
         if state.role is not Role.FOLLOWER:
             roles.follow(state, state.term, None, now)
 
@@ -334,9 +337,9 @@ class Raft:
         return leadership.transfer.target
 
     @property
-    def tried(self) -> Trial | None:
-        """Return the newest transfer that this node prepared as leader, ended or not."""
-        return self._state.tried
+    def changes(self) -> RoleChanges:
+        """Return why this node's role changed, and how its newest transfer stands."""
+        return self._state.changes
 
     @property
     def takes_entries(self) -> bool:

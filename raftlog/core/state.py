@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import enum
 from typing import Protocol
 
+from raftlog.core.changes import LONG_AGO, Cause, RoleChanges, Transfer, Trial
 from raftlog.core.entries import HardState, Seal
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
-from raftlog.core.messages import Message, TrialVerdict
+from raftlog.core.messages import Message
 from raftlog.core.progress import Progress
 from raftlog.core.quorum import Joint, Majority, quorum_of
 from raftlog.core.ready import Outgoing, ReadOutcome, SnapshotNeeded
@@ -23,7 +23,6 @@ from raftlog.core.settings import CoreSettings
 from raftlog.types import Index, NodeId, Role, Term
 
 NEVER = float("inf")
-LONG_AGO = float("-inf")
 
 
 class RandomSource(Protocol):
@@ -86,57 +85,6 @@ class PendingRead:
 
 
 @dataclasses.dataclass(slots=True)
-class Transfer:
-    """A leadership transfer under way (§3.10)."""
-
-    target: NodeId
-    deadline: float
-    began: float
-    is_told: bool = False
-    """TimeoutNow left: from here on the target may take over, however this leader decides."""
-
-
-class TrialPhase(enum.Enum):
-    """How far a prepared transfer has come."""
-
-    ASKING = "asking"
-    CATCHING_UP = "catching up"
-    HANDING_OVER = "handing over"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-@dataclasses.dataclass(slots=True)
-class Trial:
-    """A transfer that is prepared while this leader goes on taking proposals (`core.trial`)."""
-
-    target: NodeId
-    context: int
-    began: float
-    deadline: float
-    """When the phase it is in is given up."""
-    until: float
-    """When catching up is given up."""
-    phase: TrialPhase = TrialPhase.ASKING
-    verdicts: dict[NodeId, TrialVerdict] = dataclasses.field(default_factory=dict)
-    tried_seconds: float | None = None
-    """How long the trial took; None where there was none."""
-    goal: Index = Index(0)
-    """Where the log ended when the round of catching up under way began."""
-    goal_since: float = 0.0
-    why: str = ""
-    """Why it failed."""
-    is_refused: bool = False
-    """It failed because a member said no, and not because one was not reached in time."""
-    transfer: Transfer | None = None
-    """The hand-over, once it has begun."""
-
-    def fail(self, why: str, *, refused: bool = False) -> None:
-        """End it before the hand-over began."""
-        self.phase, self.why, self.is_refused = TrialPhase.FAILED, why, refused
-
-
-@dataclasses.dataclass(slots=True)
 class LeaderState:
     """What only a leader keeps; made anew with each leadership.
 
@@ -171,6 +119,8 @@ class LeaderState:
     trial: Trial | None = None
     """A transfer under preparation: nothing is refused for it yet."""
     trial_count: int = 0
+    ending: Cause | None = None
+    """Why this node is about to stop leading, where it decides that itself."""
     is_grace_spent: bool = False
     """A stall moved the check-quorum window, and no quorum was heard since."""
 
@@ -271,8 +221,7 @@ class RaftState:
     may_campaign: bool = True
     takes_entries: bool = True
     """Whether the disk has room for entries, as the node sees it."""
-    tried: Trial | None = None
-    """The newest transfer that this node prepared as leader, ended or not."""
+    changes: RoleChanges = dataclasses.field(default_factory=RoleChanges)
     founding: Membership | None = None
     """What the leader of an empty log records before anything else (decision 4)."""
     is_damaged: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from raftlog.core import election, roles
 from raftlog.core.messages import (
+    TRIAL_MESSAGES,
     AppendRequest,
     AppendResponse,
     HeartbeatRequest,
@@ -20,17 +21,12 @@ from raftlog.core.messages import (
     PreVoteResponse,
     ReadIndexRequest,
     ReadIndexResponse,
-    TrialReport,
-    TrialRequest,
-    TrialVoteRequest,
-    TrialVoteResponse,
     VoteRequest,
     VoteResponse,
 )
 from raftlog.core.state import RaftState
 from raftlog.types import Index, NodeId, Term
 
-TRIAL_MESSAGES = (TrialRequest, TrialVoteRequest, TrialVoteResponse, TrialReport)
 TERM_MAX = (1 << 63) - 1
 """What fits the wire and the disk."""
 TERM_JUMP_MAX = 1 << 40

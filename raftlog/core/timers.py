@@ -6,7 +6,8 @@ module what is due.
 
 from __future__ import annotations
 
-from raftlog.core.state import LONG_AGO, NEVER, LostLeader, RaftState
+from raftlog.core.changes import LONG_AGO
+from raftlog.core.state import NEVER, LostLeader, RaftState
 from raftlog.types import NodeId, Role
 
 COMMIT_NOTICE_FRACTION = 0.1

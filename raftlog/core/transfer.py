@@ -7,8 +7,9 @@ its lease is void for the rest of the term (S28).
 
 from __future__ import annotations
 
+from raftlog.core.changes import Transfer, Trial, TrialPhase
 from raftlog.core.messages import TimeoutNow
-from raftlog.core.state import LeaderState, RaftState, Transfer
+from raftlog.core.state import LeaderState, RaftState
 from raftlog.errors import NotLeader, SafetyRefused, Unavailable
 from raftlog.types import NodeId
 
@@ -34,6 +35,9 @@ def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
     # Before TimeoutNow can leave: in that campaign voters vote despite the lease (S28).
     leadership.transfer = Transfer(target, deadline, now)
     leadership.is_lease_void = True
+    state.changes.tried = Trial(
+        target, 0, now, deadline, deadline, TrialPhase.HANDING_OVER, transfer=leadership.transfer
+    )
     advance(state, target, now)
     return target
 

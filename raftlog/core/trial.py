@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 
 from raftlog.core import transfer
+from raftlog.core.changes import Trial, TrialPhase
 from raftlog.core.messages import (
     TrialReport,
     TrialRequest,
@@ -27,7 +28,7 @@ from raftlog.core.messages import (
 )
 from raftlog.core.progress import Progress, ProgressState
 from raftlog.core.quorum import VoteResult
-from raftlog.core.state import LeaderState, RaftState, Trial, TrialPhase
+from raftlog.core.state import LeaderState, RaftState
 from raftlog.errors import NotLeader, ProposalDropped, RaftLogError, Unavailable
 from raftlog.types import NodeId
 
@@ -88,7 +89,7 @@ def prepare(
     until = now + seconds
     deadline = min(until, now + state.settings.election_timeout_seconds) if mock else until
     trial = Trial(chosen, leadership.trial_count, now, deadline, until)
-    leadership.trial = state.tried = trial
+    leadership.trial = state.changes.tried = trial
     if mock:
         ask(state, trial)
     else:
@@ -136,9 +137,7 @@ def ask(state: RaftState, trial: Trial) -> None:
         )
 
 
-def handle_trial_report(
-    state: RaftState, source: NodeId, message: TrialReport, now: float
-) -> None:
+def handle_trial_report(state: RaftState, source: NodeId, message: TrialReport, now: float) -> None:
     """Count one answer; the first of each voter, as in an election (S4)."""
     trial = state.leadership.trial if state.leadership is not None else None
     if trial is None or trial.phase is not TrialPhase.ASKING or source != trial.target:
@@ -222,6 +221,7 @@ def _hand_over(state: RaftState, leadership: LeaderState, trial: Trial, now: flo
         trial.fail(error.message, refused=True)
         return
     trial.phase, trial.transfer = TrialPhase.HANDING_OVER, leadership.transfer
+    state.changes.tried = trial
 
 
 def expire(state: RaftState, trial: Trial, now: float) -> None:
@@ -280,9 +280,7 @@ def _report(
     voter: NodeId,
     verdict: TrialVerdict,
 ) -> None:
-    report = TrialReport(
-        term=message.term, context=message.context, voter=voter, verdict=verdict
-    )
+    report = TrialReport(term=message.term, context=message.context, voter=voter, verdict=verdict)
     state.send(leader, report)
 
 

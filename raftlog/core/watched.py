@@ -15,9 +15,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 from raftlog.core import invariants
+from raftlog.core.changes import Trial
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import (
+    TRIAL_MESSAGES,
     AppendRequest,
     AppendResponse,
     HeartbeatRequest,
@@ -28,17 +30,13 @@ from raftlog.core.messages import (
     PreVoteResponse,
     ReadIndexRequest,
     ReadIndexResponse,
-    TimeoutNow,
     TrialReport,
-    TrialRequest,
-    TrialVoteRequest,
     TrialVoteResponse,
     VoteRequest,
     VoteResponse,
 )
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Outgoing, Ready
-from raftlog.core.state import Trial
 from raftlog.types import Index, NodeId, Position, Role
 
 TraceLine = dict[str, object]
@@ -329,13 +327,15 @@ def render_message(message: Message) -> TraceLine:
         case ReadIndexResponse():
             found["context"] = message.context
             found["index"] = message.index
-        case TimeoutNow():
-            pass
-        case TrialRequest() | TrialVoteRequest():
-            found["trial"] = message.context
-        case TrialVoteResponse():
-            found["trial"], found["verdict"] = message.context, message.verdict.name
-        case TrialReport():
-            found["trial"], found["verdict"] = message.context, message.verdict.name
-            found["voter"] = message.voter
+        case _:
+            _render_trial(message, found)
     return found
+
+
+def _render_trial(message: Message, found: TraceLine) -> None:
+    if isinstance(message, TRIAL_MESSAGES):
+        found["trial"] = message.context
+    if isinstance(message, TrialVoteResponse | TrialReport):
+        found["verdict"] = message.verdict.name
+    if isinstance(message, TrialReport):
+        found["voter"] = message.voter

@@ -29,9 +29,10 @@ from raftlog.node.enrolment import Enrolment
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
-from raftlog.node.leadership import Leadership
+from raftlog.node.leadership import Leadership, Steps
 from raftlog.node.ports import Ports, hint_of
 from raftlog.node.reads import ReadQueue
+from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
@@ -56,6 +57,7 @@ class Parts:
     writes: Writes
     reads: ReadQueue
     transfers: Transfers
+    reigns: Reigns
     upgrades: Upgrades
     subscriptions: Subscriptions
     snapshotter: Snapshotter
@@ -88,6 +90,7 @@ class Consequences:
             term=int(standing.term),
             leader=standing.leader,
         )
+        parts.reigns.standing_changed(standing)
         parts.transfers.standing_changed()
         parts.enrolment.update()
         parts.leadership.standing_changed(standing)
@@ -190,9 +193,10 @@ class Consequences:
 
     # ------------------------------------------------------------ of a role switch
 
-    def opened(self) -> None:
+    def opened(self, steps: Steps) -> None:
         """This member takes writes from now on."""
         self.parts.writes.open()
+        self.parts.reigns.opened(steps)
         self.parts.housekeeping.leadership_opened()
 
     async def execute(self, command: bytes) -> bytes:

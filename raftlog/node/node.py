@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
 from raftlog.core.ready import Standing
+from raftlog.core.trial import Cancelled
 from raftlog.core.watched import CoreWatch
 from raftlog.errors import (
     Indeterminate,
@@ -27,10 +28,12 @@ from raftlog.interfaces import (
     ChangeFilter,
     ClusterStatus,
     Event,
+    Handover,
     Identity,
     LogInfo,
     MachineUpgrade,
     Measure,
+    Reign,
     Respond,
     StreamInfo,
     TailBatch,
@@ -310,6 +313,20 @@ class Node:
     async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
         """Hand leadership to `target` and return the new leader."""
         return await self._parts.transfers.transfer(target, timeout_seconds)
+
+    async def prepare_transfer(
+        self, target: NodeId | None, timeout_seconds: float, *, mock: bool
+    ) -> Handover:
+        """See `NodePort.prepare_transfer`."""
+        return await self._parts.transfers.prepare(target, timeout_seconds, mock=mock)
+
+    def cancel_transfer(self) -> Cancelled:
+        """See `NodePort.cancel_transfer`."""
+        return self._parts.transfers.cancel()
+
+    def reigns(self) -> tuple[Reign, ...]:
+        """See `NodePort.reigns`."""
+        return self._parts.reigns.known
 
     async def upgrade_machine(
         self, version: int | None, *, dry_run: bool, timeout_seconds: float

@@ -25,6 +25,7 @@ from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
 from raftlog.node.ports import Ports, Shared
 from raftlog.node.reads import ReadQueue
+from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
@@ -93,6 +94,7 @@ def build(
         writes=writes,
         reads=ReadQueue(inputs, lambda: applier.applied_index),
         transfers=Transfers(ports, inputs),
+        reigns=Reigns(ports, core),
         upgrades=Upgrades(ports, core, applier, writes),
         subscriptions=subscriptions,
         snapshotter=snapshotter,

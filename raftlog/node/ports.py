@@ -13,6 +13,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from random import Random
 from typing import Protocol
 
+from raftlog.core.changes import RoleChanges
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
 from raftlog.core.progress import PeerProgress
@@ -179,6 +180,11 @@ class CoreView(Protocol):
     @property
     def transferee(self) -> NodeId | None:
         """Return to whom leadership is being handed, or None."""
+        ...
+
+    @property
+    def changes(self) -> RoleChanges:
+        """Return why this node's role changed, and how its newest transfer stands."""
         ...
 
     def progress_of(self, peer: NodeId) -> PeerProgress | None:

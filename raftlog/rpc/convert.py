@@ -276,9 +276,7 @@ def _decode_timeout_now(m: pb.TimeoutNow) -> Message:
 
 
 def _decode_trial_request(m: pb.TrialRequest) -> Message:
-    return messages.TrialRequest(
-        term=Term(m.term), context=m.context, last=_position(m, "last")
-    )
+    return messages.TrialRequest(term=Term(m.term), context=m.context, last=_position(m, "last"))
 
 
 def _decode_trial_vote_request(m: pb.TrialVoteRequest) -> Message:

@@ -8,6 +8,7 @@ import itertools
 import pytest
 
 from raftlog.core import (
+    changes,
     commit,
     heartbeat,
     invariants,
@@ -18,7 +19,6 @@ from raftlog.core import (
     roles,
     snapshots,
     start,
-    state,
     terms,
     timers,
     trace,
@@ -119,7 +119,7 @@ def test_the_deadline_is_the_earliest_of_all_that_wait() -> None:
     node = in_role(Role.LEADER)
     leadership = node.leadership
     assert timers.next_deadline(node.state) == leadership.heartbeat_deadline
-    leadership.transfer = state.Transfer(B, node.now + 0.01, node.now)
+    leadership.transfer = changes.Transfer(B, node.now + 0.01, node.now)
     assert timers.next_deadline(node.state) == node.now + 0.01
     leadership.notice_deadline = node.now + 0.005
     assert timers.next_deadline(node.state) == node.now + 0.005

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftlog.core import trial
+from raftlog.core.changes import TrialPhase
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership_change import MemberChange, MemberChangeKind, simple
 from raftlog.core.messages import (
@@ -18,7 +19,6 @@ from raftlog.core.messages import (
 )
 from raftlog.core.raft import Raft
 from raftlog.core.settings import CoreSettings
-from raftlog.core.state import TrialPhase
 from raftlog.core.trial import Cancelled
 from raftlog.errors import NotLeader, ProposalDropped, SafetyRefused, Unavailable
 from raftlog.types import Index, NodeId, Role, Term
@@ -58,13 +58,13 @@ def begin(node: Lone, target: NodeId | None = B, *, mock: bool = True, seconds: 
     """Begin a prepared transfer, and return what was begun."""
     now = node.now
     node.call(lambda raft: raft.prepare_transfer(target, now, mock=mock, seconds=seconds))
-    assert node.raft.tried is not None
-    return node.raft.tried
+    assert node.raft.changes.tried is not None
+    return node.raft.changes.tried
 
 
 def report(node: Lone, voter: NodeId, verdict: TrialVerdict, *, source: NodeId = B) -> None:
     """Let the target tell of one voter's answer to the newest trial."""
-    tried = node.raft.tried
+    tried = node.raft.changes.tried
     context = tried.context if tried is not None else 1
     node.step(
         source, TrialReport(term=node.raft.term, context=context, voter=voter, verdict=verdict)
@@ -87,8 +87,8 @@ def test_a_trial_that_is_won_is_followed_by_the_hand_over() -> None:
     cluster.settle()
     assert cluster.now == start
     assert cluster.leader().leader == C
-    assert cluster["a"].tried.phase is TrialPhase.HANDING_OVER
-    assert cluster["a"].tried.tried_seconds == 0.0
+    assert cluster["a"].changes.tried.phase is TrialPhase.HANDING_OVER
+    assert cluster["a"].changes.tried.tried_seconds == 0.0
 
 
 def test_the_trial_leaves_every_node_as_it_was() -> None:
@@ -104,7 +104,7 @@ def test_the_trial_leaves_every_node_as_it_was() -> None:
     prepare(cluster, "d")
     cluster.settle()
     assert {name: remembered(cluster[name]) for name in FIVE} == found
-    assert cluster["a"].tried.phase is TrialPhase.FAILED
+    assert cluster["a"].changes.tried.phase is TrialPhase.FAILED
 
 
 def remembered(raft: Raft) -> list[object]:
@@ -125,8 +125,8 @@ def test_a_target_that_reaches_no_majority_is_refused_and_the_leader_goes_on() -
     others = [NodeId(name) for name in "cde"]
     cluster.cut = {(B, other) for other in others} | {(other, B) for other in others}
     prepare(cluster, "b")
-    assert cluster.run(2, until=lambda: cluster["a"].tried.phase is TrialPhase.FAILED)
-    tried = cluster["a"].tried
+    assert cluster.run(2, until=lambda: cluster["a"].changes.tried.phase is TrialPhase.FAILED)
+    tried = cluster["a"].changes.tried
     assert tried.why == "b reaches no majority: no answer from c, d, e"
     assert not tried.is_refused
     assert cluster["a"].role is Role.LEADER
@@ -143,7 +143,7 @@ def test_without_a_trial_the_same_transfer_is_tried_for_real() -> None:
     cluster.cut = {(B, other) for other in others} | {(other, B) for other in others}
     prepare(cluster, "b", mock=False)
     cluster.settle()
-    assert cluster["a"].tried.phase is TrialPhase.HANDING_OVER
+    assert cluster["a"].changes.tried.phase is TrialPhase.HANDING_OVER
     assert cluster["b"].term == 2
 
 
@@ -167,7 +167,7 @@ def test_writes_are_taken_until_the_hand_over_begins() -> None:
     propose(node)
     report(node, B, YES)
     report(node, C, YES)
-    assert node.raft.tried.phase is TrialPhase.CATCHING_UP
+    assert node.raft.changes.tried.phase is TrialPhase.CATCHING_UP
     propose(node)
     assert node.of(TimeoutNow) == []
     node.ack(B)
@@ -253,7 +253,7 @@ def test_a_trial_ends_before_its_caller_has_left() -> None:
     begin(node, seconds=0.2)
     assert node.raft.deadline() <= node.now + 0.2
     node.tick(0.2)
-    assert node.raft.tried.phase is TrialPhase.FAILED
+    assert node.raft.changes.tried.phase is TrialPhase.FAILED
 
 
 def test_who_is_not_fit_is_not_even_asked() -> None:
@@ -268,7 +268,7 @@ def test_who_is_not_fit_is_not_even_asked() -> None:
         begin(node)
     node = leading()
     assert node.of(TrialRequest) == []
-    assert node.raft.tried is None
+    assert node.raft.changes.tried is None
 
 
 def test_a_target_far_behind_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +399,7 @@ def test_a_cancelled_preparation_certainly_does_not_happen() -> None:
     begin(node, C)
     node.call(lambda raft: found.append(raft.cancel_transfer()))
     assert found == [Cancelled.CERTAINLY]
-    assert (tried.phase, node.raft.tried.phase) == (TrialPhase.FAILED, TrialPhase.CANCELLED)
+    assert (tried.phase, node.raft.changes.tried.phase) == (TrialPhase.FAILED, TrialPhase.CANCELLED)
     report(node, B, YES)
     report(node, C, YES)
     assert node.raft.transferee is None
@@ -514,9 +514,7 @@ def test_an_answer_is_passed_on_to_the_leader_of_its_term_only() -> None:
     node.step(C, TrialVoteResponse(term=Term(1), context=7, verdict=YES))
     assert node.of(TrialReport) == []
     node.step(C, answer)
-    assert node.of(TrialReport, B) == [
-        TrialReport(term=Term(2), context=7, voter=C, verdict=YES)
-    ]
+    assert node.of(TrialReport, B) == [TrialReport(term=Term(2), context=7, voter=C, verdict=YES)]
     leader = leading()
     leader.step(C, TrialVoteResponse(term=Term(1), context=7, verdict=YES))
     assert leader.sent == []

@@ -26,11 +26,15 @@ ARGUMENTS = {
     "propose": (EntryKind.NOOP, b"", 0, lambda _entry: None),
     "read_index": (7,),
     "transfer": (None,),
+    "cancel_transfer": (),
     "step_down": (),
     "compacted": (boundary(),),
 }
-KEYWORDS = {"snapshot_finished": {"delivered": True}}
-NO_TURN = {"enrol"}
+KEYWORDS = {
+    "snapshot_finished": {"delivered": True},
+    "prepare_transfer": {"mock": True, "seconds": 1.0},
+}
+NO_TURN = {"enrol", "room_changed"}
 """No news to the core before its next deadline."""
 
 
@@ -43,7 +47,7 @@ class Core:
         self.error: Exception | None = None
 
     def __getattr__(self, name):
-        def take(*_args):
+        def take(*_args, **_keywords):
             if self.error is not None:
                 raise self.error
             self.calls.append((name, self.turns.count))
