@@ -37,7 +37,7 @@ from raftlog.core.ready import Ready, Standing
 from raftlog.core.settings import CoreSettings
 from raftlog.core.start import Found, begin_state
 from raftlog.core.state import NEVER, RaftState, RandomSource
-from raftlog.core.trial import Cancelled
+from raftlog.core.trial import Cancelled, Wish
 from raftlog.types import Index, NodeId, Position, Role, Term
 
 NO_INDEX = Index(0)
@@ -143,16 +143,14 @@ class Raft:
         """
         return transfer.begin(self._state, target, now)
 
-    def prepare_transfer(
-        self, target: NodeId | None, now: float, *, mock: bool, seconds: float
-    ) -> Trial:
+    def prepare_transfer(self, wish: Wish, now: float) -> Trial:
         """Begin a transfer that lets the target prove itself and catch up first; see `trial`.
 
         Raises:
             NotLeader, SafetyRefused, Unavailable: as `transfer`.
             ProposalDropped: another transfer is already past its preparation.
         """
-        return trial.prepare(self._state, target, now, mock=mock, seconds=seconds)
+        return trial.prepare(self._state, wish, now)
 
     def cancel_transfer(self) -> Cancelled:
         """Give up whatever transfer is under way, and say whether it may happen all the same.

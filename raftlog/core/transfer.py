@@ -42,8 +42,12 @@ def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
     return target
 
 
-def choose(state: RaftState, target: NodeId | None) -> tuple[NodeId, LeaderState]:
+def choose(
+    state: RaftState, target: NodeId | None, without: frozenset[NodeId] = frozenset()
+) -> tuple[NodeId, LeaderState]:
     """Return to whom leadership would go: `target`, or the most caught-up promotable voter.
+
+    One of `without` is not chosen by itself.
 
     Raises:
         NotLeader, SafetyRefused, Unavailable: as `begin`.
@@ -53,7 +57,7 @@ def choose(state: RaftState, target: NodeId | None) -> tuple[NodeId, LeaderState
         raise NotLeader(f"{state.node_id} does not lead")
     candidates = promotable_peers(state)
     if target is None:
-        target = _most_caught_up(leadership, candidates)
+        target = _most_caught_up(leadership, [c for c in candidates if c not in without])
         if target is None:
             raise Unavailable("no other promotable voter to hand leadership to")
     elif target == state.node_id:

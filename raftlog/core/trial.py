@@ -15,6 +15,7 @@ Rejected: a pre-vote for the trial. Voters refuse one while they hear a leader, 
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 
 from raftlog.core import transfer
@@ -62,35 +63,46 @@ class Cancelled(enum.Enum):
 # ---------------------------------------------------------------- the leader
 
 
-def prepare(
-    state: RaftState, target: NodeId | None, now: float, *, mock: bool, seconds: float
-) -> Trial:
-    """Begin to prepare a transfer to `target`, or to the most caught-up promotable voter.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What transfer is asked for.
+
+    `target`: to whom; None: to the most caught-up promotable voter that is not in `without`.
+    `mock`: a trial first. `seconds` bound the trial and the catching up together.
+    """
+
+    target: NodeId | None = None
+    without: frozenset[NodeId] = frozenset()
+    mock: bool = True
+    seconds: float
+
+
+def prepare(state: RaftState, wish: Wish, now: float) -> Trial:
+    """Begin to prepare a transfer.
 
     A repeated call for the same target joins the preparation under way; another target replaces it.
-    `seconds` bound the trial and the catching up together.
 
     Raises:
         NotLeader, SafetyRefused: as `transfer.begin`.
         Unavailable: nobody to hand over to, or the target is not fit to be tried.
         ProposalDropped: a transfer is past its preparation.
     """
-    chosen, leadership = transfer.choose(state, target)
+    chosen, leadership = transfer.choose(state, wish.target, wish.without)
     if leadership.transfer is not None:
         raise ProposalDropped(f"leadership is on its way to {leadership.transfer.target} already")
     current = leadership.trial
     if current is not None and current.target == chosen:
         return current
-    if mock:
+    if wish.mock:
         _check_fit(state, leadership.progress[chosen], chosen, now)
     if current is not None:
         current.fail(f"a transfer to {chosen} took its place")
     leadership.trial_count += 1
-    until = now + seconds
-    deadline = min(until, now + state.settings.election_timeout_seconds) if mock else until
+    until = now + wish.seconds
+    deadline = min(until, now + state.settings.election_timeout_seconds) if wish.mock else until
     trial = Trial(chosen, leadership.trial_count, now, deadline, until)
     leadership.trial = state.changes.tried = trial
-    if mock:
+    if wish.mock:
         ask(state, trial)
     else:
         _begin_catching_up(state, trial, now)

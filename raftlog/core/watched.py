@@ -37,6 +37,7 @@ from raftlog.core.messages import (
 )
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Outgoing, Ready
+from raftlog.core.trial import Wish
 from raftlog.types import Index, NodeId, Position, Role
 
 TraceLine = dict[str, object]
@@ -131,11 +132,9 @@ class WatchedRaft(Raft):
         self._check()
         return chosen
 
-    def prepare_transfer(
-        self, target: NodeId | None, now: float, *, mock: bool, seconds: float
-    ) -> Trial:
+    def prepare_transfer(self, wish: Wish, now: float) -> Trial:
         """See `Raft.prepare_transfer`."""
-        chosen = super().prepare_transfer(target, now, mock=mock, seconds=seconds)
+        chosen = super().prepare_transfer(wish, now)
         self._after("PrepareTransfer", now, self._state.log.last_index)
         self._check()
         return chosen

@@ -7,7 +7,7 @@ few, small and complete, because the simulator implements every one of them agai
 from __future__ import annotations
 
 from raftlog.interfaces.alarms import Alarm, Alarms, Raised
-from raftlog.interfaces.environment import Authenticator, Clock, Observer
+from raftlog.interfaces.environment import Authenticator, Clock, Observer, Switches
 from raftlog.interfaces.histogram import SECONDS_BUCKETS, Histogram
 from raftlog.interfaces.machine import (
     ApplyContext,
@@ -21,6 +21,7 @@ from raftlog.interfaces.machine import (
     versions_of,
 )
 from raftlog.interfaces.node import (
+    CampaigningStatus,
     ChangeBatch,
     ChangeFilter,
     GroupReceipt,
@@ -61,6 +62,7 @@ __all__ = [
     "Alarms",
     "ApplyContext",
     "Authenticator",
+    "CampaigningStatus",
     "ChangeBatch",
     "ChangeFilter",
     "Clock",
@@ -98,6 +100,7 @@ __all__ = [
     "Storage",
     "StreamInfo",
     "StreamSpan",
+    "Switches",
     "Table",
     "TableReader",
     "TailBatch",

@@ -202,6 +202,21 @@ class Reign:
     ended_why: str = ""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CampaigningStatus:
+    """What keeps a member from standing for election, by an operator's word.
+
+    `paused_seconds`: for how long elections are still paused here. `why`: why a drained member
+    still leads.
+    """
+
+    paused_seconds: float | None
+    no_campaign: bool
+    drained: bool
+    leads: bool
+    why: str = ""
+
+
 class NodePort(Protocol):
     """The node as the gRPC services, the HTTP endpoints and in-process users see it. Loop-bound."""
 
@@ -343,6 +358,18 @@ class NodePort(Protocol):
         Raises:
             NotLeader: this node does not lead.
         """
+        ...
+
+    async def pause_elections(self, seconds: float) -> CampaigningStatus:
+        """Stand for no election for so long; 0 ends a pause."""
+        ...
+
+    async def set_campaigning(self, *, may_campaign: bool) -> CampaigningStatus:
+        """Forbid or allow this member to stand for election, durably."""
+        ...
+
+    async def drain(self, *, drained: bool, timeout_seconds: float) -> CampaigningStatus:
+        """Stand for no election, and hand over if this member leads; or undo it."""
         ...
 
     def reigns(self) -> tuple[Reign, ...]:

@@ -24,6 +24,7 @@ from raftlog.errors import (
 from raftlog.interfaces import Alarm, Alarms, Event, Measure, Round
 from raftlog.node.application import AppliedEntry
 from raftlog.node.applier import Applier
+from raftlog.node.campaigning import Campaigning
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.group_commit import GroupCommit
@@ -58,6 +59,7 @@ class Parts:
     reads: ReadQueue
     transfers: Transfers
     reigns: Reigns
+    campaigning: Campaigning
     upgrades: Upgrades
     subscriptions: Subscriptions
     snapshotter: Snapshotter
@@ -220,6 +222,7 @@ class Consequences:
     def look(self) -> None:
         """Bring the alarms up to date that follow from what the parts know at this moment."""
         self.alarms.expire(self._ports.clock.monotonic())
+        self.parts.campaigning.expire()
         enrolment, seconds = self.parts.enrolment, self.parts.disk.stalled_seconds
         why, is_stranger = enrolment.alarm, enrolment.is_stranger
         self.alarms.set(Alarm.NOT_THE_KNOWN_INSTANCE, why if is_stranger else None, told=True)

@@ -15,7 +15,7 @@ from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import Message
 from raftlog.core.raft import Raft
-from raftlog.core.trial import Cancelled
+from raftlog.core.trial import Cancelled, Wish
 from raftlog.interfaces import Clock
 from raftlog.node.ports import CoreView
 from raftlog.types import NodeId
@@ -101,10 +101,9 @@ class Inputs:
         self._turn.poke()
         return chosen
 
-    def prepare_transfer(self, target: NodeId | None, *, mock: bool, seconds: float) -> Trial:
+    def prepare_transfer(self, wish: Wish) -> Trial:
         """Begin a transfer that is tried and prepared first."""
-        now = self._clock.monotonic()
-        tried = self._raft.prepare_transfer(target, now, mock=mock, seconds=seconds)
+        tried = self._raft.prepare_transfer(wish, self._clock.monotonic())
         self._turn.poke()
         return tried
 

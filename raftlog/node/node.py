@@ -24,6 +24,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import (
     Alarms,
+    CampaigningStatus,
     ChangeBatch,
     ChangeFilter,
     ClusterStatus,
@@ -327,6 +328,18 @@ class Node:
     def reigns(self) -> tuple[Reign, ...]:
         """See `NodePort.reigns`."""
         return self._parts.reigns.known
+
+    async def pause_elections(self, seconds: float) -> CampaigningStatus:
+        """See `NodePort.pause_elections`."""
+        return await self._parts.campaigning.pause(seconds)
+
+    async def set_campaigning(self, *, may_campaign: bool) -> CampaigningStatus:
+        """See `NodePort.set_campaigning`."""
+        return await self._parts.campaigning.set_campaigning(may_campaign=may_campaign)
+
+    async def drain(self, *, drained: bool, timeout_seconds: float) -> CampaigningStatus:
+        """See `NodePort.drain`."""
+        return await self._parts.campaigning.drain(drained=drained, timeout_seconds=timeout_seconds)
 
     async def upgrade_machine(
         self, version: int | None, *, dry_run: bool, timeout_seconds: float

@@ -16,6 +16,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.interfaces import Alarm
 from raftlog.node.applier import Applier
+from raftlog.node.campaigning import Campaigning
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
@@ -74,6 +75,7 @@ def build(
     enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
+    transfers = Transfers(ports, inputs)
     subscriptions = Subscriptions(ports, core, applier)
     snapshotter = Snapshotter(
         ports,
@@ -93,7 +95,8 @@ def build(
         leadership=leadership,
         writes=writes,
         reads=ReadQueue(inputs, lambda: applier.applied_index),
-        transfers=Transfers(ports, inputs),
+        transfers=transfers,
+        campaigning=Campaigning(ports, inputs, enrolment, transfers, consequences.alarms),
         reigns=Reigns(ports, core),
         upgrades=Upgrades(ports, core, applier, writes),
         subscriptions=subscriptions,

@@ -19,7 +19,7 @@ from raftlog.core.membership import Membership
 from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Standing
 from raftlog.errors import LeaderHint
-from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Transport
+from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Switches, Transport
 from raftlog.node.beat import Beat
 from raftlog.node.settings import NodeSettings
 from raftlog.node.watchdog import Watchdog
@@ -37,6 +37,8 @@ class Ports:
     observer: Observer
     random: Random
     settings: NodeSettings
+    switches: Switches | None = None
+    """Where an operator's switches outlive a restart; None: nowhere."""
 
 
 THREAD_SECONDS = 2.0

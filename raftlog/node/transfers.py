@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from raftlog.core.changes import Trial, TrialPhase
-from raftlog.core.trial import Cancelled
-from raftlog.errors import InvariantBroken, NotLeader, SafetyRefused, Unavailable
+from raftlog.core.trial import Cancelled, Wish
+from raftlog.errors import InvariantBroken, NotLeader, RaftLogError, SafetyRefused, Unavailable
 from raftlog.interfaces import Handover
 from raftlog.node.inputs import Inputs
 from raftlog.node.ports import Ports, hint_of
@@ -53,7 +53,8 @@ class Transfers:
     ) -> Handover:
         """Hand leadership over once the target has won a trial (`mock`) and caught up.
 
-        Writes are taken until then.
+        Writes are taken until then. Without a target the most caught-up member is tried, then the
+        others.
 
         Raises:
             NotLeader: this node does not lead.
@@ -62,10 +63,32 @@ class Transfers:
                 definite unless the target was told to campaign.
         """
         self._check_leads()
-        tried = self._inputs.prepare_transfer(target, mock=mock, seconds=timeout_seconds)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        refusals: dict[NodeId, RaftLogError] = {}
+        while True:
+            wish = Wish(
+                target=target,
+                without=frozenset(refusals),
+                mock=mock,
+                seconds=max(deadline - loop.time(), 0.0),
+            )
+            begun: list[Trial] = []
+            try:
+                return await self._try(wish, begun, deadline)
+            except (SafetyRefused, Unavailable) as error:
+                failed = [tried for tried in begun if tried.phase is TrialPhase.FAILED]
+                if target is not None or not failed:
+                    raise _together([*refusals.values(), error]) from None
+                refusals[failed[0].target] = error  # somebody else may do
+
+    async def _try(self, wish: Wish, begun: list[Trial], deadline: float) -> Handover:
+        """Try one target, and wait for the outcome; `begun` is given the record of it."""
+        tried = self._inputs.prepare_transfer(wish)
+        begun.append(tried)
         if not self._is_connected(tried.target):
             raise self._went_away(tried)
-        return await self._wait_outcome(tried, timeout_seconds)
+        return await self._wait_outcome(tried, deadline - asyncio.get_running_loop().time())
 
     def cancel(self) -> Cancelled:
         """Give up the transfer under way.
@@ -133,6 +156,16 @@ class Transfers:
             f"{tried.target} went away before it could take over; {LEADS_ON}",
             definite=is_certain and _is_certain(tried),
         )
+
+
+def _together(failures: list[RaftLogError]) -> RaftLogError:
+    """Return the last failure, with the reasons of those before it."""
+    last = failures[-1]
+    if len(failures) == 1:
+        return last
+    *before, _ = (each.message.removesuffix(f"; {LEADS_ON}") for each in failures)
+    kind = type(failures[0])
+    return kind(f"{'; '.join(before)}; {last.message}", definite=last.definite)
 
 
 def _is_certain(tried: Trial) -> bool:

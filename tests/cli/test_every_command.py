@@ -21,6 +21,7 @@ from raftlog.wire.pb import kv_pb2
 from .conftest import spawn
 
 KEY = "walk/\x1b]0;title\x07\u202e\U0001f600"
+NOBODY = "n\x1b]0;x\x07\x9b"
 NO_LEASE = str(1 << 60)
 NO_KEY = "walk/\x1b]0;x\x07\x9b\x9b31m"
 VALUE = os.fsdecode(b"\xff\xfe\x00\x1b[31m") + "\u6f22\u5b57" * 60
@@ -54,9 +55,13 @@ ASKING = {
     "kv range": ("--prefix", "walk/"),
     "kv txn": ("FILE",),
     "kv watch": ("--prefix", "walk/", "--after-revision", "0", "--count", "1"),
+    "leader cancel-transfer": (),
+    "leader history": (),
+    "leader pause-elections": ("--for", "1ms"),
+    "leader resume-elections": (),
     "leader show": (),
     "leader step-down": (),
-    "leader transfer": ("n\x1b]0;x\x07\x9b",),
+    "leader transfer": (NOBODY,),
     "log append": ("FILE", "--stream", STREAM),
     "log get": ("PLACE",),
     "log info": (),
@@ -65,6 +70,10 @@ ASKING = {
     "machine execute": (COMMAND,),
     "machine query": (QUERY,),
     "machine upgrade": ("--dry-run",),
+    "node campaign": ("--member", NOBODY),
+    "node drain": ("--member", NOBODY),
+    "node no-campaign": ("--member", NOBODY),
+    "node undrain": ("--member", NOBODY),
 }
 """Commands that ask a cluster, with arguments that make them meet what is hostile."""
 
@@ -82,7 +91,10 @@ ALONE = {
 }
 """Commands that ask no cluster, with arguments that are wrong."""
 
-FAILING = {"kv lease keep", "kv lease revoke", "leader transfer"}
+FAILING = {
+    "kv lease keep", "kv lease revoke", "leader transfer", "node campaign", "node drain",
+    "node no-campaign", "node undrain",
+}  # fmt: skip
 SPARED = {"leader step-down", "bench kv", "bench read", "bench tail"}
 """What would move the leader of the others' cluster; what is slow, and as `bench write` is."""
 LINES = {"kv watch", "log tail"}

@@ -17,6 +17,7 @@ from raftlog.core.membership_change import (
     simple,
 )
 from raftlog.core.settings import CoreSettings
+from raftlog.core.trial import Wish
 from raftlog.errors import MembershipRejected, RaftLogError
 from raftlog.types import Index, NodeId, Role
 
@@ -164,12 +165,9 @@ class Chaos:
         if leader is not None:
             target = None if b % 3 == 0 else self.host(b).node_id
             call, now = self.cluster.call, self.cluster.now
+            wish = Wish(target=target, mock=b % 4 > 0, seconds=b % 5)
             self.attempt(
-                leader,
-                lambda: call(
-                    leader.node_id,
-                    lambda r: r.prepare_transfer(target, now, mock=b % 4 > 0, seconds=b % 5),
-                ),
+                leader, lambda: call(leader.node_id, lambda r: r.prepare_transfer(wish, now))
             )
 
     def cancel_transfer(self, a: int, b: int) -> None:

@@ -28,6 +28,7 @@ from raftlog.core.membership_change import (
 )
 from raftlog.core.settings import CoreSettings
 from raftlog.core.state import RaftState
+from raftlog.core.trial import Wish
 from raftlog.errors import (
     Compacted,
     InvariantBroken,
@@ -438,7 +439,7 @@ class Hostile(RuleBasedStateMachine):
             case "hand over":
                 self.give(lambda raft: raft.transfer(peer, now))
             case "try":
-                self.give(lambda raft: raft.prepare_transfer(peer, now, mock=True, seconds=2))
+                self.give(lambda raft: raft.prepare_transfer(Wish(target=peer, seconds=2), now))
             case "cancel":
                 self.give(lambda raft: raft.cancel_transfer())
             case "stall":

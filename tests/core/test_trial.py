@@ -19,7 +19,7 @@ from raftlog.core.messages import (
 )
 from raftlog.core.raft import Raft
 from raftlog.core.settings import CoreSettings
-from raftlog.core.trial import Cancelled
+from raftlog.core.trial import Cancelled, Wish
 from raftlog.errors import NotLeader, ProposalDropped, SafetyRefused, Unavailable
 from raftlog.types import Index, NodeId, Role, Term
 
@@ -44,7 +44,9 @@ def prepare(cluster: Cluster, target: str | None, *, mock: bool = True) -> None:
     """Ask the leader a for a transfer with a trial."""
     node = NodeId(target) if target else None
     now = cluster.now
-    cluster.call("a", lambda raft: raft.prepare_transfer(node, now, mock=mock, seconds=3.0))
+    cluster.call(
+        "a", lambda raft: raft.prepare_transfer(Wish(target=node, mock=mock, seconds=3.0), now)
+    )
 
 
 def leading() -> Lone:
@@ -56,8 +58,8 @@ def leading() -> Lone:
 
 def begin(node: Lone, target: NodeId | None = B, *, mock: bool = True, seconds: float = 3.0):
     """Begin a prepared transfer, and return what was begun."""
-    now = node.now
-    node.call(lambda raft: raft.prepare_transfer(target, now, mock=mock, seconds=seconds))
+    wish = Wish(target=target, mock=mock, seconds=seconds)
+    node.call(lambda raft: raft.prepare_transfer(wish, node.now))
     assert node.raft.changes.tried is not None
     return node.raft.changes.tried
 
@@ -293,6 +295,9 @@ def test_s12_only_a_promotable_voter_is_tried() -> None:
         with pytest.raises(SafetyRefused):
             begin(node, target)
     assert begin(node, None).target == B
+    wish = Wish(without=frozenset({B}), seconds=1.0)
+    with pytest.raises(Unavailable):
+        node.call(lambda raft: raft.prepare_transfer(wish, node.now))
     with pytest.raises(NotLeader):
         begin(Lone())
 

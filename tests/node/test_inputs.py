@@ -10,6 +10,7 @@ import pytest
 
 import raftlog.node
 from raftlog.core.entries import EntryKind
+from raftlog.core.trial import Wish
 from raftlog.errors import InvariantBroken, NotLeader
 from raftlog.node.inputs import Inputs
 from raftlog.types import NodeId
@@ -26,14 +27,12 @@ ARGUMENTS = {
     "propose": (EntryKind.NOOP, b"", 0, lambda _entry: None),
     "read_index": (7,),
     "transfer": (None,),
+    "prepare_transfer": (Wish(seconds=1.0),),
     "cancel_transfer": (),
     "step_down": (),
     "compacted": (boundary(),),
 }
-KEYWORDS = {
-    "snapshot_finished": {"delivered": True},
-    "prepare_transfer": {"mock": True, "seconds": 1.0},
-}
+KEYWORDS = {"snapshot_finished": {"delivered": True}}
 NO_TURN = {"enrol", "room_changed"}
 """No news to the core before its next deadline."""
 
@@ -47,7 +46,7 @@ class Core:
         self.error: Exception | None = None
 
     def __getattr__(self, name):
-        def take(*_args, **_keywords):
+        def take(*_args):
             if self.error is not None:
                 raise self.error
             self.calls.append((name, self.turns.count))

@@ -48,6 +48,14 @@ class Rig:
         message = TrialReport(term=Term(1), context=1, voter=voter, verdict=verdict)
         self.lone.step(B, message)
 
+    def refuse(self, tried, verdict) -> None:
+        """Let the target of a trial refuse it."""
+        message = TrialReport(
+            term=Term(1), context=tried.context, voter=tried.target, verdict=verdict
+        )
+        self.lone.step(tried.target, message)
+        self.transfers.standing_changed()
+
     def follow(self, leader) -> None:
         """Let another member lead the next term."""
         message = HeartbeatRequest(
@@ -184,3 +192,20 @@ async def test_a_cancelled_transfer_tells_its_caller(rig):
     assert error.definite
     assert "cancelled" in error.message
     assert rig.transfers.cancel() is Cancelled.NOTHING
+
+
+async def test_without_a_target_the_next_best_is_tried_after_a_refusal(rig):
+    """One that may not campaign does not keep leadership where it is."""
+    changes = rig.lone.raft.changes
+    task = await rig.begin(rig.transfers.prepare(None, 5.0, mock=True))
+    first = changes.tried
+    rig.refuse(first, TrialVerdict.MAY_NOT_CAMPAIGN)
+    while changes.tried is first:
+        await asyncio.sleep(0)
+    second = changes.tried
+    assert {first.target, second.target} == {B, C}
+    rig.refuse(second, TrialVerdict.NO_ROOM)
+    error = await rig.refused(task)
+    assert isinstance(error, SafetyRefused)
+    assert f"{first.target} may not campaign now; " in error.message
+    assert f"{second.target} has no room" in error.message
