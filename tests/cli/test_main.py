@@ -20,7 +20,12 @@ VERBS = {
     "config": {"check", "show"},
     "kv": {"cas", "delete", "get", "lease", "lock", "put", "range", "txn", "watch"},
     "leader": {
-        "cancel-transfer", "history", "pause-elections", "resume-elections", "show", "step-down",
+        "cancel-transfer",
+        "history",
+        "pause-elections",
+        "resume-elections",
+        "show",
+        "step-down",
         "transfer",
     },
     "local": {"start", "status", "stop"},
