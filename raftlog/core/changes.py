@@ -85,6 +85,8 @@ class Trial:
     """It failed because a member said no, and not because one was not reached in time."""
     transfer: Transfer | None = None
     """The hand-over, once it has begun."""
+    is_mock: bool = False
+    """A trial comes first."""
 
     def fail(self, why: str, *, refused: bool = False) -> None:
         """End it before the hand-over began."""

@@ -100,7 +100,7 @@ def prepare(state: RaftState, wish: Wish, now: float) -> Trial:
     leadership.trial_count += 1
     until = now + wish.seconds
     deadline = min(until, now + state.settings.election_timeout_seconds) if wish.mock else until
-    trial = Trial(chosen, leadership.trial_count, now, deadline, until)
+    trial = Trial(chosen, leadership.trial_count, now, deadline, until, is_mock=wish.mock)
     leadership.trial = state.changes.tried = trial
     if wish.mock:
         ask(state, trial)
