@@ -185,7 +185,11 @@ class Cluster:
         return tuple(each.node_id for each in (await self.status(timeout=timeout)).members)
 
     async def step_down(self, *, timeout: float | None = None) -> None:
-        """Make the leader stop leading, without choosing a successor."""
+        """Make the leader stop leading, without choosing a successor.
+
+        Raises:
+            SafetyRefused: elections are paused, so nobody would lead.
+        """
 
         async def call(peer: Peer, seconds: float) -> types_pb2.Empty:
             reply = await peer.admin.StepDown(types_pb2.Empty(), timeout=seconds)

@@ -9,7 +9,7 @@ from typing import cast
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.values import Campaigning, Drained, Paused, Reign
-from raftlog.errors import RaftLogError
+from raftlog.errors import InvalidInput, RaftLogError
 from raftlog.status import ClusterStatus
 from raftlog.wire.pb import admin_pb2, types_pb2
 
@@ -82,7 +82,7 @@ async def tell_all(context: Context, members: Iterable[str], call: Call, deadlin
     for name, each in zip(names, found, strict=True):
         if isinstance(each, Campaigning):
             told.append(each)
-        elif isinstance(each, RaftLogError):
+        elif isinstance(each, RaftLogError) and not isinstance(each, InvalidInput):
             missed[name] = each.message
         else:
             raise each

@@ -337,7 +337,11 @@ class NodePort(Protocol):
         ...
 
     async def step_down(self) -> None:
-        """Stop leading without choosing a successor."""
+        """Stop leading without choosing a successor.
+
+        Raises:
+            SafetyRefused: elections are paused, so nobody would follow.
+        """
         ...
 
     async def prepare_transfer(

@@ -13,7 +13,7 @@ import asyncio
 import json
 from typing import Protocol
 
-from raftlog.errors import InvalidInput, RaftLogError
+from raftlog.errors import InvalidInput, RaftLogError, SafetyRefused
 from raftlog.interfaces import Alarm, Alarms, CampaigningStatus, Handover
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.inputs import Inputs
@@ -79,6 +79,18 @@ class Campaigning:
             drained=self._drained,
             leads=self._core.role is Role.LEADER,
         )
+
+    def check_may_step_down(self) -> None:
+        """Refuse to leave the cluster without a leader while nobody may be elected.
+
+        Raises:
+            SafetyRefused: elections are paused here, and so, as far as is known, everywhere.
+        """
+        if self._paused_until is not None:
+            raise SafetyRefused(
+                "elections are paused, so nobody would lead; `raftlog leader resume-elections` "
+                "first"
+            )
 
     def expire(self) -> None:
         """End a pause whose time is over; call it now and then."""

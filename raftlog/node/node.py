@@ -351,4 +351,5 @@ class Node:
 
     async def step_down(self) -> None:
         """Stop leading without choosing a successor."""
+        self._parts.campaigning.check_may_step_down()
         self._parts.inputs.step_down()

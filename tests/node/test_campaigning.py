@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from raftlog.errors import InvalidInput, StorageError, Unavailable
+from raftlog.errors import InvalidInput, SafetyRefused, StorageError, Unavailable
 from raftlog.interfaces import Alarm, Alarms, Handover, Identity
 from raftlog.node.campaigning import PAUSE_SECONDS_MAX, Campaigning
 from raftlog.node.enrolment import Enrolment
@@ -129,6 +129,16 @@ async def test_a_pause_is_ended_by_hand_and_never_longer_than_a_day(rig):
     for seconds in (-1, PAUSE_SECONDS_MAX + 1):
         with pytest.raises(InvalidInput):
             await rig.campaigning.pause(seconds)
+
+
+async def test_nobody_steps_down_while_nobody_may_follow(rig):
+    """A pause keeps the leader that there is, or there would be none until it ends."""
+    rig.campaigning.check_may_step_down()
+    await rig.campaigning.pause(60)
+    with pytest.raises(SafetyRefused, match="resume-elections"):
+        rig.campaigning.check_may_step_down()
+    await rig.campaigning.pause(0)
+    rig.campaigning.check_may_step_down()
 
 
 async def test_one_switch_keeps_what_the_other_says(rig):

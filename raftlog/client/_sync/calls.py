@@ -738,7 +738,11 @@ class SyncCluster:
         return self._loop.call(self._target.undrain, member, timeout=timeout)
 
     def step_down(self, *, timeout: float | None = None) -> None:
-        """Make the leader stop leading, without choosing a successor."""
+        """Make the leader stop leading, without choosing a successor.
+
+        Raises:
+            SafetyRefused: elections are paused, so nobody would lead.
+        """
         self._loop.call(self._target.step_down, timeout=timeout)
 
     def settings(
