@@ -77,14 +77,8 @@ def build(
     writes = Writes(ports, inputs, applier, leadership)
     transfers = Transfers(ports, inputs)
     subscriptions = Subscriptions(ports, core, applier)
-    snapshotter = Snapshotter(
-        ports,
-        threads,
-        core,
-        group_commit.purge,
-        _Needs(applier, subscriptions),
-        consequences,
-    )
+    needs = _Needs(applier, subscriptions)
+    snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
         drive=drive,
         inputs=inputs,

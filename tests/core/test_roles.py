@@ -27,8 +27,8 @@ from raftlog.core import (
 from raftlog.core.election import pre_campaign
 from raftlog.core.entries import EntryKind, HardState
 from raftlog.core.follower import KNOWN_KINDS
+from raftlog.core.handlers import HANDLERS
 from raftlog.core.messages import InstallSnapshot, Message, ReadIndexRequest, VoteResponse
-from raftlog.core.raft import HANDLERS
 from raftlog.core.ready import Install, Persist, Ready
 from raftlog.errors import InvariantBroken, MembershipRejected, NotLeader
 from raftlog.types import Index, NodeId, Role, Term
