@@ -15,7 +15,7 @@ from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
 from raftlog.client.values import Campaigning, Drained, NodeSetting, Paused, Reign, Transfer
-from raftlog.errors import ConnectFailed, Indeterminate, LeaderHint, RaftLogError
+from raftlog.errors import ConnectFailed, Indeterminate, LeaderHint, RaftLogError, Unavailable
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
 from raftlog.wire.cluster import status_from_pb
@@ -97,7 +97,7 @@ class Cluster:
             reply = await peer.admin.Transfer(request, timeout=seconds)
             return cast("admin_pb2.TransferReply", reply)
 
-        reply = await change(self._context, call, deadline)
+        reply = await change(self._context, call, deadline, final=(Unavailable,))
         reign = await promotion.reign_that_began(self._context, reply.to, reply.term, deadline)
         # "from" is a keyword here, but not on the wire.
         return Transfer(
@@ -258,9 +258,16 @@ class Cluster:
 
 
 async def change(
-    context: Context, call: Callable[[Peer, float], Awaitable[T]], deadline: float
+    context: Context,
+    call: Callable[[Peer, float], Awaitable[T]],
+    deadline: float,
+    *,
+    final: tuple[type[RaftLogError], ...] = (),
 ) -> T:
-    """Make a call to the leader that is repeated only after a definite refusal."""
+    """Make a call to the leader that is repeated only after a definite refusal.
+
+    One of `final`, of that very type, is the leader's last word.
+    """
     connections = context.connections
     backoff = Backoff(0.01, 2.0, 0.2, connections.dice)
     refusal: RaftLogError | None = None
@@ -275,7 +282,8 @@ async def change(
             refusal = wire_status.from_rpc_error(error, sent=True)
         connections.take_hint(refusal)
         connections.forget(leader.peer.address)
-        if not refusal.definite or judge(refusal) is Recourse.FINAL:
+        is_final = type(refusal) in final or judge(refusal) is Recourse.FINAL
+        if not refusal.definite or is_final:
             raise refusal
         if loop_time() >= deadline:
             raise timed_out(refusal)

@@ -78,9 +78,10 @@ def tick(state: RaftState, now: float) -> None:
     if leadership.heartbeat_deadline <= now:
         replication.check_stuck(state, leadership, now)
         transfer.hand_over_witness(state, now)
+        broadcast(state, leadership, now)
+        # Last: a member too old to know the question ends the stream that it came by.
         if leadership.trial is not None:
             trial.ask(state, leadership.trial)
-        broadcast(state, leadership, now)
 
 
 def _send_notices(state: RaftState, leadership: LeaderState) -> None:

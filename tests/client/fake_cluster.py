@@ -79,6 +79,8 @@ class FakeCluster:
         self.leader: str | None = None
         self.term = 1
         self.ready = True
+        self.trial_lost: RaftLogError | None = None
+        self.trials = 0
         self.deaf = ""
         """Who refuses every switch."""
         self.reigns: list[admin_pb2.Reign] = []
@@ -333,6 +335,9 @@ class FakeNode(
 
     async def Transfer(self, request, context):
         await self._must_lead(context)
+        if self.cluster.trial_lost is not None:
+            self.cluster.trials += 1
+            await self._abort(context, self.cluster.trial_lost)
         source = self.cluster.leader
         target = request.to or next(each for each in self.cluster.nodes if each != source)
         self.cluster.elect(target)

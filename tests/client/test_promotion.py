@@ -9,7 +9,7 @@ import pytest
 from raftlog.client.client import Client
 from raftlog.client.promotion import merged, safe_to_stop
 from raftlog.client.values import Campaigning, Reign
-from raftlog.errors import Indeterminate, NotFound
+from raftlog.errors import Indeterminate, NotFound, RaftLogError, SafetyRefused, Unavailable
 from raftlog.status import ClusterStatus, MemberStatus
 from raftlog.wire.pb import admin_pb2
 from tests.client.fake_cluster import FakeCluster
@@ -109,6 +109,18 @@ async def test_a_transfer_brings_the_new_leaders_own_measurement(
     assert (moved.source, moved.target, moved.mock_seconds) == ("n1", "n2", 0.003)
     assert (moved.term, moved.write_gap_seconds, moved.why) == (2, 0.012, "transfer")
     assert (await client.cluster.transfer("n1", mock=False)).mock_seconds is None
+
+
+@pytest.mark.parametrize("kind", [SafetyRefused, Unavailable])
+async def test_a_lost_trial_is_told_with_its_reason_and_not_tried_again(
+    client: Client, cluster: FakeCluster, kind: type[RaftLogError]
+) -> None:
+    """The leader said why: asking again until the time is over would hide it."""
+    cluster.trial_lost = kind("n2 did not answer the trial")
+    with pytest.raises(kind, match="n2 did not answer") as raised:
+        await client.cluster.transfer("n2")
+    assert raised.value.definite
+    assert cluster.trials == 1
 
 
 async def test_cancelling_too_late_is_indeterminate(client: Client, cluster: FakeCluster) -> None:
