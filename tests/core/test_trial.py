@@ -351,6 +351,20 @@ def test_a_long_round_is_followed_by_another_until_one_is_short() -> None:
     assert tried.phase is TrialPhase.HANDING_OVER
 
 
+def test_an_answer_that_comes_late_begins_nothing_anew() -> None:
+    """Once a majority has answered, the rest is no news: the round under way goes on."""
+    node = leading()
+    propose(node)
+    tried = begin(node)
+    report(node, B, YES)
+    report(node, C, YES)
+    assert (tried.phase, tried.goal) == (TrialPhase.CATCHING_UP, 2)
+    propose(node)
+    report(node, A, TrialVerdict.NO_ROOM)
+    assert (tried.phase, tried.goal) == (TrialPhase.CATCHING_UP, 2)
+    assert tried.verdicts == {B: YES, C: YES}
+
+
 def test_rounds_that_are_never_short_count_after_an_election_timeout() -> None:
     """A slow disk must not make a transfer impossible: then a round below that timeout does."""
     node = leading()
