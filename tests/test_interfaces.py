@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from raftlog.interfaces.environment import Clock, Observer
+from raftlog.interfaces.environment import Clock, Observer, Switches
 from raftlog.interfaces.machine import ApplyContext, ReadState, RoleContext, Rows, State
 from raftlog.interfaces.node import NodePort
 from raftlog.interfaces.storage import Storage
@@ -17,6 +17,7 @@ from raftlog.node.overlay import StateView
 from raftlog.node.workbench import ApplyState, RowRecorder
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.server.clock import SystemClock
+from raftlog.server.switches import FileSwitches
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.storage.memory import MemoryStorage
 from raftlog.telemetry.metrics import PrometheusObserver
@@ -24,6 +25,7 @@ from raftlog.telemetry.metrics import PrometheusObserver
 PAIRS = [
     (Clock, SystemClock),
     (Observer, PrometheusObserver),
+    (Switches, FileSwitches),
     (Storage, LmdbStorage),
     (Storage, MemoryStorage),
     (Transport, GrpcTransport),

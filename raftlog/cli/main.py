@@ -73,6 +73,7 @@ COMMANDS = LazyCommands(
         "log": "raftlog.cli.log",
         "machine": "raftlog.cli.machine",
         "member": "raftlog.cli.member",
+        "node": "raftlog.cli.drain",
         "serve": "raftlog.cli.node",
         "status": "raftlog.cli.status",
         "version": "raftlog.cli.shell",

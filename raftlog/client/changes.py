@@ -18,9 +18,16 @@ T = TypeVar("T")
 
 
 async def change(
-    context: Context, call: Callable[[Peer, float], Awaitable[T]], deadline: float
+    context: Context,
+    call: Callable[[Peer, float], Awaitable[T]],
+    deadline: float,
+    *,
+    final: tuple[type[RaftLogError], ...] = (),
 ) -> T:
-    """Make a call to the leader that is repeated only after a definite refusal."""
+    """Make a call to the leader that is repeated only after a definite refusal.
+
+    One of `final`, of that very type, is the leader's last word.
+    """
     connections = context.connections
     backoff = Backoff(0.01, 2.0, 0.2, connections.dice)
     refusal: RaftLogError | None = None
@@ -35,7 +42,8 @@ async def change(
             refusal = wire_status.from_rpc_error(error, sent=True)
         connections.take_hint(refusal)
         connections.forget(leader.peer.address)
-        if not refusal.definite or judge(refusal) is Recourse.FINAL:
+        is_final = type(refusal) in final or judge(refusal) is Recourse.FINAL
+        if not refusal.definite or is_final:
             raise refusal
         if loop_time() >= deadline:
             raise timed_out(refusal)

@@ -1,4 +1,4 @@
-"""The cluster as operators see it: status, leader, transfer, step-down."""
+"""The cluster as operators see it: status, leadership, who may stand for election."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import cast
 
 import grpc
 
+from raftlog.client import promotion
 from raftlog.client.changes import change
 from raftlog.client.connections import Peer
 from raftlog.client.context import loop_time
 from raftlog.client.members import MemberVerbs
-from raftlog.client.values import NodeSetting, Transfer
-from raftlog.errors import LeaderHint
+from raftlog.client.values import Campaigning, Drained, NodeSetting, Paused, Reign, Transfer
+from raftlog.errors import Indeterminate, LeaderHint, Unavailable
 from raftlog.status import ClusterStatus
 from raftlog.wire.cluster import status_from_pb
 from raftlog.wire.pb import admin_pb2, types_pb2
@@ -68,26 +69,122 @@ class Cluster(MemberVerbs):
                 return LeaderHint(reply.served_by, reply.leader.address, reply.leader.term)
             connections.forget((await connections.leader(deadline)).peer.address)
 
-    async def transfer(self, to: str | None = None, *, timeout: float | None = None) -> Transfer:
-        """Hand leadership to a member, by default to the most caught-up one.
+    async def transfer(
+        self, to: str | None = None, *, mock: bool = True, timeout: float | None = None
+    ) -> Transfer:
+        """Hand leadership to a member, by default to the most caught-up one that can take it.
+
+        First a mock election (`mock`) proves that the member would win and could commit; it changes
+        nothing. Then the member catches up while writes go on. Only then do writes stop, until it
+        leads.
 
         Raises:
-            SafetyRefused: the member may not lead.
+            SafetyRefused: the member may not lead, or would not win; it did not happen.
+            Unavailable: it was given up; `definite` says whether it may happen yet.
             Indeterminate: the answer did not come in time.
         """
         deadline = self._context.deadline(timeout)
 
         async def call(peer: Peer, seconds: float) -> admin_pb2.TransferReply:
-            request = admin_pb2.TransferRequest(to=to or "", timeout_seconds=seconds)
+            request = admin_pb2.TransferRequest(
+                to=to or "", timeout_seconds=seconds * promotion.ANSWER_FRACTION, mock=mock
+            )
             reply = await peer.admin.Transfer(request, timeout=seconds)
             return cast("admin_pb2.TransferReply", reply)
 
-        reply = await change(self._context, call, deadline)
+        reply = await change(self._context, call, deadline, final=(Unavailable,))
+        reign = await promotion.reign_that_began(self._context, reply.to, reply.term, deadline)
         # "from" is a keyword here, but not on the wire.
-        return Transfer(source=getattr(reply, "from"), target=reply.to)
+        return Transfer(
+            source=getattr(reply, "from"),
+            target=reply.to,
+            term=reply.term,
+            mock_seconds=reply.mock_seconds if reply.HasField("mock_seconds") else None,
+            write_gap_seconds=None if reign is None else reign.gap_seconds,
+            why="" if reign is None else reign.why,
+        )
+
+    async def cancel_transfer(self, *, timeout: float | None = None) -> bool:
+        """Give up the transfer under way; return whether there was one.
+
+        If this returns, no transfer that was under way happens.
+
+        Raises:
+            Indeterminate: the member was told to take over already, and may do so yet.
+        """
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.CancelTransferReply:
+            reply = await peer.admin.CancelTransfer(types_pb2.Empty(), timeout=seconds)
+            return cast("admin_pb2.CancelTransferReply", reply)
+
+        reply = await change(self._context, call, self._context.deadline(timeout))
+        if reply.outcome == admin_pb2.CancelTransferReply.OUTCOME_TOO_LATE:
+            raise Indeterminate(
+                "the leader goes on, but the member was told to take over before the transfer was "
+                "cancelled, and may do so yet; `raftlog leader show` tells"
+            )
+        return bool(reply.outcome == admin_pb2.CancelTransferReply.OUTCOME_CERTAINLY)
+
+    async def history(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> tuple[Reign, ...]:
+        """Return who led when and why it changed, oldest first, of all members put together.
+
+        Each member keeps the newest ones in memory, and forgets them when it is restarted. With
+        `member` that one is asked alone.
+        """
+        deadline = self._context.deadline(timeout)
+        if member is not None:
+            return await promotion.reigns_of(self._context, member, deadline)
+        return await promotion.reigns_of_all(self._context, await self._names(timeout), deadline)
+
+    async def pause_elections(self, seconds: float, *, timeout: float | None = None) -> Paused:
+        """Let no member stand for election for so long, at most a day.
+
+        A leader goes on leading. One that fails meanwhile is not replaced before the pause is over.
+        """
+        call = promotion.pause_call(seconds)
+        names = await self._names(timeout)
+        deadline = self._context.deadline(timeout)
+        return await promotion.tell_all(self._context, names, call, deadline)
+
+    async def resume_elections(self, *, timeout: float | None = None) -> Paused:
+        """End a pause of elections at every member."""
+        return await self.pause_elections(0.0, timeout=timeout)
+
+    async def set_campaigning(
+        self, member: str, *, may_campaign: bool, timeout: float | None = None
+    ) -> Campaigning:
+        """Forbid or allow a member to stand for election; it holds across restarts."""
+        call = promotion.campaign_call(may_campaign=may_campaign)
+        deadline = self._context.deadline(timeout)
+        return await promotion.tell(self._context, member, call, deadline)
+
+    async def drain(self, member: str, *, timeout: float | None = None) -> Drained:
+        """Prepare a member for a restart, and return whether it is safe to stop it now.
+
+        It stands for no election until it is restarted, and hands leadership over if it leads.
+        """
+        deadline = self._context.deadline(timeout)
+        call = promotion.drain_call(drained=True)
+        drained = await promotion.tell(self._context, member, call, deadline)
+        return promotion.safe_to_stop(await self.status(timeout=timeout), drained)
+
+    async def undrain(self, member: str, *, timeout: float | None = None) -> Campaigning:
+        """Let a drained member stand for election again."""
+        call = promotion.drain_call(drained=False)
+        deadline = self._context.deadline(timeout)
+        return await promotion.tell(self._context, member, call, deadline)
+
+    async def _names(self, timeout: float | None) -> tuple[str, ...]:
+        return tuple(each.node_id for each in (await self.status(timeout=timeout)).members)
 
     async def step_down(self, *, timeout: float | None = None) -> None:
-        """Make the leader stop leading, without choosing a successor."""
+        """Make the leader stop leading, without choosing a successor.
+
+        Raises:
+            SafetyRefused: elections are paused, so nobody would lead.
+        """
 
         async def call(peer: Peer, seconds: float) -> types_pb2.Empty:
             reply = await peer.admin.StepDown(types_pb2.Empty(), timeout=seconds)

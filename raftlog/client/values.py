@@ -279,7 +279,87 @@ class MembershipChange:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """A leadership transfer that came about."""
+    """A leadership transfer that came about.
+
+    `target` leads now, in `term`. `mock_seconds`: how long the mock election took; None without
+    one. `write_gap_seconds`: for how long no writes were taken, as the new leader measured it; None
+    where it did not tell in time. `why`: what brought the new leader about, in its words.
+    """
 
     source: str
     target: str
+    term: int = 0
+    mock_seconds: float | None = None
+    write_gap_seconds: float | None = None
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reign:
+    """One leadership, as `told_by` knows it; the leader itself knows most.
+
+    `began_at`, `ended_at`: by the teller's clock, in seconds since 1970. The switch took
+    `election_seconds` from standing for election until elected, then `noop_seconds` for the term's
+    first entry, then `on_promote_seconds` in the machine. `gap_seconds`: for how long no writes
+    were taken, from when the leader before it was last heard, or stopped taking them to hand over.
+    What is not known is None, or "".
+    """
+
+    term: int
+    leader: str
+    told_by: str
+    previous: str | None
+    why: str
+    began_at: float
+    election_seconds: float | None
+    noop_seconds: float | None
+    on_promote_seconds: float | None
+    gap_seconds: float | None
+    ended_at: float | None
+    ended_why: str
+
+    @property
+    def switch_seconds(self) -> float | None:
+        """Return how long the switch took in all, where all of it is known."""
+        if self.election_seconds is None or self.noop_seconds is None:
+            return None
+        return self.election_seconds + self.noop_seconds + (self.on_promote_seconds or 0.0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Campaigning:
+    """What keeps a member from standing for election, by an operator's word.
+
+    `paused_seconds`: for how long elections are still paused there; None if they are not. `why`:
+    why a member that is drained still leads.
+    """
+
+    member: str
+    paused_seconds: float | None
+    no_campaign: bool
+    drained: bool
+    leads: bool
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """Which members heard of a pause of elections or of its end; `missed`: who did not, and why."""
+
+    told: tuple[Campaigning, ...]
+    missed: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """Whether a drained member may be stopped now without a failed write, or `why` not.
+
+    `others` voters besides it are healthy, and `quorum` are needed.
+    """
+
+    member: str
+    safe: bool
+    why: str
+    leader: str | None
+    others: int
+    quorum: int

@@ -8,6 +8,7 @@ committed with them (§3.6.2, figure 3.7; S14). It counts itself only for what i
 from __future__ import annotations
 
 from raftlog.core import membership_change, proposals, reads, roles, timers, transfer
+from raftlog.core.changes import Cause
 from raftlog.core.entries import EntryKind
 from raftlog.core.state import LeaderState, RaftState, forget_old_memberships
 from raftlog.types import Index
@@ -47,7 +48,7 @@ def advance_commit(state: RaftState, now: float) -> None:
         reads.unpark(state)
     # Last: it may end this leadership, and everything above needs it.
     if state.membership_index <= index:
-        _after_membership(state, now)
+        _after_membership(state, leadership, now)
 
 
 def _release_proposals(state: RaftState, leadership: LeaderState) -> None:
@@ -57,7 +58,7 @@ def _release_proposals(state: RaftState, leadership: LeaderState) -> None:
         leadership.uncommitted_bytes -= waiting.popleft()[1]
 
 
-def _after_membership(state: RaftState, now: float) -> None:
+def _after_membership(state: RaftState, leadership: LeaderState, now: float) -> None:
     """Leave a committed joint membership, and leadership of a membership that excludes us.
 
     Runs after every commit, so that a new leader finishes what the last one began (§4.3).
@@ -69,4 +70,5 @@ def _after_membership(state: RaftState, now: float) -> None:
         transfer.drop_if_gone(state)
     elif not membership.is_voter(state.node_id):
         transfer.appoint(state)
+        leadership.ending = Cause.REMOVED
         roles.follow(state, state.term, None, now)

@@ -8,6 +8,7 @@ counted per voter (S4), and each kind of answer is heard only in the role that a
 from __future__ import annotations
 
 from raftlog.core import heartbeat, proposals, reads, roles, timers, transfer
+from raftlog.core.changes import Cause, Rise
 from raftlog.core.entries import EntryKind
 from raftlog.core.messages import (
     PreVoteRequest,
@@ -101,6 +102,10 @@ def tick(state: RaftState, now: float) -> None:
 
 def pre_campaign(state: RaftState, now: float) -> None:
     """Ask whether a campaign would be won, without disturbing anyone (§9.6)."""
+    changes = state.changes
+    if changes.rise is None:
+        cause = Cause.ELECTION_TIMEOUT if state.lost_leader is None else Cause.LOST_LEADER
+        changes.rise = Rise(cause, now, changes.heard_at)
     roles.become(state, Role.PRE_CANDIDATE)
     state.leader = None
     reads.abandon_forwarded(state)
@@ -158,12 +163,13 @@ def handle_vote_response(
 
 def handle_timeout_now(state: RaftState, source: NodeId, message: TimeoutNow, now: float) -> None:
     """Campaign at once because the leader hands over (§3.10); only a promotable voter does."""
-    del message
     is_promotable = state.can_campaign and not state.is_witness
     if state.role in {Role.FOLLOWER, Role.PRE_CANDIDATE} and is_promotable:
         # Only the leader of this very term may hand it over.
         if state.term_leader not in {None, source}:
             return
+        heard_at, stopped = state.changes.heard_at, message.stopped_seconds
+        state.changes.rise = Rise(Cause.TRANSFER, now, heard_at, stopped)
         campaign(state, now, is_transfer=True)
 
 

@@ -7,7 +7,8 @@ election timeout steps down (check-quorum, §6.2).
 
 from __future__ import annotations
 
-from raftlog.core import farewell, reads, replication, roles, transfer
+from raftlog.core import farewell, reads, replication, roles, transfer, trial
+from raftlog.core.changes import Cause
 from raftlog.core.messages import HeartbeatRequest, HeartbeatResponse
 from raftlog.core.progress import Progress
 from raftlog.core.state import NEVER, LeaderState, RaftState
@@ -57,7 +58,7 @@ def handle_heartbeat_response(
         progress.read_round = message.context
         reads.confirm(state, leadership)
     replication.wake_probe(state, progress, now)
-    transfer.advance(state, source)
+    transfer.advance(state, source, now)
 
 
 def tick(state: RaftState, now: float) -> None:
@@ -66,9 +67,12 @@ def tick(state: RaftState, now: float) -> None:
     if leadership is None:
         return
     if not is_quorum_active(state, now):
+        leadership.ending = Cause.QUORUM_LOST
         roles.follow(state, state.term, None, now)
         return
     transfer.expire(leadership, now)
+    if leadership.trial is not None:
+        trial.expire(state, leadership.trial, now)
     if leadership.notice_deadline <= now:
         _send_notices(state, leadership)
     if leadership.heartbeat_deadline <= now:
@@ -77,6 +81,9 @@ def tick(state: RaftState, now: float) -> None:
         if leadership.departing:
             farewell.expire(state, leadership, now)
         broadcast(state, leadership, now)
+        # Last: a member too old to know the question ends the stream that it came by.
+        if leadership.trial is not None:
+            trial.ask(state, leadership.trial)
 
 
 def _send_notices(state: RaftState, leadership: LeaderState) -> None:

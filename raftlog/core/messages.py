@@ -9,9 +9,10 @@ reaches the core is `InstallSnapshot`, once all chunks are staged and verified.
 from __future__ import annotations
 
 import dataclasses
+import enum
 
 from raftlog.core.entries import Boundary, Entry
-from raftlog.types import Index, Position, Term
+from raftlog.types import Index, NodeId, Position, Term
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +108,68 @@ class HeartbeatResponse:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutNow:
-    """Campaign at once: the leader hands over (§3.10)."""
+    """Campaign at once: the leader hands over (§3.10).
+
+    `stopped_seconds`: for how long the leader has refused proposals when it says so.
+    """
 
     term: Term
+    stopped_seconds: float = 0.0
+
+
+class TrialVerdict(enum.IntEnum):
+    """What a member answers in a trial; the numbers travel."""
+
+    UNKNOWN = 0
+    """The answer of a newer version, in a word that this one does not know."""
+    GRANTED = 1
+    NEWER_TERM = 2
+    NOT_FOLLOWING = 3
+    DAMAGED = 4
+    MAY_NOT_CAMPAIGN = 5
+    NO_ROOM = 6
+    LOG_AHEAD = 7
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRequest:
+    """Leader to target: would you win, if you campaigned now? A mock election (`core.trial`).
+
+    `term` is the leader's, in all four messages of a trial; it is compared, never taken over.
+    `last` is the end of the leader's log, which the target will hold when it really campaigns.
+    """
+
+    term: Term
+    context: int
+    last: Position
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrialVoteRequest:
+    """Target to voter: would you vote for me, if the leader handed over to me?"""
+
+    term: Term
+    context: int
+    last: Position
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrialVoteResponse:
+    """Voter to target: yes, or why not. It promises nothing."""
+
+    term: Term
+    context: int
+    verdict: TrialVerdict
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrialReport:
+    """Target to leader: what `voter` answered, the target itself among them."""
+
+    term: Term
+    context: int
+    voter: NodeId
+    verdict: TrialVerdict
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +211,17 @@ Message = (
     | HeartbeatRequest
     | HeartbeatResponse
     | TimeoutNow
+    | TrialRequest
+    | TrialVoteRequest
+    | TrialVoteResponse
+    | TrialReport
     | ReadIndexRequest
     | ReadIndexResponse
     | InstallSnapshot
 )
+
+TRIAL_MESSAGES = (TrialRequest, TrialVoteRequest, TrialVoteResponse, TrialReport)
+"""A mock election's (`core.trial`)."""
 
 BULK_MESSAGES: tuple[type, ...] = (AppendRequest, AppendResponse)
 """These go on the bulk channel; everything else is small and must overtake it."""

@@ -1,16 +1,14 @@
 """Raft: one node's consensus, as a function of its inputs.
 
 This class is the door and nothing else. It owns the state, has the common term rule (§3.3) applied
-once to every message, dispatches by table, and collects a `Ready`. What the protocol does is in the
-modules the table names. Nothing here blocks, reads a clock, rolls dice or logs.
+once to every message, dispatches by table (`handlers`), and collects a `Ready`. What the protocol
+does is in the modules that table names. Nothing here blocks, reads a clock, rolls dice or logs.
 
 An exception other than a refusal named in a method's Raises (`InvariantBroken`, `StorageCorrupt`)
 means the node must stop.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from raftlog.core import (
     commit,
@@ -26,49 +24,21 @@ from raftlog.core import (
     terms,
     timers,
     transfer,
+    trial,
 )
+from raftlog.core.changes import Cause, RoleChanges, Trial
 from raftlog.core.entries import Boundary, Entry, EntryKind, HardState, Seal
+from raftlog.core.handlers import HANDLERS
 from raftlog.core.log import LogReader, RaftLog
 from raftlog.core.membership import Membership
-from raftlog.core.messages import (
-    AppendRequest,
-    AppendResponse,
-    HeartbeatRequest,
-    HeartbeatResponse,
-    InstallSnapshot,
-    Message,
-    PreVoteRequest,
-    PreVoteResponse,
-    ReadIndexRequest,
-    ReadIndexResponse,
-    TimeoutNow,
-    VoteRequest,
-    VoteResponse,
-)
+from raftlog.core.messages import Message
 from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Ready, Standing
 from raftlog.core.settings import CoreSettings
 from raftlog.core.start import Found, begin_state
 from raftlog.core.state import NEVER, RaftState, RandomSource
+from raftlog.core.trial import Cancelled, Wish
 from raftlog.types import Index, NodeId, Position, Role, Term
-
-Handler = Callable[..., None]
-"""`handle_<message>(state, source, message, now)`, for the one message type it is listed under."""
-
-HANDLERS: dict[type[Message], Handler] = {
-    PreVoteRequest: election.handle_pre_vote_request,
-    PreVoteResponse: election.handle_pre_vote_response,
-    VoteRequest: election.handle_vote_request,
-    VoteResponse: election.handle_vote_response,
-    AppendRequest: follower.handle_append_request,
-    AppendResponse: replication.handle_append_response,
-    HeartbeatRequest: follower.handle_heartbeat_request,
-    HeartbeatResponse: heartbeat.handle_heartbeat_response,
-    TimeoutNow: election.handle_timeout_now,
-    ReadIndexRequest: reads.handle_read_index_request,
-    ReadIndexResponse: reads.handle_read_index_response,
-    InstallSnapshot: snapshots.handle_install_snapshot,
-}
 
 NO_INDEX = Index(0)
 
@@ -173,9 +143,28 @@ class Raft:
         """
         return transfer.begin(self._state, target, now)
 
+    def prepare_transfer(self, wish: Wish, now: float) -> Trial:
+        """Begin a transfer that lets the target prove itself and catch up first; see `trial`.
+
+        Raises:
+            NotLeader, SafetyRefused, Unavailable: as `transfer`.
+            ProposalDropped: another transfer is already past its preparation.
+        """
+        return trial.prepare(self._state, wish, now)
+
+    def cancel_transfer(self) -> Cancelled:
+        """Give up whatever transfer is under way, and say whether it may happen all the same.
+
+        Raises:
+            NotLeader: this node does not lead.
+        """
+        return trial.cancel(self._state)
+
     def step_down(self, now: float) -> None:
         """Stop leading, or campaigning, without choosing a successor."""
         state = self._state
+        if state.leadership is not None:
+            state.leadership.ending = Cause.STEPPED_DOWN
         if state.role is not Role.FOLLOWER:
             roles.follow(state, state.term, None, now)
 
@@ -355,6 +344,20 @@ class Raft:
         if leadership is None or leadership.transfer is None:
             return None
         return leadership.transfer.target
+
+    @property
+    def changes(self) -> RoleChanges:
+        """Return why this node's role changed, and how its newest transfer stands."""
+        return self._state.changes
+
+    @property
+    def takes_entries(self) -> bool:
+        """Whether this member's disk has room, as the node told; a trial asks for it."""
+        return self._state.takes_entries
+
+    @takes_entries.setter
+    def takes_entries(self, has_room: bool) -> None:
+        self._state.takes_entries = has_room
 
     @property
     def is_damaged(self) -> bool:

@@ -7,7 +7,7 @@ leader's own fsync (§10.2.1).
 
 from __future__ import annotations
 
-from raftlog.core import commit, transfer
+from raftlog.core import commit, transfer, trial
 from raftlog.core.log import ENTRY_OVERHEAD_BYTES
 from raftlog.core.messages import AppendRequest, AppendResponse
 from raftlog.core.progress import Progress, ProgressState
@@ -114,8 +114,10 @@ def handle_append_response(
     if is_news:
         if message.match_index > state.commit_index:  # else a quorum holds it already
             commit.advance_commit(state, now)
+        if leadership.trial is not None:
+            trial.caught_up(state, leadership.trial, now)
         if leadership.transfer is not None:
-            transfer.advance(state, source)
+            transfer.advance(state, source, now)
 
 
 def _resume(state: RaftState, progress: Progress, match_index: Index, now: float) -> None:

@@ -8,7 +8,8 @@ is `election`'s, between calls of `become`.
 from __future__ import annotations
 
 from raftlog.core import reads, timers
-from raftlog.core.state import LONG_AGO, RaftState
+from raftlog.core.changes import LONG_AGO, Cause
+from raftlog.core.state import LeaderState, RaftState
 from raftlog.errors import invariant
 from raftlog.types import NodeId, Role, Term
 
@@ -29,9 +30,19 @@ def become(state: RaftState, role: Role) -> None:
     # Before the leadership goes: whoever waits for a read hears that it was not answered here.
     if state.leadership is not None:
         reads.abandon(state, state.leadership)
+        if state.leadership.trial is not None:
+            state.leadership.trial.fail("leadership ended before it was handed over")
+        state.changes.fall, state.changes.rise = _fall(state.leadership), None
     state.role = role
     state.candidacy = None
     state.leadership = None
+
+
+def _fall(leadership: LeaderState) -> Cause:
+    under_way = leadership.transfer
+    if under_way is not None and under_way.is_told:
+        return Cause.TRANSFER
+    return leadership.ending or Cause.NEWER_TERM
 
 
 def enter_term(state: RaftState, term: Term, vote: NodeId | None) -> None:
@@ -70,9 +81,12 @@ def follow(state: RaftState, term: Term, leader: NodeId | None, now: float) -> N
     if leader != state.leader:
         state.leader = leader
         state.leader_contact = LONG_AGO
+        if leader is not None:
+            state.changes.rise = None
         reads.abandon_forwarded(state)
     # Nobody else's deadline moves: a stream of newer terms must not put campaigns off.
     if was_leader:
+        state.changes.heard_at = now
         timers.arm_election(state, now)
 
 
@@ -84,6 +98,6 @@ def hear_leader(state: RaftState, leader: NodeId, now: float) -> None:
             f"two leaders in term {state.term}: {state.node_id} and {leader}",
         )
         follow(state, state.term, leader, now)
-    state.leader_contact = now
+    state.leader_contact = state.changes.heard_at = now
     state.lost_leader = None
     timers.arm_election(state, now)

@@ -11,6 +11,7 @@ import collections
 import dataclasses
 from typing import Protocol
 
+from raftlog.core.changes import LONG_AGO, Cause, RoleChanges, Transfer, Trial
 from raftlog.core.entries import HardState, Seal
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
@@ -22,7 +23,6 @@ from raftlog.core.settings import CoreSettings
 from raftlog.types import Index, NodeId, Role, Term
 
 NEVER = float("inf")
-LONG_AGO = float("-inf")
 
 
 class RandomSource(Protocol):
@@ -85,14 +85,6 @@ class PendingRead:
 
 
 @dataclasses.dataclass(slots=True)
-class Transfer:
-    """A leadership transfer under way (§3.10)."""
-
-    target: NodeId
-    deadline: float
-
-
-@dataclasses.dataclass(slots=True)
 class Farewell:
     """How far a removed peer was told that it is out (`core/farewell.py`).
 
@@ -140,6 +132,11 @@ class LeaderState:
     transfer: Transfer | None = None
     departing: dict[NodeId, Farewell] = dataclasses.field(default_factory=dict)
     """Peers that a membership leaves out, and that were not told yet."""
+    trial: Trial | None = None
+    """A transfer under preparation: nothing is refused for it yet."""
+    trial_count: int = 0
+    ending: Cause | None = None
+    """Why this node is about to stop leading, where it decides that itself."""
     is_grace_spent: bool = False
     """A stall moved the check-quorum window, and no quorum was heard since."""
 
@@ -238,6 +235,9 @@ class RaftState:
     last_forwarded: int = 0
 
     may_campaign: bool = True
+    takes_entries: bool = True
+    """Whether the disk has room for entries, as the node sees it."""
+    changes: RoleChanges = dataclasses.field(default_factory=RoleChanges)
     founding: Membership | None = None
     """What the leader of an empty log records before anything else (decision 4)."""
     is_damaged: bool = False

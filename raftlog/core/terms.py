@@ -1,14 +1,16 @@
 """The common term rule (§3.3), applied once to every message before it is dispatched.
 
-Newer term: step down to it. Older term: refuse, and teach. Two exceptions, both of them requests
-that must not disturb: a pre-vote only talks of a term that is not there yet (§9.6), and a candidate
-that would depose a leader this voter hears is not listened to (§4.2.3).
+Newer term: step down to it. Older term: refuse, and teach. Three exceptions, all of them requests
+that must not disturb: a pre-vote only talks of a term that is not there yet (§9.6), a candidate
+that would depose a leader this voter hears is not listened to (§4.2.3), and a trial neither brings
+a term nor teaches one: its handlers compare the terms themselves.
 """
 
 from __future__ import annotations
 
 from raftlog.core import election, roles
 from raftlog.core.messages import (
+    TRIAL_MESSAGES,
     AppendRequest,
     AppendResponse,
     HeartbeatRequest,
@@ -42,6 +44,8 @@ def is_credible(state: RaftState, term: Term) -> bool:
 
 def settle_term(state: RaftState, source: NodeId, message: Message, now: float) -> bool:
     """Apply the rule to a message of another term; return whether it is to be handled."""
+    if isinstance(message, TRIAL_MESSAGES):
+        return True
     # Answered, not ignored: a deposed leader, or a candidate left behind, learns the term from it.
     if message.term < state.term:
         refusal = _refusal(message, state.term)

@@ -6,7 +6,8 @@ module what is due.
 
 from __future__ import annotations
 
-from raftlog.core.state import LONG_AGO, NEVER, LostLeader, RaftState
+from raftlog.core.changes import LONG_AGO
+from raftlog.core.state import NEVER, LostLeader, RaftState
 from raftlog.types import NodeId, Role
 
 COMMIT_NOTICE_FRACTION = 0.1
@@ -86,6 +87,8 @@ def next_deadline(state: RaftState) -> float:
     deadline = min(
         state.commit_hint_deadline, leadership.heartbeat_deadline, leadership.notice_deadline
     )
+    if leadership.trial is not None:
+        deadline = min(deadline, leadership.trial.deadline)
     if leadership.transfer is not None:
         deadline = min(deadline, leadership.transfer.deadline)
     return deadline

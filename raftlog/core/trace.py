@@ -20,7 +20,10 @@ from raftlog.core.messages import (
     PreVoteResponse,
     ReadIndexRequest,
     ReadIndexResponse,
-    TimeoutNow,
+    TrialReport,
+    TrialRequest,
+    TrialVoteRequest,
+    TrialVoteResponse,
     VoteRequest,
     VoteResponse,
 )
@@ -71,7 +74,19 @@ def _fields(message: Message) -> str:  # one arm for each message
             return f"index={message.index}"
         case InstallSnapshot():
             return f"boundary={render_position(message.boundary.position)}"
-        case TimeoutNow():
+        case _:
+            return _trial_fields(message)
+
+
+def _trial_fields(message: Message) -> str:
+    match message:
+        case TrialRequest() | TrialVoteRequest():
+            return f"trial={message.context} last={render_position(message.last)}"
+        case TrialVoteResponse():
+            return f"trial={message.context} {message.verdict.name}"
+        case TrialReport():
+            return f"trial={message.context} voter={message.voter} {message.verdict.name}"
+        case _:
             return ""
 
 

@@ -7,8 +7,9 @@ its lease is void for the rest of the term (S28).
 
 from __future__ import annotations
 
+from raftlog.core.changes import Transfer, Trial, TrialPhase
 from raftlog.core.messages import TimeoutNow
-from raftlog.core.state import LeaderState, RaftState, Transfer
+from raftlog.core.state import LeaderState, RaftState
 from raftlog.errors import NotLeader, SafetyRefused, Unavailable
 from raftlog.types import NodeId
 
@@ -23,27 +24,47 @@ def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
         SafetyRefused: the target is not a promotable voter (S12), or leads already.
         Unavailable: no other promotable voter exists.
     """
+    target, leadership = choose(state, target)
+    current = leadership.transfer
+    if current is not None and current.target == target:
+        return target
+    if leadership.trial is not None:  # a transfer that cannot wait takes its place
+        leadership.trial.fail(f"leadership went to {target} without waiting for the trial")
+        leadership.trial = None
+    deadline = now + state.settings.transfer_timeout_seconds
+    # Before TimeoutNow can leave: in that campaign voters vote despite the lease (S28).
+    leadership.transfer = Transfer(target, deadline, now)
+    leadership.is_lease_void = True
+    state.changes.tried = Trial(
+        target, 0, now, deadline, deadline, TrialPhase.HANDING_OVER, transfer=leadership.transfer
+    )
+    advance(state, target, now)
+    return target
+
+
+def choose(
+    state: RaftState, target: NodeId | None, without: frozenset[NodeId] = frozenset()
+) -> tuple[NodeId, LeaderState]:
+    """Return to whom leadership would go: `target`, or the most caught-up promotable voter.
+
+    One of `without` is not chosen by itself.
+
+    Raises:
+        NotLeader, SafetyRefused, Unavailable: as `begin`.
+    """
     leadership = state.leadership
     if leadership is None:
         raise NotLeader(f"{state.node_id} does not lead")
     candidates = promotable_peers(state)
     if target is None:
-        target = _most_caught_up(leadership, candidates)
+        target = _most_caught_up(leadership, [c for c in candidates if c not in without])
         if target is None:
             raise Unavailable("no other promotable voter to hand leadership to")
     elif target == state.node_id:
         raise SafetyRefused(f"{target} leads already")
     elif target not in candidates:
         raise SafetyRefused(f"{target} is not a voter with a state machine")
-    current = leadership.transfer
-    if current is not None and current.target == target:
-        return target
-    deadline = now + state.settings.transfer_timeout_seconds
-    # Before TimeoutNow can leave: in that campaign voters vote despite the lease (S28).
-    leadership.transfer = Transfer(target, deadline)
-    leadership.is_lease_void = True
-    advance(state, target)
-    return target
+    return target, leadership
 
 
 def promotable_peers(state: RaftState) -> list[NodeId]:
@@ -63,7 +84,7 @@ def _most_caught_up(leadership: LeaderState, candidates: list[NodeId]) -> NodeId
     )
 
 
-def advance(state: RaftState, peer: NodeId) -> None:
+def advance(state: RaftState, peer: NodeId, now: float) -> None:
     """Send TimeoutNow if `peer` is the target and holds the whole log; again if it was lost."""
     leadership = state.leadership
     transfer = leadership.transfer if leadership is not None else None
@@ -71,7 +92,8 @@ def advance(state: RaftState, peer: NodeId) -> None:
         return
     progress = leadership.progress.get(peer)
     if progress is not None and progress.match_index == state.log.last_index:
-        state.send(peer, TimeoutNow(term=state.term))
+        transfer.is_told = True
+        state.send(peer, TimeoutNow(term=state.term, stopped_seconds=now - transfer.began))
 
 
 def expire(leadership: LeaderState, now: float) -> None:

@@ -15,9 +15,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 from raftlog.core import invariants
+from raftlog.core.changes import Trial
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import (
+    TRIAL_MESSAGES,
     AppendRequest,
     AppendResponse,
     HeartbeatRequest,
@@ -28,12 +30,14 @@ from raftlog.core.messages import (
     PreVoteResponse,
     ReadIndexRequest,
     ReadIndexResponse,
-    TimeoutNow,
+    TrialReport,
+    TrialVoteResponse,
     VoteRequest,
     VoteResponse,
 )
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Outgoing, Ready
+from raftlog.core.trial import Wish
 from raftlog.types import Index, NodeId, Position, Role
 
 TraceLine = dict[str, object]
@@ -125,6 +129,13 @@ class WatchedRaft(Raft):
         """See `Raft.transfer`."""
         chosen = super().transfer(target, now)
         self._after("Transfer", now, self._state.log.last_index)
+        self._check()
+        return chosen
+
+    def prepare_transfer(self, wish: Wish, now: float) -> Trial:
+        """See `Raft.prepare_transfer`."""
+        chosen = super().prepare_transfer(wish, now)
+        self._after("PrepareTransfer", now, self._state.log.last_index)
         self._check()
         return chosen
 
@@ -315,6 +326,15 @@ def render_message(message: Message) -> TraceLine:
         case ReadIndexResponse():
             found["context"] = message.context
             found["index"] = message.index
-        case TimeoutNow():
-            pass
+        case _:
+            _render_trial(message, found)
     return found
+
+
+def _render_trial(message: Message, found: TraceLine) -> None:
+    if isinstance(message, TRIAL_MESSAGES):
+        found["trial"] = message.context
+    if isinstance(message, TrialVoteResponse | TrialReport):
+        found["verdict"] = message.verdict.name
+    if isinstance(message, TrialReport):
+        found["voter"] = message.voter

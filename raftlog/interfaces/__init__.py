@@ -7,7 +7,7 @@ few, small and complete, because the simulator implements every one of them agai
 from __future__ import annotations
 
 from raftlog.interfaces.alarms import Alarm, Alarms, Raised
-from raftlog.interfaces.environment import Authenticator, Clock, Observer
+from raftlog.interfaces.environment import Authenticator, Clock, Observer, Switches
 from raftlog.interfaces.histogram import SECONDS_BUCKETS, Histogram
 from raftlog.interfaces.machine import (
     ApplyContext,
@@ -22,12 +22,15 @@ from raftlog.interfaces.machine import (
 )
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MembershipView, MemberVerb
 from raftlog.interfaces.node import (
+    CampaigningStatus,
     ChangeBatch,
     ChangeFilter,
     GroupReceipt,
+    Handover,
     LogInfo,
     MachineUpgrade,
     NodePort,
+    Reign,
     Respond,
     Result,
     RowChange,
@@ -60,12 +63,14 @@ __all__ = [
     "Alarms",
     "ApplyContext",
     "Authenticator",
+    "CampaigningStatus",
     "ChangeBatch",
     "ChangeFilter",
     "Clock",
     "ClusterStatus",
     "Event",
     "GroupReceipt",
+    "Handover",
     "Histogram",
     "Identity",
     "Kind",
@@ -84,6 +89,7 @@ __all__ = [
     "Raised",
     "ReadState",
     "Recovered",
+    "Reign",
     "Respond",
     "Result",
     "RoleContext",
@@ -99,6 +105,7 @@ __all__ = [
     "Storage",
     "StreamInfo",
     "StreamSpan",
+    "Switches",
     "Table",
     "TableReader",
     "TailBatch",

@@ -122,6 +122,24 @@ class Alarm(enum.StrEnum):
         "A first start is not complete: each initial member must be seen once.",
         "Start the members that are named.",
     )
+    ELECTIONS_PAUSED = (
+        "elections_paused",
+        Event.ELECTIONS_PAUSED,
+        "An operator paused elections: no leader is elected in place of one that fails.",
+        "Run `raftlog leader resume-elections` when the work is done, or wait: it ends by itself.",
+    )
+    NO_CAMPAIGN = (
+        "no_campaign",
+        Event.NO_CAMPAIGN,
+        "An operator forbade this member to stand for election, restarts included.",
+        "Run `raftlog node campaign --member ID` to allow it again.",
+    )
+    DRAINED = (
+        "drained",
+        Event.DRAINED,
+        "An operator drained this member: it stands for no election until it is restarted.",
+        "Restart it, or run `raftlog node undrain --member ID`.",
+    )
     PEER_REFUSED = (
         "peer_refused",
         Event.PEER_REFUSED,
@@ -185,6 +203,9 @@ _FIT = frozenset(
     {
         Alarm.CERTIFICATE_UNUSABLE,
         Alarm.CERTIFICATE_EXPIRES,
+        Alarm.ELECTIONS_PAUSED,
+        Alarm.NO_CAMPAIGN,
+        Alarm.DRAINED,
         Alarm.PEER_REFUSED,
         Alarm.TWINS,
         Alarm.DESCRIPTORS_SHORT,

@@ -21,6 +21,22 @@ class Clock(Protocol):
         ...
 
 
+class Switches(Protocol):
+    """A few bytes that outlive a restart: what an operator has switched at this member."""
+
+    def load(self) -> bytes:
+        """Return what was saved last; b"" if nothing was."""
+        ...
+
+    def save(self, content: bytes) -> None:
+        """Make `content` durable; a crash leaves the old or the new.
+
+        Raises:
+            StorageError: the disk said no.
+        """
+        ...
+
+
 class Observer(Protocol):
     """Takes what the node measures; an adapter turns it into metrics and log lines."""
 

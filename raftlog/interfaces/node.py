@@ -9,6 +9,7 @@ from typing import Protocol
 from raftlog.core.entries import Boundary, Entry
 from raftlog.core.membership import Membership
 from raftlog.core.ready import Standing
+from raftlog.core.trial import Cancelled
 from raftlog.errors import LeaderHint, RaftLogError
 from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.machine import Row
@@ -163,6 +164,60 @@ class MachineUpgrade:
     members: Mapping[NodeId, tuple[int, ...]]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """A transfer that came about: to whom, in which term, how long its trial took.
+
+    `target` leads now; it is another member than the one meant where somebody else was faster.
+    `mock_seconds` is None where there was no trial.
+    """
+
+    source: NodeId
+    target: NodeId
+    term: int
+    mock_seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reign:
+    """One leadership, as `told_by` knows it; the leader itself knows most.
+
+    `began_at`, `ended_at`: by the teller's wall clock, in seconds since 1970. `election_seconds`:
+    from standing for election until elected; then the term's first entry was committed and applied
+    (`noop_seconds`), and the machine's `on_promote` ran. `gap_seconds`: for how long no writes were
+    taken, from when the leader before it was last heard, or stopped taking them to hand over. What
+    is not known is None.
+    """
+
+    term: int
+    leader: NodeId
+    told_by: NodeId
+    previous: NodeId | None
+    why: str
+    began_at: float
+    election_seconds: float | None = None
+    noop_seconds: float | None = None
+    on_promote_seconds: float | None = None
+    gap_seconds: float | None = None
+    ended_at: float | None = None
+    ended_why: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CampaigningStatus:
+    """What keeps a member from standing for election, by an operator's word.
+
+    `paused_seconds`: for how long elections are still paused here. `why`: why a drained member
+    still leads.
+    """
+
+    paused_seconds: float | None
+    no_campaign: bool
+    drained: bool
+    leads: bool
+    why: str = ""
+
+
 class NodePort(Protocol):
     """The node as the gRPC services, the HTTP endpoints and in-process users see it. Loop-bound."""
 
@@ -283,7 +338,47 @@ class NodePort(Protocol):
         ...
 
     async def step_down(self) -> None:
-        """Stop leading without choosing a successor."""
+        """Stop leading without choosing a successor.
+
+        Raises:
+            SafetyRefused: elections are paused, so nobody would follow.
+        """
+        ...
+
+    async def prepare_transfer(
+        self, target: NodeId | None, timeout_seconds: float, *, mock: bool
+    ) -> Handover:
+        """Hand leadership over once the target has proved itself and caught up.
+
+        Raises:
+            NotLeader: this node does not lead.
+            SafetyRefused: the trial was lost, or the target may not lead; it did not happen.
+            Unavailable: it was given up; `definite` says whether it may happen yet.
+        """
+        ...
+
+    def cancel_transfer(self) -> Cancelled:
+        """Give up the transfer under way; the answer says whether it certainly does not happen.
+
+        Raises:
+            NotLeader: this node does not lead.
+        """
+        ...
+
+    async def pause_elections(self, seconds: float) -> CampaigningStatus:
+        """Stand for no election for so long; 0 ends a pause."""
+        ...
+
+    async def set_campaigning(self, *, may_campaign: bool) -> CampaigningStatus:
+        """Forbid or allow this member to stand for election, durably."""
+        ...
+
+    async def drain(self, *, drained: bool, timeout_seconds: float) -> CampaigningStatus:
+        """Stand for no election, and hand over if this member leads; or undo it."""
+        ...
+
+    def reigns(self) -> tuple[Reign, ...]:
+        """Return the leaderships this node knows of, oldest first."""
         ...
 
     async def upgrade_machine(

@@ -61,6 +61,9 @@ class Event(enum.StrEnum):
     )  # fmt: skip
     TRANSFER_REFUSED = "transfer_refused", "A member without room could not step aside"
     BOOTSTRAP_WAITS = "bootstrap_waits", "A first start waits for initial members"
+    ELECTIONS_PAUSED = "elections_paused", "An operator paused elections", Severity.WARNING
+    NO_CAMPAIGN = "no_campaign", "An operator forbade this member to stand for election"
+    DRAINED = "drained", "An operator drained this member"
     BINDING_POSTPONED = "binding_postponed", "Directories are recorded later than wished"
     SESSION_EXPIRY_POSTPONED = "session_expiry_postponed", "Idle sessions are expired later"
     SESSIONS_EVICTED = "sessions_evicted", "Sessions idle longest made room for new ones"

@@ -24,15 +24,17 @@ from raftlog.errors import (
 from raftlog.interfaces import Alarm, Alarms, Event, Measure, Round
 from raftlog.node.application import AppliedEntry
 from raftlog.node.applier import Applier
+from raftlog.node.campaigning import Campaigning
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
-from raftlog.node.leadership import Leadership
+from raftlog.node.leadership import Leadership, Steps
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports, hint_of
 from raftlog.node.reads import ReadQueue
+from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
@@ -58,6 +60,8 @@ class Parts:
     reads: ReadQueue
     transfers: Transfers
     members: Members
+    reigns: Reigns
+    campaigning: Campaigning
     upgrades: Upgrades
     subscriptions: Subscriptions
     snapshotter: Snapshotter
@@ -92,6 +96,7 @@ class Consequences:
             term=int(standing.term),
             leader=standing.leader,
         )
+        parts.reigns.standing_changed(standing)
         parts.transfers.standing_changed()
         parts.enrolment.update()
         parts.leadership.standing_changed(standing)
@@ -194,9 +199,10 @@ class Consequences:
 
     # ------------------------------------------------------------ of a role switch
 
-    def opened(self) -> None:
+    def opened(self, steps: Steps) -> None:
         """This member takes writes from now on."""
         self.parts.writes.open()
+        self.parts.reigns.opened(steps)
         self.parts.housekeeping.leadership_opened()
 
     async def execute(self, command: bytes) -> bytes:
@@ -226,6 +232,7 @@ class Consequences:
     def look(self) -> None:
         """Bring the alarms up to date that follow from what the parts know at this moment."""
         self.alarms.expire(self._ports.clock.monotonic())
+        self.parts.campaigning.expire()
         enrolment, seconds = self.parts.enrolment, self.parts.disk.stalled_seconds
         why, is_removed, is_stranger = enrolment.alarm, enrolment.is_removed, enrolment.is_stranger
         is_stranger = is_stranger and not is_removed

@@ -24,6 +24,8 @@ from raftlog.core.messages import (
     Message,
     PreVoteRequest,
     PreVoteResponse,
+    TrialReport,
+    TrialVoteResponse,
     VoteRequest,
     VoteResponse,
 )
@@ -32,7 +34,14 @@ from raftlog.interfaces import Event, Identity, Observer
 from raftlog.node.inputs import Inputs
 from raftlog.types import NodeId
 
-COUNTED = (VoteResponse, PreVoteResponse, AppendResponse, HeartbeatResponse)
+COUNTED = (
+    VoteResponse,
+    PreVoteResponse,
+    TrialVoteResponse,
+    TrialReport,
+    AppendResponse,
+    HeartbeatResponse,
+)
 """What counts towards a quorum where it arrives."""
 ASKING = (VoteRequest, PreVoteRequest)
 

@@ -147,6 +147,7 @@ class Housekeeping:
     def _check_disk(self) -> None:
         refusal = self._storage.refusal(0)
         self._then.alarms.set(Alarm.DISK_FULL, refusal)
+        self._inputs.room_changed(has_room=refusal is None)
         if refusal is not None:
             self._step_aside()
 

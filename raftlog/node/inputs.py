@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from raftlog.core.changes import Trial
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import Message
 from raftlog.core.raft import Raft
+from raftlog.core.trial import Cancelled, Wish
 from raftlog.interfaces import Clock
 from raftlog.node.ports import CoreView
 from raftlog.types import NodeId
@@ -94,10 +96,22 @@ class Inputs:
         self._turn.poke()
 
     def transfer(self, target: NodeId | None) -> NodeId:
-        """Begin to hand leadership over; return to whom."""
+        """Begin to hand leadership over at once; return to whom."""
         chosen = self._raft.transfer(target, self._clock.monotonic())
         self._turn.poke()
         return chosen
+
+    def prepare_transfer(self, wish: Wish) -> Trial:
+        """Begin a transfer that is tried and prepared first."""
+        tried = self._raft.prepare_transfer(wish, self._clock.monotonic())
+        self._turn.poke()
+        return tried
+
+    def cancel_transfer(self) -> Cancelled:
+        """Give up the transfer under way."""
+        cancelled = self._raft.cancel_transfer()
+        self._turn.poke()
+        return cancelled
 
     def step_down(self) -> None:
         """Stop leading without choosing a successor."""
@@ -110,6 +124,10 @@ class Inputs:
         """The storage has purged up to `boundary`."""
         self._raft.compacted(boundary)
         self._turn.poke()
+
+    def room_changed(self, *, has_room: bool) -> None:
+        """Say whether this member's disk takes entries; a trial asks for it."""
+        self._raft.takes_entries = has_room
 
     def enrol(self, *, may_campaign: bool, founding: Membership | None) -> None:
         """Say whether this member may stand for election, and what it would found.

@@ -8,6 +8,7 @@ open. Demotion: waiters were answered and writes closed the moment the role chan
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 
 from raftlog.core.ready import Standing
@@ -18,6 +19,15 @@ from raftlog.types import Role, Term
 STOP_SECONDS = 5.0
 
 Execute = Callable[[bytes], Awaitable[bytes]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """How long the steps of a promotion took."""
+
+    term: Term
+    noop_seconds: float
+    on_promote_seconds: float
 
 
 class Leading:
@@ -38,7 +48,7 @@ class Leadership:
     """Follows the core's standing and opens or closes writes."""
 
     def __init__(
-        self, ports: Ports, state: ReadState, execute: Execute, opened: Callable[[], None]
+        self, ports: Ports, state: ReadState, execute: Execute, opened: Callable[[Steps], None]
     ) -> None:
         self._machine = ports.machine
         self._clock = ports.clock
@@ -125,12 +135,17 @@ class Leadership:
         if not self._is_current(term):
             return  # it swallowed the cancellation
         self.is_open = True
-        self._opened()
+        steps = Steps(
+            term=term,
+            noop_seconds=applied - began,
+            on_promote_seconds=self._clock.monotonic() - applied,
+        )
+        self._opened(steps)
         self._observer.event(
             Event.PROMOTED,
             term=int(term),
-            noop_ms=round((applied - began) * 1e3, 1),
-            on_promote_ms=round((self._clock.monotonic() - applied) * 1e3, 1),
+            noop_ms=round(steps.noop_seconds * 1e3, 1),
+            on_promote_ms=round(steps.on_promote_seconds * 1e3, 1),
         )
 
     async def _demote(self, context: Leading) -> None:

@@ -128,9 +128,9 @@ class Members:
 
         Writes then stand still for a hand-over, and not for an election.
         """
-        target = await self._transfers.transfer(None, HAND_OVER_SECONDS)
+        moved = await self._transfers.prepare(None, HAND_OVER_SECONDS, mock=True)
         self._writes.require_open()  # says who leads now, and that nothing was changed
-        raise Unavailable(f"leadership went to {target}; ask it")
+        raise Unavailable(f"leadership went to {moved.target}; ask it")
 
     async def _carry_out(self, proposed: Membership, deadline: float) -> None:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
 from raftlog.core.ready import Standing
+from raftlog.core.trial import Cancelled
 from raftlog.core.watched import CoreWatch
 from raftlog.errors import (
     IdentityMismatch,
@@ -25,16 +26,19 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import (
     Alarms,
+    CampaigningStatus,
     ChangeBatch,
     ChangeFilter,
     ClusterStatus,
     Event,
+    Handover,
     Identity,
     LogInfo,
     MachineUpgrade,
     Measure,
     MemberOrder,
     MembershipOutcome,
+    Reign,
     Respond,
     StreamInfo,
     TailBatch,
@@ -327,6 +331,32 @@ class Node:
         """Hand leadership to `target` and return the new leader."""
         return await self._parts.transfers.transfer(target, timeout_seconds)
 
+    async def prepare_transfer(
+        self, target: NodeId | None, timeout_seconds: float, *, mock: bool
+    ) -> Handover:
+        """See `NodePort.prepare_transfer`."""
+        return await self._parts.transfers.prepare(target, timeout_seconds, mock=mock)
+
+    def cancel_transfer(self) -> Cancelled:
+        """See `NodePort.cancel_transfer`."""
+        return self._parts.transfers.cancel()
+
+    def reigns(self) -> tuple[Reign, ...]:
+        """See `NodePort.reigns`."""
+        return self._parts.reigns.known
+
+    async def pause_elections(self, seconds: float) -> CampaigningStatus:
+        """See `NodePort.pause_elections`."""
+        return await self._parts.campaigning.pause(seconds)
+
+    async def set_campaigning(self, *, may_campaign: bool) -> CampaigningStatus:
+        """See `NodePort.set_campaigning`."""
+        return await self._parts.campaigning.set_campaigning(may_campaign=may_campaign)
+
+    async def drain(self, *, drained: bool, timeout_seconds: float) -> CampaigningStatus:
+        """See `NodePort.drain`."""
+        return await self._parts.campaigning.drain(drained=drained, timeout_seconds=timeout_seconds)
+
     async def upgrade_machine(
         self, version: int | None, *, dry_run: bool, timeout_seconds: float
     ) -> MachineUpgrade:
@@ -356,4 +386,5 @@ class Node:
 
     async def step_down(self) -> None:
         """Stop leading without choosing a successor."""
+        self._parts.campaigning.check_may_step_down()
         self._parts.inputs.step_down()

@@ -16,6 +16,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.interfaces import Alarm
 from raftlog.node.applier import Applier
+from raftlog.node.campaigning import Campaigning
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
@@ -26,6 +27,7 @@ from raftlog.node.leadership import Leadership
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports, Shared
 from raftlog.node.reads import ReadQueue
+from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
@@ -91,6 +93,8 @@ def build(
         reads=ReadQueue(inputs, lambda: applier.applied_index),
         transfers=transfers,
         members=members,
+        campaigning=Campaigning(ports, inputs, enrolment, transfers, consequences.alarms),
+        reigns=Reigns(ports, core),
         upgrades=Upgrades(ports, core, applier, writes),
         subscriptions=subscriptions,
         snapshotter=snapshotter,

@@ -13,12 +13,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from random import Random
 from typing import Protocol
 
+from raftlog.core.changes import RoleChanges
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
 from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Standing
 from raftlog.errors import LeaderHint
-from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Transport
+from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Switches, Transport
 from raftlog.node.beat import Beat
 from raftlog.node.settings import NodeSettings
 from raftlog.node.watchdog import Watchdog
@@ -36,6 +37,8 @@ class Ports:
     observer: Observer
     random: Random
     settings: NodeSettings
+    switches: Switches | None = None
+    """Where an operator's switches outlive a restart; None: nowhere."""
 
 
 THREAD_SECONDS = 2.0
@@ -189,6 +192,11 @@ class CoreView(Protocol):
     @property
     def transferee(self) -> NodeId | None:
         """Return to whom leadership is being handed, or None."""
+        ...
+
+    @property
+    def changes(self) -> RoleChanges:
+        """Return why this node's role changed, and how its newest transfer stands."""
         ...
 
     def progress_of(self, peer: NodeId) -> PeerProgress | None:

@@ -19,11 +19,12 @@ from raftlog.core import messages
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.messages import Message
 from raftlog.errors import InvalidInput, InvariantBroken
-from raftlog.types import Index, Position, Term
+from raftlog.types import Index, NodeId, Position, Term
 from raftlog.wire.pb import raft_pb2 as pb
 
 CODEC_MAX = 255
 _KINDS = {int(kind): kind for kind in EntryKind}
+_VERDICTS = {int(verdict): verdict for verdict in messages.TrialVerdict}
 _P = TypeVar("_P", bound=PbMessage)
 
 
@@ -172,7 +173,28 @@ def _encode_heartbeat_response(m: messages.HeartbeatResponse) -> pb.PeerMessage:
 
 
 def _encode_timeout_now(m: messages.TimeoutNow) -> pb.PeerMessage:
-    return pb.PeerMessage(timeout_now=pb.TimeoutNow(term=m.term))
+    body = pb.TimeoutNow(term=m.term, stopped_seconds=m.stopped_seconds)
+    return pb.PeerMessage(timeout_now=body)
+
+
+def _encode_trial_request(m: messages.TrialRequest) -> pb.PeerMessage:
+    body = pb.TrialRequest(term=m.term, context=m.context, last=_pb_position(m.last))
+    return pb.PeerMessage(trial_request=body)
+
+
+def _encode_trial_vote_request(m: messages.TrialVoteRequest) -> pb.PeerMessage:
+    body = pb.TrialVoteRequest(term=m.term, context=m.context, last=_pb_position(m.last))
+    return pb.PeerMessage(trial_vote_request=body)
+
+
+def _encode_trial_vote_response(m: messages.TrialVoteResponse) -> pb.PeerMessage:
+    body = pb.TrialVoteResponse(term=m.term, context=m.context, verdict=m.verdict)
+    return pb.PeerMessage(trial_vote_response=body)
+
+
+def _encode_trial_report(m: messages.TrialReport) -> pb.PeerMessage:
+    body = pb.TrialReport(term=m.term, context=m.context, voter=m.voter, verdict=m.verdict)
+    return pb.PeerMessage(trial_report=body)
 
 
 def _encode_read_index_request(m: messages.ReadIndexRequest) -> pb.PeerMessage:
@@ -248,7 +270,38 @@ def _decode_heartbeat_response(m: pb.HeartbeatResponse) -> Message:
 
 
 def _decode_timeout_now(m: pb.TimeoutNow) -> Message:
-    return messages.TimeoutNow(term=Term(m.term))
+    if not (math.isfinite(m.stopped_seconds) and m.stopped_seconds >= 0):
+        raise InvalidInput(f"TimeoutNow tells of {m.stopped_seconds} seconds")
+    return messages.TimeoutNow(term=Term(m.term), stopped_seconds=m.stopped_seconds)
+
+
+def _decode_trial_request(m: pb.TrialRequest) -> Message:
+    return messages.TrialRequest(term=Term(m.term), context=m.context, last=_position(m, "last"))
+
+
+def _decode_trial_vote_request(m: pb.TrialVoteRequest) -> Message:
+    return messages.TrialVoteRequest(
+        term=Term(m.term), context=m.context, last=_position(m, "last")
+    )
+
+
+def _decode_trial_vote_response(m: pb.TrialVoteResponse) -> Message:
+    return messages.TrialVoteResponse(
+        term=Term(m.term), context=m.context, verdict=_verdict(m.verdict)
+    )
+
+
+def _decode_trial_report(m: pb.TrialReport) -> Message:
+    return messages.TrialReport(
+        term=Term(m.term),
+        context=m.context,
+        voter=NodeId(m.voter),
+        verdict=_verdict(m.verdict),
+    )
+
+
+def _verdict(number: int) -> messages.TrialVerdict:
+    return _VERDICTS.get(number, messages.TrialVerdict.UNKNOWN)
 
 
 def _decode_read_index_request(m: pb.ReadIndexRequest) -> Message:
@@ -273,6 +326,10 @@ _ENCODERS: dict[type, Callable[..., pb.PeerMessage]] = {
     messages.HeartbeatRequest: _encode_heartbeat_request,
     messages.HeartbeatResponse: _encode_heartbeat_response,
     messages.TimeoutNow: _encode_timeout_now,
+    messages.TrialRequest: _encode_trial_request,
+    messages.TrialVoteRequest: _encode_trial_vote_request,
+    messages.TrialVoteResponse: _encode_trial_vote_response,
+    messages.TrialReport: _encode_trial_report,
     messages.ReadIndexRequest: _encode_read_index_request,
     messages.ReadIndexResponse: _encode_read_index_response,
 }
@@ -287,6 +344,10 @@ _DECODERS: dict[str, Callable[..., Message]] = {
     "heartbeat_request": _decode_heartbeat_request,
     "heartbeat_response": _decode_heartbeat_response,
     "timeout_now": _decode_timeout_now,
+    "trial_request": _decode_trial_request,
+    "trial_vote_request": _decode_trial_vote_request,
+    "trial_vote_response": _decode_trial_vote_response,
+    "trial_report": _decode_trial_report,
     "read_index_request": _decode_read_index_request,
     "read_index_response": _decode_read_index_response,
 }

@@ -39,6 +39,7 @@ _RESPONSES = frozenset(
         messages.VoteResponse,
         messages.AppendResponse,
         messages.HeartbeatResponse,
+        messages.TrialVoteResponse,
         messages.ReadIndexResponse,
     }
 )

@@ -28,6 +28,7 @@ from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage, removed
 from raftlog.server.loop_watch import LoopWatch
 from raftlog.server.preflight import check_start, named, node_settings
+from raftlog.server.switches import FileSwitches
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.telemetry.http import HttpServer
@@ -185,6 +186,7 @@ def _assemble(
         observer=observer,
         random=random.Random(secrets.randbits(64)),  # noqa: S311 - spreads timeouts
         settings=node_settings(settings),
+        switches=FileSwitches(settings.data_dir),
     )
     shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
     node = Node(ports, shared, watch=watch)

@@ -14,6 +14,13 @@ WHY = {
         "an ack vouches for what a crash cannot take back; told earlier, a leader counts a copy "
         "that may vanish (section 3.8, S39)"
     ),
+    "a trial changes nothing": (
+        "a mock election asks whether a real one would be won; one that moves a term, a vote, a "
+        "timer or a lease is the outage that it is meant to spare"
+    ),
+    "a hand-over is tried first": (
+        "who hands over after a mock election must know that a majority would follow the successor"
+    ),
     "acknowledged is committed": "a client was told that something happened which may be undone",
     "apply once, in order": (
         "each entry changes the state exactly once and in the log's order, or members differ "

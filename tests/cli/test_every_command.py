@@ -21,6 +21,7 @@ from raftlog.wire.pb import kv_pb2
 from .conftest import spawn
 
 KEY = "walk/\x1b]0;title\x07\u202e\U0001f600"
+NOBODY = "n\x1b]0;x\x07\x9b"
 NO_LEASE = str(1 << 60)
 NO_KEY = "walk/\x1b]0;x\x07\x9b\x9b31m"
 VALUE = os.fsdecode(b"\xff\xfe\x00\x1b[31m") + "\u6f22\u5b57" * 60
@@ -54,9 +55,13 @@ ASKING = {
     "kv range": ("--prefix", "walk/"),
     "kv txn": ("FILE",),
     "kv watch": ("--prefix", "walk/", "--after-revision", "0", "--count", "1"),
+    "leader cancel-transfer": (),
+    "leader history": (),
+    "leader pause-elections": ("--for", "1ms"),
+    "leader resume-elections": (),
     "leader show": (),
     "leader step-down": (),
-    "leader transfer": ("n\x1b]0;x\x07\x9b",),
+    "leader transfer": (NOBODY,),
     "log append": ("FILE", "--stream", STREAM),
     "log get": ("PLACE",),
     "log info": (),
@@ -72,6 +77,10 @@ ASKING = {
     "member remove": ("n1", "--dry-run"),
     "member replace": ("n1", "n2", "--dry-run"),
     "member update": ("n\x1b]0;x\x07\x9b", "--address", "walk:1"),
+    "node campaign": ("--member", NOBODY),
+    "node drain": ("--member", NOBODY),
+    "node no-campaign": ("--member", NOBODY),
+    "node undrain": ("--member", NOBODY),
 }
 """Commands that ask a cluster, with arguments that make them meet what is hostile."""
 
@@ -92,6 +101,7 @@ ALONE = {
 FAILING = {
     *("kv lease keep", "kv lease revoke", "leader transfer"),
     *("member add", "member demote", "member promote", "member update"),
+    *("node campaign", "node drain", "node no-campaign", "node undrain"),
 }
 SPARED = {"leader step-down", "bench kv", "bench read", "bench tail"}
 """What would move the leader of the others' cluster; what is slow, and as `bench write` is."""

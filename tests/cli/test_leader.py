@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from raftlog.cli.drain import node as node_group
 from raftlog.cli.leader import leader as leader_group
 from raftlog.local import wait_until
 
@@ -37,7 +38,20 @@ def test_show_and_transfer(tell, own):
     before = tell("leader", "show", "-o", "json").json
     target = next(node.id for node in own.nodes if node.id != before["leader"])
     moved = tell("leader", "transfer", target, "-o", "json").json
-    assert moved == {"from": before["leader"], "to": target, "outcome": "transferred"}
+    gap, mock = moved.pop("write_gap_ms"), moved.pop("mock_ms")
+    why = f"transfer from {before['leader']}"
+    assert moved == {
+        "from": before["leader"], "to": target, "outcome": "transferred", "why": why,
+    }  # fmt: skip
+    assert 0 < mock < 5000
+    assert 0 < gap < 5000
+    newest = tell("leader", "history", "-o", "json").json["reigns"][-1]
+    assert (newest["leader"], newest["why"], newest["write_gap_ms"]) == (target, why, gap)
+    assert newest["switch_ms"] >= newest["election_ms"] > 0
+    untried = tell("leader", "transfer", before["leader"], "--no-mock", "-o", "json").json
+    assert (untried["to"], untried["mock_ms"]) == (before["leader"], None)
+    assert tell("leader", "transfer", target).code == 0
+    assert target in tell("leader", "history", "--last", "1").text
     after = tell("leader", "show", "-o", "json").json
     assert (after["leader"], after["term"] > before["term"]) == (target, True)
 
@@ -45,8 +59,68 @@ def test_show_and_transfer(tell, own):
 def test_a_transfer_to_nobody_is_refused(tell):
     """A member that is not one cannot lead, and leadership stays."""
     before = tell("leader", "show", "-o", "json").json["leader"]
-    assert tell("leader", "transfer", "n9").code in {1, 3, 4}
+    told = tell("leader", "transfer", "n9", "-o", "json")
+    assert (told.code, told.json["exit_code"]) == (4, 4)
+    assert (told.json["to"], told.json["outcome"]) == ("n9", "refused")
+    assert told.json["why"] == told.json["error"]["message"]
+    assert told.json["error"]["definite"] is True
+    none = tell("leader", "cancel-transfer", "-o", "json")
+    assert (none.code, none.json["outcome"]) == (0, "nothing")
     assert tell("leader", "show", "-o", "json").json["leader"] == before
+
+
+def test_paused_elections_are_an_alarm_of_every_member_until_they_resume(tell, own):
+    """Nobody takes over meanwhile, not even by a transfer; a pause has an end."""
+    leader = tell("leader", "show", "-o", "json").json["leader"]
+    paused = tell("leader", "pause-elections", "--for", "10m", "-o", "json").json
+    ids = [node.id for node in own.nodes]
+    assert paused == {"paused_seconds": 600, "told": ids, "missed": {}}
+    alarms = tell("status", "-o", "json").json["alarms"]
+    assert [each.split(":")[0] for each in alarms] == [f"{each} elections_paused" for each in ids]
+    try:
+        assert tell("leader", "transfer").code == 4
+        assert tell("leader", "step-down").code == 4
+        assert tell("leader", "pause-elections", "--for", "25h").code == 3
+        assert tell("leader", "pause-elections").code == 128
+    finally:
+        assert tell("leader", "resume-elections").code == 0
+    assert tell("status", "-o", "json").json["alarms"] == []
+    assert tell("leader", "show", "-o", "json").json["leader"] == leader
+
+
+def test_a_drained_leader_hands_over_and_is_safe_to_stop(tell, own):
+    """Until it is undrained or restarted it takes no leadership, and the alarm says so."""
+    assert node_group.name == "node"
+    leader = tell("leader", "show", "-o", "json").json["leader"]
+    drained = tell("node", "drain", "--member", leader, "--wait", "-o", "json").json
+    assert (drained["member"], drained["safe"], drained["others"]) == (leader, True, 2)
+    assert drained["leader"] != leader
+    refused = tell("leader", "transfer", leader)
+    assert (refused.code, "may not campaign" in refused.err) == (4, True)
+    other = next(n.id for n in own.nodes if n.id not in {leader, drained["leader"]})
+    own.kill(other)
+    wait_until(lambda: not tell("node", "drain", "--member", leader, "-o", "json").json["safe"], 20)
+    unsafe = tell("--timeout", "1s", "node", "drain", "--member", leader, "--wait")
+    assert unsafe.code == 5
+    assert "not safe to stop" in unsafe.err
+    assert not tell("node", "undrain", "--member", leader, "-o", "json").json["drained"]
+    assert tell("node", "drain").code == 128
+
+
+def test_no_campaign_survives_a_restart(tell, own):
+    """It is kept in the data directory until campaign takes it back."""
+    leader = tell("leader", "show", "-o", "json").json["leader"]
+    target = next(node.id for node in own.nodes if node.id != leader)
+    told = tell("node", "no-campaign", "--member", target, "-o", "json").json
+    assert (told["member"], told["no_campaign"]) == (target, True)
+    own.kill(target)
+    own.restart(target)
+    own.wait_ready()
+    refused = tell("leader", "transfer", target)
+    assert (refused.code, "may not campaign" in refused.err) == (4, True)
+    assert f"{target} no_campaign" in tell("status").text
+    assert not tell("node", "campaign", "--member", target, "-o", "json").json["no_campaign"]
+    assert tell("leader", "transfer", target).code == 0
 
 
 def test_step_down(tell):

@@ -19,11 +19,20 @@ VERBS = {
     "certs": {"create"},
     "config": {"check", "show"},
     "kv": {"cas", "delete", "get", "lease", "lock", "put", "range", "txn", "watch"},
-    "leader": {"show", "step-down", "transfer"},
+    "leader": {
+        "cancel-transfer",
+        "history",
+        "pause-elections",
+        "resume-elections",
+        "show",
+        "step-down",
+        "transfer",
+    },
     "local": {"start", "status", "stop"},
     "log": {"append", "get", "info", "streams", "tail", "verify"},
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},
+    "node": {"campaign", "drain", "no-campaign", "undrain"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 

@@ -82,6 +82,12 @@ class FakeCluster:
         self.leader: str | None = None
         self.term = 1
         self.ready = True
+        self.trial_lost: RaftLogError | None = None
+        self.trials = 0
+        self.deaf = ""
+        """Who refuses every switch."""
+        self.reigns: list[admin_pb2.Reign] = []
+        self.cancelled = admin_pb2.CancelTransferReply.OUTCOME_CERTAINLY
         self.entries: list[StoredEntry] = []
         self.index = 1
         self.sequence = 0
@@ -332,10 +338,40 @@ class FakeNode(
 
     async def Transfer(self, request, context):
         await self._must_lead(context)
+        if self.cluster.trial_lost is not None:
+            self.cluster.trials += 1
+            await self._abort(context, self.cluster.trial_lost)
         source = self.cluster.leader
         target = request.to or next(each for each in self.cluster.nodes if each != source)
         self.cluster.elect(target)
-        return admin_pb2.TransferReply(**{"from": source, "to": target})
+        return admin_pb2.TransferReply(
+            **{"from": source, "to": target},
+            term=self.cluster.term,
+            mock_seconds=0.003 if request.mock else None,
+        )
+
+    async def CancelTransfer(self, request, context):
+        await self._must_lead(context)
+        return admin_pb2.CancelTransferReply(outcome=self.cluster.cancelled)
+
+    async def Reigns(self, request, context):
+        await self._stand()
+        return admin_pb2.ReignsReply(served_by=self.node_id, reigns=self.cluster.reigns)
+
+    async def _switched(self, context, **fields):
+        await self._stand()
+        if self.cluster.deaf == self.node_id:
+            await self._abort(context, Unavailable("deaf"))
+        return admin_pb2.CampaigningReply(served_by=self.node_id, **fields)
+
+    async def PauseElections(self, request, context):
+        return await self._switched(context, paused_seconds=request.seconds or None)
+
+    async def SetCampaigning(self, request, context):
+        return await self._switched(context, no_campaign=not request.may_campaign)
+
+    async def Drain(self, request, context):
+        return await self._switched(context, drained=request.drained)
 
     async def StepDown(self, request, context):
         await self._must_lead(context)

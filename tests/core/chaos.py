@@ -17,6 +17,7 @@ from raftlog.core.membership_change import (
     simple,
 )
 from raftlog.core.settings import CoreSettings
+from raftlog.core.trial import Wish
 from raftlog.errors import MembershipRejected, RaftLogError
 from raftlog.types import Index, NodeId, Role
 
@@ -54,6 +55,7 @@ class Chaos:
         rough: list[Callable[[int, int], None]] = [
             self.duplicate, self.drop, self.crash, self.restart, self.cut, self.heal,
             self.change_membership, self.purge, self.transfer, self.lose_peer, self.rot, self.stall,
+            self.prepare_transfer, self.cancel_transfer,
         ]  # fmt: skip
         self.steps = calm * 5 + [self.restart, self.restart, self.heal, self.heal] * 2 + rough
 
@@ -157,6 +159,21 @@ class Chaos:
                 leader,
                 lambda: call(leader.node_id, lambda r: r.transfer(target, self.cluster.now)),
             )
+
+    def prepare_transfer(self, a: int, b: int) -> None:
+        leader = self.leader(a)
+        if leader is not None:
+            target = None if b % 3 == 0 else self.host(b).node_id
+            call, now = self.cluster.call, self.cluster.now
+            wish = Wish(target=target, mock=b % 4 > 0, seconds=b % 5)
+            self.attempt(
+                leader, lambda: call(leader.node_id, lambda r: r.prepare_transfer(wish, now))
+            )
+
+    def cancel_transfer(self, a: int, b: int) -> None:
+        leader = self.leader(a)
+        if leader is not None:
+            self.cluster.call(leader.node_id, lambda r: r.cancel_transfer())
 
     def lose_peer(self, a: int, b: int) -> None:
         host, peer = self.host(a), self.host(b).node_id

@@ -27,6 +27,8 @@ from raftlog.core.membership_change import (
     simple,
 )
 from raftlog.core.settings import CoreSettings
+from raftlog.core.state import RaftState
+from raftlog.core.trial import Wish
 from raftlog.errors import (
     Compacted,
     InvariantBroken,
@@ -65,6 +67,7 @@ SMALL = CoreSettings(
     append_bytes_max=200, inflight_count_max=3, cache_bytes_max=300, lease_seconds=0.2
 )
 STARTS = ["leading", "leading", "following", "following", "with a log", "empty"]
+VERBS = ["up", "down", "sent", "broke", "hand over", "try", "try", "cancel", "stall"]
 INT63 = (1 << 63) - 1
 U64 = (1 << 64) - 1
 PEERS = st.sampled_from([NodeId(name) for name in "bcdx"])
@@ -79,6 +82,29 @@ MEMBERSHIPS = [
     enter_joint(THREE, [LEARNED, MemberChange(kind=MemberChangeKind.REMOVE, node_id=NodeId("c"))]),
 ]
 PAYLOADS = st.sampled_from([b"", b"x", b"long" * 30, b"{}", *(m.encode() for m in MEMBERSHIPS)])
+
+
+def everything_but_the_trial(state: RaftState) -> list[object]:
+    """Return what a trial must not change: terms, votes, roles, timers, leases, the log."""
+    leadership = state.leadership
+    return [
+        invariants.observe(state),
+        state.durable_vote,
+        state.leader,
+        state.election_deadline,
+        state.leader_contact,
+        state.lease_until,
+        state.is_hard_state_dirty,
+        state.may_campaign,
+        leadership
+        and (
+            leadership.lease_until,
+            leadership.is_lease_void,
+            leadership.heartbeat_deadline,
+            leadership.window_start,
+            {peer: p.last_contact for peer, p in leadership.progress.items()},
+        ),
+    ]
 
 
 class Hostile(RuleBasedStateMachine):
@@ -290,6 +316,33 @@ class Hostile(RuleBasedStateMachine):
         self.tell(source, messages.TimeoutNow(term=self.term(data)))
 
     @rule(source=PEERS, context=st.integers(0, 3) | st.just(U64), data=st.data())
+    def trial(self, source: NodeId, context: int, data: st.DataObject) -> None:
+        """A trial asks and answers, and leaves every node as it was but for the leader's count."""
+        term, (last, _) = self.term(data), self.position(data)
+        verdict = data.draw(st.sampled_from(messages.TrialVerdict), "verdict")
+        message = data.draw(
+            st.sampled_from(
+                [
+                    messages.TrialRequest(term=term, context=context, last=last),
+                    messages.TrialVoteRequest(term=term, context=context, last=last),
+                    messages.TrialVoteResponse(term=term, context=context, verdict=verdict),
+                    messages.TrialReport(
+                        term=term,
+                        context=context,
+                        voter=data.draw(PEERS, "voter"),
+                        verdict=verdict,
+                    ),
+                ]
+            ),
+            "message",
+        )
+        before, had = everything_but_the_trial(self.lone.state), self.lone.state.leadership
+        self.tell(source, message)
+        handed_over = had is not None and had.transfer is not None
+        if not handed_over:
+            assert everything_but_the_trial(self.lone.state) == before
+
+    @rule(source=PEERS, context=st.integers(0, 3) | st.just(U64), data=st.data())
     def read_index(self, source: NodeId, context: int, data: st.DataObject) -> None:
         term = self.term(data)
         if data.draw(st.booleans(), "answer"):
@@ -373,7 +426,7 @@ class Hostile(RuleBasedStateMachine):
         else:
             self.give(lambda raft: raft.propose(kind, b"own", 1, now, 1))
 
-    @rule(peer=PEERS, verb=st.sampled_from(["up", "down", "sent", "broke", "hand over", "stall"]))
+    @rule(peer=PEERS, verb=st.sampled_from(VERBS))
     def links_and_stalls(self, peer: NodeId, verb: str) -> None:
         now = self.lone.now
         match verb:
@@ -385,6 +438,10 @@ class Hostile(RuleBasedStateMachine):
                 self.give(lambda raft: raft.snapshot_finished(peer, verb == "sent", now))
             case "hand over":
                 self.give(lambda raft: raft.transfer(peer, now))
+            case "try":
+                self.give(lambda raft: raft.prepare_transfer(Wish(target=peer, seconds=2), now))
+            case "cancel":
+                self.give(lambda raft: raft.cancel_transfer())
             case "stall":
                 self.give(lambda raft: raft.stalled(now))
 

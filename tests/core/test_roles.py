@@ -8,6 +8,7 @@ import itertools
 import pytest
 
 from raftlog.core import (
+    changes,
     commit,
     heartbeat,
     invariants,
@@ -18,7 +19,6 @@ from raftlog.core import (
     roles,
     snapshots,
     start,
-    state,
     terms,
     timers,
     trace,
@@ -27,8 +27,8 @@ from raftlog.core import (
 from raftlog.core.election import pre_campaign
 from raftlog.core.entries import EntryKind, HardState
 from raftlog.core.follower import KNOWN_KINDS
+from raftlog.core.handlers import HANDLERS
 from raftlog.core.messages import InstallSnapshot, Message, ReadIndexRequest, VoteResponse
-from raftlog.core.raft import HANDLERS
 from raftlog.core.ready import Install, Persist, Ready
 from raftlog.errors import InvariantBroken, MembershipRejected, NotLeader
 from raftlog.types import Index, NodeId, Role, Term
@@ -119,7 +119,7 @@ def test_the_deadline_is_the_earliest_of_all_that_wait() -> None:
     node = in_role(Role.LEADER)
     leadership = node.leadership
     assert timers.next_deadline(node.state) == leadership.heartbeat_deadline
-    leadership.transfer = state.Transfer(B, node.now + 0.01)
+    leadership.transfer = changes.Transfer(B, node.now + 0.01, node.now)
     assert timers.next_deadline(node.state) == node.now + 0.01
     leadership.notice_deadline = node.now + 0.005
     assert timers.next_deadline(node.state) == node.now + 0.005
@@ -318,7 +318,7 @@ def test_functions_of_a_leader_do_nothing_elsewhere() -> None:
     replication.peer_lost(node.state, B, node.now)
     snapshots.finished(node.state, B, node.now, delivered=True)
     transfer.appoint(node.state)
-    transfer.advance(node.state, B)
+    transfer.advance(node.state, B, node.now)
     transfer.drop_if_gone(node.state)
     transfer.hand_over_witness(node.state, node.now)
     with pytest.raises(NotLeader):

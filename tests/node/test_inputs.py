@@ -10,6 +10,7 @@ import pytest
 
 import raftlog.node
 from raftlog.core.entries import EntryKind
+from raftlog.core.trial import Wish
 from raftlog.errors import InvariantBroken, NotLeader
 from raftlog.node.inputs import Inputs
 from raftlog.types import NodeId
@@ -26,11 +27,13 @@ ARGUMENTS = {
     "propose": (EntryKind.NOOP, b"", 0, lambda _entry: None),
     "read_index": (7,),
     "transfer": (None,),
+    "prepare_transfer": (Wish(seconds=1.0),),
+    "cancel_transfer": (),
     "step_down": (),
     "compacted": (boundary(),),
 }
 KEYWORDS = {"snapshot_finished": {"delivered": True}}
-NO_TURN = {"enrol"}
+NO_TURN = {"enrol", "room_changed"}
 """No news to the core before its next deadline."""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from raftlog.core.ready import Standing
 from raftlog.interfaces import StateMachine
-from raftlog.node.leadership import Leadership
+from raftlog.node.leadership import Leadership, Steps
 from raftlog.types import Role
 from tests.node.parts import new_ports
 
@@ -55,8 +55,9 @@ class Rig:
         self.opened: list[int] = []
         self.leadership = Leadership(new_ports(machine=self.machine), None, None, self.open)
 
-    def open(self) -> None:
+    def open(self, steps: Steps) -> None:
         """Note in which term writes open."""
+        assert steps.term == self.term
         self.opened.append(self.term)
 
     def stand(self, role: Role, term: int) -> None:

@@ -16,6 +16,7 @@ from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.core.messages import Message
 from raftlog.core.ready import Standing
+from raftlog.core.trial import Cancelled
 from raftlog.errors import (
     IdentityMismatch,
     InvalidInput,
@@ -28,16 +29,19 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import (
     Alarms,
+    CampaigningStatus,
     ChangeBatch,
     ChangeFilter,
     ClusterStatus,
     GroupReceipt,
+    Handover,
     Identity,
     LogInfo,
     MachineUpgrade,
     MembershipOutcome,
     MembershipView,
     MemberStatus,
+    Reign,
     Respond,
     Result,
     RowChange,
@@ -245,6 +249,12 @@ class FakeNode:
     stepped_down: bool = False
     orders: list = dataclasses.field(default_factory=list)
     origin: Boundary | None = None
+    cancelled: Cancelled = Cancelled.CERTAINLY
+    known_reigns: tuple[Reign, ...] = ()
+    switched: list[tuple[str, float]] = dataclasses.field(default_factory=list)
+    campaigning: CampaigningStatus = CampaigningStatus(
+        paused_seconds=None, no_campaign=False, drained=True, leads=True, why="no successor"
+    )
     alarms: Alarms = dataclasses.field(default_factory=lambda: Alarms(RecordingObserver()))
 
     @property
@@ -438,10 +448,31 @@ class FakeNode:
             alarms=("disk",),
         )
 
-    async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
+    async def prepare_transfer(
+        self, target: NodeId | None, timeout_seconds: float, *, mock: bool
+    ) -> Handover:
         if target not in {None, "n2"}:
             raise NotFound(f"no member {target}")
-        return NodeId("n2")
+        mock_seconds = 0.004 if mock else None
+        return Handover(source=NodeId("n1"), target=NodeId("n2"), term=5, mock_seconds=mock_seconds)
+
+    def cancel_transfer(self) -> Cancelled:
+        return self.cancelled
+
+    def reigns(self) -> tuple[Reign, ...]:
+        return self.known_reigns
+
+    async def pause_elections(self, seconds: float) -> CampaigningStatus:
+        self.switched.append(("pause", seconds))
+        return self.campaigning
+
+    async def set_campaigning(self, *, may_campaign: bool) -> CampaigningStatus:
+        self.switched.append(("campaign", may_campaign))
+        return self.campaigning
+
+    async def drain(self, *, drained: bool, timeout_seconds: float) -> CampaigningStatus:
+        self.switched.append(("drain", drained))
+        return self.campaigning
 
     async def change_members(
         self,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from raftlog.errors import InvalidInput, NotFound
 from raftlog.rpc.settings import ServerSettings, ShownSetting
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
-from tests.rpc.doubles import Cluster, FakeNode, Serving, failure
+from tests.rpc.doubles import Cluster, FakeNode, Serving
 
 EMPTY = types_pb2.Empty()
 
@@ -65,22 +62,10 @@ async def test_leader_known_and_unknown(serving: Serving) -> None:
     assert not (await serving.admin.Leader(EMPTY)).HasField("leader")
 
 
-async def test_transfer_and_step_down(serving: Serving) -> None:
-    """Leadership moves to the member named, or to whichever the node picks."""
-    for to in ("n2", ""):
-        reply = await serving.admin.Transfer(pb.TransferRequest(to=to, timeout_seconds=1))
-        assert (getattr(reply, "from"), reply.to) == ("n1", "n2")
-    unknown = await failure(serving.admin.Transfer(pb.TransferRequest(to="ghost")))
-    assert isinstance(unknown, NotFound)
+async def test_step_down(serving: Serving) -> None:
+    """The leader is told to stop leading."""
     await serving.admin.StepDown(EMPTY)
     assert serving.node.stepped_down
-
-
-@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
-async def test_a_timeout_that_is_no_duration_is_refused(serving: Serving, seconds: float) -> None:
-    """Hostile floats do not reach the node's timers."""
-    request = pb.TransferRequest(timeout_seconds=seconds)
-    assert isinstance(await failure(serving.admin.Transfer(request)), InvalidInput)
 
 
 async def test_settings_are_shown_as_they_are_given() -> None:

@@ -13,7 +13,7 @@ from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.messages import Message
 from raftlog.errors import InvalidInput, InvariantBroken
 from raftlog.rpc import convert
-from raftlog.types import Index, Position, Term
+from raftlog.types import Index, NodeId, Position, Term
 from raftlog.wire.pb import raft_pb2 as pb
 from tests.rpc.doubles import snapshot_info
 
@@ -21,6 +21,7 @@ U64 = (1 << 64) - 1
 u64 = st.integers(0, U64)
 terms = u64.map(Term)
 indexes = u64.map(Index)
+verdicts = st.sampled_from(messages.TrialVerdict)
 positions = st.builds(Position, terms, indexes)
 
 
@@ -72,7 +73,13 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         lease_seconds=st.floats(0, 1e9),
     ),
     st.builds(messages.HeartbeatResponse, term=terms, context=u64),
-    st.builds(messages.TimeoutNow, term=terms),
+    st.builds(messages.TimeoutNow, term=terms, stopped_seconds=st.floats(0, 1e9)),
+    st.builds(messages.TrialRequest, term=terms, context=u64, last=positions),
+    st.builds(messages.TrialVoteRequest, term=terms, context=u64, last=positions),
+    st.builds(messages.TrialVoteResponse, term=terms, context=u64, verdict=verdicts),
+    st.builds(
+        messages.TrialReport, term=terms, context=u64, voter=st.text().map(NodeId), verdict=verdicts
+    ),
     st.builds(messages.ReadIndexRequest, term=terms, context=u64),
     st.builds(messages.ReadIndexResponse, term=terms, context=u64, index=st.none() | indexes),
 )
@@ -107,6 +114,21 @@ def test_damaged_messages_decode_or_are_refused(message: Message, cut: int, flip
 def refused(message: pb.PeerMessage, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
         convert.decode(message.SerializeToString())
+
+
+def test_a_verdict_of_a_newer_version_is_a_refusal_that_is_not_understood() -> None:
+    """It is neither an error, which would end the stream, nor a grant."""
+    body = pb.TrialVoteResponse(term=1, context=1, verdict=99)
+    found = convert.decode(pb.PeerMessage(trial_vote_response=body).SerializeToString())
+    assert isinstance(found, messages.TrialVoteResponse)
+    assert found.verdict is messages.TrialVerdict.UNKNOWN
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_a_time_that_is_no_duration_is_refused(seconds: float) -> None:
+    """What a leader says of its own gap is counted with later."""
+    body = pb.TimeoutNow(term=1, stopped_seconds=seconds)
+    refused(pb.PeerMessage(timeout_now=body), "seconds")
 
 
 def append_of(*entries: pb.Entry, index: int = 4) -> pb.PeerMessage:

@@ -61,8 +61,8 @@ def test_a_leader_that_hands_over_takes_no_requests() -> None:
 @broken_by(
     (
         TRANSFER,
-        "progress.match_index == state.log.last_index:\n        state.send(peer",
-        "True:\n        state.send(peer",
+        "progress.match_index == state.log.last_index:\n        transfer.is_told",
+        "True:\n        transfer.is_told",
     )
 )
 def test_the_target_is_brought_up_to_date_first() -> None:

@@ -184,8 +184,8 @@ def test_a_new_server_catches_up_before_it_counts() -> None:
 @broken_by(
     (
         COMMIT,
-        "        transfer.appoint(state)\n        roles.follow(state, state.term, None, now)",
-        "        transfer.appoint(state)",
+        "Cause.REMOVED\n        roles.follow(state, state.term, None, now)",
+        "Cause.REMOVED",
     )
 )
 def test_a_leader_that_is_removed_leads_until_that_is_committed() -> None:

@@ -21,8 +21,10 @@ from raftlog.client.machine import Machine
 from raftlog.client.members import MemberVerbs
 from raftlog.client.values import (
     Applied,
+    Campaigning,
     Change,
     DeleteResult,
+    Drained,
     KeyValue,
     LeaseStatus,
     LogInfo,
@@ -31,8 +33,10 @@ from raftlog.client.values import (
     NodeSetting,
     Origin,
     Outcome,
+    Paused,
     PutResult,
     Receipt,
+    Reign,
     StreamStatus,
     SwapResult,
     Transaction,
@@ -841,17 +845,78 @@ class SyncCluster(SyncMemberVerbs):
         """
         return self._loop.call(self._target.leader, timeout=timeout)
 
-    def transfer(self, to: str | None = None, *, timeout: float | None = None) -> Transfer:
-        """Hand leadership to a member, by default to the most caught-up one.
+    def transfer(
+        self, to: str | None = None, *, mock: bool = True, timeout: float | None = None
+    ) -> Transfer:
+        """Hand leadership to a member, by default to the most caught-up one that can take it.
+
+        First a mock election (`mock`) proves that the member would win and could commit; it changes
+        nothing. Then the member catches up while writes go on. Only then do writes stop, until it
+        leads.
 
         Raises:
-            SafetyRefused: the member may not lead.
+            SafetyRefused: the member may not lead, or would not win; it did not happen.
+            Unavailable: it was given up; `definite` says whether it may happen yet.
             Indeterminate: the answer did not come in time.
         """
-        return self._loop.call(self._target.transfer, to, timeout=timeout)
+        return self._loop.call(self._target.transfer, to, mock=mock, timeout=timeout)
+
+    def cancel_transfer(self, *, timeout: float | None = None) -> bool:
+        """Give up the transfer under way; return whether there was one.
+
+        If this returns, no transfer that was under way happens.
+
+        Raises:
+            Indeterminate: the member was told to take over already, and may do so yet.
+        """
+        return self._loop.call(self._target.cancel_transfer, timeout=timeout)
+
+    def history(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> tuple[Reign, ...]:
+        """Return who led when and why it changed, oldest first, of all members put together.
+
+        Each member keeps the newest ones in memory, and forgets them when it is restarted. With
+        `member` that one is asked alone.
+        """
+        return self._loop.call(self._target.history, member=member, timeout=timeout)
+
+    def pause_elections(self, seconds: float, *, timeout: float | None = None) -> Paused:
+        """Let no member stand for election for so long, at most a day.
+
+        A leader goes on leading. One that fails meanwhile is not replaced before the pause is over.
+        """
+        return self._loop.call(self._target.pause_elections, seconds, timeout=timeout)
+
+    def resume_elections(self, *, timeout: float | None = None) -> Paused:
+        """End a pause of elections at every member."""
+        return self._loop.call(self._target.resume_elections, timeout=timeout)
+
+    def set_campaigning(
+        self, member: str, *, may_campaign: bool, timeout: float | None = None
+    ) -> Campaigning:
+        """Forbid or allow a member to stand for election; it holds across restarts."""
+        return self._loop.call(
+            self._target.set_campaigning, member, may_campaign=may_campaign, timeout=timeout
+        )
+
+    def drain(self, member: str, *, timeout: float | None = None) -> Drained:
+        """Prepare a member for a restart, and return whether it is safe to stop it now.
+
+        It stands for no election until it is restarted, and hands leadership over if it leads.
+        """
+        return self._loop.call(self._target.drain, member, timeout=timeout)
+
+    def undrain(self, member: str, *, timeout: float | None = None) -> Campaigning:
+        """Let a drained member stand for election again."""
+        return self._loop.call(self._target.undrain, member, timeout=timeout)
 
     def step_down(self, *, timeout: float | None = None) -> None:
-        """Make the leader stop leading, without choosing a successor."""
+        """Make the leader stop leading, without choosing a successor.
+
+        Raises:
+            SafetyRefused: elections are paused, so nobody would lead.
+        """
         self._loop.call(self._target.step_down, timeout=timeout)
 
     def settings(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import math
 
-from raftlog.errors import InvalidInput
 from raftlog.interfaces import NodePort
-from raftlog.rpc.methods import Context, Handlers, Methods, seconds_left
+from raftlog.rpc.methods import Context, Handlers, Methods
 from raftlog.rpc.services.members import MemberMethods
+from raftlog.rpc.services.promotion import Promotion
 from raftlog.rpc.settings import ServerSettings
-from raftlog.types import NodeId
 from raftlog.wire.cluster import status_to_pb
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
@@ -26,6 +24,7 @@ class AdminService:
         self._node = node
         self._settings = settings
         self._members = MemberMethods(node, settings.unary_timeout_seconds)
+        self._promotion = Promotion(node, settings)
         self._version = importlib.metadata.version("raftlog")
 
     def handlers(self, methods: Methods) -> Handlers:
@@ -33,11 +32,11 @@ class AdminService:
         return {
             "Status": methods.unary(types_pb2.Empty, self.status),
             "Leader": methods.unary(types_pb2.Empty, self.leader),
-            "Transfer": methods.unary(pb.TransferRequest, self.transfer),
             "StepDown": methods.unary(types_pb2.Empty, self.step_down),
             "Settings": methods.unary(types_pb2.Empty, self.settings),
             "ChangeMembers": methods.unary(pb.ChangeMembersRequest, self._members.change),
             "Origin": methods.unary(types_pb2.Empty, self._members.origin),
+            **self._promotion.handlers(methods),
         }
 
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
@@ -81,19 +80,6 @@ class AdminService:
                 group_bytes_max=self._settings.group_bytes_max,
             ),
         )
-
-    async def transfer(self, request: pb.TransferRequest, context: Context) -> pb.TransferReply:
-        """Hand leadership over."""
-        if not (math.isfinite(request.timeout_seconds) and request.timeout_seconds >= 0):
-            raise InvalidInput(f"a timeout of {request.timeout_seconds} s makes no sense")
-        left = seconds_left(context, self._settings.unary_timeout_seconds)
-        timeout = min(request.timeout_seconds or left, left)
-        target = NodeId(request.to) if request.to else None
-        before = self._node.standing.leader
-        after = await self._node.transfer_leadership(target, timeout)
-        reply = pb.TransferReply(to=after)
-        setattr(reply, "from", before or "")
-        return reply
 
     async def step_down(self, _: types_pb2.Empty, __: Context) -> types_pb2.Empty:
         """Stop leading without choosing a successor."""

@@ -17,6 +17,7 @@ from raftlog.interfaces import Table
 from raftlog.sim.core.knobs import Knobs
 from raftlog.sim.core.machine import KEY
 from raftlog.sim.core.operators import attempt, member_of
+from raftlog.sim.core.trials import Trials
 from raftlog.sim.faults import CRASH_FUSES, Fault, Nemesis, Pace
 from raftlog.storage.memory_disk import CommitFault
 from raftlog.types import Index, Role
@@ -32,6 +33,7 @@ class CoreNemesis(Nemesis["Process"]):
     def __init__(self, world: World, knobs: Knobs, kept: frozenset[int] | None) -> None:
         self._world = world
         self._knobs = knobs
+        self._trials = Trials(world, knobs.seed)
         pace = Pace(
             seed=knobs.seed,
             faults=knobs.faults,
@@ -223,7 +225,7 @@ class CoreNemesis(Nemesis["Process"]):
     def _transfer(self) -> None:
         victim = self._victim()
         target = None if self._dice.random() < 0.5 else self._victim().node_id
-        victim.input(attempt, lambda: victim.raft.transfer(target, victim.local()))
+        self._trials.transfer(victim, target)
 
     def _step_down(self) -> None:
         victim = self._victim()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raftlog.checksum import chain
+from raftlog.core.changes import Trial
 from raftlog.core.entries import EntryKind
 from raftlog.core.messages import AppendRequest, InstallSnapshot, Message
 from raftlog.core.raft import Raft
@@ -29,6 +30,7 @@ from raftlog.sim.core.disk import Commit, Disk
 from raftlog.sim.core.knobs import Knobs
 from raftlog.sim.core.machine import Machine
 from raftlog.sim.core.operators import Silent
+from raftlog.sim.core.trials import look, step_watched
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index, NodeId, Role, Term
 
@@ -83,6 +85,7 @@ class Process:
         "is_stranger",
         "is_up",
         "known_lives",
+        "looked_at",
         "machine",
         "node_id",
         "number",
@@ -112,6 +115,8 @@ class Process:
         self.is_paused = False
         self.was_restarted = False
         self.is_stranger = False
+        self.looked_at: Trial | None = None
+        """The newest transfer whose outcome was counted."""
         self.disk = Disk(self, storage, knobs)
         self.known_lives: dict[int, int] = {}
         self.seen = View()
@@ -298,12 +303,16 @@ class Process:
 
     def _step(self, source: NodeId, message: Message) -> None:
         if self.enrolment is None:
-            self.raft.step(source, message, self.local())
+            self._watched(source, message)
         elif self.enrolment.hears(source, message):
-            self.raft.step(source, message, self.local())
+            self._watched(source, message)
             self.enrolment.stepped()
         else:
             self.world.count("stranger_unheard")
+
+    def _watched(self, source: NodeId, message: Message) -> None:
+        step_watched(self.state, message, lambda: self.raft.step(source, message, self.local()))
+        look(self)
 
     def peer_connected(self, peer: Process) -> None:
         """Learn that both channels to a peer are up."""

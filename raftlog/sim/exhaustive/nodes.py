@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raftlog.checksum import chain
 from raftlog.core import invariants
+from raftlog.core.changes import LONG_AGO
 from raftlog.core.entries import Boundary, Entry, EntryKind, HardState
 from raftlog.core.log import RaftLog
 from raftlog.core.membership import Member, Membership
@@ -30,7 +31,7 @@ from raftlog.core.progress import Progress
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Outgoing, Persist
 from raftlog.core.settings import CoreSettings
-from raftlog.core.state import LONG_AGO, NEVER, CandidateState, LeaderState, RaftState
+from raftlog.core.state import NEVER, CandidateState, LeaderState, RaftState
 from raftlog.errors import Compacted, invariant
 from raftlog.types import Index, NodeId, Role, Term
 

@@ -71,6 +71,9 @@ SOMETIMES: dict[str, str] = {
     "damage_beyond_repair": "a record rotted in too many of its copies",
     "ended_refusing": "a cluster damaged beyond repair elected nobody and served nothing",
     "ended_ruin": "a cluster lost many copies, yet few enough to go on",
+    "trial_won": "a mock election was won, and leadership handed over after it",
+    "trial_failed": "a mock election was lost, or nobody answered it in time",
+    "trial_cancelled": "a transfer was cancelled while it was being prepared",
     "fault_free": "a seed without faults elected once and answered everybody",
 }
 

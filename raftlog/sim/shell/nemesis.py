@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class ShellNemesis(Nemesis[NodeHost]):
         self, world: ShellWorld, knobs: ShellKnobs, kept: frozenset[int] | None = None
     ) -> None:
         self._world = world
+        self._ways = random.Random(f"{knobs.seed}:ways of a transfer")
         pace = Pace(
             seed=knobs.seed,
             faults=knobs.faults,
@@ -180,13 +182,17 @@ class ShellNemesis(Nemesis[NodeHost]):
         victim = self._leading_victim()
         timeout = self._while()
         target = self._dice.choice([None, *(m.node_id for m in self._world.members)])
+        way = self._ways.choice(("at once", "tried", "tried", "untried"))
 
         async def transfer() -> None:
             node = victim.node
             if node is None:
                 return
             try:
-                await node.transfer_leadership(target, timeout)
+                if way == "at once":
+                    await node.transfer_leadership(target, timeout)
+                else:
+                    await node.prepare_transfer(target, timeout, mock=way == "tried")
                 self._world.count("transferred")
             except RaftLogError as error:
                 self._world.count(f"transfer_refused_{error.code}")

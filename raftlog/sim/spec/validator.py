@@ -17,6 +17,8 @@ from raftlog.sim.spec.refusal import NotAllowed, need
 
 Line = Mapping[str, object]
 PRE_CANDIDATE = "pre_candidate"
+TRIAL = ("TrialRequest", "TrialVoteRequest", "TrialVoteResponse", "TrialReport")
+"""A mock election's messages: no action of the specification follows from one."""
 
 
 class Unsent(Exception):
@@ -109,7 +111,7 @@ class Validator:
     def _receive(self, server: Server, source: str, message: Line, line: Line) -> None:
         kind, term = _text(message["type"]), _number(message["term"])
         after = _number(line["term"])
-        is_hypothetical = kind == "PreVoteRequest" or (
+        is_hypothetical = kind in {"PreVoteRequest", *TRIAL} or (
             kind == "PreVoteResponse" and bool(message["granted"])
         )
         if term > server.term and after >= term and not is_hypothetical:
@@ -255,8 +257,8 @@ class Validator:
         elif kind == "HeartbeatRequest":
             system.send_heartbeat(name, peer, term, _number(message["commit"]))
             self._took("SendHeartbeat")
-        elif kind == "TimeoutNow":
-            need(system.leaders.get(term) == name, "TimeoutNow", f"{name} leads not in {term}")
+        elif kind in {"TimeoutNow", "TrialRequest"}:
+            need(system.leaders.get(term) == name, str(kind), f"{name} leads not in {term}")
 
     def _part(self, message: Line) -> tuple[Log | None, Log]:
         """Return the log before a message's entries (None: unknown) and with them."""

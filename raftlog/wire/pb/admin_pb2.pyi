@@ -1,5 +1,6 @@
 from raftlog.wire.pb import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -132,19 +133,113 @@ class MemberAddress(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
 
 class TransferRequest(_message.Message):
-    __slots__ = ("to", "timeout_seconds")
+    __slots__ = ("to", "timeout_seconds", "mock")
     TO_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MOCK_FIELD_NUMBER: _ClassVar[int]
     to: str
     timeout_seconds: float
-    def __init__(self, to: _Optional[str] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+    mock: bool
+    def __init__(self, to: _Optional[str] = ..., timeout_seconds: _Optional[float] = ..., mock: _Optional[bool] = ...) -> None: ...
 
 class TransferReply(_message.Message):
-    __slots__ = ("to",)
+    __slots__ = ("to", "mock_seconds", "term")
     FROM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
+    MOCK_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
     to: str
-    def __init__(self, to: _Optional[str] = ..., **kwargs) -> None: ...
+    mock_seconds: float
+    term: int
+    def __init__(self, to: _Optional[str] = ..., mock_seconds: _Optional[float] = ..., term: _Optional[int] = ..., **kwargs) -> None: ...
+
+class CancelTransferReply(_message.Message):
+    __slots__ = ("outcome",)
+    class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        OUTCOME_UNSPECIFIED: _ClassVar[CancelTransferReply.Outcome]
+        OUTCOME_NOTHING: _ClassVar[CancelTransferReply.Outcome]
+        OUTCOME_CERTAINLY: _ClassVar[CancelTransferReply.Outcome]
+        OUTCOME_TOO_LATE: _ClassVar[CancelTransferReply.Outcome]
+    OUTCOME_UNSPECIFIED: CancelTransferReply.Outcome
+    OUTCOME_NOTHING: CancelTransferReply.Outcome
+    OUTCOME_CERTAINLY: CancelTransferReply.Outcome
+    OUTCOME_TOO_LATE: CancelTransferReply.Outcome
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    outcome: CancelTransferReply.Outcome
+    def __init__(self, outcome: _Optional[_Union[CancelTransferReply.Outcome, str]] = ...) -> None: ...
+
+class Reign(_message.Message):
+    __slots__ = ("term", "leader", "told_by", "previous", "why", "began_at", "election_seconds", "noop_seconds", "on_promote_seconds", "gap_seconds", "ended_at", "ended_why")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    TOLD_BY_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_AT_FIELD_NUMBER: _ClassVar[int]
+    ELECTION_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NOOP_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ON_PROMOTE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    GAP_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_WHY_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    leader: str
+    told_by: str
+    previous: str
+    why: str
+    began_at: float
+    election_seconds: float
+    noop_seconds: float
+    on_promote_seconds: float
+    gap_seconds: float
+    ended_at: float
+    ended_why: str
+    def __init__(self, term: _Optional[int] = ..., leader: _Optional[str] = ..., told_by: _Optional[str] = ..., previous: _Optional[str] = ..., why: _Optional[str] = ..., began_at: _Optional[float] = ..., election_seconds: _Optional[float] = ..., noop_seconds: _Optional[float] = ..., on_promote_seconds: _Optional[float] = ..., gap_seconds: _Optional[float] = ..., ended_at: _Optional[float] = ..., ended_why: _Optional[str] = ...) -> None: ...
+
+class ReignsReply(_message.Message):
+    __slots__ = ("served_by", "reigns")
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    REIGNS_FIELD_NUMBER: _ClassVar[int]
+    served_by: str
+    reigns: _containers.RepeatedCompositeFieldContainer[Reign]
+    def __init__(self, served_by: _Optional[str] = ..., reigns: _Optional[_Iterable[_Union[Reign, _Mapping]]] = ...) -> None: ...
+
+class PauseElectionsRequest(_message.Message):
+    __slots__ = ("seconds",)
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    def __init__(self, seconds: _Optional[float] = ...) -> None: ...
+
+class SetCampaigningRequest(_message.Message):
+    __slots__ = ("may_campaign",)
+    MAY_CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    may_campaign: bool
+    def __init__(self, may_campaign: _Optional[bool] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("drained", "timeout_seconds")
+    DRAINED_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    drained: bool
+    timeout_seconds: float
+    def __init__(self, drained: _Optional[bool] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+
+class CampaigningReply(_message.Message):
+    __slots__ = ("served_by", "paused_seconds", "no_campaign", "drained", "leads", "why")
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NO_CAMPAIGN_FIELD_NUMBER: _ClassVar[int]
+    DRAINED_FIELD_NUMBER: _ClassVar[int]
+    LEADS_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    served_by: str
+    paused_seconds: float
+    no_campaign: bool
+    drained: bool
+    leads: bool
+    why: str
+    def __init__(self, served_by: _Optional[str] = ..., paused_seconds: _Optional[float] = ..., no_campaign: _Optional[bool] = ..., drained: _Optional[bool] = ..., leads: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
 
 class MemberOrder(_message.Message):
     __slots__ = ("verb", "node_id", "address", "region", "has_machine", "promote", "instance_id")

@@ -70,6 +70,31 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_admin__pb2.OriginReply.FromString,
                 _registered_method=True)
+        self.CancelTransfer = channel.unary_unary(
+                '/raftlog.v1.Admin/CancelTransfer',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.CancelTransferReply.FromString,
+                _registered_method=True)
+        self.Reigns = channel.unary_unary(
+                '/raftlog.v1.Admin/Reigns',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.ReignsReply.FromString,
+                _registered_method=True)
+        self.PauseElections = channel.unary_unary(
+                '/raftlog.v1.Admin/PauseElections',
+                request_serializer=raftlog_dot_v1_dot_admin__pb2.PauseElectionsRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
+                _registered_method=True)
+        self.SetCampaigning = channel.unary_unary(
+                '/raftlog.v1.Admin/SetCampaigning',
+                request_serializer=raftlog_dot_v1_dot_admin__pb2.SetCampaigningRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/raftlog.v1.Admin/Drain',
+                request_serializer=raftlog_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -124,6 +149,41 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelTransfer(self, request, context):
+        """Promotion. Give up the transfer under way. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reigns(self, request, context):
+        """The leaderships this member knows of, oldest first; any live node answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseElections(self, request, context):
+        """Keep this member from standing for election for a while, or end that. Told to each member apart.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetCampaigning(self, request, context):
+        """Forbid this member to stand for election, or allow it; kept in its data directory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Make this member ready to be stopped: it stands for no election, and hands over if it leads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +221,31 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Origin,
                     request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                     response_serializer=raftlog_dot_v1_dot_admin__pb2.OriginReply.SerializeToString,
+            ),
+            'CancelTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTransfer,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.CancelTransferReply.SerializeToString,
+            ),
+            'Reigns': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reigns,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.ReignsReply.SerializeToString,
+            ),
+            'PauseElections': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseElections,
+                    request_deserializer=raftlog_dot_v1_dot_admin__pb2.PauseElectionsRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.SerializeToString,
+            ),
+            'SetCampaigning': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetCampaigning,
+                    request_deserializer=raftlog_dot_v1_dot_admin__pb2.SetCampaigningRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=raftlog_dot_v1_dot_admin__pb2.DrainRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -352,6 +437,141 @@ class Admin:
             '/raftlog.v1.Admin/Origin',
             raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             raftlog_dot_v1_dot_admin__pb2.OriginReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/CancelTransfer',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.CancelTransferReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reigns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Reigns',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.ReignsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseElections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/PauseElections',
+            raftlog_dot_v1_dot_admin__pb2.PauseElectionsRequest.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetCampaigning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/SetCampaigning',
+            raftlog_dot_v1_dot_admin__pb2.SetCampaigningRequest.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Drain',
+            raftlog_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -149,10 +149,12 @@ class HeartbeatResponse(_message.Message):
     def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ...) -> None: ...
 
 class TimeoutNow(_message.Message):
-    __slots__ = ("term",)
+    __slots__ = ("term", "stopped_seconds")
     TERM_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     term: int
-    def __init__(self, term: _Optional[int] = ...) -> None: ...
+    stopped_seconds: float
+    def __init__(self, term: _Optional[int] = ..., stopped_seconds: _Optional[float] = ...) -> None: ...
 
 class ReadIndexRequest(_message.Message):
     __slots__ = ("term", "context")
@@ -172,8 +174,50 @@ class ReadIndexResponse(_message.Message):
     index: int
     def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., index: _Optional[int] = ...) -> None: ...
 
+class TrialRequest(_message.Message):
+    __slots__ = ("term", "context", "last")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    context: int
+    last: Position
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., last: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
+
+class TrialVoteRequest(_message.Message):
+    __slots__ = ("term", "context", "last")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    context: int
+    last: Position
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., last: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
+
+class TrialVoteResponse(_message.Message):
+    __slots__ = ("term", "context", "verdict")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    context: int
+    verdict: int
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., verdict: _Optional[int] = ...) -> None: ...
+
+class TrialReport(_message.Message):
+    __slots__ = ("term", "context", "voter", "verdict")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    VOTER_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    context: int
+    voter: str
+    verdict: int
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., voter: _Optional[str] = ..., verdict: _Optional[int] = ...) -> None: ...
+
 class PeerMessage(_message.Message):
-    __slots__ = ("hello", "goodbye", "pre_vote_request", "pre_vote_response", "vote_request", "vote_response", "append_request", "append_response", "heartbeat_request", "heartbeat_response", "timeout_now", "read_index_request", "read_index_response")
+    __slots__ = ("hello", "goodbye", "pre_vote_request", "pre_vote_response", "vote_request", "vote_response", "append_request", "append_response", "heartbeat_request", "heartbeat_response", "timeout_now", "read_index_request", "read_index_response", "trial_request", "trial_vote_request", "trial_vote_response", "trial_report")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     PRE_VOTE_REQUEST_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +231,10 @@ class PeerMessage(_message.Message):
     TIMEOUT_NOW_FIELD_NUMBER: _ClassVar[int]
     READ_INDEX_REQUEST_FIELD_NUMBER: _ClassVar[int]
     READ_INDEX_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_VOTE_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_VOTE_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    TRIAL_REPORT_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     goodbye: Goodbye
     pre_vote_request: PreVoteRequest
@@ -200,7 +248,11 @@ class PeerMessage(_message.Message):
     timeout_now: TimeoutNow
     read_index_request: ReadIndexRequest
     read_index_response: ReadIndexResponse
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., pre_vote_request: _Optional[_Union[PreVoteRequest, _Mapping]] = ..., pre_vote_response: _Optional[_Union[PreVoteResponse, _Mapping]] = ..., vote_request: _Optional[_Union[VoteRequest, _Mapping]] = ..., vote_response: _Optional[_Union[VoteResponse, _Mapping]] = ..., append_request: _Optional[_Union[AppendRequest, _Mapping]] = ..., append_response: _Optional[_Union[AppendResponse, _Mapping]] = ..., heartbeat_request: _Optional[_Union[HeartbeatRequest, _Mapping]] = ..., heartbeat_response: _Optional[_Union[HeartbeatResponse, _Mapping]] = ..., timeout_now: _Optional[_Union[TimeoutNow, _Mapping]] = ..., read_index_request: _Optional[_Union[ReadIndexRequest, _Mapping]] = ..., read_index_response: _Optional[_Union[ReadIndexResponse, _Mapping]] = ...) -> None: ...
+    trial_request: TrialRequest
+    trial_vote_request: TrialVoteRequest
+    trial_vote_response: TrialVoteResponse
+    trial_report: TrialReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., pre_vote_request: _Optional[_Union[PreVoteRequest, _Mapping]] = ..., pre_vote_response: _Optional[_Union[PreVoteResponse, _Mapping]] = ..., vote_request: _Optional[_Union[VoteRequest, _Mapping]] = ..., vote_response: _Optional[_Union[VoteResponse, _Mapping]] = ..., append_request: _Optional[_Union[AppendRequest, _Mapping]] = ..., append_response: _Optional[_Union[AppendResponse, _Mapping]] = ..., heartbeat_request: _Optional[_Union[HeartbeatRequest, _Mapping]] = ..., heartbeat_response: _Optional[_Union[HeartbeatResponse, _Mapping]] = ..., timeout_now: _Optional[_Union[TimeoutNow, _Mapping]] = ..., read_index_request: _Optional[_Union[ReadIndexRequest, _Mapping]] = ..., read_index_response: _Optional[_Union[ReadIndexResponse, _Mapping]] = ..., trial_request: _Optional[_Union[TrialRequest, _Mapping]] = ..., trial_vote_request: _Optional[_Union[TrialVoteRequest, _Mapping]] = ..., trial_vote_response: _Optional[_Union[TrialVoteResponse, _Mapping]] = ..., trial_report: _Optional[_Union[TrialReport, _Mapping]] = ...) -> None: ...
 
 class SnapshotChunk(_message.Message):
     __slots__ = ("hello", "term", "snapshot_id", "size_bytes", "offset", "data", "checksum", "last")

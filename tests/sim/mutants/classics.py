@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .planting import ELECTION, HEARTBEAT, PROPOSALS, QUORUM, READS, START, STATE, TRANSFER, plant
+from .planting import (
+    ELECTION,
+    HEARTBEAT,
+    PROPOSALS,
+    QUORUM,
+    READS,
+    START,
+    STATE,
+    TERMS,
+    TRANSFER,
+    TRIAL,
+    plant,
+)
 
 ELECTIONS = (
     plant(
@@ -179,9 +191,9 @@ QUORUMS_AND_HANDOVERS = (
             TRANSFER,
             (
                 "    if progress is not None and progress.match_index == state.log.last_index:\n"
-                "        state.send(peer"
+                "        transfer.is_told"
             ),
-            "    if progress is not None:\n        state.send(peer",
+            "    if progress is not None:\n        transfer.is_told",
         ),
         script="core/test_transfer.py::test_s36_the_target_campaigns_only_once_it_is_caught_up",
     ),
@@ -190,5 +202,39 @@ QUORUMS_AND_HANDOVERS = (
         "S36: proposals are taken while leadership is on its way",
         (PROPOSALS, "    if leadership.transfer is not None:\n", "    if False:\n"),
         script="core/test_transfer.py::test_s36_writes_are_refused_during_a_transfer",
+    ),
+    plant(
+        "trial-takes-the-term",
+        "a mock election's question moves the term of whoever it asks",
+        (TERMS, "    if isinstance(message, TRIAL_MESSAGES):\n        return True\n", ""),
+        script="core/test_trial.py::test_a_target_says_why_it_would_not_campaign",
+    ),
+    plant(
+        "trial-skipped",
+        "leadership is handed over without the mock election that was asked for",
+        (TRIAL, "    if wish.mock:\n        ask(state, trial)\n", "    if False:\n        pass\n"),
+    ),
+    plant(
+        "trial-won-by-refusals",
+        "in a mock election any answer counts as a vote",
+        (
+            TRIAL,
+            "    votes = {voter: said is TrialVerdict.GRANTED for voter, said in",
+            "    votes = {voter: True for voter, said in",
+        ),
+        script="core/test_trial.py::test_a_refusing_majority_is_told_by_name",
+    ),
+    plant(
+        "cancelled-though-told",
+        "a transfer counts as certainly cancelled after its target was told to campaign",
+        (
+            TRIAL,
+            "    return Cancelled.TOO_LATE if under_way.is_told else Cancelled.CERTAINLY",
+            "    return Cancelled.CERTAINLY",
+        ),
+        script=(
+            "core/test_trial.py::"
+            "test_a_hand_over_is_cancelled_for_certain_only_before_the_target_was_told"
+        ),
     ),
 )

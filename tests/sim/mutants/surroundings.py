@@ -74,10 +74,10 @@ READING = (
         (
             "core/transfer.py",
             (
-                "    leadership.transfer = Transfer(target, deadline)\n"
+                "    leadership.transfer = Transfer(target, deadline, now)\n"
                 "    leadership.is_lease_void = True\n"
             ),
-            "    leadership.transfer = Transfer(target, deadline)\n",
+            "    leadership.transfer = Transfer(target, deadline, now)\n",
         ),
     ),
     plant(

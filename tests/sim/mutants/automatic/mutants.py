@@ -17,7 +17,8 @@ from .operators import functions, places
 DECIDING = ("quorum", "log", "election", "replication", "commit", "follower")
 """Modules of which every function has a mutant in the sample."""
 OTHERS = (
-    "reads", "transfer", "membership_change", "persistence", "progress", "snapshots", "terms",
+    "reads", "transfer", "trial", "membership_change", "persistence", "progress", "snapshots",
+    "terms",
 )  # fmt: skip
 CORE = DECIDING + OTHERS
 AREAS = ("node", "client", "rpc", "rpc/services", "storage/lmdb", "machines", "machines/kv")
