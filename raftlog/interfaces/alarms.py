@@ -38,6 +38,16 @@ class Alarm(enum.StrEnum):
         """Whether a member with this alarm is ready all the same."""
         return self in _FIT
 
+    @property
+    def hands_over(self) -> bool:
+        """Whether a leader with it gives leadership to another member that can take it."""
+        return self in _HANDS_OVER
+
+    @property
+    def falls_silent(self) -> bool:
+        """Whether it stops leading even where nobody took over from it."""
+        return self in _FALLS_SILENT
+
     FAILED = (
         "failed",
         Event.NODE_FAILED,
@@ -90,8 +100,8 @@ class Alarm(enum.StrEnum):
         "disk_stalled",
         Event.DISK_STANDS_STILL,
         (
-            "A commit takes longer than the election timeout: this member acknowledges nothing "
-            "until the disk answers."
+            "A commit takes longer than disk.commit_seconds_max: this member hands leadership over "
+            "or falls silent, and acknowledges nothing until the disk answers."
         ),
         "Look at the disk, and at whatever else writes to it.",
     )
@@ -180,6 +190,11 @@ _FIT = frozenset(
         Alarm.LOG_IN_THE_FUTURE,
     }
 )
+
+
+_FALLS_SILENT = frozenset({Alarm.DISK_STALLED})
+"""It could acknowledge nothing."""
+_HANDS_OVER = frozenset({Alarm.DISK_FULL, Alarm.MACHINE_STUCK}) | _FALLS_SILENT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -59,7 +59,23 @@ class Event(enum.StrEnum):
     HAND_OVER_FAILED = (
         "hand_over_failed", "A stop could not hand leadership over", Severity.WARNING
     )  # fmt: skip
-    TRANSFER_REFUSED = "transfer_refused", "A member without room could not step aside"
+    STEPS_ASIDE = (
+        "steps_aside", "This leader is not fit to lead, and hands leadership over by itself",
+        Severity.WARNING, "steps_aside_total",
+    )  # fmt: skip
+    STEPPED_DOWN = (
+        "stepped_down", "Nobody took over from this leader: it stopped leading, and stays silent",
+        Severity.WARNING,
+    )  # fmt: skip
+    LEADS_ON = (
+        "leads_on", "This leader is not fit to lead, and nobody can take over from it",
+        Severity.WARNING,
+    )  # fmt: skip
+    LEADERSHIP_DECLINED = (
+        "leadership_declined", "This member is not fit to lead, and takes no leadership",
+        Severity.WARNING,
+    )  # fmt: skip
+    TRANSFER_REFUSED = "transfer_refused", "A hand-over could not begin"
     BOOTSTRAP_WAITS = "bootstrap_waits", "A first start waits for initial members"
     BINDING_POSTPONED = "binding_postponed", "Directories are recorded later than wished"
     SESSION_EXPIRY_POSTPONED = "session_expiry_postponed", "Idle sessions are expired later"
@@ -142,7 +158,7 @@ class Event(enum.StrEnum):
     )  # fmt: skip
     DISK_FULL = "disk_full", "The disk has no room for entries", Severity.WARNING
     DISK_STANDS_STILL = (
-        "disk_stands_still", "A commit takes longer than the election timeout", Severity.WARNING,
+        "disk_stands_still", "A commit takes longer than disk.commit_seconds_max", Severity.WARNING,
         "disk_stalls_total",
     )  # fmt: skip
     LOOP_STANDS_STILL = (

@@ -2,8 +2,8 @@
 
 The pieces, each in a file of its own: `inputs` is the way into the core and `drive` the way out,
 `group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits,
-`subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `snapshotter`
-snapshots and purges, `housekeeping` does what is due now and then. Each gets its ports, what it
+`subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `fitness` gives
+leadership away where it must, `snapshotter` snapshots and purges, `housekeeping` does what is due now and then. Each gets its ports, what it
 asks of others, and `consequences`, whom it tells what came of its work.
 """
 
@@ -19,6 +19,7 @@ from raftlog.node.applier import Applier
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
+from raftlog.node.fitness import Fitness
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
@@ -70,7 +71,11 @@ def build(
     core = inputs.core
     applier = Applier(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
+    disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
     enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
+    fitness = Fitness(
+        ports, inputs, shared.beat, consequences.alarms, disk=disk, campaigning=enrolment
+    )
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
     subscriptions = Subscriptions(ports, core, applier)
@@ -87,8 +92,9 @@ def build(
         inputs=inputs,
         applier=applier,
         group_commit=group_commit,
-        disk=Disk(lambda: group_commit.commit_started),
+        disk=disk,
         enrolment=enrolment,
+        fitness=fitness,
         leadership=leadership,
         writes=writes,
         reads=ReadQueue(inputs, lambda: applier.applied_index),
@@ -99,7 +105,7 @@ def build(
         reporter=Reporter(ports, core, applier),
         housekeeping=Housekeeping(
             ports,
-            inputs,
+            inputs.core,
             threads.snapshot,
             applier,
             writes=writes,

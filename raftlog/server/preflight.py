@@ -203,4 +203,5 @@ def named(kind: type, *sections: object) -> dict[str, Any]:
 def node_settings(settings: Settings) -> NodeSettings:
     """Return the node's part of the settings."""
     core = CoreSettings(**named(CoreSettings, settings.raft, settings.retention))
-    return NodeSettings(core=core, **named(NodeSettings, settings.limits, settings.retention))
+    sections = (settings.limits, settings.retention, settings.disk)
+    return NodeSettings(core=core, **named(NodeSettings, *sections))
