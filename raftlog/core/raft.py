@@ -213,6 +213,10 @@ class Raft:
         """Take note that what `peer` acked proves nothing of what it holds."""
         replication.forget(self._state, peer)
 
+    def tell_room(self, *, lacks_room: bool) -> None:
+        """Take note whether this node's disk takes entries, for its answers to a leader."""
+        self._state.lacks_room = lacks_room
+
     def compacted(self, boundary: Boundary) -> None:
         """Take note that the storage has purged up to `boundary`."""
         self._state.log.compacted(boundary)
@@ -372,15 +376,7 @@ class Raft:
         """Return a copy of the leader's view of `peer`, or None where this node has none."""
         leadership = self._state.leadership
         progress = leadership.progress.get(peer) if leadership is not None else None
-        if progress is None:
-            return None
-        return PeerProgress(
-            state=progress.state,
-            match_index=progress.match_index,
-            next_index=progress.next_index,
-            last_contact=progress.last_contact,
-            inflight_bytes=progress.inflights.bytes,
-        )
+        return progress.copy() if progress is not None else None
 
     def quorum_active(self, now: float) -> bool:
         """Whether a quorum was heard within the election timeout (a follower: the leader)."""

@@ -222,6 +222,8 @@ class RaftState:
     last_forwarded: int = 0
 
     may_campaign: bool = True
+    lacks_room: bool = False
+    """Whether this node's disk takes no entries; its leader is told so."""
     founding: Membership | None = None
     """What the leader of an empty log records before anything else (decision 4)."""
     is_damaged: bool = False

@@ -75,6 +75,10 @@ class Event(enum.StrEnum):
         "leadership_declined", "This member is not fit to lead, and takes no leadership",
         Severity.WARNING,
     )  # fmt: skip
+    QUORUM_LACKS_ROOM = (
+        "quorum_lacks_room", "The disks of so many members are full that no write can be taken",
+        Severity.WARNING,
+    )  # fmt: skip
     TRANSFER_REFUSED = "transfer_refused", "A hand-over could not begin"
     BOOTSTRAP_WAITS = "bootstrap_waits", "A first start waits for initial members"
     BINDING_POSTPONED = "binding_postponed", "Directories are recorded later than wished"

@@ -8,6 +8,10 @@ nothing, and does not campaign until its disk answers. Any other leads on, refus
 tries again after a while. Where no other member could lead, it leads on in any case: followers that
 are no more than witnesses may still be a quorum of disks.
 
+A leader whose own disk is full hands over only to a member that has room, and only where a quorum
+has: followers say so with each heartbeat that they answer. Where no quorum has room, it refuses
+every write, and says whose disks are full.
+
 Rule: only leadership moves here. What is acknowledged is decided by the core, which counts its own
 disk only for what it holds; a hand-over needs nothing of the old leader's disk, since the target
 must hold the whole log (§3.10).
@@ -18,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Protocol
 
+from raftlog.core.quorum import quorum_of
 from raftlog.errors import RaftLogError
 from raftlog.interfaces import Alarm, Alarms, Event, Raised
 from raftlog.node.beat import Beat
@@ -43,6 +48,13 @@ class Campaigning(Protocol):
         ...
 
 
+class Refusing(Protocol):
+    """Who turns writes away (`node/writes.py`)."""
+
+    no_room: str | None
+    """Why no write could come to be durable."""
+
+
 @dataclasses.dataclass(slots=True)
 class _Attempt:
     """A hand-over under way: to whom, until when, and who was tried."""
@@ -59,11 +71,11 @@ class Fitness:
         self,
         ports: Ports,
         inputs: Inputs,
-        beat: Beat,
         alarms: Alarms,
         *,
         disk: Disk,
         campaigning: Campaigning,
+        writes: Refusing,
     ) -> None:
         self._myself = ports.storage.identity.node_id
         self._clock = ports.clock
@@ -71,10 +83,12 @@ class Fitness:
         self._patience = ports.settings.core.election_timeout_seconds
         self._inputs = inputs
         self._core = inputs.core
-        self._beat = beat
+        self._beat: Beat | None = None
         self._alarms = alarms
         self._disk = disk
         self._campaigning = campaigning
+        self._writes = writes
+        self._lacks_room = False
         self._attempt: _Attempt | None = None
         self._rest_until: dict[Alarm, float] = {}
         self._alone: set[Alarm] = set()
@@ -82,13 +96,15 @@ class Fitness:
         self._declined = Term(0)
         """In which term it was told that leadership is declined."""
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._beat.join(self)
+    def start(self, beat: Beat) -> None:
+        """Begin to look, at every beat."""
+        self._beat = beat
+        beat.join(self)
 
     def stop(self) -> None:
         """Look no more."""
-        self._beat.leave(self)
+        if self._beat is not None:
+            self._beat.leave(self)
 
     def declines(self) -> bool:
         """Whether this member takes no leadership that is handed to it."""
@@ -110,6 +126,7 @@ class Fitness:
     def beaten(self) -> None:
         """Look at the disk, and give leadership away where an alarm asks for it."""
         self.look()
+        self._look_for_room()
         raised = self._reason()
         if self._alone:
             self._alone = {alarm for alarm in self._alone if alarm in self._alarms}
@@ -131,6 +148,44 @@ class Fitness:
             self._alarms.clear(Alarm.DISK_STALLED)
             self._campaigning.release(STALLED)
 
+    def _look_for_room(self) -> None:
+        """Tell the leader where this disk is full; as leader, take no write without a quorum.
+
+        What a quorum of disks cannot take would wait here for ever, and its writer with it.
+        """
+        lacks_room = Alarm.DISK_FULL in self._alarms
+        if lacks_room != self._lacks_room:
+            self._lacks_room = lacks_room
+            self._inputs.tell_room(lacks_room=lacks_room)
+        full: frozenset[NodeId] = frozenset()
+        if self._core.role is Role.LEADER:
+            full = self._full_members()
+        is_short = bool(full) and not self._has_quorum(full)
+        was_short, self._writes.no_room = self._writes.no_room, None
+        if is_short:
+            names = ", ".join(sorted(full))
+            self._writes.no_room = (
+                f"no quorum of the members has room on its disk: free space on the file systems of "
+                f"{names}, or make them larger; no restart is needed"
+            )
+            if was_short is None:
+                self._observer.event(Event.QUORUM_LACKS_ROOM, members=names)
+
+    def _full_members(self) -> frozenset[NodeId]:
+        """Return the members that are known to take no entries."""
+        found = {self._myself} if self._lacks_room else set()
+        for peer in self._core.membership.all_voters - {self._myself}:
+            progress = self._core.progress_of(peer)
+            if progress is not None and progress.lacks_room:
+                found.add(peer)
+        return frozenset(found)
+
+    def _has_quorum(self, full: frozenset[NodeId]) -> bool:
+        """Whether a quorum is left without these."""
+        membership = self._core.membership
+        roomy = dict.fromkeys(membership.all_voters - full, 1)
+        return bool(quorum_of(membership).reached(roomy))
+
     def _reason(self) -> Raised | None:
         """Return the alarm that asks most for another leader, or None."""
         found = [each for each in self._alarms.raised if each.alarm.hands_over]
@@ -149,29 +204,36 @@ class Fitness:
         elif transferee == attempt.target and now < attempt.until:
             return
         tried = attempt.tried if attempt is not None else set()
-        target = self._best(tried, now)
+        target = self._best(tried, now, needs_room=raised.alarm is Alarm.DISK_FULL)
         if target is None:
             self._attempt = None
             self._nobody_takes_over(raised, now, was_tried=bool(tried))
             return
         self._attempt = _Attempt(target, now + self._patience, tried | {target})
-        self._observer.event(
-            Event.STEPS_ASIDE, to=target, alarm=raised.alarm.value, why=raised.why
-        )
+        self._observer.event(Event.STEPS_ASIDE, to=target, alarm=raised.alarm.value, why=raised.why)
         try:
             self._inputs.transfer(target)
         except RaftLogError as error:
             self._observer.event(Event.TRANSFER_REFUSED, error=str(error))
 
-    def _best(self, tried: set[NodeId], now: float) -> NodeId | None:
-        """Return the most caught-up member that may lead, is heard, and was not tried."""
+    def _best(self, tried: set[NodeId], now: float, *, needs_room: bool) -> NodeId | None:
+        """Return the most caught-up member that may lead, is heard, and was not tried.
+
+        `needs_room`: it must have room, and a quorum with it, or nothing would be better there.
+        """
+        if needs_room and self._writes.no_room is not None:
+            return None
         membership = self._core.membership
-        found: list[tuple[int, float, NodeId]] = []
+        found: list[tuple[bool, int, float, NodeId]] = []
         for peer in membership.voters - membership.witnesses - tried - {self._myself}:
             progress = self._core.progress_of(peer)
-            if progress is not None and now - progress.last_contact <= self._patience:
-                found.append((int(progress.match_index), progress.last_contact, peer))
-        return max(found)[2] if found else None
+            if progress is None or now - progress.last_contact > self._patience:
+                continue
+            has_room = not progress.lacks_room
+            if has_room or not needs_room:
+                contact = progress.last_contact
+                found.append((has_room, int(progress.match_index), contact, peer))
+        return max(found)[3] if found else None
 
     def _nobody_takes_over(self, raised: Raised, now: float, *, was_tried: bool) -> None:
         alarm = raised.alarm

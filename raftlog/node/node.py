@@ -76,7 +76,7 @@ class Node:
         self._shared.watchdog.watch(parts.disk)
         parts.applier.advance(parts.inputs.core.commit_index)
         parts.housekeeping.start()
-        parts.fitness.start()
+        parts.fitness.start(self._shared.beat)
 
     async def stop(self, *, hand_over: bool) -> None:
         """Stop cleanly; `hand_over` first transfers leadership, within a deadline.

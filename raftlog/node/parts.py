@@ -3,8 +3,9 @@
 The pieces, each in a file of its own: `inputs` is the way into the core and `drive` the way out,
 `group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits,
 `subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `fitness` gives
-leadership away where it must, `snapshotter` snapshots and purges, `housekeeping` does what is due now and then. Each gets its ports, what it
-asks of others, and `consequences`, whom it tells what came of its work.
+leadership away where it must, `snapshotter` snapshots and purges, `housekeeping` does what is due
+now and then. Each gets its ports, what it asks of others, and `consequences`, whom it tells what
+came of its work.
 """
 
 from __future__ import annotations
@@ -73,20 +74,11 @@ def build(
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
     disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
     enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
-    fitness = Fitness(
-        ports, inputs, shared.beat, consequences.alarms, disk=disk, campaigning=enrolment
-    )
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
     subscriptions = Subscriptions(ports, core, applier)
-    snapshotter = Snapshotter(
-        ports,
-        threads,
-        core,
-        group_commit.purge,
-        _Needs(applier, subscriptions),
-        consequences,
-    )
+    needs = _Needs(applier, subscriptions)
+    snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
         drive=drive,
         inputs=inputs,
@@ -94,7 +86,9 @@ def build(
         group_commit=group_commit,
         disk=disk,
         enrolment=enrolment,
-        fitness=fitness,
+        fitness=Fitness(
+            ports, inputs, consequences.alarms, disk=disk, campaigning=enrolment, writes=writes
+        ),
         leadership=leadership,
         writes=writes,
         reads=ReadQueue(inputs, lambda: applier.applied_index),

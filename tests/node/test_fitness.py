@@ -10,13 +10,12 @@ import pytest
 
 from raftlog import groups
 from raftlog.core.membership import Member, Membership
-from raftlog.errors import RaftLogError, SafetyRefused
+from raftlog.errors import DiskFull, RaftLogError, SafetyRefused, Unavailable
 from raftlog.interfaces import Alarm, Alarms
 from raftlog.node import NodeSettings
-from raftlog.node.beat import Beat
 from raftlog.node.fitness import REST_SECONDS, STALLED, Fitness
 from raftlog.node.watchdog import Disk
-from raftlog.types import NodeId, Role
+from raftlog.types import Consistency, NodeId, Role
 from tests.node.harness import FAST, Cluster, Notebook, pass_time
 from tests.node.parts import MEMBERSHIP, HandClock, new_inputs, new_ports
 
@@ -32,13 +31,20 @@ class Core:
         self.transferee: NodeId | None = None
         self.matches = {"n2": 7, "n3": 9}
         self.contacts = {"n2": 100.0, "n3": 100.0}
+        self.full: set[str] = set()
+        self.told: list[bool] = []
         self.transfers: list[NodeId] = []
         self.refusal: Exception | None = None
 
     def progress_of(self, peer):
         return types.SimpleNamespace(
-            match_index=self.matches[peer], last_contact=self.contacts[peer]
+            match_index=self.matches[peer],
+            last_contact=self.contacts[peer],
+            lacks_room=peer in self.full,
         )
+
+    def tell_room(self, *, lacks_room):
+        self.told.append(lacks_room)
 
     def transfer(self, target, now):
         if self.refusal is not None:
@@ -58,18 +64,19 @@ class Rig:
         self.alarms = Alarms(self.observer)
         self.started: float | None = None
         self.withheld: list[str] = []
+        self.writes = types.SimpleNamespace(no_room=None)
         ports = new_ports(clock=self.clock, observer=self.observer)
         self.patience = ports.settings.core.election_timeout_seconds
         self.fitness = Fitness(
             ports,
             new_inputs(self.core, self.clock),
-            Beat(clock=self.clock, observer=self.observer, stall_seconds=1.0),
             self.alarms,
             disk=Disk(lambda: self.started, LIMIT_SECONDS),
             campaigning=types.SimpleNamespace(
-                withhold=lambda why: self.withheld.append(why),
-                release=lambda why: self.withheld.remove(why),
+                withhold=self.withheld.append,
+                release=self.withheld.remove,
             ),
+            writes=self.writes,
         )
 
     def pass_time(self, seconds: float) -> None:
@@ -183,6 +190,53 @@ def test_a_full_leader_steps_aside_seldom_and_never_falls_silent(rig):
     rig.core.transferee = None
     rig.pass_time(REST_SECONDS)
     assert rig.core.transfers == ["n3", "n2", "n3"]
+
+
+def test_a_full_leader_hands_over_only_to_a_member_with_room(rig):
+    """One that is as full as itself is passed by, however caught up it is."""
+    rig.core.full = {"n3"}
+    rig.core.membership = Membership.of_voters(
+        Member(node_id=n, address=f"{n}:1") for n in ("n1", "n2", "n3", "n4", "n5")
+    )
+    rig.core.matches |= {"n4": 1, "n5": 0}
+    rig.core.contacts |= {"n4": 100.0, "n5": 100.0}
+    rig.alarms.raise_(Alarm.DISK_FULL, "disk nearly full", told=True)
+    for _ in range(20):
+        rig.pass_time(rig.patience)
+    assert rig.core.transfers == ["n2", "n4", "n5"]
+    assert rig.writes.no_room is None
+
+
+def test_without_a_quorum_of_room_writes_are_turned_away_and_nobody_moves(rig):
+    """What no quorum can store would wait for ever; leadership elsewhere would not help."""
+    rig.core.full = {"n3"}
+    rig.pass_time(0.1)
+    assert rig.writes.no_room is None
+    rig.alarms.raise_(Alarm.DISK_FULL, "disk nearly full", told=True)
+    for _ in range(3):
+        rig.pass_time(0.1)
+    assert "free space on the file systems of n1, n3" in rig.writes.no_room
+    assert rig.core.transfers == []
+    assert rig.core.told == [True]
+    assert rig.observer.named("quorum_lacks_room") == [{"members": "n1, n3"}]
+    assert len(rig.observer.named("leads_on")) == 1
+    rig.core.full = set()
+    rig.pass_time(REST_SECONDS)
+    assert rig.writes.no_room is None
+    assert rig.core.transfers == ["n3"]
+    rig.alarms.clear(Alarm.DISK_FULL)
+    rig.pass_time(0.1)
+    assert rig.core.told == [True, False]
+
+
+def test_a_leader_with_room_refuses_where_both_others_have_none(rig):
+    """Its own disk alone makes nothing durable on a quorum; as follower it refuses nothing."""
+    rig.core.full = {"n2", "n3"}
+    rig.pass_time(0.1)
+    assert "n2, n3" in rig.writes.no_room
+    rig.core.role = Role.FOLLOWER
+    rig.pass_time(0.1)
+    assert rig.writes.no_room is None
 
 
 def test_a_full_disk_that_stalls_falls_silent(rig):
@@ -321,18 +375,56 @@ async def test_a_leader_whose_disk_hangs_falls_silent_where_nobody_has_the_log(c
     assert (await cluster.contents(old))[-1] == b"served"
 
 
-async def test_leadership_passes_by_members_without_room(cluster, monkeypatch):
-    """A full leader hands over to the one that has room; full followers decline."""
+async def test_a_full_leader_hands_over_to_a_member_with_room(cluster, monkeypatch):
+    """Writes go on under one that has room; the full one follows, and comes back by itself."""
     await cluster.start()
     await cluster.append(b"before")
     old = cluster.leader()
-    old_id = old.identity.node_id
-    full, roomy = [cluster.nodes[each] for each in cluster.ids if each != old_id]
-    for node in (old, full):
-        monkeypatch.setattr(node._ports.storage, "refusal", lambda _wanted: "no room")
-    await cluster.until(lambda: cluster.leader() is roomy)
-    old_log = cluster.observers[old_id]
-    assert old_log.named("steps_aside")[0]["why"] == "no room"
-    monkeypatch.undo()
+    monkeypatch.setattr(old._ports.storage, "refusal", lambda _wanted: "no room")
+    await cluster.until(lambda: cluster.leader() not in {old, None})
+    [step] = cluster.observers[old.identity.node_id].named("steps_aside")
+    assert (step["alarm"], step["why"]) == ("disk_full", "no room")
     await cluster.append(b"after")
+    assert len(await cluster.contents(old)) == 1
+    monkeypatch.undo()
+    await cluster.until(lambda: not old.alarms.raised)
+    last = cluster.leader().info().last_sequence
+    await cluster.until(lambda: old.info().last_sequence == last)
+
+
+async def test_full_followers_are_an_error_with_what_to_do_and_end_by_themselves(
+    cluster, monkeypatch
+):
+    """A leader with room knows of them, turns writes away definitely, and still serves reads."""
+    await cluster.start()
+    await cluster.append(b"before")
+    leader = cluster.leader()
+    leader_id = leader.identity.node_id
+    others = [cluster.nodes[each] for each in cluster.ids if each != leader_id]
+    for node in others:
+        monkeypatch.setattr(node._ports.storage, "refusal", lambda _wanted: "no room")
+    await cluster.until(lambda: leader._parts.writes.no_room)
+    with pytest.raises(DiskFull, match="no quorum of the members has room") as refused:
+        await cluster.append(b"too much", node=leader)
+    assert refused.value.definite
+    assert await leader.wait_readable(Consistency.LINEARIZABLE, 5.0)
+    monkeypatch.undo()
     await cluster.until(lambda: not any(node.alarms.raised for node in cluster.nodes.values()))
+    await cluster.until(lambda: not leader._parts.writes.no_room)
+    await cluster.append(b"after")
+    assert b"too much" not in await cluster.contents(cluster.leader())
+
+
+async def test_a_member_without_room_declines_leadership(cluster, monkeypatch):
+    """An operator's hand-over to it comes to nothing, definitely, and is an event there."""
+    await cluster.start()
+    await cluster.append(b"before")
+    leader = cluster.leader()
+    full = next(node for node in cluster.nodes.values() if node is not leader)
+    monkeypatch.setattr(full._ports.storage, "refusal", lambda _wanted: "no room")
+    await cluster.until(lambda: Alarm.DISK_FULL in full.alarms)
+    with pytest.raises(Unavailable) as refused:
+        await leader.transfer_leadership(full.identity.node_id, 5.0)
+    assert refused.value.definite
+    observer = cluster.observers[full.identity.node_id]
+    assert observer.named("leadership_declined") == [{"alarm": "disk_full", "why": "no room"}]

@@ -30,7 +30,7 @@ ARGUMENTS = {
     "compacted": (boundary(),),
 }
 KEYWORDS = {"snapshot_finished": {"delivered": True}}
-NO_TURN = {"enrol"}
+NO_TURN = {"enrol", "tell_room"}
 """No news to the core before its next deadline."""
 
 

@@ -71,7 +71,7 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         last_index=indexes,
         lease_seconds=st.floats(0, 1e9),
     ),
-    st.builds(messages.HeartbeatResponse, term=terms, context=u64),
+    st.builds(messages.HeartbeatResponse, term=terms, context=u64, lacks_room=st.booleans()),
     st.builds(messages.TimeoutNow, term=terms),
     st.builds(messages.ReadIndexRequest, term=terms, context=u64),
     st.builds(messages.ReadIndexResponse, term=terms, context=u64, index=st.none() | indexes),

@@ -64,7 +64,8 @@ class DiskGuard:
             return None
         return (
             f"disk nearly full: {self._free >> 20} MiB of {self._total >> 20} MiB are free on the "
-            f"file system of {self._path}, {floor >> 20} MiB must stay free"
+            f"file system of {self._path}, {floor >> 20} MiB must stay free: free space there, or "
+            "make it larger; no restart is needed"
         )
 
     def require(self, bytes_wanted: int, what: str) -> None:
