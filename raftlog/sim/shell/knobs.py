@@ -124,7 +124,8 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     node = _draw_node(dice, core, random.Random(f"{seed}:pages"))
     hangs = random.Random(f"{seed}:hung disk")
     if faults and hangs.random() < HUNG_DISK_SHARE:
-        faults = (*faults, Fault.HUNG_DISK)
+        others = hangs.choice((faults, (Fault.FULL_DISK,)))  # some hangs are left to themselves
+        faults = (*others, Fault.HUNG_DISK)
         limit = timeout * hangs.choice((0.5, 1.0, 2.0))
         node = dataclasses.replace(node, commit_seconds_max=limit)
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE

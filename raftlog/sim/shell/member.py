@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 STOP_SECONDS_MAX = 15.0
 """Longer than every deadline inside `Node.stop`, one after the other."""
 SNAPSHOT_SECONDS = 0.05
-STALL_SLACK = 3
+STALL_SLACK = 1.5
 """Election timeouts beside one for each member: an operator's transfer, a rest, a second try."""
 
 

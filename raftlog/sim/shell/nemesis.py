@@ -147,8 +147,7 @@ class ShellNemesis(Nemesis[NodeHost]):
     def _hung_disk(self) -> None:
         """Let commits hang on the writer's thread, while the loop and the network go on."""
         victim = self._victim()
-        limit = self._limit_seconds
-        lasts = limit + limit * 8 * self._dice.random()
+        lasts = self._limit_seconds + self._pace.election_timeout_seconds * 12 * self._dice.random()
         victim.hang(self._world.scheduler.now + lasts)
 
     def _full_disk(self) -> None:
