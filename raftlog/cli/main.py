@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from raftlog.cli import (
+    alarm,
     bench,
     certs,
     demo,
@@ -72,6 +73,7 @@ for command in (
     local.local,
     node.serve,
     status.status,
+    alarm.alarm,
     log.log,
     kv.kv,
     machine.machine,

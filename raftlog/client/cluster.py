@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 import grpc
 
+from raftlog.client.alarms import AlarmReport, report
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
@@ -123,6 +124,16 @@ class Cluster:
             )
             for wire in reply.settings
         )
+
+    async def alarms(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> AlarmReport:
+        """Return the alarms that members have raised, of all that answer or of the one named.
+
+        Each says since when, why, what it means and what to do. Members that do not answer within a
+        second are named as silent.
+        """
+        return await report(self._context, member, self._context.deadline(timeout))
 
     async def _ask_all(self) -> list[admin_pb2.StatusReply]:
         """Ask every address at once, members that the first answer names included.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from typing import Self
 
 from raftlog.interfaces.environment import Observer
@@ -199,11 +200,15 @@ _HANDS_OVER = frozenset({Alarm.DISK_FULL, Alarm.MACHINE_STUCK}) | _FALLS_SILENT
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Raised:
-    """An alarm that is raised: why, and about whom if there may be several."""
+    """An alarm that is raised: why, about whom if there may be several, and since when.
+
+    `since` is microseconds since 1970 by the member's clock.
+    """
 
     alarm: Alarm
     why: str
     about: str = ""
+    since: int = 0
 
     def text(self, node_id: str) -> str:
         """Return what an operator reads of it, of whichever member."""
@@ -214,8 +219,9 @@ class Raised:
 class Alarms:
     """The alarms of one member. Bound to its event loop."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, microseconds: Callable[[], int] = int) -> None:
         self._observer = observer
+        self._microseconds = microseconds
         self._raised: dict[tuple[Alarm, str], Raised] = {}
         self._now = 0.0
         self._until: dict[tuple[Alarm, str], float] = {}
@@ -226,7 +232,7 @@ class Alarms:
         `told`: whoever noticed has told the event already.
         """
         is_new = (alarm, "") not in self._raised
-        self._raised[alarm, ""] = Raised(alarm, why)
+        self._put(alarm, why)
         if is_new and not told:
             self._observer.event(alarm.event, why=why, advice=alarm.advice)
 
@@ -236,8 +242,13 @@ class Alarms:
         Nobody may ever notice that it is over: it is cleared when it was not raised anew for so
         long (`expire`).
         """
-        self._raised[alarm, about] = Raised(alarm, why, about)
+        self._put(alarm, why, about)
         self._until[alarm, about] = self._now + seconds
+
+    def _put(self, alarm: Alarm, why: str, about: str = "") -> None:
+        before = self._raised.get((alarm, about))
+        since = self._microseconds() if before is None else before.since
+        self._raised[alarm, about] = Raised(alarm, why, about, since)
 
     def expire(self, now: float) -> None:
         """Clear what was raised for a time that is over; call it now and then."""

@@ -75,7 +75,7 @@ class Consequences:
         self._observer = ports.observer
         self._loop = asyncio.get_running_loop()
         self._marking: asyncio.Future[None] | None = None
-        self.alarms = Alarms(ports.observer)
+        self.alarms = Alarms(ports.observer, ports.clock.wall_microseconds)
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the error that stopped the node."""
 

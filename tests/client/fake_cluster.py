@@ -76,6 +76,7 @@ class FakeCluster:
 
     def __init__(self) -> None:
         self.nodes: dict[str, FakeNode] = {}
+        self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
         self.leader: str | None = None
         self.term = 1
         self.ready = True
@@ -326,6 +327,11 @@ class FakeNode(
         for node in cluster.nodes.values():
             reply.members.add(node_id=node.node_id, address=node.address, role="follower")
         return reply
+
+    async def Alarms(self, request, context):
+        await self._stand()
+        raised = self.cluster.alarms.get(self.node_id, [])
+        return admin_pb2.AlarmsReply(served_by=self.node_id, alarms=raised)
 
     async def Transfer(self, request, context):
         await self._must_lead(context)

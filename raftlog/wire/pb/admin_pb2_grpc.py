@@ -60,6 +60,11 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_admin__pb2.SettingsReply.FromString,
                 _registered_method=True)
+        self.Alarms = channel.unary_unary(
+                '/raftlog.v1.Admin/Alarms',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.AlarmsReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -100,6 +105,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Alarms(self, request, context):
+        """The alarms of this node alone, with since when and what to do; every member knows its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -127,6 +139,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Settings,
                     request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                     response_serializer=raftlog_dot_v1_dot_admin__pb2.SettingsReply.SerializeToString,
+            ),
+            'Alarms': grpc.unary_unary_rpc_method_handler(
+                    servicer.Alarms,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.AlarmsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -264,6 +281,33 @@ class Admin:
             '/raftlog.v1.Admin/Settings',
             raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             raftlog_dot_v1_dot_admin__pb2.SettingsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Alarms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Alarms',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.AlarmsReply.FromString,
             options,
             channel_credentials,
             insecure,
