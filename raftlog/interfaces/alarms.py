@@ -142,6 +142,30 @@ class Alarm(enum.StrEnum):
             "ulimit -n)."
         ),
     )
+    DESCRIPTORS_EXHAUSTED = (
+        "descriptors_exhausted",
+        Event.DESCRIPTORS_EXHAUSTED,
+        (
+            "Nearly every file descriptor that the process may open is open: clients can hardly "
+            "connect, so leadership is handed over."
+        ),
+        (
+            "See who holds connections to this node's ports, or raise the limit (LimitNOFILE, "
+            "ulimit -n)."
+        ),
+    )
+    STARVED = (
+        "starved",
+        Event.STARVED,
+        (
+            "The process stood still for most of the last ten seconds, again and again: it answers "
+            "late, so leadership is handed over."
+        ),
+        (
+            "See what else this machine and its host compute, and whether the process may use "
+            "enough of its processors."
+        ),
+    )
     CLOCK_AHEAD = (
         "clock_ahead",
         Event.CLOCK_AHEAD,
@@ -187,6 +211,8 @@ _FIT = frozenset(
         Alarm.PEER_REFUSED,
         Alarm.TWINS,
         Alarm.DESCRIPTORS_SHORT,
+        Alarm.DESCRIPTORS_EXHAUSTED,
+        Alarm.STARVED,
         Alarm.CLOCK_AHEAD,
         Alarm.LOG_IN_THE_FUTURE,
     }
@@ -195,7 +221,12 @@ _FIT = frozenset(
 
 _FALLS_SILENT = frozenset({Alarm.DISK_STALLED})
 """It could acknowledge nothing."""
-_HANDS_OVER = frozenset({Alarm.DISK_FULL, Alarm.MACHINE_STUCK}) | _FALLS_SILENT
+_HANDS_OVER = _FALLS_SILENT | {
+    Alarm.DISK_FULL,
+    Alarm.MACHINE_STUCK,
+    Alarm.DESCRIPTORS_EXHAUSTED,
+    Alarm.STARVED,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -149,6 +149,12 @@ class Event(enum.StrEnum):
     DESCRIPTORS_SHORT = (
         "descriptors_short", "File descriptors are running out", Severity.WARNING
     )  # fmt: skip
+    DESCRIPTORS_EXHAUSTED = (
+        "descriptors_exhausted", "Nearly all file descriptors are open", Severity.WARNING
+    )  # fmt: skip
+    STARVED = (
+        "starved", "The process stood still for most of the last ten seconds", Severity.WARNING
+    )  # fmt: skip
     CERTIFICATE_REPLACED = (
         "certificate_replaced", "New connections use the new files of the certificate"
     )  # fmt: skip

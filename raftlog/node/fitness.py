@@ -19,13 +19,14 @@ must hold the whole log (§3.10).
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from typing import Protocol
 
 from raftlog.core.quorum import quorum_of
 from raftlog.errors import RaftLogError
 from raftlog.interfaces import Alarm, Alarms, Event, Raised
-from raftlog.node.beat import Beat
+from raftlog.node.beat import BEAT_SECONDS, Beat
 from raftlog.node.inputs import Inputs
 from raftlog.node.ports import Ports
 from raftlog.node.watchdog import Disk
@@ -34,6 +35,11 @@ from raftlog.types import NodeId, Role, Term
 REST_SECONDS = 60.0
 """A member that found nobody tries no more often than this: the others may be as unfit as it is."""
 STALLED = "disk_stalled"
+WINDOW_SECONDS = 10.0
+STARVED_FRACTION = 0.5
+"""A loop that stood still for this part of the last ten seconds is starved."""
+STANDSTILLS_MIN = 3
+"""One long standstill is none that goes on: a machine that slept is awake."""
 
 
 class Campaigning(Protocol):
@@ -89,6 +95,10 @@ class Fitness:
         self._campaigning = campaigning
         self._writes = writes
         self._lacks_room = False
+        self._stall_seconds = ports.settings.stall_seconds
+        self._beaten_at = self._clock.monotonic()
+        self._standstills: collections.deque[tuple[float, float]] = collections.deque()
+        """When the loop came late, and by how much, in the last ten seconds."""
         self._attempt: _Attempt | None = None
         self._rest_until: dict[Alarm, float] = {}
         self._alone: set[Alarm] = set()
@@ -99,6 +109,7 @@ class Fitness:
     def start(self, beat: Beat) -> None:
         """Begin to look, at every beat."""
         self._beat = beat
+        self._beaten_at = self._clock.monotonic()
         beat.join(self)
 
     def stop(self) -> None:
@@ -121,10 +132,11 @@ class Fitness:
     # ------------------------------------------------------------ looking
 
     def stood_still(self, now: float) -> None:
-        """Take no note: what the loop missed is not what this member's disk did."""
+        """Take no note: how late the next beat is says it all."""
 
     def beaten(self) -> None:
-        """Look at the disk, and give leadership away where an alarm asks for it."""
+        """Look at the loop and the disk, and give leadership away where an alarm asks for it."""
+        self._look_at_the_loop()
         self.look()
         self._look_for_room()
         raised = self._reason()
@@ -134,6 +146,21 @@ class Fitness:
             self._attempt = None
             return
         self._give_away(raised, self._clock.monotonic())
+
+    def _look_at_the_loop(self) -> None:
+        """Raise the alarm of a process that gets to run too seldom, or take it back."""
+        now, gone = self._clock.monotonic(), self._standstills
+        late, self._beaten_at = now - self._beaten_at - BEAT_SECONDS, now
+        if late > self._stall_seconds:
+            gone.append((now, late))
+        if not gone:
+            return
+        while gone and gone[0][0] < now - WINDOW_SECONDS:
+            gone.popleft()
+        lost = sum(seconds for _, seconds in gone)
+        is_starved = len(gone) >= STANDSTILLS_MIN and lost > STARVED_FRACTION * WINDOW_SECONDS
+        why = f"the process stood still {len(gone)} times in ten seconds, for {lost:.1f} s together"
+        self._alarms.set(Alarm.STARVED, why if is_starved else None)
 
     def look(self) -> None:
         """Raise the alarm of a disk that stands still, or take it back."""

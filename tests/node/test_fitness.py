@@ -13,7 +13,8 @@ from raftlog.core.membership import Member, Membership
 from raftlog.errors import DiskFull, RaftLogError, SafetyRefused, Unavailable
 from raftlog.interfaces import Alarm, Alarms
 from raftlog.node import NodeSettings
-from raftlog.node.fitness import REST_SECONDS, STALLED, Fitness
+from raftlog.node.beat import BEAT_SECONDS
+from raftlog.node.fitness import REST_SECONDS, STALLED, WINDOW_SECONDS, Fitness
 from raftlog.node.watchdog import Disk
 from raftlog.types import Consistency, NodeId, Role
 from tests.node.harness import FAST, Cluster, Notebook, pass_time
@@ -65,7 +66,8 @@ class Rig:
         self.started: float | None = None
         self.withheld: list[str] = []
         self.writes = types.SimpleNamespace(no_room=None)
-        ports = new_ports(clock=self.clock, observer=self.observer)
+        settings = NodeSettings(stall_seconds=1.0)  # the steps of these tests are no standstills
+        ports = new_ports(clock=self.clock, observer=self.observer, settings=settings)
         self.patience = ports.settings.core.election_timeout_seconds
         self.fitness = Fitness(
             ports,
@@ -265,6 +267,51 @@ def test_a_follower_gives_nothing_away_and_takes_nothing(rig):
     ]
     rig.alarms.clear(Alarm.DISK_FULL)
     assert not rig.fitness.declines()
+
+
+def test_a_process_that_stands_still_again_and_again_hands_over(rig):
+    """Half of the last ten seconds in at least three standstills; once it runs again it is over."""
+    for _ in range(3):
+        rig.pass_time(BEAT_SECONDS + 1.5)
+    assert rig.core.transfers == []
+    rig.pass_time(BEAT_SECONDS + 1.5)
+    assert "stood still 4 times in ten seconds, for 6.0 s" in rig.alarms.why(Alarm.STARVED)
+    assert rig.core.transfers == ["n3"]
+    assert rig.observer.named("steps_aside")[0]["alarm"] == "starved"
+    for _ in range(int(WINDOW_SECONDS / 0.2)):
+        rig.pass_time(0.2)
+    assert Alarm.STARVED not in rig.alarms
+    assert rig.core.role is Role.LEADER
+
+
+def test_a_machine_that_slept_is_not_starved(rig):
+    """One long standstill is over when it is noticed, and moves nothing."""
+    rig.pass_time(3600.0)
+    rig.pass_time(BEAT_SECONDS)
+    assert (rig.alarms.raised, rig.core.transfers) == ((), [])
+
+
+ASKING = (
+    Alarm.DISK_STALLED,
+    Alarm.DISK_FULL,
+    Alarm.MACHINE_STUCK,
+    Alarm.DESCRIPTORS_EXHAUSTED,
+    Alarm.STARVED,
+)
+
+
+@pytest.mark.parametrize("alarm", ASKING)
+def test_every_alarm_that_asks_for_another_leader_gets_one_tried(rig, alarm):
+    """What is declared is done; of these only a disk that stands still silences a leader."""
+    assert set(ASKING) == {each for each in Alarm if each.hands_over}
+    rig.alarms.raise_(alarm, "why", told=True)
+    if alarm is Alarm.DISK_STALLED:
+        rig.started = 0.0
+    rig.pass_time(0.1)
+    assert rig.core.transfers == ["n3"]
+    for _ in range(5):
+        rig.pass_time(rig.patience)
+    assert (rig.core.role is Role.FOLLOWER) == (alarm is Alarm.DISK_STALLED)
 
 
 def test_what_a_leader_need_not_leave_for_moves_nothing(rig):

@@ -71,4 +71,20 @@ LEADING_UNFIT: tuple[Mutant, ...] = (
         ),
         script=(f"{TESTS}::test_full_followers_are_an_error_with_what_to_do_and_end_by_themselves"),
     ),
+    shell(
+        "starved-leader-leads-on",
+        "a leader that hardly gets to run is not told of, and leads on",
+        (FITNESS, "        if late > self._stall_seconds:\n", "        if False:\n"),
+        script=f"{TESTS}::test_a_process_that_stands_still_again_and_again_hands_over",
+    ),
+    shell(
+        "alarm-asks-for-nothing",
+        "a leader without descriptors, or whose machine hangs, leads on",
+        (
+            "interfaces/alarms.py",
+            "        return self in _HANDS_OVER\n",
+            "        return self in _FALLS_SILENT\n",
+        ),
+        script=f"{TESTS}::test_every_alarm_that_asks_for_another_leader_gets_one_tried",
+    ),
 )
