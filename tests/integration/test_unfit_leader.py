@@ -1,7 +1,8 @@
 """A leader that is alive and unfit: its disk hangs or is full, and the cluster serves on.
 
 A disk hangs at the storage's border: what each node imports at its start makes a commit slow while
-its directory holds the file SLOW, and lets it wait while it holds HANG.
+its directory holds the file SLOW, and lets it wait while it holds HANG. The same hook leaves the
+nodes few file descriptors.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import pathlib
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 
@@ -40,6 +42,8 @@ if "serve" in sys.orig_argv:
             time.sleep(0.01)
         return commit(self, round_)
     LmdbStorage.commit = hung
+    import resource
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
 """
 MIB = 1 << 20
 
@@ -54,6 +58,15 @@ def events(cluster: LocalCluster, node_id: str, name: str) -> list[dict[str, obj
 async def alarms(client: Client, member: str) -> str:
     """Return what a member says of itself, in one string."""
     return "\n".join((await client.cluster.status(member=member)).alarms)
+
+
+async def over(cluster: LocalCluster, node_id: str, alarm: str) -> None:
+    """Wait until a node has taken an alarm back."""
+
+    def is_over() -> bool:
+        return any(each["alarm"] == alarm for each in events(cluster, node_id, "alarm_cleared"))
+
+    await wait_until(f"the end of {alarm}", is_over)
 
 
 @pytest.fixture
@@ -85,16 +98,33 @@ async def test_a_leader_whose_disk_hangs_hands_over_under_load(make_cluster: Mak
         assert "the disk has not answered" in str(step["why"])
         (place / "HANG").unlink()
         (place / "SLOW").unlink()
-        await wait_until(
-            "the alarm's end",
-            lambda: any(
-                each["alarm"] == "disk_stalled" for each in events(cluster, old, "alarm_cleared")
-            ),
-        )
+        await over(cluster, old, "disk_stalled")
         await more_acknowledged(notes)
     assert not notes.unknown
     assert not notes.refused
     await check_everywhere(cluster, notes)
+
+
+@pytest.mark.usefixtures("hook")
+async def test_a_leader_without_descriptors_hands_over(make_cluster: MakeCluster) -> None:
+    """Strangers that connect and say nothing take the leader's, and leadership goes elsewhere."""
+    cluster = make_cluster()
+    old = await asyncio.to_thread(cluster.wait_leader)
+    host, port = cluster.node(old).address.rsplit(":", 1)
+    async with connect(cluster.endpoints) as client:
+        await client.log.append(b"before")
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                stranger = stack.enter_context(socket.socket())
+                stranger.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    stranger.connect((host, int(port)))
+            await asyncio.to_thread(cluster.wait_leader, other_than=old)
+            [step] = events(cluster, old, "steps_aside")
+            assert step["alarm"] == "descriptors_exhausted"
+            await client.log.append(b"meanwhile", timeout=20.0)
+        await over(cluster, old, "descriptors_exhausted")
+        await client.log.append(b"after")
 
 
 @pytest.fixture
@@ -104,7 +134,7 @@ def small_disks(tmp_path: pathlib.Path) -> Iterator[list[pathlib.Path]]:
     with contextlib.ExitStack() as stack:
         for place in places:
             place.mkdir(parents=True)
-            mount = ["mount", "-t", "tmpfs", "-o", "size=112m,mode=700", "tmpfs", str(place)]
+            mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=700", "tmpfs", str(place)]
             has_mount = shutil.which("mount") is not None
             if not has_mount or subprocess.run(mount, capture_output=True, check=False).returncode:
                 pytest.skip("a small file system cannot be mounted here (no root)")
@@ -124,7 +154,7 @@ async def test_a_cluster_serves_on_while_its_leaders_disk_is_full(
     small_disks: list[pathlib.Path], make_cluster: MakeCluster
 ) -> None:
     """To the last byte: leadership moves, nothing is lost, and room ends all of it by itself."""
-    cluster = make_cluster("disk.free_bytes_min=16 MiB", "disk.free_fraction_min=0")
+    cluster = make_cluster("disk.free_bytes_min=40 MiB", "disk.free_fraction_min=0")
     async with connect(cluster.endpoints) as client:
         async with load(client, writers=4) as notes:
             await more_acknowledged(notes, 50)
@@ -139,16 +169,16 @@ async def test_a_cluster_serves_on_while_its_leaders_disk_is_full(
             assert cluster.is_running(old)
             assert "disk_full" in await alarms(client, old)
             (place / "junk").unlink()
-            await wait_until("the alarm's end", lambda: bool(events(cluster, old, "alarm_cleared")))
+            await over(cluster, old, "disk_full")
             await more_acknowledged(notes, 50)
         assert not notes.unknown
         assert not notes.refused
         await check_everywhere(cluster, notes)
         for node in cluster.nodes:
             fill(node.data_dir, 8 * MIB)
-        leader = await asyncio.to_thread(cluster.wait_leader)
         await wait_until(
-            "a leader that knows", lambda: bool(events(cluster, leader, "quorum_lacks_room"))
+            "a leader that knows",
+            lambda: any(events(cluster, node.id, "quorum_lacks_room") for node in cluster.nodes),
         )
         with pytest.raises(DiskFull, match="free space") as refused:
             await client.log.append(b"nowhere", timeout=2.0)
