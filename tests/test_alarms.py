@@ -78,7 +78,7 @@ def test_commands_that_advice_and_errors_name_exist() -> None:
     assert any(path == DECLARED for path, _ in named)
     for path, words in named:
         assert unknown_command(words) is None, f"{path.name}: raftlog {words}"
-    assert unknown_command("alarm list") == "alarm"
+    assert unknown_command("alarm lists") == "lists"
 
 
 def test_no_error_advises_what_this_version_cannot_do() -> None:
@@ -90,10 +90,12 @@ def test_no_error_advises_what_this_version_cannot_do() -> None:
 
 def test_the_board_tells_each_change_once() -> None:
     """Raised is one event whatever the reason becomes, and cleared another."""
-    notebook = Notebook()
-    alarms = Alarms(notebook)
+    notebook, now = Notebook(), [7]
+    alarms = Alarms(notebook, lambda: now[0])
     for why in ("91 of 100", "95 of 100"):
         alarms.set(Alarm.DESCRIPTORS_SHORT, why)
+        now[0] += 1
+    assert [each.since for each in alarms.raised] == [7]
     for peer in ("n2", "n3"):
         alarms.raise_about(peer, Alarm.TWINS, "copied", 60.0)
     assert alarms.why(Alarm.DESCRIPTORS_SHORT) == "95 of 100"

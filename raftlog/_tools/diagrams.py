@@ -130,12 +130,13 @@ def alarms_table() -> str:
             f"`{alarm}`",
             alarm.severity.value,
             "yes" if alarm.is_fit else "no",
+            "falls silent" if alarm.falls_silent else "hands over" if alarm.hands_over else "-",
             alarm.meaning,
             alarm.advice,
         )
         for alarm in Alarm
     )
-    return _table(("alarm", "level", "ready", "means", "what to do"), rows)
+    return _table(("alarm", "level", "ready", "a leader", "means", "what to do"), rows)
 
 
 def exit_codes_table() -> str:

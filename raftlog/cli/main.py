@@ -62,6 +62,7 @@ class LazyCommands(MutableMapping[str, click.Command]):
 
 COMMANDS = LazyCommands(
     {
+        "alarm": "raftlog.cli.alarm",
         "bench": "raftlog.cli.bench",
         "certs": "raftlog.cli.certs",
         "completion": "raftlog.cli.shell",

@@ -11,6 +11,7 @@ from typing import cast
 import grpc
 
 from raftlog.client import promotion
+from raftlog.client.alarms import AlarmReport, report
 from raftlog.client.changes import change
 from raftlog.client.connections import Peer
 from raftlog.client.context import loop_time
@@ -215,6 +216,16 @@ class Cluster(MemberVerbs):
             )
             for wire in reply.settings
         )
+
+    async def alarms(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> AlarmReport:
+        """Return the alarms that members have raised, of all that answer or of the one named.
+
+        Each says since when, why, what it means and what to do. Members that do not answer within a
+        second are named as silent.
+        """
+        return await report(self._context, member, self._context.deadline(timeout))
 
     async def _ask_all(self) -> list[admin_pb2.StatusReply]:
         """Ask every address at once, members that the first answer names included.

@@ -138,7 +138,7 @@ class RetentionSection:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DiskSection:
-    """When a disk is too full to go on."""
+    """When a disk is too full, or too slow, to go on."""
 
     free_bytes_min: int = _bytes(
         defaults.FREE_BYTES_MIN, "step down and refuse appends below this much free", 0
@@ -147,6 +147,11 @@ class DiskSection:
         defaults.FREE_FRACTION_MIN,
         "the same, as a fraction of the file system",
         parse=values.parse_fraction,
+    )
+    commit_seconds_max: float = _seconds(
+        defaults.COMMIT_SECONDS_MAX,
+        "a leader whose commit takes longer hands leadership over or falls silent",
+        0.01,
     )
 
 

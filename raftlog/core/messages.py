@@ -100,10 +100,11 @@ class HeartbeatRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatResponse:
-    """Echoes the round it confirms."""
+    """Echoes the round it confirms, and says whether its sender's disk takes no entries."""
 
     term: Term
     context: int
+    lacks_room: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

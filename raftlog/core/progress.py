@@ -84,13 +84,15 @@ class Progress:
     Invariant: match_index < next_index (S23). `match_index` is what the peer durably shares with
     this leader's log, as acked in this term since the peer last connected; it may be reset to 0,
     which commits nothing and undoes nothing. `commit_sent` is the commit index the peer was told.
-    `read_round` is the newest heartbeat round it answered.
+    `read_round` is the newest heartbeat round it answered; `lacks_room` is what it last
+    said of its disk.
     """
 
     __slots__ = (
         "commit_sent",
         "inflights",
         "is_paused",
+        "lacks_room",
         "last_contact",
         "last_progress",
         "match_index",
@@ -106,6 +108,7 @@ class Progress:
         self.next_index = next_index
         self.inflights = Inflights(settings.inflight_count_max, settings.inflight_bytes_max)
         self.is_paused = False
+        self.lacks_room = False
         self.last_contact = now
         self.last_progress = now
         self.probed_at = now
@@ -174,6 +177,17 @@ class Progress:
         self.next_index = Index(last_index + 1)
         self.inflights.add(last_index, size)
 
+    def copy(self) -> PeerProgress:
+        """Return what others may know of it."""
+        return PeerProgress(
+            state=self.state,
+            match_index=self.match_index,
+            next_index=self.next_index,
+            last_contact=self.last_contact,
+            inflight_bytes=self.inflights.bytes,
+            lacks_room=self.lacks_room,
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PeerProgress:
@@ -184,3 +198,4 @@ class PeerProgress:
     next_index: Index
     last_contact: float
     inflight_bytes: int
+    lacks_room: bool

@@ -202,6 +202,10 @@ class Raft:
         """Take note that what `peer` acked proves nothing of what it holds."""
         replication.forget(self._state, peer)
 
+    def tell_room(self, *, lacks_room: bool) -> None:
+        """Take note whether this node's disk takes entries, for its answers to a leader."""
+        self._state.lacks_room = lacks_room
+
     def compacted(self, boundary: Boundary) -> None:
         """Take note that the storage has purged up to `boundary`."""
         self._state.log.compacted(boundary)
@@ -351,15 +355,6 @@ class Raft:
         return self._state.changes
 
     @property
-    def takes_entries(self) -> bool:
-        """Whether this member's disk has room, as the node told; a trial asks for it."""
-        return self._state.takes_entries
-
-    @takes_entries.setter
-    def takes_entries(self, has_room: bool) -> None:
-        self._state.takes_entries = has_room
-
-    @property
     def is_damaged(self) -> bool:
         """Whether this member neither votes nor campaigns until it is repaired (decision 8)."""
         return self._state.is_damaged
@@ -386,15 +381,7 @@ class Raft:
         """Return a copy of the leader's view of `peer`, or None where this node has none."""
         leadership = self._state.leadership
         progress = leadership.progress.get(peer) if leadership is not None else None
-        if progress is None:
-            return None
-        return PeerProgress(
-            state=progress.state,
-            match_index=progress.match_index,
-            next_index=progress.next_index,
-            last_contact=progress.last_contact,
-            inflight_bytes=progress.inflights.bytes,
-        )
+        return progress.copy() if progress is not None else None
 
     def quorum_active(self, now: float) -> bool:
         """Whether a quorum was heard within the election timeout (a follower: the leader)."""

@@ -235,8 +235,8 @@ class RaftState:
     last_forwarded: int = 0
 
     may_campaign: bool = True
-    takes_entries: bool = True
-    """Whether the disk has room for entries, as the node sees it."""
+    lacks_room: bool = False
+    """Whether this node's disk takes no entries; its leader is told so."""
     changes: RoleChanges = dataclasses.field(default_factory=RoleChanges)
     founding: Membership | None = None
     """What the leader of an empty log records before anything else (decision 4)."""

@@ -282,7 +282,7 @@ def _would_campaign(state: RaftState, source: NodeId, message: TrialRequest) -> 
         return TrialVerdict.DAMAGED
     if not state.can_campaign or state.is_witness:
         return TrialVerdict.MAY_NOT_CAMPAIGN
-    return TrialVerdict.GRANTED if state.takes_entries else TrialVerdict.NO_ROOM
+    return TrialVerdict.GRANTED if not state.lacks_room else TrialVerdict.NO_ROOM
 
 
 def _report(
@@ -325,7 +325,7 @@ def handle_trial_vote_request(
         verdict = TrialVerdict.DAMAGED
     elif state.log.last_term > message.last.term:
         verdict = TrialVerdict.LOG_AHEAD
-    elif not state.takes_entries:
+    elif state.lacks_room:
         verdict = TrialVerdict.NO_ROOM
     answer = TrialVoteResponse(term=message.term, context=message.context, verdict=verdict)
     state.send(source, answer)

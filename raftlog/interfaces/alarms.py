@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from typing import Self
 
 from raftlog.interfaces.environment import Observer
@@ -37,6 +38,16 @@ class Alarm(enum.StrEnum):
     def is_fit(self) -> bool:
         """Whether a member with this alarm is ready all the same."""
         return self in _FIT
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether a leader with it gives leadership to another member that can take it."""
+        return self in _HANDS_OVER
+
+    @property
+    def falls_silent(self) -> bool:
+        """Whether it stops leading even where nobody took over from it."""
+        return self in _FALLS_SILENT
 
     FAILED = (
         "failed",
@@ -90,8 +101,8 @@ class Alarm(enum.StrEnum):
         "disk_stalled",
         Event.DISK_STANDS_STILL,
         (
-            "A commit takes longer than the election timeout: this member acknowledges nothing "
-            "until the disk answers."
+            "A commit takes longer than disk.commit_seconds_max: this member hands leadership over "
+            "or falls silent, and acknowledges nothing until the disk answers."
         ),
         "Look at the disk, and at whatever else writes to it.",
     )
@@ -161,6 +172,30 @@ class Alarm(enum.StrEnum):
             "ulimit -n)."
         ),
     )
+    DESCRIPTORS_EXHAUSTED = (
+        "descriptors_exhausted",
+        Event.DESCRIPTORS_EXHAUSTED,
+        (
+            "Nearly every file descriptor that the process may open is open: clients can hardly "
+            "connect, so leadership is handed over."
+        ),
+        (
+            "See who holds connections to this node's ports, or raise the limit (LimitNOFILE, "
+            "ulimit -n)."
+        ),
+    )
+    STARVED = (
+        "starved",
+        Event.STARVED,
+        (
+            "The process stood still for most of the last ten seconds, again and again: it answers "
+            "late, so leadership is handed over."
+        ),
+        (
+            "See what else this machine and its host compute, and whether the process may use "
+            "enough of its processors."
+        ),
+    )
     CLOCK_AHEAD = (
         "clock_ahead",
         Event.CLOCK_AHEAD,
@@ -209,19 +244,35 @@ _FIT = frozenset(
         Alarm.PEER_REFUSED,
         Alarm.TWINS,
         Alarm.DESCRIPTORS_SHORT,
+        Alarm.DESCRIPTORS_EXHAUSTED,
+        Alarm.STARVED,
         Alarm.CLOCK_AHEAD,
         Alarm.LOG_IN_THE_FUTURE,
     }
 )
 
 
+_FALLS_SILENT = frozenset({Alarm.DISK_STALLED})
+"""It could acknowledge nothing."""
+_HANDS_OVER = _FALLS_SILENT | {
+    Alarm.DISK_FULL,
+    Alarm.MACHINE_STUCK,
+    Alarm.DESCRIPTORS_EXHAUSTED,
+    Alarm.STARVED,
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Raised:
-    """An alarm that is raised: why, and about whom if there may be several."""
+    """An alarm that is raised: why, about whom if there may be several, and since when.
+
+    `since` is microseconds since 1970 by the member's clock.
+    """
 
     alarm: Alarm
     why: str
     about: str = ""
+    since: int = 0
 
     def text(self, node_id: str) -> str:
         """Return what an operator reads of it, of whichever member."""
@@ -232,8 +283,9 @@ class Raised:
 class Alarms:
     """The alarms of one member. Bound to its event loop."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, microseconds: Callable[[], int] = int) -> None:
         self._observer = observer
+        self._microseconds = microseconds
         self._raised: dict[tuple[Alarm, str], Raised] = {}
         self._now = 0.0
         self._until: dict[tuple[Alarm, str], float] = {}
@@ -244,7 +296,7 @@ class Alarms:
         `told`: whoever noticed has told the event already.
         """
         is_new = (alarm, "") not in self._raised
-        self._raised[alarm, ""] = Raised(alarm, why)
+        self._put(alarm, why)
         if is_new and not told:
             self._observer.event(alarm.event, why=why, advice=alarm.advice)
 
@@ -254,8 +306,13 @@ class Alarms:
         Nobody may ever notice that it is over: it is cleared when it was not raised anew for so
         long (`expire`).
         """
-        self._raised[alarm, about] = Raised(alarm, why, about)
+        self._put(alarm, why, about)
         self._until[alarm, about] = self._now + seconds
+
+    def _put(self, alarm: Alarm, why: str, about: str = "") -> None:
+        before = self._raised.get((alarm, about))
+        since = self._microseconds() if before is None else before.since
+        self._raised[alarm, about] = Raised(alarm, why, about, since)
 
     def expire(self, now: float) -> None:
         """Clear what was raised for a time that is over; call it now and then."""

@@ -59,7 +59,27 @@ class Event(enum.StrEnum):
     HAND_OVER_FAILED = (
         "hand_over_failed", "A stop could not hand leadership over", Severity.WARNING
     )  # fmt: skip
-    TRANSFER_REFUSED = "transfer_refused", "A member without room could not step aside"
+    STEPS_ASIDE = (
+        "steps_aside", "This leader is not fit to lead, and hands leadership over by itself",
+        Severity.WARNING, "steps_aside_total",
+    )  # fmt: skip
+    STEPPED_DOWN = (
+        "stepped_down", "Nobody took over from this leader: it stopped leading, and stays silent",
+        Severity.WARNING,
+    )  # fmt: skip
+    LEADS_ON = (
+        "leads_on", "This leader is not fit to lead, and nobody can take over from it",
+        Severity.WARNING,
+    )  # fmt: skip
+    LEADERSHIP_DECLINED = (
+        "leadership_declined", "This member is not fit to lead, and takes no leadership",
+        Severity.WARNING,
+    )  # fmt: skip
+    QUORUM_LACKS_ROOM = (
+        "quorum_lacks_room", "The disks of so many members are full that no write can be taken",
+        Severity.WARNING,
+    )  # fmt: skip
+    TRANSFER_REFUSED = "transfer_refused", "A hand-over could not begin"
     BOOTSTRAP_WAITS = "bootstrap_waits", "A first start waits for initial members"
     ELECTIONS_PAUSED = "elections_paused", "An operator paused elections", Severity.WARNING
     NO_CAMPAIGN = "no_campaign", "An operator forbade this member to stand for election"
@@ -139,6 +159,12 @@ class Event(enum.StrEnum):
     DESCRIPTORS_SHORT = (
         "descriptors_short", "File descriptors are running out", Severity.WARNING
     )  # fmt: skip
+    DESCRIPTORS_EXHAUSTED = (
+        "descriptors_exhausted", "Nearly all file descriptors are open", Severity.WARNING
+    )  # fmt: skip
+    STARVED = (
+        "starved", "The process stood still for most of the last ten seconds", Severity.WARNING
+    )  # fmt: skip
     CERTIFICATE_REPLACED = (
         "certificate_replaced", "New connections use the new files of the certificate"
     )  # fmt: skip
@@ -152,7 +178,7 @@ class Event(enum.StrEnum):
     )  # fmt: skip
     DISK_FULL = "disk_full", "The disk has no room for entries", Severity.WARNING
     DISK_STANDS_STILL = (
-        "disk_stands_still", "A commit takes longer than the election timeout", Severity.WARNING,
+        "disk_stands_still", "A commit takes longer than disk.commit_seconds_max", Severity.WARNING,
         "disk_stalls_total",
     )  # fmt: skip
     LOOP_STANDS_STILL = (

@@ -27,6 +27,7 @@ from raftlog.node.applier import Applier
 from raftlog.node.campaigning import Campaigning
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
+from raftlog.node.fitness import Fitness
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
@@ -55,6 +56,7 @@ class Parts:
     group_commit: GroupCommit
     disk: Disk
     enrolment: Enrolment
+    fitness: Fitness
     leadership: Leadership
     writes: Writes
     reads: ReadQueue
@@ -81,7 +83,7 @@ class Consequences:
         self._marking: asyncio.Future[None] | None = None
         self._addresses: dict[NodeId, str] = {}
         self._departing: frozenset[NodeId] = frozenset()
-        self.alarms = Alarms(ports.observer)
+        self.alarms = Alarms(ports.observer, ports.clock.wall_microseconds)
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the error that stopped the node."""
 
@@ -233,14 +235,13 @@ class Consequences:
         """Bring the alarms up to date that follow from what the parts know at this moment."""
         self.alarms.expire(self._ports.clock.monotonic())
         self.parts.campaigning.expire()
-        enrolment, seconds = self.parts.enrolment, self.parts.disk.stalled_seconds
+        self.parts.fitness.look()
+        enrolment = self.parts.enrolment
         why, is_removed, is_stranger = enrolment.alarm, enrolment.is_removed, enrolment.is_stranger
         is_stranger = is_stranger and not is_removed
         self.alarms.set(Alarm.REMOVED, why if is_removed else None, told=True)
         self.alarms.set(Alarm.NOT_THE_KNOWN_INSTANCE, why if is_stranger else None, told=True)
         self.alarms.set(Alarm.BOOTSTRAP_WAITS, None if is_stranger or is_removed else why)
-        stalled = f"the disk has not answered for {seconds:.1f} s" if seconds else None
-        self.alarms.set(Alarm.DISK_STALLED, stalled, told=True)
 
     def measure(self) -> None:
         """Set the gauges."""
@@ -258,7 +259,8 @@ class Consequences:
         gauge(Measure.SUBSCRIBER_BYTES, float(parts.subscriptions.held_bytes))
         gauge(Measure.SESSIONS, float(len(parts.applier.sessions.sessions)))
         gauge(Measure.SESSION_REPLY_BYTES, float(parts.applier.sessions.size_bytes))
-        gauge(Measure.DISK_STALLED_SECONDS, parts.disk.stalled_seconds)
+        stalled = parts.disk.stalled_seconds(self._ports.clock.monotonic())
+        gauge(Measure.DISK_STALLED_SECONDS, stalled)
 
     # ------------------------------------------------------------ of a failure
 
@@ -270,6 +272,7 @@ class Consequences:
         parts.drive.stop()
         parts.group_commit.stop()
         parts.housekeeping.stop()
+        parts.fitness.stop()
         self._observer.event(Event.NODE_FAILED, error=repr(error))
         self.alarms.raise_(Alarm.FAILED, str(error), told=True)
         if isinstance(error, StorageCorrupt):

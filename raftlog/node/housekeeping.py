@@ -11,10 +11,9 @@ from raftlog.errors import Compacted, RaftLogError
 from raftlog.interfaces import Alarm, Alarms, Event
 from raftlog.node.clocks import ClockWatch
 from raftlog.node.enrolment import Enrolment
-from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
 from raftlog.node.members import Members
-from raftlog.node.ports import Ports
+from raftlog.node.ports import CoreView, Ports
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.writes import Writes
 from raftlog.types import Index, Role
@@ -23,8 +22,6 @@ PERIOD_SECONDS = 0.5
 SESSION_EXPIRY_PERIOD_SECONDS = 10.0
 BIND_PATIENCE_SECONDS = 1.0
 SCRUB_ENTRIES = 64
-STEP_ASIDE_PERIOD_SECONDS = 60.0
-"""A member without room tries no more often than this: the others may be as full as it is."""
 
 
 class ChoreConsequences(Protocol):
@@ -59,7 +56,7 @@ class Housekeeping:
     def __init__(
         self,
         ports: Ports,
-        inputs: Inputs,
+        core: CoreView,
         executor: Executor,
         applier: MachineUnderWatch,
         *,
@@ -78,7 +75,7 @@ class Housekeeping:
         self._executor = executor
         self._applier = applier
         self._stuck_seconds = ports.settings.machine_stuck_seconds
-        self._inputs = inputs
+        self._core = core
         self._writes = writes
         self._leadership = leadership
         self._members = members
@@ -90,7 +87,6 @@ class Housekeeping:
         self._scrub_at = Index(0)
         self._scrubbing = False
         self._clocks = ClockWatch(ports.observer, then.alarms)
-        self._next_step_aside = 0.0
         self._stopped = False
 
     def start(self) -> None:
@@ -145,11 +141,7 @@ class Housekeeping:
             self._observer.event(Event.BINDING_POSTPONED, error=str(error))
 
     def _check_disk(self) -> None:
-        refusal = self._storage.refusal(0)
-        self._then.alarms.set(Alarm.DISK_FULL, refusal)
-        self._inputs.room_changed(has_room=refusal is None)
-        if refusal is not None:
-            self._step_aside()
+        self._then.alarms.set(Alarm.DISK_FULL, self._storage.refusal(0))
 
     def _check_machine(self) -> None:
         """A machine that hangs costs this member its leadership, and nobody else anything."""
@@ -166,20 +158,9 @@ class Housekeeping:
         )
         self._then.alarms.raise_(Alarm.MACHINE_STUCK, why)
         self._applier.stuck = why
-        self._step_aside()
-
-    def _step_aside(self) -> None:
-        now = self._clock.monotonic()
-        if self._inputs.core.role is Role.LEADER and now >= self._next_step_aside:
-            self._next_step_aside = now + STEP_ASIDE_PERIOD_SECONDS
-            # Step aside for a member that is better off; where none takes over, lead on and refuse.
-            try:
-                self._inputs.transfer(None)
-            except RaftLogError as error:
-                self._observer.event(Event.TRANSFER_REFUSED, error=str(error))
 
     def _check_clock(self, now: float) -> None:
-        core = self._inputs.core
+        core = self._core
         self._clocks.look(
             self._clock.wall_microseconds() / 1e6,
             now,

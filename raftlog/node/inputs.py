@@ -125,9 +125,9 @@ class Inputs:
         self._raft.compacted(boundary)
         self._turn.poke()
 
-    def room_changed(self, *, has_room: bool) -> None:
-        """Say whether this member's disk takes entries; a trial asks for it."""
-        self._raft.takes_entries = has_room
+    def tell_room(self, *, lacks_room: bool) -> None:
+        """Say whether this member's disk takes entries; its next answer to a leader tells it."""
+        self._raft.tell_room(lacks_room=lacks_room)
 
     def enrol(self, *, may_campaign: bool, founding: Membership | None) -> None:
         """Say whether this member may stand for election, and what it would found.

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
-from raftlog.core.messages import AppendRequest, Message
+from raftlog.core.messages import AppendRequest, Message, TimeoutNow
 from raftlog.core.ready import Standing
 from raftlog.core.trial import Cancelled
 from raftlog.core.watched import CoreWatch
@@ -84,6 +84,7 @@ class Node:
         self._shared.watchdog.watch(parts.disk)
         parts.applier.advance(parts.inputs.core.commit_index)
         parts.housekeeping.start()
+        parts.fitness.start(self._shared.beat)
 
     async def stop(self, *, hand_over: bool) -> None:
         """Stop cleanly; `hand_over` first transfers leadership, within a deadline.
@@ -96,6 +97,7 @@ class Node:
         self._stopping = True
         parts = self._parts
         parts.housekeeping.stop()
+        parts.fitness.stop()
         parts.snapshotter.close()
         parts.enrolment.withhold("stopping")
         if hand_over and parts.inputs.core.role is Role.LEADER and not self.failed.done():
@@ -135,6 +137,8 @@ class Node:
     def receive(self, source: NodeId, message: Message) -> None:
         """Take one message from a peer whose identity was checked."""
         if self.failed.done() or self._lacks_room(message):
+            return
+        if type(message) is TimeoutNow and self._parts.fitness.declines():
             return
         enrolment = self._parts.enrolment
         if not enrolment.hears(source, message):

@@ -3,8 +3,9 @@
 The pieces, each in a file of its own: `inputs` is the way into the core and `drive` the way out,
 `group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits,
 `subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `members` changes
-it, `snapshotter` snapshots and purges, `housekeeping` does what is due now and then. Each gets its
-ports, what it asks of others, and `consequences`, whom it tells what came of its work.
+it, `fitness` gives leadership away where it must, `snapshotter` snapshots and purges,
+`housekeeping` does what is due now and then. Each gets its ports, what it asks of others, and
+`consequences`, whom it tells what came of its work.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from raftlog.node.campaigning import Campaigning
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
+from raftlog.node.fitness import Fitness
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
@@ -61,18 +63,11 @@ def build(
     Raises:
         MachineMismatch, StorageCorrupt: not this machine's, or it lacks what the machine needs.
     """
-    threads, raft = shared.executors, _core(ports, consequences, watch)
-    drive = Drive(
-        raft=raft,
-        transport=ports.transport,
-        clock=ports.clock,
-        beat=shared.beat,
-        after=consequences,
-    )
-    inputs = Inputs(raft, ports.clock, drive)
-    core = inputs.core
+    drive, inputs = _driven(_core(ports, consequences, watch), ports, shared, consequences)
+    threads, core = shared.executors, inputs.core
     applier = Applier(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
+    disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
     enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
@@ -86,8 +81,11 @@ def build(
         inputs=inputs,
         applier=applier,
         group_commit=group_commit,
-        disk=Disk(lambda: group_commit.commit_started),
+        disk=disk,
         enrolment=enrolment,
+        fitness=Fitness(
+            ports, inputs, consequences.alarms, disk=disk, campaigning=enrolment, writes=writes
+        ),
         leadership=leadership,
         writes=writes,
         reads=ReadQueue(inputs, lambda: applier.applied_index),
@@ -101,7 +99,7 @@ def build(
         reporter=Reporter(ports, core, applier),
         housekeeping=Housekeeping(
             ports,
-            inputs,
+            inputs.core,
             threads.snapshot,
             applier,
             writes=writes,
@@ -113,6 +111,20 @@ def build(
         ),
     )
     return consequences.parts
+
+
+def _driven(
+    raft: Raft, ports: Ports, shared: Shared, consequences: Consequences
+) -> tuple[Drive, Inputs]:
+    """Return the way out of the core, and the way in."""
+    drive = Drive(
+        raft=raft,
+        transport=ports.transport,
+        clock=ports.clock,
+        beat=shared.beat,
+        after=consequences,
+    )
+    return drive, Inputs(raft, ports.clock, drive)
 
 
 def _core(ports: Ports, consequences: Consequences, watch: CoreWatch | None) -> Raft:

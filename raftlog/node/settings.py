@@ -44,6 +44,8 @@ class NodeSettings:
     hand_over_seconds: float = 2.0
     inline_commit_seconds_max: float = 0.01
     """A commit slower than this moves later ones to the writer thread for a while."""
+    commit_seconds_max: float = defaults.COMMIT_SECONDS_MAX
+    """A leader whose commit takes longer gives leadership away (`node/fitness.py`)."""
     machine_stuck_seconds: float = 10.0
     """A machine that is at one command, query or `on_promote` for so long is taken to hang."""
     stall_seconds: float = 0.2
@@ -67,6 +69,8 @@ class NodeSettings:
             raise ConfigInvalid("transaction and group limits must be at least 1 byte")
         if self.inbox_groups_max < 1 or self.session_groups_max < 1 or self.sessions_max < 1:
             raise ConfigInvalid("queue and window limits must be at least 1")
+        if self.commit_seconds_max <= 0:
+            raise ConfigInvalid("the limit of a commit must be longer than 0 s")
         if self.stream_page < 1 or self.change_page < 1:
             raise ConfigInvalid("a page holds at least 1")
         if self.snapshot_log_bytes < 1 or self.log_bytes_max < 0:

@@ -229,6 +229,16 @@ class Subscriptions:
             return boundary.next_sequence - 1
         return self._storage.entry(Index(index - 1)).next_sequence - 1
 
+    def _passed(self, index: Index, position: int) -> int:
+        """Return how far a reader has come that was told that nothing below `index` concerns it.
+
+        Where a snapshot has covered `index` meanwhile, that is no farther than before: what else
+        the snapshot covers was looked at by nobody, so the reader has to hear that it is gone.
+        """
+        if index <= self._storage.boundary.index:
+            return position
+        return max(position, self._sequence_before(index))
+
     def _find_time(self, microseconds: int) -> Index:
         """Return the first index whose timestamp is not below this: timestamps never go back."""
         low, high = self._storage.boundary.index + 1, self._readable() + 1
@@ -299,8 +309,7 @@ class Subscriptions:
                         return
                     seen = await self._wait_entries(reader, interest, index, beat_at)
                     if seen > index:
-                        index = seen
-                        position = max(position, self._sequence_before(index))
+                        index, position = seen, self._passed(seen, position)
                         reader.read = Index(index - 1)
                     if _is_past(beat_at):
                         yield self._tail_batch((), position)
@@ -411,7 +420,7 @@ class Subscriptions:
                     seen = await self._wait_changes(reader, interest, index, beat_at)
                     if seen > index:
                         index, key = seen, change_key(seen)
-                        position = max(position, self._sequence_before(index))
+                        position = self._passed(index, position)
                         reader.read = Index(index - 1)
                     if _is_past(beat_at):
                         yield self._change_batch((), position)

@@ -1,7 +1,8 @@
 """The stall watchdog: a thread that notices when the event loop or the disk stands still.
 
 It runs beside the loop because a stalled loop cannot report itself. It measures and tells; what
-follows from it (timers restarted, commits moved to the writer thread) is decided on the loop.
+follows from it (timers restarted, leadership given away by `node/fitness.py`) is decided on the
+loop.
 """
 
 from __future__ import annotations
@@ -18,11 +19,16 @@ PERIOD_SECONDS = 0.25
 class Disk:
     """One member's disk, as the watchdog sees it."""
 
-    def __init__(self, commit_started: Callable[[], float | None]) -> None:
-        self.commit_started = commit_started
-        self.stalled_seconds = 0.0
-        """How long the commit under way has taken, if longer than the limit; else 0."""
+    def __init__(self, commit_started: Callable[[], float | None], limit_seconds: float) -> None:
+        self._commit_started = commit_started
+        self._limit_seconds = limit_seconds
         self.is_told = False
+
+    def stalled_seconds(self, now: float) -> float:
+        """Return how long the commit under way has taken, if longer than the limit; else 0."""
+        started = self._commit_started()
+        seconds = now - started if started is not None else 0.0
+        return seconds if seconds > self._limit_seconds else 0.0
 
 
 class Watchdog:
@@ -78,10 +84,7 @@ class Watchdog:
                 self._look(disk, now)
 
     def _look(self, disk: Disk, now: float) -> None:
-        started = disk.commit_started()
-        seconds = now - started if started is not None else 0.0
-        is_late = seconds > self._limit_seconds
-        disk.stalled_seconds = seconds if is_late else 0.0
-        if is_late and not disk.is_told:
+        seconds = disk.stalled_seconds(now)
+        if seconds and not disk.is_told:
             self._observer.event(Event.DISK_STANDS_STILL, seconds=round(seconds, 3))
-        disk.is_told = is_late
+        disk.is_told = bool(seconds)

@@ -79,6 +79,8 @@ class Writes:
         self._proposals = Proposals()
         self._gate: SessionGate | None = None
         self._closed = False
+        self.no_room: str | None = None
+        """Why no write could come to be durable, though this member's own disk may have room."""
         self._ended: set[int] = set()
         """Sessions that their clients closed."""
 
@@ -168,7 +170,7 @@ class Writes:
             raise Overloaded(
                 f"groups of {self._proposals.size_bytes} bytes wait already; try again in a moment"
             )
-        refusal = self._storage.refusal(size)
+        refusal = self.no_room or self._storage.refusal(size)
         if refusal is not None:
             raise DiskFull(refusal)
 

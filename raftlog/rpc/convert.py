@@ -168,7 +168,7 @@ def _encode_heartbeat_request(m: messages.HeartbeatRequest) -> pb.PeerMessage:
 
 
 def _encode_heartbeat_response(m: messages.HeartbeatResponse) -> pb.PeerMessage:
-    body = pb.HeartbeatResponse(term=m.term, context=m.context)
+    body = pb.HeartbeatResponse(term=m.term, context=m.context, lacks_room=m.lacks_room)
     return pb.PeerMessage(heartbeat_response=body)
 
 
@@ -266,7 +266,7 @@ def _decode_heartbeat_request(m: pb.HeartbeatRequest) -> Message:
 
 
 def _decode_heartbeat_response(m: pb.HeartbeatResponse) -> Message:
-    return messages.HeartbeatResponse(term=Term(m.term), context=m.context)
+    return messages.HeartbeatResponse(term=Term(m.term), context=m.context, lacks_room=m.lacks_room)
 
 
 def _decode_timeout_now(m: pb.TimeoutNow) -> Message:

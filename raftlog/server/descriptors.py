@@ -2,19 +2,22 @@
 
 Every connection takes one, so whoever opens many can take them all; then nobody gets in any more,
 peers included. The limit is raised when the process starts, and running short is an alarm while
-there is still room.
+there is still room. A leader that has nearly none left hands leadership over (`node/fitness.py`):
+its peers' streams are open already, and nobody else reaches it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import pathlib
 import resource
 
 from raftlog.interfaces import Alarm, Alarms
 
-PERIOD_SECONDS = 5.0
+PERIOD_SECONDS = 2.0
 SHORT_FRACTION = 0.8
+EXHAUSTED_FRACTION = 0.95
 
 
 def raise_limit() -> None:
@@ -32,7 +35,13 @@ def usage() -> tuple[int, int]:
     listing = pathlib.Path("/dev/fd")  # on Linux a link to /proc/self/fd
     if not listing.is_dir():
         return 0, 0
-    return sum(1 for _ in listing.iterdir()), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        return sum(1 for _ in listing.iterdir()), limit
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        return limit, limit  # not one is left to look with
 
 
 class DescriptorWatch:
@@ -59,3 +68,6 @@ class DescriptorWatch:
         is_short = bool(limit) and used >= SHORT_FRACTION * limit
         why = f"{used} of {limit} file descriptors are open: soon nobody can connect"
         self._alarms.set(Alarm.DESCRIPTORS_SHORT, why if is_short else None)
+        is_exhausted = bool(limit) and used >= EXHAUSTED_FRACTION * limit
+        why = f"{used} of {limit} file descriptors are open: hardly anybody can connect any more"
+        self._alarms.set(Alarm.DESCRIPTORS_EXHAUSTED, why if is_exhausted else None)

@@ -203,9 +203,10 @@ def named(kind: type, *sections: object) -> dict[str, Any]:
 def node_settings(settings: Settings) -> NodeSettings:
     """Return the node's part of the settings."""
     core = CoreSettings(**named(CoreSettings, settings.raft, settings.retention))
+    sections = (settings.limits, settings.retention, settings.disk)
     return NodeSettings(
         core=core,
         advertise=settings.advertised,
         peers=settings.peers,
-        **named(NodeSettings, settings.limits, settings.retention),
+        **named(NodeSettings, *sections),
     )

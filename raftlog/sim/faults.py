@@ -35,6 +35,7 @@ class Fault(enum.Enum):
     RESET = "reset"
     COMMIT_ERROR = "commit_error"
     SLOW_DISK = "slow_disk"
+    HUNG_DISK = "hung_disk"
     FULL_DISK = "full_disk"
     ROT = "rot"
     ROT_OF_SNAPSHOT = "rot_of_snapshot"

@@ -38,6 +38,7 @@ ASKING = {
     "status": (),
     "bench kv": ("--clients", "1", "--operations", "2"),
     "bench read": ("--clients", "1", "--operations", "2"),
+    "alarm list": (),
     "bench tail": ("--clients", "1", "--operations", "2"),
     "bench write": ("--clients", "1", "--operations", "2"),
     "config show": ("--all",),

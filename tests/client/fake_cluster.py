@@ -79,6 +79,7 @@ class FakeCluster:
         self.changes: list[admin_pb2.ChangeMembersRequest] = []
         self.lost_answers = 0
         self.nodes: dict[str, FakeNode] = {}
+        self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
         self.leader: str | None = None
         self.term = 1
         self.ready = True
@@ -335,6 +336,11 @@ class FakeNode(
         for node in cluster.nodes.values():
             reply.members.add(node_id=node.node_id, address=node.address, role="follower")
         return reply
+
+    async def Alarms(self, request, context):
+        await self._stand()
+        raised = self.cluster.alarms.get(self.node_id, [])
+        return admin_pb2.AlarmsReply(served_by=self.node_id, alarms=raised)
 
     async def Transfer(self, request, context):
         await self._must_lead(context)

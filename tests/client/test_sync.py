@@ -78,6 +78,7 @@ def test_same_names_without_await(background: Background, client: SyncClient) ->
     assert client.cluster.leader().node_id == "n1"
     assert client.cluster.transfer("n2").target == "n2"
     assert client.cluster.status().leader == "n2"
+    assert client.cluster.alarms().silent == ()
     assert client.machine.query(b"?") == b"echo ?"
     with client.log.open_session() as session:
         assert len(session.append([b"x"])) == 1

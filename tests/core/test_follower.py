@@ -366,6 +366,17 @@ def test_a_heartbeat_of_a_new_term_is_answered_once_the_term_is_durable() -> Non
     assert node.of(HeartbeatResponse)[0].context == 5
 
 
+def test_a_follower_without_room_says_so_until_it_has_some() -> None:
+    """Each answer to a heartbeat tells the leader whether this disk takes entries."""
+    node = Lone([1])
+    node.heartbeat(term=1, context=1)
+    node.raft.tell_room(lacks_room=True)
+    node.heartbeat(term=1, context=2)
+    node.raft.tell_room(lacks_room=False)
+    node.heartbeat(term=1, context=3)
+    assert [answer.lacks_room for answer in node.of(HeartbeatResponse)] == [False, True, False]
+
+
 def test_a_heartbeat_commits_only_what_is_here() -> None:
     """The leader caps a heartbeat's commit index; one beyond the log is not believed."""
     node = Lone([1, 1])

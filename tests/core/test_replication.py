@@ -239,6 +239,18 @@ def test_s40_a_probe_refused_below_the_match_lowers_it() -> None:
     assert node.raft.progress_of(B).match_index == 0
 
 
+def test_a_leader_knows_whose_disk_is_full() -> None:
+    """What each follower said last is kept, and a new leadership begins without a word of it."""
+    node = Lone()
+    node.lead_settled()
+    assert not node.raft.progress_of(B).lacks_room
+    node.step(B, HeartbeatResponse(term=Term(1), context=1, lacks_room=True))
+    assert node.raft.progress_of(B).lacks_room
+    assert not node.raft.progress_of(C).lacks_room
+    node.step(B, HeartbeatResponse(term=Term(1), context=1))
+    assert not node.raft.progress_of(B).lacks_room
+
+
 def test_s18_stale_answers_move_nothing() -> None:
     """Acks of another term, of strangers, or beyond the log count for nothing."""
     node = Lone()

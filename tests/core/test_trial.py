@@ -482,7 +482,7 @@ def test_a_target_says_why_it_would_not_campaign() -> None:
     assert asked(node, source=C) is TrialVerdict.NOT_FOLLOWING
     assert asked(node, term=1) is TrialVerdict.NEWER_TERM
     assert asked(node, term=3) is TrialVerdict.NOT_FOLLOWING
-    node.raft.takes_entries = False
+    node.raft.tell_room(lacks_room=True)
     assert asked(node) is TrialVerdict.NO_ROOM
     assert not node.of(TrialVoteRequest)
     node.raft.may_campaign = False
@@ -517,7 +517,7 @@ def test_a_voter_says_why_it_would_not_vote() -> None:
     node = Lone([1, 2], term=3)
     assert vote(node) is TrialVerdict.NEWER_TERM
     assert vote(node, term=3, last=(1, 9)) is TrialVerdict.LOG_AHEAD
-    node.raft.takes_entries = False
+    node.raft.tell_room(lacks_room=True)
     assert vote(node, term=3) is TrialVerdict.NO_ROOM
     assert vote(Lone([1], damaged=True)) is TrialVerdict.DAMAGED
     assert node.raft.term == 3

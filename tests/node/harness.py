@@ -267,6 +267,7 @@ class Cluster:
         parts.group_commit.stop()
         parts.applier.stop()
         parts.housekeeping.stop()
+        parts.fitness.stop()
         await parts.leadership.stop()
         self.close(node_id)
         for other in self.nodes.values():

@@ -168,6 +168,39 @@ async def test_a_snapshot_that_takes_the_place_of_what_is_waited_for_is_told(mon
         assert told.value.oldest_sequence == 5
 
 
+async def test_a_snapshot_beyond_what_was_looked_at_is_told(monkeypatch):
+    """That somebody looked at the entries before the snapshot's says nothing of those in it."""
+    rig = Rig()
+    rig.commit(rig.made.append([b"mine"], stream="s"))
+    tail = rig.subscriptions.tail(0, stream="s", follow=True, bytes_max=1)
+    feed = rig.subscriptions.changes(1, follow=True, wanted=letter(b"z"))
+
+    async def drain(batches):
+        async for _ in batches:
+            pass
+
+    waiting = [asyncio.ensure_future(drain(each)) for each in (tail, feed)]
+    await settle()
+    rig.commit(rig.made.append([b"another's"], stream="t"))
+    await settle()
+    assert rig.subscriptions.waiters == 2
+    for _ in range(3):
+        rig.made.append([b"in the snapshot"], stream="s")
+    rig.made.append([b"behind it"], stream="s")
+    boundary = dataclasses.replace(rig.made.storage.boundary, index=5, next_sequence=6)
+    monkeypatch.setattr(type(rig.made.storage), "boundary", property(lambda _: boundary))
+    monkeypatch.setattr(rig.made.storage, "entries", _gone)
+    rig.commit(6)
+    for each in waiting:
+        with pytest.raises(Compacted) as told:
+            await asyncio.wait_for(each, PATIENCE)
+        assert told.value.oldest_sequence == 6
+
+
+def _gone(low, high, bytes_max):
+    raise Compacted(f"index {low} is in a snapshot", oldest_sequence=6)
+
+
 async def test_turns_are_few_in_one_iteration_of_the_loop():
     """However many readers there are, the loop reads a few pages before it does anything else."""
     turns = Turns(1 << 20)

@@ -64,10 +64,11 @@ async def test_a_node_that_starts_damaged_says_so_until_it_is_repaired():
 async def test_what_parts_know_becomes_alarms_when_somebody_looks(rig):
     """A disk that stalls, a directory that is a stranger's: each has its alarm."""
     told = rig.consequences
-    rig.parts.disk.stalled_seconds = 2.5
+    rig.parts.group_commit.commit_started = rig.ports.clock.now - 2.5
     told.look()
     assert told.alarms.why(Alarm.DISK_STALLED) == "the disk has not answered for 2.5 s"
-    rig.parts.disk.stalled_seconds = 0.0
+    rig.parts.group_commit.commit_started = None
+    told.look()
     rig.parts.enrolment._strangers = frozenset({rig.ports.storage.identity.node_id})
     told.look()
     assert Alarm.DISK_STALLED not in told.alarms

@@ -39,12 +39,14 @@ def make(clock: HandClock, ears: Ears, period_seconds: float = 0.01) -> Watchdog
 def test_a_standstill_of_loop_and_disk_is_told():
     """Both are measured from outside the loop, and each told once."""
     ears = Ears()
-    dog, stuck, idle = make(HandClock(), ears), Disk(lambda: 105.0), Disk(lambda: None)
+    dog = make(HandClock(), ears)
+    stuck, idle = Disk(lambda: 105.0, 4.0), Disk(lambda: None, 4.0)
     dog.watch(stuck)
     dog.watch(idle)
     dog.start()
     assert ears.heard.wait(PATIENCE)
-    assert (stuck.stalled_seconds, idle.stalled_seconds) == (5.0, 0.0)
+    assert (stuck.stalled_seconds(110.0), idle.stalled_seconds(110.0)) == (5.0, 0.0)
+    assert Disk(lambda: 105.0, 5.0).stalled_seconds(110.0) == 0.0
     dog.stop()
     assert sorted(set(ears.names)) == ["disk_stands_still", "loop_stands_still"]
     assert len(ears.names) == 2

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from raftlog.interfaces import Alarm, Alarms
 from raftlog.rpc.settings import ServerSettings, ShownSetting
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
-from tests.rpc.doubles import Cluster, FakeNode, Serving
+from tests.rpc.doubles import Cluster, FakeNode, RecordingObserver, Serving
 
 EMPTY = types_pb2.Empty()
 
@@ -47,6 +48,23 @@ async def test_status_carries_every_field(serving: Serving) -> None:
                 healthy=True,
             )
         ],
+    )
+
+
+async def test_alarms_say_since_when_why_and_what_to_do(serving: Serving) -> None:
+    """One reply is one member's; each alarm comes with its sentences."""
+    assert (await serving.admin.Alarms(EMPTY)) == pb.AlarmsReply(served_by="n1")
+    serving.node.alarms = Alarms(RecordingObserver(), lambda: 42)
+    serving.node.alarms.raise_about("n3", Alarm.TWINS, "seen twice", 60.0)
+    [raised] = (await serving.admin.Alarms(EMPTY)).alarms
+    assert raised == pb.RaisedAlarm(
+        alarm="twins",
+        about="n3",
+        severity="warning",
+        since=42,
+        why="seen twice",
+        meaning=Alarm.TWINS.meaning,
+        advice=Alarm.TWINS.advice,
     )
 
 

@@ -15,7 +15,7 @@ from raftlog.errors import InvalidInput, InvariantBroken
 from raftlog.rpc import convert
 from raftlog.types import Index, NodeId, Position, Term
 from raftlog.wire.pb import raft_pb2 as pb
-from tests.rpc.doubles import snapshot_info
+from tests.rpc.memory_snapshots import snapshot_info
 
 U64 = (1 << 64) - 1
 u64 = st.integers(0, U64)
@@ -72,7 +72,7 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         last_index=indexes,
         lease_seconds=st.floats(0, 1e9),
     ),
-    st.builds(messages.HeartbeatResponse, term=terms, context=u64),
+    st.builds(messages.HeartbeatResponse, term=terms, context=u64, lacks_room=st.booleans()),
     st.builds(messages.TimeoutNow, term=terms, stopped_seconds=st.floats(0, 1e9)),
     st.builds(messages.TrialRequest, term=terms, context=u64, last=positions),
     st.builds(messages.TrialVoteRequest, term=terms, context=u64, last=positions),

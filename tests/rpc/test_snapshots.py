@@ -19,7 +19,8 @@ from raftlog.rpc.links import Call
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NodeId
 from raftlog.wire.pb import raft_pb2 as pb
-from tests.rpc.doubles import Cluster, MemorySnapshots, Peer, until
+from tests.rpc.doubles import Cluster, Peer, until
+from tests.rpc.memory_snapshots import MemorySnapshots
 
 SMALL = TransportSettings(snapshot_chunk_bytes=1000, snapshot_window_bytes=4000)
 DATA = random.Random(7).randbytes(10_500)

@@ -31,9 +31,24 @@ async def test_running_short_is_an_alarm_until_there_is_room(monkeypatch):
         monkeypatch.setattr(descriptors, "usage", lambda used=used: (used, 100))
         watch.look()
         assert (Alarm.DESCRIPTORS_SHORT in alarms) == (used >= 80)
+        assert (Alarm.DESCRIPTORS_EXHAUSTED in alarms) == (used >= 95)
     assert "95 of 100" in alarms.why(Alarm.DESCRIPTORS_SHORT)
-    assert [name for name, _ in notebook.events] == ["descriptors_short"]
+    assert [name for name, _ in notebook.events] == ["descriptors_short", "descriptors_exhausted"]
     monkeypatch.setattr(descriptors, "usage", lambda: (10, 100))
     watch.start()
     watch.stop()
     assert not alarms.raised
+
+
+def test_a_process_without_a_descriptor_left_knows_it():
+    """Looking takes one as well; that there is none to look with is the answer."""
+    script = (
+        "import os, resource as r; from raftlog.server.descriptors import usage;"
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, 64))\n"
+        "held = []\n"
+        "try:\n"
+        "    while True: held.append(os.dup(0))\n"
+        "except OSError: pass\n"
+        "assert usage() == (64, 64), usage()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

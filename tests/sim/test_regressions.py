@@ -25,7 +25,11 @@ def test_a_seed_that_failed_holds(seed: int) -> None:
     complain(run_seed(seed))
 
 
-FOUND_BY_SHELL = {"end-of-the-log-at-a-stop": 34, "purge-past-a-lost-end": 408}
+FOUND_BY_SHELL = {
+    "end-of-the-log-at-a-stop": 34,
+    "purge-past-a-lost-end": 408,
+    "reader-passes-over-a-snapshot": 49,
+}
 """The same of engine 2."""
 
 

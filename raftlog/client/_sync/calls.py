@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Self
 
 from raftlog import kv as words
+from raftlog.client.alarms import AlarmReport
 from raftlog.client.cluster import Cluster
 from raftlog.client.context import Payload
 from raftlog.client.kv import Kv
@@ -927,3 +928,11 @@ class SyncCluster(SyncMemberVerbs):
         Numbers are seconds and bytes. What is secret is left out.
         """
         return self._loop.call(self._target.settings, member=member, timeout=timeout)
+
+    def alarms(self, *, member: str | None = None, timeout: float | None = None) -> AlarmReport:
+        """Return the alarms that members have raised, of all that answer or of the one named.
+
+        Each says since when, why, what it means and what to do. Members that do not answer within a
+        second are named as silent.
+        """
+        return self._loop.call(self._target.alarms, member=member, timeout=timeout)

@@ -37,6 +37,7 @@ class AdminService:
             "ChangeMembers": methods.unary(pb.ChangeMembersRequest, self._members.change),
             "Origin": methods.unary(types_pb2.Empty, self._members.origin),
             **self._promotion.handlers(methods),
+            "Alarms": methods.unary(types_pb2.Empty, self.alarms),
         }
 
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
@@ -56,6 +57,24 @@ class AdminService:
                     meaning=each.meaning,
                 )
                 for each in self._settings.shown
+            ],
+        )
+
+    async def alarms(self, _: types_pb2.Empty, __: Context) -> pb.AlarmsReply:
+        """Return what this node has raised."""
+        return pb.AlarmsReply(
+            served_by=self._node.identity.node_id,
+            alarms=[
+                pb.RaisedAlarm(
+                    alarm=each.alarm.value,
+                    about=each.about,
+                    severity=each.alarm.severity.value,
+                    since=each.since,
+                    why=each.why,
+                    meaning=each.alarm.meaning,
+                    advice=each.alarm.advice,
+                )
+                for each in self._node.alarms.raised
             ],
         )
 

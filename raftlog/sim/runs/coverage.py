@@ -114,6 +114,9 @@ SHELL_SOMETIMES: dict[str, str] = {
     "call_refused": "a client heard a definite refusal",
     "call_unknown": "a client did not hear the outcome",
     "fault_client_crash": "a client's process died",
+    "event_steps_aside": "a leader that was not fit handed leadership over by itself",
+    "event_stepped_down": "a leader whose disk hung fell silent, for nobody took over",
+    "event_leadership_declined": "a member that was not fit declined leadership",
     "converged": "all members had the same state and log in the end",
     "fault_free": "a seed without faults elected once and answered everybody",
 }

@@ -36,6 +36,8 @@ FAULTS = (
     Fault.CLIENT_CRASH,
 )
 """What a seed may have, in the order of its draws."""
+HUNG_DISK_SHARE = 0.3
+"""So many worlds with faults have disks that hang, drawn apart: the others stay as they were."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,12 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     core = _draw_core(dice, calm=calm)
     timeout = core.election_timeout_seconds
     node = _draw_node(dice, core, random.Random(f"{seed}:pages"))
+    hangs = random.Random(f"{seed}:hung disk")
+    if faults and hangs.random() < HUNG_DISK_SHARE:
+        others = hangs.choice((faults, (Fault.FULL_DISK,)))  # some hangs are left to themselves
+        faults = (*others, Fault.HUNG_DISK)
+        limit = timeout * hangs.choice((0.5, 1.0, 2.0))
+        node = dataclasses.replace(node, commit_seconds_max=limit)
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
     return ShellKnobs(
         seed=seed,

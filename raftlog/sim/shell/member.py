@@ -21,6 +21,7 @@ from raftlog.core.state import RaftState
 from raftlog.errors import StorageCorrupt, StorageError
 from raftlog.interfaces import Identity, Respond, Round, Table
 from raftlog.machines.kv import KvMachine
+from raftlog.node.beat import BEAT_SECONDS
 from raftlog.node.consequences import Consequences
 from raftlog.node.node import Node
 from raftlog.node.ports import Executors, Ports, Shared
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 STOP_SECONDS_MAX = 15.0
 """Longer than every deadline inside `Node.stop`, one after the other."""
 SNAPSHOT_SECONDS = 0.05
+STALL_SLACK = 1.5
+"""Election timeouts beside one for each member: an operator's transfer, a rest, a second try."""
 
 
 class ThreadedKv(KvMachine):
@@ -143,6 +146,15 @@ class WatchedNode(Node):
         """Return how many groups wait for their outcome."""
         return len(self._parts.writes)
 
+    def distrust_disk(self) -> None:
+        """Make the next commits on the writer's thread, as after a slow one."""
+        self._parts.group_commit._fast_in_a_row = 0  # noqa: SLF001 - what a slow commit does
+
+    @property
+    def commit_started(self) -> float | None:
+        """Return since when a commit is under way, or None."""
+        return self._parts.group_commit.commit_started
+
     def contents(self) -> list[tuple[str, bytes, bytes]]:
         """Return the state and session tables as applied."""
         return [
@@ -162,6 +174,46 @@ class WatchedTransport(GrpcTransport):
         host = self.host
         host.world.check_sent(host, peer, message)
         super().send(peer, message)
+
+
+class StallWatch:
+    """Holds a leader to its word: one whose commit hangs gives leadership away within a bound.
+
+    What counts are beats of its own loop at which it could have known and done it.
+    """
+
+    def __init__(self, host: NodeHost) -> None:
+        node, self._host, self._late = host.world.knobs.node, host, 0
+        self._limit = node.commit_seconds_max
+        self._timeout = node.core.election_timeout_seconds
+        patience = (host.world.knobs.voters + STALL_SLACK) * self._timeout
+        self._late_max = int(patience / BEAT_SECONDS) + 1
+
+    def stood_still(self, now: float) -> None:
+        """Take no note: beats are counted, not time."""
+
+    def beaten(self) -> None:
+        """Count a beat at which a stalled leader could still hand over."""
+        host, now = self._host, self._host.monotonic()
+        started = host.node.commit_started if host.node is not None else None
+        is_late = started is not None and now - started > self._limit
+        if not (is_late and host.is_leading and not host.is_stopping and self._hears(now)):
+            self._late = 0
+            return
+        self._late += 1
+        if self._late > self._late_max:
+            host.world.fail(
+                f"a stalled leader gives leadership away: {host.name} leads on in term "
+                f"{host.state.term}, {self._late} beats after its commit hung"
+            )
+
+    def _hears(self, now: float) -> bool:
+        """Whether it hears every other member, so that there is somebody to hand over to."""
+        leadership = self._host.state.leadership
+        return leadership is not None and all(
+            now - progress.last_contact <= self._timeout
+            for progress in leadership.progress.values()
+        )
 
 
 @dataclasses.dataclass(slots=True)
@@ -297,6 +349,7 @@ class NodeHost(Host):
         world.started(self)
         shared.start()
         await node.start()
+        shared.beat.join(StallWatch(self))
 
     def _new_server(self, node: WatchedNode, transport: GrpcTransport) -> SimServer:
         settings = ServerSettings(
@@ -400,6 +453,12 @@ class NodeHost(Host):
         self._operations.clear()
 
     # ------------------------------------------------------------ the disk
+
+    def hang(self, until: float) -> None:
+        """Let commits take until then, those on the writer's thread, where they stop nobody."""
+        self.slow_until = max(self.slow_until, until)
+        if self.node is not None:
+            self.node.distrust_disk()
 
     def commit_seconds(self) -> float:
         """Return how long a commit takes now."""

@@ -26,6 +26,7 @@ class ShellNemesis(Nemesis[NodeHost]):
     ) -> None:
         self._world = world
         self._ways = random.Random(f"{knobs.seed}:ways of a transfer")
+        self._limit_seconds = knobs.node.commit_seconds_max
         pace = Pace(
             seed=knobs.seed,
             faults=knobs.faults,
@@ -51,6 +52,7 @@ class ShellNemesis(Nemesis[NodeHost]):
             Fault.PAUSE: self._pause,
             Fault.COMMIT_ERROR: self._commit_error,
             Fault.SLOW_DISK: self._slow_disk,
+            Fault.HUNG_DISK: self._hung_disk,
             Fault.FULL_DISK: self._full_disk,
             Fault.ROT: self._rot,
             Fault.TRANSFER: self._transfer,
@@ -143,6 +145,12 @@ class ShellNemesis(Nemesis[NodeHost]):
     def _slow_disk(self) -> None:
         victim = self._victim()
         victim.slow_until = self._world.scheduler.now + self._while() / 2
+
+    def _hung_disk(self) -> None:
+        """Let commits hang on the writer's thread, while the loop and the network go on."""
+        victim = self._victim()
+        lasts = self._limit_seconds + self._pace.election_timeout_seconds * 12 * self._dice.random()
+        victim.hang(self._world.scheduler.now + lasts)
 
     def _full_disk(self) -> None:
         victim = self._victim()

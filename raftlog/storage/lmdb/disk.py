@@ -2,8 +2,9 @@
 
 After any failed commit nothing about the file can be trusted and the node stops, so running out of
 space must be foreseen: appends are refused while the file system is nearly full, and only rounds of
-term and vote go on. For those a file of preallocated bytes lies ready. It is given back before such
-a round begins, never after one failed, and is made again once there is room.
+term and vote go on, and of what was accepted before. For those a file of preallocated bytes lies
+ready. It is given back before such a round begins, never after one failed, and is made again once
+there is room.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from raftlog.storage.lmdb.layout import RESERVE_FILE
 
 URGENT_BYTES = 4 << 20
 """What a round of term and vote may need: the pages of a few tree paths, and slack."""
+TIGHT_BYTES = 16 << 20
+"""Below this any round may fail for want of room, and with it the node."""
 _GROWTH = 2
 """Bytes of file taken per byte appended, at worst: page rounding and copied tree pages."""
 _RETRY_SECONDS = 60.0
@@ -46,6 +49,8 @@ class DiskGuard:
         self._total = 1
         self._has_reserve = self._reserve.exists()
         self._retry_at = float("-inf")
+        self.is_tight = False
+        """Whether so little was free at the last look that a round must be made room for."""
 
     @property
     def has_reserve(self) -> bool:
@@ -64,7 +69,8 @@ class DiskGuard:
             return None
         return (
             f"disk nearly full: {self._free >> 20} MiB of {self._total >> 20} MiB are free on the "
-            f"file system of {self._path}, {floor >> 20} MiB must stay free"
+            f"file system of {self._path}, {floor >> 20} MiB must stay free: free space there, or "
+            "make it larger; no restart is needed"
         )
 
     def require(self, bytes_wanted: int, what: str) -> None:
@@ -73,12 +79,16 @@ class DiskGuard:
         if reason is not None:
             raise DiskFull(f"{what}: {reason}")
 
-    def make_room(self) -> None:
-        """Give the reserve back if a round of term and vote might not find room without it."""
+    def make_room(self, bytes_wanted: int = URGENT_BYTES) -> None:
+        """Give the reserve back if a round might not find room without it.
+
+        Appends are refused long before. What was accepted until then, and the state that follows
+        from it, still has to get to the disk.
+        """
         if not self._has_reserve:
             return
         self._look(fresh=True)
-        if self._free < URGENT_BYTES:
+        if self._free < bytes_wanted:
             with contextlib.suppress(OSError):
                 self._reserve.unlink()
             self._has_reserve = False
@@ -111,6 +121,7 @@ class DiskGuard:
         status = os.statvfs(self._path)
         self._free = status.f_bavail * status.f_frsize
         self._total = max(1, status.f_blocks * status.f_frsize)
+        self.is_tight = self._free < TIGHT_BYTES
         self._checked_at = now
 
 

@@ -36,7 +36,7 @@ from raftlog.errors import (
 from raftlog.interfaces import Identity, Recovered, Round, SnapshotInfo, StreamSpan, Table
 from raftlog.storage import rules
 from raftlog.storage.lmdb import layout
-from raftlog.storage.lmdb.disk import DiskGuard
+from raftlog.storage.lmdb.disk import TIGHT_BYTES, DiskGuard
 from raftlog.storage.lmdb.environment import (
     Databases,
     DirectoryLock,
@@ -438,6 +438,8 @@ class LmdbStorage:
             rules.check_hard_state(hard_state, current)
         if round_.urgent:
             self._disk.make_room()
+        elif self._disk.is_tight:
+            self._disk.make_room(TIGHT_BYTES)
         before = self._log.shape
         with self._environment.begin(write=True, buffers=True) as txn:
             shape, applied_index = self._write_round(txn, round_, before, current.commit)

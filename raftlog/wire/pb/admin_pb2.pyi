@@ -318,3 +318,29 @@ class OriginReply(_message.Message):
     machine_name: str
     machine_version: int
     def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., membership: _Optional[bytes] = ..., checksum: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine_name: _Optional[str] = ..., machine_version: _Optional[int] = ...) -> None: ...
+
+class AlarmsReply(_message.Message):
+    __slots__ = ("served_by", "alarms")
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
+    served_by: str
+    alarms: _containers.RepeatedCompositeFieldContainer[RaisedAlarm]
+    def __init__(self, served_by: _Optional[str] = ..., alarms: _Optional[_Iterable[_Union[RaisedAlarm, _Mapping]]] = ...) -> None: ...
+
+class RaisedAlarm(_message.Message):
+    __slots__ = ("alarm", "about", "severity", "since", "why", "meaning", "advice")
+    ALARM_FIELD_NUMBER: _ClassVar[int]
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    alarm: str
+    about: str
+    severity: str
+    since: int
+    why: str
+    meaning: str
+    advice: str
+    def __init__(self, alarm: _Optional[str] = ..., about: _Optional[str] = ..., severity: _Optional[str] = ..., since: _Optional[int] = ..., why: _Optional[str] = ..., meaning: _Optional[str] = ..., advice: _Optional[str] = ...) -> None: ...

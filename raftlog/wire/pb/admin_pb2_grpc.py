@@ -95,6 +95,11 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
                 _registered_method=True)
+        self.Alarms = channel.unary_unary(
+                '/raftlog.v1.Admin/Alarms',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.AlarmsReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -184,6 +189,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Alarms(self, request, context):
+        """The alarms of this node alone, with since when and what to do; every member knows its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -246,6 +258,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=raftlog_dot_v1_dot_admin__pb2.DrainRequest.FromString,
                     response_serializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.SerializeToString,
+            ),
+            'Alarms': grpc.unary_unary_rpc_method_handler(
+                    servicer.Alarms,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.AlarmsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -572,6 +589,33 @@ class Admin:
             '/raftlog.v1.Admin/Drain',
             raftlog_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
             raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Alarms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Alarms',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.AlarmsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -141,12 +141,14 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., context: _Optional[int] = ..., last_index: _Optional[int] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
-    __slots__ = ("term", "context")
+    __slots__ = ("term", "context", "lacks_room")
     TERM_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    LACKS_ROOM_FIELD_NUMBER: _ClassVar[int]
     term: int
     context: int
-    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ...) -> None: ...
+    lacks_room: bool
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., lacks_room: _Optional[bool] = ...) -> None: ...
 
 class TimeoutNow(_message.Message):
     __slots__ = ("term", "stopped_seconds")

@@ -83,6 +83,17 @@ BOUNDS = (
         ),
     ),
     plant(
+        "reader-passes-over-a-snapshot",
+        "a reader that was told of the entries before a snapshot's goes on behind the snapshot",
+        (
+            "node/subscriptions.py",
+            "        if index <= self._storage.boundary.index:\n            return position\n",
+            "",
+        ),
+        script="node/test_interests.py::test_a_snapshot_beyond_what_was_looked_at_is_told",
+        engine="shell",
+    ),
+    plant(
         "woken-reader-lets-the-purge-pass",
         "what a parked subscriber was woken for may be purged before it has read it",
         (

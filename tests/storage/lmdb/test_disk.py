@@ -88,6 +88,7 @@ def test_reserve_is_given_back_only_when_it_is_needed(disk) -> None:
     disk.free = URGENT_BYTES
     guard.make_room()
     assert guard.has_reserve
+    assert guard.is_tight
     disk.free = URGENT_BYTES - 4096
     guard.make_room()
     assert not reserve.exists()
@@ -97,6 +98,7 @@ def test_reserve_is_given_back_only_when_it_is_needed(disk) -> None:
     disk.now += 1
     guard.make_reserve()
     assert reserve.exists()
+    assert not guard.is_tight
 
 
 def test_reserve_that_does_not_fit_is_left_out(disk, monkeypatch) -> None:
@@ -177,6 +179,21 @@ def test_vote_is_saved_on_a_full_disk(small_disk) -> None:
     (small_disk / "junk").unlink()
     assert storage.refusal(100) is None
     assert (small_disk / "data" / "RESERVE").exists()
+    storage.close()
+
+
+def test_what_was_accepted_before_the_disk_was_full_gets_there(small_disk) -> None:
+    """A failed commit would stop the node; the reserve gives way to rounds that are under way."""
+    storage = lmdb_at(small_disk / "data", SETTINGS)
+    writer = Writer()
+    storage.commit(round_of(*writer.many(5), hard_state=vote(1)))
+    fill(small_disk)
+    assert "nearly full" in storage.refusal(100)
+    storage.commit(round_of(*writer.many(20, b"x" * 10_000)))
+    assert not (small_disk / "data" / "RESERVE").exists()
+    storage.close()
+    storage = lmdb_at(small_disk / "data", SETTINGS)
+    assert storage.last_index == 25
     storage.close()
 
 

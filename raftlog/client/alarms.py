@@ -1,0 +1,98 @@
+"""What the members of a cluster need somebody to look at: each is asked for its own alarms."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import grpc
+
+from raftlog.client.connections import Peer
+from raftlog.client.context import Context
+from raftlog.wire.pb import admin_pb2, types_pb2
+
+ANSWER_SECONDS = 1.0
+"""A live member answers at once; so long a silence is an answer as well."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RaisedAlarm:
+    """An alarm that a member has raised, in sentences: why, what it means, what to do.
+
+    `since` is microseconds since 1970 by that member's clock. `about` names what it is about where
+    there may be several, as a peer. `severity` is info, warning or error.
+    """
+
+    member: str
+    alarm: str
+    about: str
+    severity: str
+    since: int
+    why: str
+    meaning: str
+    advice: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmReport:
+    """The alarms of all members that answered; nothing is known of those that are `silent`."""
+
+    alarms: tuple[RaisedAlarm, ...]
+    silent: tuple[str, ...]
+
+
+async def report(context: Context, member: str | None, deadline: float) -> AlarmReport:
+    """Ask every member, or the one that is named, for its alarms.
+
+    Raises:
+        Unavailable: nobody answers at all, or the member that is named does not.
+        NotFound: the membership has no such member.
+    """
+    connections = context.connections
+    if member is not None:
+        reply = await connections.ask_member(member, _ask, deadline)
+        return AlarmReport(alarms=_alarms(reply), silent=())
+    known = await connections.ask_anyone(_ask_leader, deadline)
+    addresses = {each.node_id: each.address for each in known.members}
+    connections.book.learn(addresses)
+    replies = await asyncio.gather(
+        *(_try(connections.peer(address)) for address in addresses.values())
+    )
+    said = dict(sorted(zip(addresses, replies, strict=True)))
+    return AlarmReport(
+        alarms=tuple(alarm for reply in said.values() if reply for alarm in _alarms(reply)),
+        silent=tuple(name for name, reply in said.items() if reply is None),
+    )
+
+
+async def _ask(peer: Peer, seconds: float) -> admin_pb2.AlarmsReply:
+    reply: admin_pb2.AlarmsReply = await peer.admin.Alarms(types_pb2.Empty(), timeout=seconds)
+    return reply
+
+
+async def _ask_leader(peer: Peer, seconds: float) -> admin_pb2.LeaderReply:
+    reply: admin_pb2.LeaderReply = await peer.admin.Leader(types_pb2.Empty(), timeout=seconds)
+    return reply
+
+
+async def _try(peer: Peer) -> admin_pb2.AlarmsReply | None:
+    try:
+        return await _ask(peer, ANSWER_SECONDS)
+    except grpc.aio.AioRpcError:
+        return None
+
+
+def _alarms(reply: admin_pb2.AlarmsReply) -> tuple[RaisedAlarm, ...]:
+    return tuple(
+        RaisedAlarm(
+            member=reply.served_by,
+            alarm=wire.alarm,
+            about=wire.about,
+            severity=wire.severity,
+            since=wire.since,
+            why=wire.why,
+            meaning=wire.meaning,
+            advice=wire.advice,
+        )
+        for wire in reply.alarms
+    )
