@@ -14,7 +14,7 @@ from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
 from raftlog.client.values import NodeSetting, Transfer
-from raftlog.errors import ConnectFailed, LeaderHint, RaftLogError
+from raftlog.errors import ConnectFailed, LeaderHint, RaftLogError, Unauthorized
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
 from raftlog.wire.cluster import status_from_pb
@@ -128,11 +128,15 @@ class Cluster:
         """Ask every address at once, members that the first answer names included.
 
         Once the leader has answered, the others have a moment left to speak for themselves.
+
+        Raises:
+            Unauthorized: nobody answers this client, and somebody says that it may not ask.
         """
         connections = self._context.connections
         asked: set[str] = set()
-        waiting: set[asyncio.Task[admin_pb2.StatusReply | None]] = set()
+        waiting: set[asyncio.Task[admin_pb2.StatusReply | Unauthorized | None]] = set()
         found: list[admin_pb2.StatusReply] = []
+        refusal: Unauthorized | None = None
         until = loop_time() + STATUS_SECONDS
         try:
             while True:
@@ -140,16 +144,19 @@ class Cluster:
                     asked.add(address)
                     waiting.add(asyncio.create_task(_try_status(connections.peer(address))))
                 if not waiting:
-                    return found
+                    return _answers(found, refusal)
                 done, waiting = await asyncio.wait(
                     waiting,
                     timeout=max(until - loop_time(), 0.0),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if not done:
-                    return found
+                    return _answers(found, refusal)
                 for reply in (task.result() for task in done):
                     if reply is None:
+                        continue
+                    if isinstance(reply, Unauthorized):
+                        refusal = reply
                         continue
                     connections.book.learn({each.node_id: each.address for each in reply.members})
                     found.append(reply)
@@ -190,11 +197,21 @@ async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:
     return cast("admin_pb2.StatusReply", reply)
 
 
-async def _try_status(peer: Peer) -> admin_pb2.StatusReply | None:
+async def _try_status(peer: Peer) -> admin_pb2.StatusReply | Unauthorized | None:
+    """Return a member's answer, its refusal of this client's certificate, or None."""
     try:
         return await _ask_status(peer, STATUS_SECONDS)
-    except grpc.aio.AioRpcError:
-        return None
+    except grpc.aio.AioRpcError as error:
+        refusal = wire_status.from_rpc_error(error, sent=False)
+        return refusal if isinstance(refusal, Unauthorized) else None
+
+
+def _answers(
+    found: list[admin_pb2.StatusReply], refusal: Unauthorized | None
+) -> list[admin_pb2.StatusReply]:
+    if refusal is not None and not found:
+        raise refusal
+    return found
 
 
 def _rank(reply: admin_pb2.StatusReply) -> tuple[bool, int, bool, int]:

@@ -72,6 +72,8 @@ class ServerSettings:
     unary_timeout_seconds: float = 10.0
     """Used where a caller sent no deadline."""
     health_seconds: float = 0.25
+    authenticator: Authenticator | None = None
+    """Says which role a client's certificate has; None: any of them may do everything."""
     shown: tuple[ShownSetting, ...] = ()
     """What `Admin.Settings` answers."""
 

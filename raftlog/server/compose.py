@@ -27,7 +27,7 @@ from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
 from raftlog.server.directory import open_storage
 from raftlog.server.loop_watch import LoopWatch
-from raftlog.server.preflight import check_start, named, node_settings
+from raftlog.server.preflight import check_start, named, node_settings, openness
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.telemetry.http import HttpServer
@@ -133,6 +133,9 @@ async def compose(
         http=settings.http,
         machine=settings.machine,
     )
+    warning = openness(settings)
+    if warning is not None:
+        observer.event(Event.ANYONE_OPERATES, why=warning)
     if settings.mysql:
         observer.event(Event.MYSQL_NOT_SERVED, address=settings.mysql, why="not in this version")
     return running
@@ -197,10 +200,9 @@ def _assemble(
 def _observer(settings: Settings) -> PrometheusObserver:
     """Return what events and measures go to, with the log set up behind it."""
     observer = PrometheusObserver(settings.node_id)
-    logger = make_logger(
-        observer.context, level=settings.logging.level, format_=settings.logging.format
-    )
-    observer.log_to(logger)
+    context, format_ = observer.context, settings.logging.format
+    logger = make_logger(context, level=settings.logging.level, format_=format_)
+    observer.log_to(logger, audit=make_logger(context, level="info", format_=format_))
     lead_standard_logging(logger, settings.logging.level)
     return observer
 
@@ -243,7 +245,11 @@ def _server_settings(settings: Settings, sources: Mapping[str, str]) -> ServerSe
         )
         for key, value in shown(settings).items()
     )
-    return ServerSettings(shown=tuple(lines), **named(ServerSettings, settings.limits))
+    return ServerSettings(
+        authenticator=CertificateUris() if settings.tls.roles else None,
+        shown=tuple(lines),
+        **named(ServerSettings, settings.limits),
+    )
 
 
 def _transport_settings(

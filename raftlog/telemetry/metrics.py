@@ -88,6 +88,7 @@ class PrometheusObserver(Collector):
         self._term = 0
         self._leader: str | None = None
         self._logger: FilteringBoundLogger | None = None
+        self._audit: FilteringBoundLogger | None = None
         self._events = {event: 0 for event in Event if event.counter}
         self._numbers = {measure: 0.0 for measure in Measure if measure.kind is not Kind.HISTOGRAM}
         self._histograms = {
@@ -99,9 +100,15 @@ class PrometheusObserver(Collector):
         """Return what every log line carries: node, term and role."""
         return {"node": self._node_id, "term": self._term, "role": self._role}
 
-    def log_to(self, logger: FilteringBoundLogger) -> None:
-        """Write events to `logger` from now on."""
+    def log_to(
+        self, logger: FilteringBoundLogger, *, audit: FilteringBoundLogger | None = None
+    ) -> None:
+        """Write events to `logger` from now on, and what operators do to `audit`, if given.
+
+        An audit line is not to be lost to the level that an operator chose for the others.
+        """
         self._logger = logger
+        self._audit = audit or logger
 
     # ------------------------------------------------------------ interfaces.Observer
 
@@ -111,7 +118,7 @@ class PrometheusObserver(Collector):
             self._standing(fields)
         if event.counter:
             self._events[event] += 1
-        logger = self._logger
+        logger = self._audit if event is Event.OPERATED else self._logger
         if logger is None:
             return
         if event.severity is Severity.ERROR:
