@@ -12,6 +12,7 @@ import click
 from raftlog.cli import (
     bench,
     certs,
+    debug,
     demo,
     kv,
     leader,
@@ -80,6 +81,7 @@ for command in (
     bench.bench,
     settings.config,
     certs.certs,
+    debug.debug,
     shell.version,
     shell.completion,
 ):

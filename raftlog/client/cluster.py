@@ -13,7 +13,7 @@ import grpc
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
-from raftlog.client.values import NodeSetting, Transfer
+from raftlog.client.values import Diagnostics, NodeSetting, Transfer
 from raftlog.errors import ConnectFailed, LeaderHint, RaftLogError, Unauthorized
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
@@ -122,6 +122,27 @@ class Cluster:
                 meaning=wire.meaning,
             )
             for wire in reply.settings
+        )
+
+    async def diagnostics(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> Diagnostics:
+        """Return what a node tells whoever looks into a fault, any one unless `member` names it.
+
+        Its status, settings, metrics, recent events, the stacks of its tasks and threads, and its
+        versions. No payload and no secret is in it.
+        """
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.DiagnosticsReply:
+            reply = await peer.admin.Diagnostics(types_pb2.Empty(), timeout=seconds)
+            return cast("admin_pb2.DiagnosticsReply", reply)
+
+        deadline = self._context.deadline(timeout)
+        reply = await self._context.connections.ask(member, call, deadline)
+        return Diagnostics(
+            served_by=reply.served_by,
+            files={file.name: file.text for file in reply.files},
+            cut=tuple(file.name for file in reply.files if file.cut),
         )
 
     async def _ask_all(self) -> list[admin_pb2.StatusReply]:

@@ -73,6 +73,7 @@ NEEDS: dict[str, Need] = {
     "Admin/Status": READS,
     "Admin/Leader": ANYONE,  # how every client finds whom to ask; the verb it then asks for decides
     "Admin/Settings": INSPECTS,
+    "Admin/Diagnostics": INSPECTS,
     "Admin/Transfer": OPERATES_ITSELF,
     "Admin/StepDown": OPERATES_ITSELF,
 }

@@ -25,6 +25,7 @@ from raftlog.security.policy import CertificateUris
 from raftlog.server.certificates import CertificateWatch
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
+from raftlog.server.diagnostics import Diagnostics
 from raftlog.server.directory import open_storage
 from raftlog.server.loop_watch import LoopWatch
 from raftlog.server.preflight import check_start, named, node_settings, openness
@@ -169,12 +170,14 @@ def _assemble(
     )
     shared = Shared.of(clock=ports.clock, observer=observer, settings=ports.settings)
     node = Node(ports, shared, watch=watch)
+    limits = _server_settings(settings, sources)
+    diagnostics = Diagnostics(node, observer, limits.shown)
     server = GrpcServer(
         node,
         transport,
         listen=settings.listen,
         tls=tls,
-        settings=_server_settings(settings, sources),
+        settings=dataclasses.replace(limits, diagnose=diagnostics.collect),
     )
     observer.registry.register(StatusCollector(node.status, node.info, lambda: node.alarms))
     observer.registry.register(

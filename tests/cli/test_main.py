@@ -18,6 +18,7 @@ VERBS = {
     "bench": {"kv", "read", "tail", "write"},
     "certs": {"create"},
     "config": {"check", "show"},
+    "debug": {"bundle"},
     "kv": {"cas", "delete", "get", "lease", "lock", "put", "range", "txn", "watch"},
     "leader": {"show", "step-down", "transfer"},
     "local": {"start", "status", "stop"},

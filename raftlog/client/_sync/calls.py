@@ -22,6 +22,7 @@ from raftlog.client.values import (
     Applied,
     Change,
     DeleteResult,
+    Diagnostics,
     KeyValue,
     LeaseStatus,
     LogInfo,
@@ -688,3 +689,13 @@ class SyncCluster:
         Numbers are seconds and bytes. What is secret is left out.
         """
         return self._loop.call(self._target.settings, member=member, timeout=timeout)
+
+    def diagnostics(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> Diagnostics:
+        """Return what a node tells whoever looks into a fault, any one unless `member` names it.
+
+        Its status, settings, metrics, recent events, the stacks of its tasks and threads, and its
+        versions. No payload and no secret is in it.
+        """
+        return self._loop.call(self._target.diagnostics, member=member, timeout=timeout)

@@ -34,6 +34,7 @@ class AdminService:
             "Transfer": methods.unary(pb.TransferRequest, self.transfer),
             "StepDown": methods.unary(types_pb2.Empty, self.step_down),
             "Settings": methods.unary(types_pb2.Empty, self.settings),
+            "Diagnostics": methods.unary(types_pb2.Empty, self.diagnostics),
         }
 
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
@@ -53,6 +54,17 @@ class AdminService:
                     meaning=each.meaning,
                 )
                 for each in self._settings.shown
+            ],
+        )
+
+    async def diagnostics(self, _: types_pb2.Empty, __: Context) -> pb.DiagnosticsReply:
+        """Return what helps to look into a fault of this node."""
+        diagnose = self._settings.diagnose
+        return pb.DiagnosticsReply(
+            served_by=self._node.identity.node_id,
+            files=[
+                pb.DiagnosticsFile(name=each.name, text=each.text, cut=each.is_cut)
+                for each in (await diagnose() if diagnose is not None else ())
             ],
         )
 
