@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from raftlog.cli.members import MEMBER_ID
 from raftlog.cli.options import Globals, group
 from raftlog.cli.output import emit
 from raftlog.cli.session import ask
@@ -31,7 +32,7 @@ def show(options: Globals) -> None:
 @leader.command(
     "transfer", examples=["raftlog leader transfer n2", "raftlog leader transfer --timeout 3"]
 )
-@click.argument("to", required=False)
+@click.argument("to", type=MEMBER_ID, metavar="[TO]", required=False)
 @click.pass_obj
 def transfer(options: Globals, to: str | None) -> None:
     """Hand leadership to TO, or to the member that is most caught up."""
