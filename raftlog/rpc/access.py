@@ -122,12 +122,14 @@ class Gate:
     def _checked(
         self, method: str, need: Need, authenticator: Authenticator, serve: Serve
     ) -> Serve:
+        needed = need.role or ClientRole.OPERATOR
+
         async def handle(request: object, context: Context) -> object:
             uris = certificate_uris(context)
             role = authenticator.role(uris)
             is_own = need.by_itself and authenticator.is_peer(uris, self._node_id)
-            if not is_own and (role is None or role < (need.role or role)):
-                await abort(context, _refusal(method, need, role, context))
+            if not is_own and (role is None or role < needed):
+                await abort(context, _refusal(method, needed, role, context))
             return await serve(request, context)
 
         return handle
@@ -161,13 +163,15 @@ class Gate:
         return handle
 
 
-def _refusal(method: str, need: Need, role: ClientRole | None, context: Context) -> Unauthorized:
-    wanted = need.role.word if need.role is not None else ""
+def _refusal(
+    method: str, needed: ClientRole, role: ClientRole | None, context: Context
+) -> Unauthorized:
+    word = needed.word
     held = "no role" if role is None else f"the role {role.word}"
     return Unauthorized(
-        f"{method} needs the role {wanted}, and the certificate shown ({who(context)}) has {held}: "
-        f"show one with the URI raftlog://role/{wanted} among its alternative names "
-        f"(`raftlog certs create --role {wanted}` makes one)"
+        f"{method} needs the role {word}, and the certificate shown ({who(context)}) has {held}: "
+        f"show one with the URI raftlog://role/{word} among its alternative names "
+        f"(`raftlog certs create --role {word}` makes one)"
     )
 
 

@@ -176,7 +176,7 @@ def place(tmp_path_factory):
 def both(raftlog, place, tmp_path, monkeypatch):
     """Return a function that gives one file to both verbs; a node that comes up is stopped."""
 
-    async def stop(running, signals):
+    async def stop(running, signals, _supervisor):
         signals.restore()
         await running.stop(hand_over=False)
 
