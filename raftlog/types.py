@@ -41,6 +41,19 @@ class Role(enum.Enum):
     __hash__ = object.__hash__  # roles are looked up with every message; Enum's own hash is slow
 
 
+class ClientRole(enum.IntEnum):
+    """What a certificate lets its owner do; each role includes the ones before it."""
+
+    READER = 1
+    WRITER = 2
+    OPERATOR = 3
+
+    @property
+    def word(self) -> str:
+        """Return the role's name as certificates and messages have it."""
+        return self.name.lower()
+
+
 class Consistency(enum.Enum):
     """How fresh a read must be.
 

@@ -19,9 +19,10 @@ from raftlog.config.schema import SETTINGS
 from raftlog.core.progress import PROGRESS_TRANSITIONS, ProgressState
 from raftlog.core.roles import ROLE_TRANSITIONS
 from raftlog.interfaces import Alarm, Event, Kind, Measure
+from raftlog.rpc.access import NEEDS
 from raftlog.telemetry.metrics import ALARM_GAUGE, COMMITTED, PEER_GAUGES, PREFIX, STATUS_GAUGES
 from raftlog.telemetry.surroundings import SURROUNDINGS
-from raftlog.types import Role
+from raftlog.types import ClientRole, Role
 
 State = TypeVar("State", bound=enum.Enum)
 
@@ -123,6 +124,15 @@ def events_table() -> str:
     return _table(("event", "level", "meaning"), rows)
 
 
+def access_table() -> str:
+    """Return which methods each role may call besides those of the roles before it."""
+    rows = []
+    for role in ClientRole:
+        methods = sorted(method for method, need in NEEDS.items() if need.role is role)
+        rows.append((f"`raftlog://role/{role.word}`", ", ".join(f"`{name}`" for name in methods)))
+    return _table(("URI in the certificate", "may call, besides what the rows above may"), rows)
+
+
 def alarms_table() -> str:
     """Return every alarm with what it means and what to do."""
     rows = (
@@ -152,6 +162,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "settings": settings_table,
     "metrics": metrics_table,
     "events": events_table,
+    "access": access_table,
     "alarms": alarms_table,
     "exit-codes": exit_codes_table,
 }

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from raftlog.cli.members import MEMBER_ID
 from raftlog.cli.options import SECONDS, Globals, group
 from raftlog.cli.output import (
     ExitCode,
@@ -49,7 +50,7 @@ def show(options: Globals) -> None:
         "raftlog leader transfer n2 --no-mock",
     ],
 )
-@click.argument("to", required=False)
+@click.argument("to", type=MEMBER_ID, metavar="[TO]", required=False)
 @click.option("--no-mock", is_flag=True, help="Skip the mock election that proves TO can win.")
 @click.pass_obj
 def transfer(options: Globals, /, *, to: str | None, no_mock: bool) -> int:

@@ -67,6 +67,7 @@ COMMANDS = LazyCommands(
         "certs": "raftlog.cli.certs",
         "completion": "raftlog.cli.shell",
         "config": "raftlog.cli.settings",
+        "debug": "raftlog.cli.debug",
         "demo": "raftlog.cli.demo",
         "kv": "raftlog.cli.kv",
         "leader": "raftlog.cli.leader",

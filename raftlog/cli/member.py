@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from raftlog.cli.members import MEMBER_ID
 from raftlog.cli.options import Globals, Verb, group
 from raftlog.cli.output import ExitCode, emit, say
 from raftlog.cli.session import ask
@@ -153,7 +154,7 @@ def add(
 
 
 @member.command("promote", examples=["raftlog member promote n4 --wait"])
-@click.argument("node_id", metavar="ID")
+@click.argument("node_id", type=MEMBER_ID, metavar="ID")
 @_precautions()
 @click.pass_obj
 def promote(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
@@ -167,7 +168,7 @@ def promote(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
 
 
 @member.command("demote", examples=["raftlog member demote n3 --dry-run"])
-@click.argument("node_id", metavar="ID")
+@click.argument("node_id", type=MEMBER_ID, metavar="ID")
 @_precautions()
 @click.pass_obj
 def demote(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
@@ -183,7 +184,7 @@ def demote(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
 @member.command(
     "remove", examples=["raftlog member remove n2", "raftlog member remove n2 --dry-run"]
 )
-@click.argument("node_id", metavar="ID")
+@click.argument("node_id", type=MEMBER_ID, metavar="ID")
 @_precautions()
 @click.pass_obj
 def remove(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
@@ -207,7 +208,7 @@ def remove(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
         "raftlog member update n2 --region north",
     ],
 )
-@click.argument("node_id", metavar="ID")
+@click.argument("node_id", type=MEMBER_ID, metavar="ID")
 @click.option("--address", metavar="HOST:PORT", help="Where it is reached from now on.")
 @click.option("--region", metavar="NAME", help="Where it stands.")
 @_precautions(force=False)
@@ -238,8 +239,8 @@ def update(
         "raftlog member replace n2 n2                           n2 comes back with an empty disk",
     ],
 )
-@click.argument("old", metavar="OLD")
-@click.argument("new", metavar="NEW")
+@click.argument("old", type=MEMBER_ID, metavar="OLD")
+@click.argument("new", type=MEMBER_ID, metavar="NEW")
 @click.option("--address", metavar="HOST:PORT", help="Where NEW is reached; OLD's, if it is OLD.")
 @_precautions()
 @click.pass_obj

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import click
 
+from raftlog.cli.members import MEMBER_ID
 from raftlog.cli.output import OutputFormat
 from raftlog.config.values import parse_duration
 from raftlog.types import Consistency
@@ -44,7 +45,7 @@ class Globals:
 
 def _store(context: click.Context, parameter: click.Parameter, value: object) -> None:
     values = context.ensure_object(Globals)
-    if value is None or context.resilient_parsing or parameter.name is None:
+    if value is None or parameter.name is None:
         return
     name = parameter.name.removeprefix(_PREFIX)
     if name == "output":
@@ -151,7 +152,12 @@ def _shared_options(*, is_root: bool) -> list[click.Option]:
             metavar="HOST:PORT,...",
             help=f"Any of the members; the leader is found from there. [{ENDPOINTS_DEFAULT}]",
         ),
-        option("--member", metavar="ID", help="Ask this member only (reads and status)."),
+        option(
+            "--member",
+            type=MEMBER_ID,
+            metavar="ID",
+            help="Ask this member only (reads and status).",
+        ),
         option("--timeout", type=SECONDS, metavar="TIME", help="Of one operation: 5, 500ms. [10]"),
         option("-o", "--output", type=formats, help="Table for people, JSON for programs."),
         option("--yes", is_flag=True, help="Answer yes to questions."),

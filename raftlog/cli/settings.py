@@ -44,12 +44,15 @@ def check(options: Globals, file: str, assignments: tuple[str, ...]) -> None:
 
     Times are in seconds and sizes in bytes; text may carry a unit, as in "100 ms" or "64 MiB".
     """
-    from raftlog.server.preflight import check_file  # noqa: PLC0415 - as `serve` imports it
+    from raftlog.server.preflight import check_file, openness  # noqa: PLC0415 - as `serve` does
 
     flags = tls_flags(options)
     loaded = load(path=file, environment=os.environ, flags=flags, assignments=assignments)
     needed = check_file(loaded.settings)
     values = shown(loaded.settings)
+    warning = openness(loaded.settings)
+    if warning is not None:
+        say(f"warning: {warning}")
     if options.output is OutputFormat.TABLE:
         count = len(loaded.sources)
         say(f"{file}: {count} of {len(SETTINGS)} settings are set, and all are legal")
@@ -65,7 +68,12 @@ def check(options: Globals, file: str, assignments: tuple[str, ...]) -> None:
 
     emit(
         options.output,
-        {"settings": values, "sources": loaded.sources, "needed": list(needed)},
+        {
+            "settings": values,
+            "sources": loaded.sources,
+            "needed": list(needed),
+            "warnings": [] if warning is None else [warning],
+        },
         human,
     )
 

@@ -64,7 +64,11 @@ def version(options: Globals) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print a completion script for SHELL."""
+    """Print a completion script for SHELL.
+
+    Where a member's id is wanted, those of the cluster that --endpoints (or RAFTLOG_ENDPOINTS)
+    names are offered, if it answers within half a second.
+    """
     root = context.find_root()
     completer = get_completion_class(shell)
     if completer is None:

@@ -16,9 +16,18 @@ from raftlog.client.changes import change
 from raftlog.client.connections import Peer
 from raftlog.client.context import loop_time
 from raftlog.client.members import MemberVerbs
-from raftlog.client.values import Campaigning, Drained, NodeSetting, Paused, Reign, Transfer
-from raftlog.errors import Indeterminate, LeaderHint, Unavailable
+from raftlog.client.values import (
+    Campaigning,
+    Diagnostics,
+    Drained,
+    NodeSetting,
+    Paused,
+    Reign,
+    Transfer,
+)
+from raftlog.errors import Indeterminate, LeaderHint, Unauthorized, Unavailable
 from raftlog.status import ClusterStatus
+from raftlog.wire import status as wire_status
 from raftlog.wire.cluster import status_from_pb
 from raftlog.wire.pb import admin_pb2, types_pb2
 
@@ -227,15 +236,40 @@ class Cluster(MemberVerbs):
         """
         return await report(self._context, member, self._context.deadline(timeout))
 
+    async def diagnostics(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> Diagnostics:
+        """Return what a node tells whoever looks into a fault, any one unless `member` names it.
+
+        Its status, settings, metrics, recent events, the stacks of its tasks and threads, and its
+        versions. No payload and no secret is in it.
+        """
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.DiagnosticsReply:
+            reply = await peer.admin.Diagnostics(types_pb2.Empty(), timeout=seconds)
+            return cast("admin_pb2.DiagnosticsReply", reply)
+
+        deadline = self._context.deadline(timeout)
+        reply = await self._context.connections.ask(member, call, deadline)
+        return Diagnostics(
+            served_by=reply.served_by,
+            files={file.name: file.text for file in reply.files},
+            cut=tuple(file.name for file in reply.files if file.cut),
+        )
+
     async def _ask_all(self) -> list[admin_pb2.StatusReply]:
         """Ask every address at once, members that the first answer names included.
 
         Once the leader has answered, the others have a moment left to speak for themselves.
+
+        Raises:
+            Unauthorized: nobody answers this client, and somebody says that it may not ask.
         """
         connections = self._context.connections
         asked: set[str] = set()
-        waiting: set[asyncio.Task[admin_pb2.StatusReply | None]] = set()
+        waiting: set[asyncio.Task[admin_pb2.StatusReply | Unauthorized | None]] = set()
         found: list[admin_pb2.StatusReply] = []
+        refusal: Unauthorized | None = None
         until = loop_time() + STATUS_SECONDS
         try:
             while True:
@@ -243,16 +277,19 @@ class Cluster(MemberVerbs):
                     asked.add(address)
                     waiting.add(asyncio.create_task(_try_status(connections.peer(address))))
                 if not waiting:
-                    return found
+                    return _answers(found, refusal)
                 done, waiting = await asyncio.wait(
                     waiting,
                     timeout=max(until - loop_time(), 0.0),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if not done:
-                    return found
+                    return _answers(found, refusal)
                 for reply in (task.result() for task in done):
                     if reply is None:
+                        continue
+                    if isinstance(reply, Unauthorized):
+                        refusal = reply
                         continue
                     connections.book.learn({each.node_id: each.address for each in reply.members})
                     found.append(reply)
@@ -268,11 +305,21 @@ async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:
     return cast("admin_pb2.StatusReply", reply)
 
 
-async def _try_status(peer: Peer) -> admin_pb2.StatusReply | None:
+async def _try_status(peer: Peer) -> admin_pb2.StatusReply | Unauthorized | None:
+    """Return a member's answer, its refusal of this client's certificate, or None."""
     try:
         return await _ask_status(peer, STATUS_SECONDS)
-    except grpc.aio.AioRpcError:
-        return None
+    except grpc.aio.AioRpcError as error:
+        refusal = wire_status.from_rpc_error(error, sent=False)
+        return refusal if isinstance(refusal, Unauthorized) else None
+
+
+def _answers(
+    found: list[admin_pb2.StatusReply], refusal: Unauthorized | None
+) -> list[admin_pb2.StatusReply]:
+    if refusal is not None and not found:
+        raise refusal
+    return found
 
 
 def _rank(reply: admin_pb2.StatusReply) -> tuple[bool, int, bool, int]:

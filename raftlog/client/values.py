@@ -216,6 +216,18 @@ class NodeSetting:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostics:
+    """What a node tells of itself to whoever looks into a fault: text by the names of files.
+
+    `cut` names those that were longer.
+    """
+
+    served_by: str
+    files: dict[str, str]
+    cut: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MachineUpgrade:
     """What raising the machine's version came to.
 

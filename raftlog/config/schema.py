@@ -162,6 +162,11 @@ class TlsSection:
     cacert: str = _text("", "file of the certificate authority")
     cert: str = _text("", "file of this node's certificate")
     key: str = _text("", "file of its private key")
+    roles: bool = _setting(
+        False,
+        "ask each client's certificate for its role: raftlog://role/reader, writer or operator",
+        parse=values.parse_boolean,
+    )
 
     @property
     def is_configured(self) -> bool:

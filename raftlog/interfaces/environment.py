@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from raftlog.interfaces.observation import Event, Measure
-from raftlog.types import NodeId
+from raftlog.types import ClientRole, NodeId
 
 
 class Clock(Protocol):
@@ -62,4 +62,8 @@ class Authenticator(Protocol):
 
     def is_peer(self, uris: Iterable[bytes], node_id: NodeId) -> bool:
         """Whether a certificate with these URIs may speak as the member `node_id`."""
+        ...
+
+    def role(self, uris: Iterable[bytes]) -> ClientRole | None:
+        """Return the highest role of a certificate with these URIs, or None."""
         ...

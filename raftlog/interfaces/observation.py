@@ -45,6 +45,10 @@ class Event(enum.StrEnum):
         Severity.WARNING,
     )  # fmt: skip
     NODE_FAILED = "node_failed", "The node stopped itself", Severity.ERROR
+    OPERATED = "operated", "An operator's verb was asked for: the audit line"
+    ANYONE_OPERATES = (
+        "anyone_operates", "No role is asked of whoever can connect", Severity.WARNING
+    )  # fmt: skip
     UNHANDLED = "unhandled", "An error that nobody awaited"
     MYSQL_NOT_SERVED = "mysql_not_served", "A setting asks for what this version has not"
     TRACE_ENDED = "trace_ended", "The debug trace cannot be written any more", Severity.WARNING

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from raftlog.errors import ConfigInvalid, RaftLogError, invariant
 from raftlog.interfaces import NodePort
+from raftlog.rpc.access import Gate
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Context, Handlers, Methods, abort
 from raftlog.rpc.peer import GrpcTransport
@@ -154,7 +155,8 @@ class GrpcServer:
         def methods(service: str) -> Methods:
             return Methods(self._admission, settings, self.latencies, service)
 
-        return {
+        gate = Gate(node.identity.node_id, settings.authenticator, self._transport.observer)
+        served = {
             raft.SERVICE: raft.RaftService(self._transport).handlers(),
             log.SERVICE: log.LogService(node, settings).handlers(methods(log.SERVICE)),
             kv.SERVICE: kv.KvService(node, settings).handlers(methods(kv.SERVICE)),
@@ -163,6 +165,7 @@ class GrpcServer:
             ),
             admin.SERVICE: admin.AdminService(node, settings).handlers(methods(admin.SERVICE)),
         }
+        return {name: gate.guarded(name, handlers) for name, handlers in served.items()}
 
     def _bind(self, server: grpc.aio.Server) -> str:
         host, _, number = self._listen.rpartition(":")

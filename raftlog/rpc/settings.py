@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
 
 from raftlog import defaults
 from raftlog.interfaces import Authenticator
@@ -57,6 +58,18 @@ class ShownSetting:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """A file of what a node tells of itself to whoever looks into a fault."""
+
+    name: str
+    text: str
+    is_cut: bool = False
+
+
+Diagnose = Callable[[], Awaitable[Sequence[Diagnostic]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Bounds on what clients may send, hold and ask for."""
 
@@ -72,8 +85,12 @@ class ServerSettings:
     unary_timeout_seconds: float = 10.0
     """Used where a caller sent no deadline."""
     health_seconds: float = 0.25
+    authenticator: Authenticator | None = None
+    """Says which role a client's certificate has; None: any of them may do everything."""
     shown: tuple[ShownSetting, ...] = ()
     """What `Admin.Settings` answers."""
+    diagnose: Diagnose | None = None
+    """What `Admin.Diagnostics` answers."""
 
     @property
     def message_bytes_max(self) -> int:

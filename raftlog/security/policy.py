@@ -11,9 +11,11 @@ import ipaddress
 from collections.abc import Iterable
 
 from raftlog.errors import ConfigInvalid
-from raftlog.types import NodeId
+from raftlog.types import ClientRole, NodeId
 
 NODE_URI_PREFIX = b"raftlog://node/"
+ROLE_URI_PREFIX = b"raftlog://role/"
+_ROLES = {ROLE_URI_PREFIX + role.word.encode(): role for role in ClientRole}
 
 
 class CertificateUris:
@@ -27,6 +29,22 @@ class CertificateUris:
     def is_peer(self, uris: Iterable[bytes], node_id: NodeId) -> bool:
         """Whether a certificate with these URIs may speak as the member `node_id`."""
         return NODE_URI_PREFIX + node_id.encode() in uris
+
+    def role(self, uris: Iterable[bytes]) -> ClientRole | None:
+        """Return the highest role that these URIs name. Any node's certificate reads, no more.
+
+        A node holds the whole log, so its certificate opens nothing to a reader that its disk does
+        not; what else nodes need of each other is the peers' service, which has its own handshake.
+        """
+        found = [_ROLES[uri] for uri in uris if uri in _ROLES]
+        if any(uri.startswith(NODE_URI_PREFIX) for uri in uris):
+            found.append(ClientRole.READER)
+        return max(found, default=None)
+
+
+def role_uri(role: ClientRole) -> str:
+    """Return the URI that gives a certificate that role."""
+    return ROLE_URI_PREFIX.decode() + role.word
 
 
 def is_loopback(address: str) -> bool:

@@ -4,7 +4,8 @@
 key beside the certificates it signs, which a production authority never would. What it makes for a
 node named ``n1`` carries the URI name ``raftlog://node/n1``, which is what lets it speak as that
 member (`policy.CertificateUris`), and for TLS itself the host names ``n1`` and ``localhost`` and
-the loopback addresses. A client's certificate carries no such URI.
+the loopback addresses. A client's certificate carries the URI of its role instead, an operator's
+unless it is told otherwise: ``raftlog://role/operator``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from raftlog.errors import ConfigInvalid
 from raftlog.files import make_directory, write_durably
-from raftlog.security.policy import NODE_URI_PREFIX
+from raftlog.security.policy import NODE_URI_PREFIX, role_uri
+from raftlog.types import ClientRole
 from raftlog.wire.channel import TlsMaterial
 from raftlog.wire.material import check_material
 
@@ -63,6 +65,7 @@ def create_certificates(
     *,
     hosts: Sequence[str] = (),
     clients: Sequence[str] = ("client",),
+    role: ClientRole | None = ClientRole.OPERATOR,
 ) -> dict[str, CertificateFiles]:
     """Write a development authority, and a certificate for each node and client, to `directory`.
 
@@ -74,6 +77,7 @@ def create_certificates(
         names: Ids of nodes.
         hosts: Further host names or addresses by which every node is reached.
         clients: Names of clients.
+        role: What these clients may do where `tls.roles` is set; None: nothing.
 
     Raises:
         ConfigInvalid: a name cannot be in a certificate, or the directory cannot be written.
@@ -87,7 +91,7 @@ def create_certificates(
         make_directory(directory, mode=PUBLIC_DIRECTORY_MODE)
         authority = _Authority.open(directory)
         made = {name: authority.issue(name, _node_names(name, hosts)) for name in names}
-        made.update((name, authority.issue(name, [x509.DNSName(name)])) for name in clients)
+        made.update((name, authority.issue(name, _client_names(name, role))) for name in clients)
     except OSError as error:
         raise ConfigInvalid(f"cannot write certificates to {directory}: {error}") from None
     return made
@@ -170,6 +174,13 @@ def _node_names(name: str, hosts: Sequence[str]) -> list[x509.GeneralName]:
             found.append(x509.IPAddress(ipaddress.ip_address(host)))
         except ValueError:
             found.append(x509.DNSName(host))
+    return found
+
+
+def _client_names(name: str, role: ClientRole | None) -> list[x509.GeneralName]:
+    found: list[x509.GeneralName] = [x509.DNSName(name)]
+    if role is not None:
+        found.append(x509.UniformResourceIdentifier(role_uri(role)))
     return found
 
 

@@ -25,9 +25,10 @@ from raftlog.rpc.settings import ServerSettings, ShownSetting, TransportSettings
 from raftlog.security.policy import CertificateUris
 from raftlog.server.clock import SystemClock
 from raftlog.server.descriptors import DescriptorWatch
+from raftlog.server.diagnostics import Diagnostics
 from raftlog.server.directory import open_storage, removed
 from raftlog.server.loop_watch import LoopWatch
-from raftlog.server.preflight import check_start, named, node_settings
+from raftlog.server.preflight import check_start, named, node_settings, openness
 from raftlog.server.switches import FileSwitches
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.storage.lmdb import LmdbStorage
@@ -140,6 +141,9 @@ async def compose(
         http=settings.http,
         machine=settings.machine,
     )
+    warning = openness(settings)
+    if warning is not None:
+        observer.event(Event.ANYONE_OPERATES, why=warning)
     if settings.mysql:
         observer.event(Event.MYSQL_NOT_SERVED, address=settings.mysql, why="not in this version")
     return running
@@ -192,12 +196,14 @@ def _assemble(
     node = Node(ports, shared, watch=watch)
     if node.is_removed:
         raise removed(settings)
+    limits = _server_settings(settings, sources)
+    diagnostics = Diagnostics(node, observer, limits.shown)
     server = GrpcServer(
         node,
         transport,
         listen=settings.listen,
         tls=tls,
-        settings=_server_settings(settings, sources),
+        settings=dataclasses.replace(limits, diagnose=diagnostics.collect),
     )
     observer.registry.register(StatusCollector(node.status, node.info, lambda: node.alarms))
     observer.registry.register(
@@ -223,10 +229,9 @@ def _assemble(
 def _observer(settings: Settings) -> PrometheusObserver:
     """Return what events and measures go to, with the log set up behind it."""
     observer = PrometheusObserver(settings.node_id)
-    logger = make_logger(
-        observer.context, level=settings.logging.level, format_=settings.logging.format
-    )
-    observer.log_to(logger)
+    context, format_ = observer.context, settings.logging.format
+    logger = make_logger(context, level=settings.logging.level, format_=format_)
+    observer.log_to(logger, audit=make_logger(context, level="info", format_=format_))
     lead_standard_logging(logger, settings.logging.level)
     return observer
 
@@ -269,7 +274,11 @@ def _server_settings(settings: Settings, sources: Mapping[str, str]) -> ServerSe
         )
         for key, value in shown(settings).items()
     )
-    return ServerSettings(shown=tuple(lines), **named(ServerSettings, settings.limits))
+    return ServerSettings(
+        authenticator=CertificateUris() if settings.tls.roles else None,
+        shown=tuple(lines),
+        **named(ServerSettings, settings.limits),
+    )
 
 
 def _transport_settings(

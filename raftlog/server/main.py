@@ -16,7 +16,9 @@ from raftlog.interfaces import Event
 from raftlog.server.compose import RunningNode, compose, tune_interpreter
 from raftlog.server.descriptors import raise_limit
 from raftlog.server.signals import StopSignals
+from raftlog.server.supervisor import Supervisor
 from raftlog.text import reason
+from raftlog.types import Role
 
 T = TypeVar("T")
 
@@ -43,12 +45,29 @@ async def serve(settings: Settings, sources: Mapping[str, str]) -> None:
         running = await compose(settings, sources)
         loop.set_exception_handler(lambda _, context: _report(running, context))
         tune_interpreter()
-        await _until_stopped(running, signals)
+        supervisor = Supervisor(os.environ, lambda: _describe(running))
+        supervisor.ready()
+        try:
+            await _until_stopped(running, signals, supervisor)
+        finally:
+            await supervisor.end()
     finally:
         signals.restore()
 
 
-async def _until_stopped(running: RunningNode, signals: StopSignals) -> None:
+def _describe(running: RunningNode) -> str:
+    """Return what the node does, for whoever asks the system what runs on it."""
+    standing = running.node.standing
+    if standing.role is Role.LEADER:
+        return f"leads in term {standing.term}"
+    if standing.leader is None:
+        return f"knows no leader in term {standing.term}"
+    return f"follows {standing.leader} in term {standing.term}"
+
+
+async def _until_stopped(
+    running: RunningNode, signals: StopSignals, supervisor: Supervisor
+) -> None:
     asked = asyncio.ensure_future(signals.wait())
     failed = running.node.failed
     both: set[asyncio.Future[signal.Signals] | asyncio.Future[BaseException]] = {asked, failed}
@@ -57,6 +76,7 @@ async def _until_stopped(running: RunningNode, signals: StopSignals) -> None:
     if error is None:
         running.observer.event(Event.STOPPING, signal=asked.result().name)
     asked.cancel()
+    supervisor.stopping()
     try:
         await asyncio.wait_for(running.stop(hand_over=error is None), STOP_SECONDS)
     except TimeoutError:

@@ -20,13 +20,14 @@ from raftlog.errors import ConfigInvalid, SafetyRefused, StorageError
 from raftlog.interfaces import StateMachine
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.settings import NodeSettings
-from raftlog.security.policy import check_listen
+from raftlog.security.policy import check_listen, is_loopback
 from raftlog.server.directory import check_directory, first_boundary, storage_settings
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.wire.channel import TlsMaterial, message_limit
 
 REQUIRED = ("node_id", "data_dir", "listen")
 """Without these no node starts, whatever its directory holds."""
+TLS_FILES = ("tls.cacert", "tls.cert", "tls.key")
 MESSAGE_BYTES_MAX = (1 << 31) - 1
 """The size of a gRPC message is a 32-bit number with a sign."""
 
@@ -51,6 +52,8 @@ def check_start(settings: Settings) -> Checked:
         if not getattr(settings, key):
             flag = "--" + key.replace("_", "-")
             raise ConfigInvalid(f"{key} is needed: {flag}, RAFTLOG_{key.upper()} or in the TOML")
+    if settings.tls.roles and not settings.tls.is_configured:
+        raise ConfigInvalid(f"tls.roles needs {', '.join(TLS_FILES)}: roles are in certificates")
     checked = _check(settings)
     if not settings.join and not LmdbStorage.exists(settings.data_dir):
         first_boundary(settings, checked.machine)
@@ -67,7 +70,8 @@ def check_file(settings: Settings) -> tuple[str, ...]:
     if is_there and settings.node_id:
         check_directory(settings)
     founding = () if is_there or settings.join else ("bootstrap_token", "initial_cluster")
-    return tuple(key for key in (*REQUIRED, *founding) if not getattr(settings, key))
+    files = TLS_FILES if settings.tls.roles and not settings.tls.is_configured else ()
+    return (*(key for key in (*REQUIRED, *founding) if not getattr(settings, key)), *files)
 
 
 def _check(settings: Settings) -> Checked:
@@ -103,6 +107,20 @@ def check_exposure(settings: Settings) -> None:
                 )
         except ConfigInvalid as error:
             raise SafetyRefused(f"{flag}: {error.message}") from None
+
+
+def openness(settings: Settings) -> str | None:
+    """Return why more people may operate the cluster than should, or None."""
+    if settings.tls.roles:
+        return None
+    if settings.tls.is_configured:
+        return (
+            "any client's certificate may operate the cluster: give each its role "
+            "(`raftlog certs create --role`), and then set tls.roles on every node"
+        )
+    if is_loopback(settings.listen):
+        return None
+    return f"whoever can reach {settings.listen} may operate the cluster: it is open without TLS"
 
 
 def _check_addresses(settings: Settings) -> None:

@@ -9,7 +9,11 @@ what the node's status says of the members (`raftlog_peer_...`).
 from __future__ import annotations
 
 import bisect
+import json
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.core import (
@@ -40,6 +44,8 @@ from raftlog.interfaces import (
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 PREFIX = "raftlog_"
+RECENT_MAX = 1000
+"""Events kept for whoever asks what happened lately."""
 
 STATUS_GAUGES = {
     "commit_sequence": "Last sequence known committed",
@@ -88,6 +94,8 @@ class PrometheusObserver(Collector):
         self._term = 0
         self._leader: str | None = None
         self._logger: FilteringBoundLogger | None = None
+        self._audit: FilteringBoundLogger | None = None
+        self._recent: deque[tuple[float, Event, dict[str, object]]] = deque(maxlen=RECENT_MAX)
         self._events = {event: 0 for event in Event if event.counter}
         self._numbers = {measure: 0.0 for measure in Measure if measure.kind is not Kind.HISTOGRAM}
         self._histograms = {
@@ -99,9 +107,15 @@ class PrometheusObserver(Collector):
         """Return what every log line carries: node, term and role."""
         return {"node": self._node_id, "term": self._term, "role": self._role}
 
-    def log_to(self, logger: FilteringBoundLogger) -> None:
-        """Write events to `logger` from now on."""
+    def log_to(
+        self, logger: FilteringBoundLogger, *, audit: FilteringBoundLogger | None = None
+    ) -> None:
+        """Write events to `logger` from now on, and what operators do to `audit`, if given.
+
+        An audit line is not to be lost to the level that an operator chose for the others.
+        """
         self._logger = logger
+        self._audit = audit or logger
 
     # ------------------------------------------------------------ interfaces.Observer
 
@@ -111,7 +125,8 @@ class PrometheusObserver(Collector):
             self._standing(fields)
         if event.counter:
             self._events[event] += 1
-        logger = self._logger
+        self._recent.append((time.time(), event, {**self.context(), **fields}))
+        logger = self._audit if event is Event.OPERATED else self._logger
         if logger is None:
             return
         if event.severity is Severity.ERROR:
@@ -155,6 +170,21 @@ class PrometheusObserver(Collector):
         for event, number in self._events.items():
             help_ = f"Events named `{event}` in the log"
             yield CounterMetricFamily(PREFIX + event.counter, help_, value=number)
+
+    def recent(self) -> list[str]:
+        """Return the newest events, oldest first, each as a line of JSON."""
+        return [
+            json.dumps(
+                {
+                    "event": event.value,
+                    "level": event.severity.value,
+                    "timestamp": datetime.fromtimestamp(at, UTC).isoformat(),
+                    **fields,
+                },
+                default=str,
+            )
+            for at, event, fields in list(self._recent)
+        ]
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -8,6 +8,8 @@ sent can matter, whatever the status says.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import grpc
 from google.protobuf.message import DecodeError
 
@@ -133,10 +135,20 @@ def from_rpc_error(error: grpc.RpcError, *, sent: bool) -> RaftLogError:
     return errors.Unavailable(sentence)
 
 
+def carried_code(metadata: Iterable[tuple[str, object]] | None) -> str | None:
+    """Return the code of the error that a call's trailing metadata carries, or None."""
+    found = _carried_in(metadata)
+    return None if found is None else found.code
+
+
 def _carried(error: grpc.RpcError) -> RaftLogError | None:
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return None
-    for key, value in error.trailing_metadata() or ():
+    return _carried_in(error.trailing_metadata())
+
+
+def _carried_in(metadata: Iterable[tuple[str, object]] | None) -> RaftLogError | None:
+    for key, value in metadata or ():
         if key == METADATA_KEY and isinstance(value, bytes):
             try:
                 return from_pb(types_pb2.Error.FromString(value))

@@ -42,6 +42,7 @@ ASKING = {
     "bench tail": ("--clients", "1", "--operations", "2"),
     "bench write": ("--clients", "1", "--operations", "2"),
     "config show": ("--all",),
+    "debug bundle": ("--file", "NEW"),
     "kv cas": (KEY, VALUE, "--revision", "0"),
     "kv delete": (NO_KEY,),
     "kv get": (KEY,),
@@ -137,7 +138,7 @@ def line(tmp_path):
     """Return a function that gives a command's whole line."""
     file = tmp_path / "input"
     file.write_text(ENTRY, encoding="utf-8")
-    found = {"FILE": str(file), "LEASE": "1", "PLACE": "1"}
+    found = {"FILE": str(file), "NEW": str(tmp_path / "new"), "LEASE": "1", "PLACE": "1"}
 
     def make(words, **known):
         names = found | known

@@ -19,6 +19,7 @@ VERBS = {
     "bench": {"kv", "read", "tail", "write"},
     "certs": {"create"},
     "config": {"check", "show"},
+    "debug": {"bundle"},
     "kv": {"cas", "delete", "get", "lease", "lock", "put", "range", "txn", "watch"},
     "leader": {
         "cancel-transfer",

@@ -46,6 +46,22 @@ def test_a_wrong_file_exits_3(raftlog, tmp_path):
     assert raftlog("config", "check", tmp_path / "none").code == 3
 
 
+def test_that_anyone_may_operate_is_said(raftlog, tmp_path):
+    """Of certificates without roles, in both forms; and not where roles count."""
+    own = create_certificates(tmp_path, ["n1"])["n1"]
+    file = tmp_path / "node.toml"
+    file.write_text(f'[tls]\ncacert="{own.cacert}"\ncert="{own.cert}"\nkey="{own.key}"\n')
+    told = raftlog("config", "check", file, "-o", "json")
+    assert told.code == 0
+    assert "set tls.roles" in told.err
+    assert len(told.json["warnings"]) == 1
+    asked = raftlog("config", "check", file, "--set", "tls.roles=true", "-o", "json")
+    assert (asked.json["warnings"], asked.err) == ([], "")
+    file.write_text("tls.roles = true")
+    needed = raftlog("config", "check", file, "-o", "json").json["needed"]
+    assert {"tls.cacert", "tls.cert", "tls.key"} <= set(needed)
+
+
 @pytest.mark.integration
 def test_a_running_node_shows_its_settings(ask, cluster):
     """What was set, and where; everything in JSON; never the token."""
@@ -160,7 +176,7 @@ def place(tmp_path_factory):
 def both(raftlog, place, tmp_path, monkeypatch):
     """Return a function that gives one file to both verbs; a node that comes up is stopped."""
 
-    async def stop(running, signals):
+    async def stop(running, signals, _supervisor):
         signals.restore()
         await running.stop(hand_over=False)
 

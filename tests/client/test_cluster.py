@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from raftlog.client.cluster import _status
+import pytest
+
+from raftlog.client.cluster import _answers, _status
+from raftlog.errors import Unauthorized
 from raftlog.wire.pb import admin_pb2 as pb
 
 
@@ -32,3 +35,12 @@ def test_one_member_asked_alone_speaks_for_itself() -> None:
     """With one answer there is nothing to put together."""
     ill = reply("n3", "n3 disk_full: why", healthy=False)
     assert _status(ill, [ill]).alarms == ("n3 disk_full: why",)
+
+
+def test_a_refusal_counts_where_nobody_answers() -> None:
+    """One member may ask for roles before the others do: what those say is an answer."""
+    refusal = Unauthorized("Admin/Status needs the role reader")
+    assert _answers([reply("n1")], refusal) == [reply("n1")]
+    assert _answers([], None) == []
+    with pytest.raises(Unauthorized, match="reader"):
+        _answers([], refusal)

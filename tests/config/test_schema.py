@@ -33,6 +33,7 @@ PROMISED = {
     "http": "127.0.0.1:7201",
     "machine": "kv",
     "insecure": False,
+    "tls.roles": False,
 }
 
 

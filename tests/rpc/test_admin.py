@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raftlog.interfaces import Alarm, Alarms
-from raftlog.rpc.settings import ServerSettings, ShownSetting
+from raftlog.rpc.settings import Diagnostic, ServerSettings, ShownSetting
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
 from tests.rpc.doubles import Cluster, FakeNode, RecordingObserver, Serving
@@ -98,3 +98,24 @@ async def test_settings_are_shown_as_they_are_given() -> None:
     assert list(reply.settings) == [
         pb.Setting(key="raft.x", value_json="1.5", source="--set", meaning="how long")
     ]
+
+
+async def test_diagnostics_are_what_the_node_collects(serving: Serving) -> None:
+    """Each file with its text, and whether it was cut; a server that collects nothing has none."""
+
+    async def collect() -> list[Diagnostic]:
+        return [Diagnostic(name="a.txt", text="\u6f22"), Diagnostic(name="b", text="", is_cut=True)]
+
+    assert not (await serving.admin.Diagnostics(EMPTY)).files
+    cluster = Cluster(server=ServerSettings(diagnose=collect))
+    told = Serving(await cluster.start("n1", node=FakeNode()))
+    reply = await told.admin.Diagnostics(EMPTY)
+    await told.close()
+    await cluster.stop()
+    assert reply == pb.DiagnosticsReply(
+        served_by="n1",
+        files=[
+            pb.DiagnosticsFile(name="a.txt", text="\u6f22"),
+            pb.DiagnosticsFile(name="b", cut=True),
+        ],
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raftlog.errors import ConfigInvalid
-from raftlog.security.policy import CertificateUris, check_listen, is_loopback
-from raftlog.types import NodeId
+from raftlog.security.policy import CertificateUris, check_listen, is_loopback, role_uri
+from raftlog.types import ClientRole, NodeId
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,33 @@ def test_a_members_certificate_is_accepted(uris: list[bytes]) -> None:
 def test_other_certificates_are_not(uris: list[bytes]) -> None:
     """A bare id, another member's URI, or one that only looks alike does not speak as n1."""
     assert not CertificateUris().is_peer(uris, NodeId("n1"))
+
+
+@pytest.mark.parametrize(
+    ("uris", "role"),
+    [
+        ([b"raftlog://role/reader"], ClientRole.READER),
+        ([b"raftlog://role/writer"], ClientRole.WRITER),
+        ([b"raftlog://role/reader", b"x", b"raftlog://role/operator"], ClientRole.OPERATOR),
+        ([b"raftlog://node/n1"], ClientRole.READER),
+        ([b"raftlog://node/n1", b"raftlog://role/writer"], ClientRole.WRITER),
+        ([], None),
+        ([b"raftlog://role/"], None),
+        ([b"raftlog://role/Operator"], None),
+        ([b"raftlog://role/operator/"], None),
+        ([b"raftlog://roles/operator"], None),
+        ([b"operator"], None),
+    ],
+)
+def test_the_highest_role_counts(uris: list[bytes], role: ClientRole | None) -> None:
+    """A role is a URI to the letter; a node reads; what only looks alike is nothing."""
+    assert CertificateUris().role(uris) is role
+
+
+@pytest.mark.parametrize("role", ClientRole)
+def test_the_uri_of_a_role_gives_it(role: ClientRole) -> None:
+    """What certificates are made with is what is read."""
+    assert CertificateUris().role([role_uri(role).encode()]) is role
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.9.9.9:1", "[::1]:7101", "localhost:7101"])

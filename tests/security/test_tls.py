@@ -13,7 +13,7 @@ from cryptography import x509
 from raftlog.errors import ConfigInvalid
 from raftlog.security.policy import CertificateUris
 from raftlog.security.tls import CertificateFiles, create_certificates, load_tls
-from raftlog.types import NodeId
+from raftlog.types import ClientRole, NodeId
 from tests.syncs import Syncs
 
 
@@ -38,13 +38,24 @@ def test_what_is_made(tmp_path: pathlib.Path) -> None:
     assert hosts == ["n1", "localhost", "db.example.org"]
     assert addresses == ["127.0.0.1", "::1", str(ipaddress.ip_address("10.0.0.7"))]
     assert uris == ["raftlog://node/n1"]
-    assert names_in(made["client"]) == (["client"], [], [])
+    assert names_in(made["client"]) == (["client"], [], ["raftlog://role/operator"])
     ca = x509.load_pem_x509_certificate(made["n1"].cacert.read_bytes())
     for files in made.values():
         cert = x509.load_pem_x509_certificate(files.cert.read_bytes())
         cert.verify_directly_issued_by(ca)
         assert cert.not_valid_before_utc < dt.datetime.now(dt.UTC) < cert.not_valid_after_utc
         assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("role", [None, *ClientRole])
+def test_a_client_has_the_role_that_it_was_made_for(
+    tmp_path: pathlib.Path, role: ClientRole | None
+) -> None:
+    """The URI that is made is the one that the policy reads; a node's certificate has no role's."""
+    made = create_certificates(tmp_path, ["n1"], clients=["alice"], role=role)
+    uris = [uri.encode() for uri in names_in(made["alice"])[2]]
+    assert CertificateUris().role(uris) == role
+    assert not any("role" in uri for uri in names_in(made["n1"])[2])
 
 
 def test_what_is_made_survives(tmp_path: pathlib.Path, syncs: Syncs) -> None:

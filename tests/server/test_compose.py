@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
+import json
+import re
 import socket
 import sys
 
@@ -12,14 +15,17 @@ import pytest
 
 import raftlog
 from raftlog.config.load import load
+from raftlog.config.schema import TlsSection
 from raftlog.errors import ConfigInvalid, SafetyRefused
 from raftlog.machines.kv import KvMachine
+from raftlog.rpc.access import AUDIT_LOGGER
 from raftlog.security.tls import create_certificates
 from raftlog.server import compose as module
 from raftlog.server.compose import compose, tune_interpreter
 from raftlog.server.directory import open_storage, storage_settings
-from raftlog.server.preflight import check_exposure, node_settings
+from raftlog.server.preflight import check_exposure, node_settings, openness
 from raftlog.storage.lmdb import LmdbStorage
+from raftlog.types import ClientRole
 
 
 @pytest.mark.parametrize("flag", ["listen", "http"])
@@ -47,6 +53,7 @@ def test_loopback_is_open_to_this_machine_only(settings, address):
         ({"data_dir": ""}, "data_dir is needed"),
         ({"listen": ""}, "listen is needed"),
         ({"machine": "kw"}, "no machine is called 'kw'"),
+        ({"tls": TlsSection(roles=True)}, "tls.roles needs tls.cacert, tls.cert, tls.key"),
     ],
 )
 async def test_what_is_missing_or_wrong_is_said(settings, change, why):
@@ -92,8 +99,8 @@ async def test_a_node_comes_up_serves_and_stops(settings):
     open_storage(settings, KvMachine()).close()
 
 
-async def test_a_node_with_certificates(settings, tmp_path):
-    """With TLS a client needs a certificate of the same authority."""
+async def test_a_node_with_certificates(settings, tmp_path, capfd):
+    """With TLS a client needs a certificate of the same authority; that no role counts is said."""
     files = create_certificates(tmp_path / "certs", ["n1"])
     own, client_files = files["n1"], files["client"]
     tls = dataclasses.replace(
@@ -111,6 +118,70 @@ async def test_a_node_with_certificates(settings, tmp_path):
                 await client.log.append(b"plain")
     finally:
         await running.stop(hand_over=False)
+    assert capfd.readouterr().err.count("anyone_operates") == 1
+
+
+async def test_a_node_asks_for_roles(settings, tmp_path, capfd):
+    """Each client may do what its certificate says, at once and definitely; the audit is written.
+
+    Also where the log's level leaves out everything that is no error.
+    """
+    own = create_certificates(tmp_path, ["n1"], clients=["operator"])["n1"]
+    create_certificates(tmp_path, [], clients=["reader"], role=ClientRole.READER)
+    create_certificates(tmp_path, [], clients=["nothing"], role=None)
+    tls = dataclasses.replace(
+        settings.tls, cacert=str(own.cacert), cert=str(own.cert), key=str(own.key), roles=True
+    )
+    quiet = dataclasses.replace(settings.logging, level="error", format="json")
+    running = await compose(dataclasses.replace(settings, tls=tls, logging=quiet))
+
+    def connected(name):
+        files = {"cert": tmp_path / f"{name}.crt", "key": tmp_path / f"{name}.key"}
+        return raftlog.connect(settings.listen, timeout=20, cacert=own.cacert, **files)
+
+    try:
+        async with connected("operator") as client:
+            sequence = (await client.log.append(b"by an operator")).sequence
+            await client.cluster.step_down()
+        async with connected("reader") as client, asyncio.timeout(5):
+            assert (await client.log.get(sequence)).payload == b"by an operator"
+            for write in (client.log.append(b"x"), client.kv.put(b"k", b"v")):
+                with pytest.raises(raftlog.Unauthorized, match="needs the role writer") as refusal:
+                    await write
+                assert refusal.value.definite
+            with pytest.raises(raftlog.Unauthorized, match="needs the role operator"):
+                await client.cluster.step_down()
+        async with connected("nothing") as client, asyncio.timeout(5):
+            for read in (client.cluster.status(), client.log.info(), client.kv.get(b"k")):
+                with pytest.raises(raftlog.Unauthorized, match="needs the role reader"):
+                    await read
+    finally:
+        await running.stop(hand_over=False)
+    told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    audit = [(line["who"], line["outcome"]) for line in told if line.get("logger") == AUDIT_LOGGER]
+    assert audit == [
+        ("raftlog://role/operator, CN=operator", "ok"),
+        ("raftlog://role/reader, CN=reader", "unauthorized"),
+    ]
+    assert not any(line["event"] == "anyone_operates" for line in told)
+
+
+@pytest.mark.parametrize(
+    ("listen", "insecure", "secured", "roles", "warned"),
+    [
+        ("127.0.0.1:1", False, False, False, None),
+        ("0.0.0.0:1", True, False, False, "0.0.0.0:1 .* open without TLS"),
+        ("127.0.0.1:1", False, True, False, "set tls.roles"),
+        ("127.0.0.1:1", False, True, True, None),
+    ],
+)
+def test_who_may_operate_is_a_warning(settings, listen, insecure, secured, roles, warned):
+    """Wherever others than this machine's users may operate without a role, and nowhere else."""
+    names = ("cacert", "cert", "key") if secured else ()
+    tls = dataclasses.replace(settings.tls, **dict.fromkeys(names, "x"), roles=roles)
+    found = openness(dataclasses.replace(settings, listen=listen, insecure=insecure, tls=tls))
+    assert (found is None) is (warned is None)
+    assert warned is None or re.search(warned, found)
 
 
 def test_every_setting_reaches_its_part():

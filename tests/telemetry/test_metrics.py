@@ -89,6 +89,19 @@ def test_events_become_lines_of_the_right_severity(observer):
     assert value(observer, "raftlog_peer_lost_total") == 1
 
 
+def test_audit_lines_go_to_a_logger_of_their_own(observer):
+    """The one that no level silences; where there is none, to the other."""
+    lines, audit = Lines(), Lines()
+    observer.log_to(lines, audit=audit)
+    observer.event(Event.OPERATED, what="Admin/StepDown")
+    observer.event(Event.PEER_LOST, peer="n2")
+    assert [kind for _, kind, _ in audit.kept] == ["operated"]
+    assert [kind for _, kind, _ in lines.kept] == ["peer_lost"]
+    observer.log_to(lines)
+    observer.event(Event.OPERATED, what="Admin/StepDown")
+    assert [kind for _, kind, _ in lines.kept] == ["peer_lost", "operated"]
+
+
 def test_the_status_is_read_when_it_is_scraped(observer, node):
     """Members appear under the label peer, without what the node cannot know."""
     observer.registry.register(StatusCollector(node.status, node.info, lambda: node.board))

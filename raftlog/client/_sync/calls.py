@@ -25,6 +25,7 @@ from raftlog.client.values import (
     Campaigning,
     Change,
     DeleteResult,
+    Diagnostics,
     Drained,
     KeyValue,
     LeaseStatus,
@@ -936,3 +937,13 @@ class SyncCluster(SyncMemberVerbs):
         second are named as silent.
         """
         return self._loop.call(self._target.alarms, member=member, timeout=timeout)
+
+    def diagnostics(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> Diagnostics:
+        """Return what a node tells whoever looks into a fault, any one unless `member` names it.
+
+        Its status, settings, metrics, recent events, the stacks of its tasks and threads, and its
+        versions. No payload and no secret is in it.
+        """
+        return self._loop.call(self._target.diagnostics, member=member, timeout=timeout)

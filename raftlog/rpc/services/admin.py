@@ -34,10 +34,11 @@ class AdminService:
             "Leader": methods.unary(types_pb2.Empty, self.leader),
             "StepDown": methods.unary(types_pb2.Empty, self.step_down),
             "Settings": methods.unary(types_pb2.Empty, self.settings),
-            "ChangeMembers": methods.unary(pb.ChangeMembersRequest, self._members.change),
+            "ChangeMembers": methods.unary(pb.ChangeMembersRequest, self._members.change_members),
             "Origin": methods.unary(types_pb2.Empty, self._members.origin),
             **self._promotion.handlers(methods),
             "Alarms": methods.unary(types_pb2.Empty, self.alarms),
+            "Diagnostics": methods.unary(types_pb2.Empty, self.diagnostics),
         }
 
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
@@ -75,6 +76,17 @@ class AdminService:
                     advice=each.alarm.advice,
                 )
                 for each in self._node.alarms.raised
+            ],
+        )
+
+    async def diagnostics(self, _: types_pb2.Empty, __: Context) -> pb.DiagnosticsReply:
+        """Return what helps to look into a fault of this node."""
+        diagnose = self._settings.diagnose
+        return pb.DiagnosticsReply(
+            served_by=self._node.identity.node_id,
+            files=[
+                pb.DiagnosticsFile(name=each.name, text=each.text, cut=each.is_cut)
+                for each in (await diagnose() if diagnose is not None else ())
             ],
         )
 

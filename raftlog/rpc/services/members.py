@@ -19,7 +19,7 @@ class MemberMethods:
         self._node = node
         self._timeout_seconds = timeout_seconds
 
-    async def change(
+    async def change_members(
         self, request: pb.ChangeMembersRequest, context: Context
     ) -> pb.ChangeMembersReply:
         """Change the membership, and wait until it is done."""

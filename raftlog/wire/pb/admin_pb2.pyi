@@ -102,6 +102,24 @@ class Setting(_message.Message):
     meaning: str
     def __init__(self, key: _Optional[str] = ..., value_json: _Optional[str] = ..., source: _Optional[str] = ..., meaning: _Optional[str] = ...) -> None: ...
 
+class DiagnosticsReply(_message.Message):
+    __slots__ = ("served_by", "files")
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    served_by: str
+    files: _containers.RepeatedCompositeFieldContainer[DiagnosticsFile]
+    def __init__(self, served_by: _Optional[str] = ..., files: _Optional[_Iterable[_Union[DiagnosticsFile, _Mapping]]] = ...) -> None: ...
+
+class DiagnosticsFile(_message.Message):
+    __slots__ = ("name", "text", "cut")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    CUT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    text: str
+    cut: bool
+    def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., cut: _Optional[bool] = ...) -> None: ...
+
 class LeaderReply(_message.Message):
     __slots__ = ("leader", "served_by", "ready", "members", "limits")
     LEADER_FIELD_NUMBER: _ClassVar[int]

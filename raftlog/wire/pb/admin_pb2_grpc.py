@@ -100,6 +100,11 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_admin__pb2.AlarmsReply.FromString,
                 _registered_method=True)
+        self.Diagnostics = channel.unary_unary(
+                '/raftlog.v1.Admin/Diagnostics',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.DiagnosticsReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -196,6 +201,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Diagnostics(self, request, context):
+        """What this node tells whoever looks into a fault: bounded text, no payload, no secret.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -263,6 +275,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Alarms,
                     request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
                     response_serializer=raftlog_dot_v1_dot_admin__pb2.AlarmsReply.SerializeToString,
+            ),
+            'Diagnostics': grpc.unary_unary_rpc_method_handler(
+                    servicer.Diagnostics,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.DiagnosticsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -616,6 +633,33 @@ class Admin:
             '/raftlog.v1.Admin/Alarms',
             raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
             raftlog_dot_v1_dot_admin__pb2.AlarmsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Diagnostics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Diagnostics',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.DiagnosticsReply.FromString,
             options,
             channel_credentials,
             insecure,
