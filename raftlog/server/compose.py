@@ -126,13 +126,7 @@ async def compose(
     running.loop_watch = LoopWatch(observer)
     running.loop_watch.start()
     if source is not None:
-        from raftlog.server.certificates import (  # noqa: PLC0415 - spares plain text
-            CertificateWatch,
-        )
-
-        files = (settings.tls.cacert, settings.tls.cert, settings.tls.key)
-        running.certificates = CertificateWatch(source, files, observer, running.node.alarms)
-        running.certificates.start()
+        running.certificates = _watch_certificates(settings, source, observer, running.node)
     observer.event(
         Event.STARTED,
         cluster_id=storage.identity.cluster_id,
@@ -147,6 +141,17 @@ async def compose(
     if settings.mysql:
         observer.event(Event.MYSQL_NOT_SERVED, address=settings.mysql, why="not in this version")
     return running
+
+
+def _watch_certificates(
+    settings: Settings, source: TlsSource, observer: PrometheusObserver, node: Node
+) -> CertificateWatch:
+    from raftlog.server.certificates import CertificateWatch  # noqa: PLC0415 - spares plain text
+
+    files = (settings.tls.cacert, settings.tls.cert, settings.tls.key)
+    watch = CertificateWatch(source, files, observer, node.alarms)
+    watch.start()
+    return watch
 
 
 async def _own_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
