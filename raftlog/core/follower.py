@@ -254,7 +254,9 @@ def handle_heartbeat_request(
         if repair.target is None:
             repair.target = message.last_index
         check_repair(state)
-    answer = HeartbeatResponse(term=state.term, context=message.context)
+    answer = HeartbeatResponse(
+        term=state.term, context=message.context, applied_index=state.applied_index
+    )
     # The answer promises to be in this term; it waits until a restart could not forget that.
     if state.durable_term == state.term:
         state.send(source, answer)

@@ -54,6 +54,7 @@ def handle_heartbeat_response(
     if leadership is None or progress is None or message.context > leadership.round:
         return
     progress.last_contact = max(progress.last_contact, now)
+    progress.applied_index = message.applied_index
     if message.context > progress.read_round:
         progress.read_round = message.context
         reads.confirm(state, leadership)

@@ -100,10 +100,14 @@ class HeartbeatRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatResponse:
-    """Echoes the round it confirms."""
+    """Echoes the round it confirms.
+
+    `applied_index`: how far the member's machine is; None from one that does not tell.
+    """
 
     term: Term
     context: int
+    applied_index: Index | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,7 @@ class TrialVerdict(enum.IntEnum):
     MAY_NOT_CAMPAIGN = 5
     NO_ROOM = 6
     LOG_AHEAD = 7
+    APPLIES_LATE = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

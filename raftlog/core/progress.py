@@ -84,10 +84,12 @@ class Progress:
     Invariant: match_index < next_index (S23). `match_index` is what the peer durably shares with
     this leader's log, as acked in this term since the peer last connected; it may be reset to 0,
     which commits nothing and undoes nothing. `commit_sent` is the commit index the peer was told.
-    `read_round` is the newest heartbeat round it answered.
+    `read_round` is the newest heartbeat round it answered. `applied_index` is how far its machine
+    was then, by its own word; no rule of the protocol rests on it.
     """
 
     __slots__ = (
+        "applied_index",
         "commit_sent",
         "inflights",
         "is_paused",
@@ -111,6 +113,7 @@ class Progress:
         self.probed_at = now
         self.commit_sent = Index(0)
         self.read_round = 0
+        self.applied_index: Index | None = None
 
     def _become(self, state: ProgressState) -> None:
         invariant(

@@ -339,14 +339,9 @@ class Raft:
         """Return why this node's role changed, and how its newest transfer stands."""
         return self._state.changes
 
-    @property
-    def takes_entries(self) -> bool:
-        """Whether this member's disk has room, as the node told; a trial asks for it."""
-        return self._state.takes_entries
-
-    @takes_entries.setter
-    def takes_entries(self, has_room: bool) -> None:
-        self._state.takes_entries = has_room
+    def fitness_told(self, applied_index: Index, *, takes_entries: bool) -> None:
+        """Take note how far the machine is, and whether the disk has room for entries."""
+        self._state.applied_index, self._state.takes_entries = applied_index, takes_entries
 
     @property
     def is_damaged(self) -> bool:

@@ -219,6 +219,8 @@ class RaftState:
     last_forwarded: int = 0
 
     may_campaign: bool = True
+    applied_index: Index | None = None
+    """How far the machine is, as the node told lately; None where it tells nothing."""
     takes_entries: bool = True
     """Whether the disk has room for entries, as the node sees it."""
     changes: RoleChanges = dataclasses.field(default_factory=RoleChanges)

@@ -47,6 +47,11 @@ class MachineUnderWatch(Protocol):
     """Why writes are refused while the machine does not come back."""
 
     @property
+    def applied_index(self) -> Index:
+        """Return how far it has come."""
+        ...
+
+    @property
     def stuck_seconds(self) -> float:
         """Return how long the machine has been at one thing."""
         ...
@@ -143,7 +148,7 @@ class Housekeeping:
     def _check_disk(self) -> None:
         refusal = self._storage.refusal(0)
         self._then.alarms.set(Alarm.DISK_FULL, refusal)
-        self._inputs.room_changed(has_room=refusal is None)
+        self._inputs.fitness_told(self._applier.applied_index, takes_entries=refusal is None)
         if refusal is not None:
             self._step_aside()
 

@@ -18,7 +18,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.trial import Cancelled, Wish
 from raftlog.interfaces import Clock
 from raftlog.node.ports import CoreView
-from raftlog.types import NodeId
+from raftlog.types import Index, NodeId
 
 
 class Turn(Protocol):
@@ -125,9 +125,9 @@ class Inputs:
         self._raft.compacted(boundary)
         self._turn.poke()
 
-    def room_changed(self, *, has_room: bool) -> None:
-        """Say whether this member's disk takes entries; a trial asks for it."""
-        self._raft.takes_entries = has_room
+    def fitness_told(self, applied_index: Index, *, takes_entries: bool) -> None:
+        """Say how far the machine is, and whether the disk takes entries; a trial asks for it."""
+        self._raft.fitness_told(applied_index, takes_entries=takes_entries)
 
     def enrol(self, *, may_campaign: bool, founding: Membership | None) -> None:
         """Say whether this member may stand for election, and what it would found.

@@ -168,7 +168,7 @@ def _encode_heartbeat_request(m: messages.HeartbeatRequest) -> pb.PeerMessage:
 
 
 def _encode_heartbeat_response(m: messages.HeartbeatResponse) -> pb.PeerMessage:
-    body = pb.HeartbeatResponse(term=m.term, context=m.context)
+    body = pb.HeartbeatResponse(term=m.term, context=m.context, applied_index=m.applied_index)
     return pb.PeerMessage(heartbeat_response=body)
 
 
@@ -266,7 +266,11 @@ def _decode_heartbeat_request(m: pb.HeartbeatRequest) -> Message:
 
 
 def _decode_heartbeat_response(m: pb.HeartbeatResponse) -> Message:
-    return messages.HeartbeatResponse(term=Term(m.term), context=m.context)
+    return messages.HeartbeatResponse(
+        term=Term(m.term),
+        context=m.context,
+        applied_index=Index(m.applied_index) if m.HasField("applied_index") else None,
+    )
 
 
 def _decode_timeout_now(m: pb.TimeoutNow) -> Message:

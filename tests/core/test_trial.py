@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.core import trial
+from raftlog.core import transfer, trial
 from raftlog.core.changes import TrialPhase
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership_change import MemberChange, MemberChangeKind, simple
@@ -482,7 +482,7 @@ def test_a_target_says_why_it_would_not_campaign() -> None:
     assert asked(node, source=C) is TrialVerdict.NOT_FOLLOWING
     assert asked(node, term=1) is TrialVerdict.NEWER_TERM
     assert asked(node, term=3) is TrialVerdict.NOT_FOLLOWING
-    node.raft.takes_entries = False
+    node.raft.fitness_told(Index(1), takes_entries=False)
     assert asked(node) is TrialVerdict.NO_ROOM
     assert not node.of(TrialVoteRequest)
     node.raft.may_campaign = False
@@ -493,6 +493,18 @@ def test_a_target_says_why_it_would_not_campaign() -> None:
     witness = Lone([1], term=2, membership=voters("a", "b", "c", witnesses="a"))
     witness.heartbeat(term=2)
     assert asked(witness) is TrialVerdict.MAY_NOT_CAMPAIGN
+
+
+def test_a_target_whose_machine_is_far_behind_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take no writes before it has applied all of that."""
+    monkeypatch.setattr(transfer, "APPLY_LAG_MAX", 2)
+    node = Lone([1, 1, 1, 1], term=2)
+    node.append([], term=2, previous=node.disk.log[3], commit=4)
+    assert node.raft.commit_index == 4
+    node.raft.fitness_told(Index(1), takes_entries=True)
+    assert asked(node) is TrialVerdict.APPLIES_LATE
+    node.raft.fitness_told(Index(2), takes_entries=True)
+    assert asked(node) is YES
 
 
 def vote(node: Lone, *, term: int = 2, last: tuple[int, int] = (2, 9)) -> TrialVerdict:
@@ -517,7 +529,7 @@ def test_a_voter_says_why_it_would_not_vote() -> None:
     node = Lone([1, 2], term=3)
     assert vote(node) is TrialVerdict.NEWER_TERM
     assert vote(node, term=3, last=(1, 9)) is TrialVerdict.LOG_AHEAD
-    node.raft.takes_entries = False
+    node.raft.fitness_told(Index(2), takes_entries=False)
     assert vote(node, term=3) is TrialVerdict.NO_ROOM
     assert vote(Lone([1], damaged=True)) is TrialVerdict.DAMAGED
     assert node.raft.term == 3

@@ -32,6 +32,7 @@ class Rig:
             role=Role.LEADER,
             transferee=None,
             transfer=lambda target, now: self.transfers.append(now),
+            fitness_told=self._fitness_told,
         )
         storage = types.SimpleNamespace(
             refusal=lambda size: self.full,
@@ -40,9 +41,10 @@ class Rig:
             scrub=self._scrub,
         )
         self.scrubbed: list[int] = []
+        self.fitness: tuple[int, bool] | None = None
         self.alarms = Alarms(self.observer)
         self.executor = ThreadPoolExecutor(1)
-        self.machine = types.SimpleNamespace(stuck=None, stuck_seconds=0.0)
+        self.machine = types.SimpleNamespace(stuck=None, stuck_seconds=0.0, applied_index=7)
         self.leadership = types.SimpleNamespace(is_open=True, promoting_seconds=0.0)
         self.chores = Housekeeping(
             new_ports(
@@ -81,6 +83,9 @@ class Rig:
     def run(self) -> None:
         self.chores._run()
 
+    def _fitness_told(self, applied_index, *, takes_entries) -> None:
+        self.fitness = (applied_index, takes_entries)
+
     async def scrub(self) -> None:
         """Run the chores, and wait until the scrubber has come back."""
         self.run()
@@ -105,6 +110,7 @@ async def test_a_full_leader_steps_aside_seldom(rig):
         rig.clock.now += 0.5
     assert len(rig.transfers) == 1
     assert rig.alarms.why(Alarm.DISK_FULL) == "disk nearly full"
+    assert rig.fitness == (7, False)
     assert len(rig.observer.named("disk_full")) == 1
     rig.clock.now += STEP_ASIDE_PERIOD_SECONDS
     rig.run()
@@ -112,6 +118,7 @@ async def test_a_full_leader_steps_aside_seldom(rig):
     rig.full = None
     rig.run()
     assert Alarm.DISK_FULL not in rig.alarms
+    assert rig.fitness == (7, True)
     assert rig.observer.named("alarm_cleared") == [{"alarm": "disk_full", "about": None}]
 
 

@@ -33,7 +33,7 @@ ARGUMENTS = {
     "compacted": (boundary(),),
 }
 KEYWORDS = {"snapshot_finished": {"delivered": True}}
-NO_TURN = {"enrol", "room_changed"}
+NO_TURN = {"enrol", "fitness_told"}
 """No news to the core before its next deadline."""
 
 

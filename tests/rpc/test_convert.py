@@ -72,7 +72,9 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         last_index=indexes,
         lease_seconds=st.floats(0, 1e9),
     ),
-    st.builds(messages.HeartbeatResponse, term=terms, context=u64),
+    st.builds(
+        messages.HeartbeatResponse, term=terms, context=u64, applied_index=st.none() | indexes
+    ),
     st.builds(messages.TimeoutNow, term=terms, stopped_seconds=st.floats(0, 1e9)),
     st.builds(messages.TrialRequest, term=terms, context=u64, last=positions),
     st.builds(messages.TrialVoteRequest, term=terms, context=u64, last=positions),

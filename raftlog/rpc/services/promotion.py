@@ -32,9 +32,9 @@ class Promotion:
         """Return the handlers by method name."""
         return {
             "Transfer": methods.unary(pb.TransferRequest, self.transfer),
-            "CancelTransfer": methods.unary(types_pb2.Empty, self.cancel),
+            "CancelTransfer": methods.unary(types_pb2.Empty, self.cancel_transfer),
             "Reigns": methods.unary(types_pb2.Empty, self.reigns),
-            "PauseElections": methods.unary(pb.PauseElectionsRequest, self.pause),
+            "PauseElections": methods.unary(pb.PauseElectionsRequest, self.pause_elections),
             "SetCampaigning": methods.unary(pb.SetCampaigningRequest, self.set_campaigning),
             "Drain": methods.unary(pb.DrainRequest, self.drain),
         }
@@ -48,7 +48,7 @@ class Promotion:
         setattr(reply, "from", done.source)
         return reply
 
-    async def cancel(self, _: types_pb2.Empty, __: Context) -> pb.CancelTransferReply:
+    async def cancel_transfer(self, _: types_pb2.Empty, __: Context) -> pb.CancelTransferReply:
         """Give up the transfer under way."""
         return pb.CancelTransferReply(outcome=_OUTCOMES[self._node.cancel_transfer()])
 
@@ -62,7 +62,9 @@ class Promotion:
             ],
         )
 
-    async def pause(self, request: pb.PauseElectionsRequest, _: Context) -> pb.CampaigningReply:
+    async def pause_elections(
+        self, request: pb.PauseElectionsRequest, _: Context
+    ) -> pb.CampaigningReply:
         """Stand for no election for a while."""
         if not math.isfinite(request.seconds):
             raise InvalidInput(f"a pause of {request.seconds} s makes no sense")

@@ -141,12 +141,14 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., context: _Optional[int] = ..., last_index: _Optional[int] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
-    __slots__ = ("term", "context")
+    __slots__ = ("term", "context", "applied_index")
     TERM_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
     term: int
     context: int
-    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ...) -> None: ...
+    applied_index: int
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., applied_index: _Optional[int] = ...) -> None: ...
 
 class TimeoutNow(_message.Message):
     __slots__ = ("term", "stopped_seconds")
