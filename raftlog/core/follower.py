@@ -255,7 +255,10 @@ def handle_heartbeat_request(
             repair.target = message.last_index
         check_repair(state)
     answer = HeartbeatResponse(
-        term=state.term, context=message.context, lacks_room=state.lacks_room
+        term=state.term,
+        context=message.context,
+        applied_index=state.applied_index,
+        lacks_room=state.lacks_room,
     )
     # The answer promises to be in this term; it waits until a restart could not forget that.
     if state.durable_term == state.term:

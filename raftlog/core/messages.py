@@ -100,10 +100,15 @@ class HeartbeatRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HeartbeatResponse:
-    """Echoes the round it confirms, and says whether its sender's disk takes no entries."""
+    """Echoes the round it confirms.
+
+    `applied_index`: how far the member's machine is; None from one that does not tell.
+    `lacks_room`: its disk takes no entries.
+    """
 
     term: Term
     context: int
+    applied_index: Index | None = None
     lacks_room: bool = False
 
 
@@ -130,6 +135,7 @@ class TrialVerdict(enum.IntEnum):
     MAY_NOT_CAMPAIGN = 5
     NO_ROOM = 6
     LOG_AHEAD = 7
+    APPLIES_LATE = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

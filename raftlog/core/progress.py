@@ -84,11 +84,12 @@ class Progress:
     Invariant: match_index < next_index (S23). `match_index` is what the peer durably shares with
     this leader's log, as acked in this term since the peer last connected; it may be reset to 0,
     which commits nothing and undoes nothing. `commit_sent` is the commit index the peer was told.
-    `read_round` is the newest heartbeat round it answered; `lacks_room` is what it last
-    said of its disk.
+    `read_round` is the newest heartbeat round it answered. `applied_index` is how far its machine
+    was then, and `lacks_room` whether its disk took no entries, both by its own word.
     """
 
     __slots__ = (
+        "applied_index",
         "commit_sent",
         "inflights",
         "is_paused",
@@ -114,6 +115,7 @@ class Progress:
         self.probed_at = now
         self.commit_sent = Index(0)
         self.read_round = 0
+        self.applied_index: Index | None = None
 
     def _become(self, state: ProgressState) -> None:
         invariant(

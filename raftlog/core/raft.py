@@ -354,6 +354,10 @@ class Raft:
         """Return why this node's role changed, and how its newest transfer stands."""
         return self._state.changes
 
+    def tell_applied(self, applied_index: Index) -> None:
+        """Take note how far the machine is; a leader hands over to a member that keeps up."""
+        self._state.applied_index = applied_index
+
     @property
     def is_damaged(self) -> bool:
         """Whether this member neither votes nor campaigns until it is repaired (decision 8)."""

@@ -235,6 +235,8 @@ class RaftState:
     last_forwarded: int = 0
 
     may_campaign: bool = True
+    applied_index: Index | None = None
+    """How far the machine is, as the node told lately; None where it tells nothing."""
     lacks_room: bool = False
     """Whether this node's disk takes no entries; its leader is told so."""
     changes: RoleChanges = dataclasses.field(default_factory=RoleChanges)

@@ -11,7 +11,10 @@ from raftlog.core.changes import Transfer, Trial, TrialPhase
 from raftlog.core.messages import TimeoutNow
 from raftlog.core.state import LeaderState, RaftState
 from raftlog.errors import NotLeader, SafetyRefused, Unavailable
-from raftlog.types import NodeId
+from raftlog.types import Index, NodeId
+
+APPLY_LAG_MAX = 1000
+"""A machine that lacks more entries than this is far behind."""
 
 
 def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
@@ -57,7 +60,7 @@ def choose(
         raise NotLeader(f"{state.node_id} does not lead")
     candidates = promotable_peers(state)
     if target is None:
-        target = _most_caught_up(leadership, [c for c in candidates if c not in without])
+        target = _most_caught_up(state, [c for c in candidates if c not in without])
         if target is None:
             raise Unavailable("no other promotable voter to hand leadership to")
     elif target == state.node_id:
@@ -73,15 +76,26 @@ def promotable_peers(state: RaftState) -> list[NodeId]:
     return sorted(membership.voters - membership.witnesses - {state.node_id})
 
 
-def _most_caught_up(leadership: LeaderState, candidates: list[NodeId]) -> NodeId | None:
+def _most_caught_up(state: RaftState, candidates: list[NodeId]) -> NodeId | None:
+    """Return who has most of the log, of those whose machines keep up.
+
+    A machine far behind keeps its member from taking writes for as long as it takes to apply.
+    """
+    progress = state.leadership.progress if state.leadership is not None else {}
     return max(
         candidates,
         key=lambda peer: (
-            leadership.progress[peer].match_index,
-            leadership.progress[peer].last_contact,
+            applies_in_time(state, progress[peer].applied_index),
+            progress[peer].match_index,
+            progress[peer].last_contact,
         ),
         default=None,
     )
+
+
+def applies_in_time(state: RaftState, applied_index: Index | None) -> bool:
+    """Whether a machine that is so far is close to what this node knows committed."""
+    return applied_index is None or applied_index + APPLY_LAG_MAX >= state.commit_index
 
 
 def advance(state: RaftState, peer: NodeId, now: float) -> None:
@@ -116,7 +130,7 @@ def appoint(state: RaftState) -> None:
     leadership = state.leadership
     if leadership is None:
         return
-    target = _most_caught_up(leadership, promotable_peers(state))
+    target = _most_caught_up(state, promotable_peers(state))
     if target is not None and (leadership.progress[target].match_index == state.log.last_index):
         leadership.is_lease_void = True
         state.send(target, TimeoutNow(term=state.term))

@@ -45,6 +45,7 @@ _WHY = {
     TrialVerdict.DAMAGED: "lost part of its log and is not repaired yet",
     TrialVerdict.MAY_NOT_CAMPAIGN: "may not campaign now",
     TrialVerdict.NO_ROOM: "has no room on its disk",
+    TrialVerdict.APPLIES_LATE: "has a machine that is far behind the log",
     TrialVerdict.LOG_AHEAD: "has entries of a newer term than this leader's log",
 }
 
@@ -282,7 +283,11 @@ def _would_campaign(state: RaftState, source: NodeId, message: TrialRequest) -> 
         return TrialVerdict.DAMAGED
     if not state.can_campaign or state.is_witness:
         return TrialVerdict.MAY_NOT_CAMPAIGN
-    return TrialVerdict.GRANTED if not state.lacks_room else TrialVerdict.NO_ROOM
+    if state.lacks_room:
+        return TrialVerdict.NO_ROOM
+    # Its writes would not open before all of it is applied.
+    is_late = not transfer.applies_in_time(state, state.applied_index)
+    return TrialVerdict.APPLIES_LATE if is_late else TrialVerdict.GRANTED
 
 
 def _report(

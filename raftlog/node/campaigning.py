@@ -13,7 +13,7 @@ import asyncio
 import json
 from typing import Protocol
 
-from raftlog.errors import InvalidInput, RaftLogError, SafetyRefused
+from raftlog.errors import InvalidInput, RaftLogError, SafetyRefused, StorageCorrupt
 from raftlog.interfaces import Alarm, Alarms, CampaigningStatus, Handover
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.inputs import Inputs
@@ -59,10 +59,17 @@ class Campaigning:
     def _restore(self) -> None:
         """Take up what was switched before the restart."""
         content = self._switches.load() if self._switches is not None else b""
-        saved = json.loads(content) if content else {}
-        if saved.get("no_campaign"):
+        try:
+            saved = json.loads(content) if content else {}
+            is_forbidden = bool(saved.get("no_campaign"))
+            left = float(saved.get("paused_until", 0.0)) - self._wall()
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StorageCorrupt(
+                f"what was switched at this member cannot be read ({error}): remove the file "
+                "SWITCHES from the data directory, start the node, and switch it anew"
+            ) from None
+        if is_forbidden:
             self._forbid()
-        left = float(saved.get("paused_until", 0.0)) - self._wall()
         if left > 0:
             self._pause(min(left, PAUSE_SECONDS_MAX))
 

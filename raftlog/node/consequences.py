@@ -248,6 +248,7 @@ class Consequences:
         self.look()
         if self.parts.inputs.core.departing != self._departing:
             self.membership_changed()
+        self.parts.inputs.tell_applied(self.parts.applier.applied_index)
         parts, gauge = self.parts, self._observer.gauge
         parts.reporter.measure(self._observer)
         gauge(Measure.PROPOSALS_PENDING, float(len(parts.writes)))

@@ -18,7 +18,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.trial import Cancelled, Wish
 from raftlog.interfaces import Clock
 from raftlog.node.ports import CoreView
-from raftlog.types import NodeId
+from raftlog.types import Index, NodeId
 
 
 class Turn(Protocol):
@@ -128,6 +128,10 @@ class Inputs:
     def tell_room(self, *, lacks_room: bool) -> None:
         """Say whether this member's disk takes entries; its next answer to a leader tells it."""
         self._raft.tell_room(lacks_room=lacks_room)
+
+    def tell_applied(self, applied_index: Index) -> None:
+        """Say how far the machine is; its next answer to a leader tells it."""
+        self._raft.tell_applied(applied_index)
 
     def enrol(self, *, may_campaign: bool, founding: Membership | None) -> None:
         """Say whether this member may stand for election, and what it would found.

@@ -168,7 +168,9 @@ def _encode_heartbeat_request(m: messages.HeartbeatRequest) -> pb.PeerMessage:
 
 
 def _encode_heartbeat_response(m: messages.HeartbeatResponse) -> pb.PeerMessage:
-    body = pb.HeartbeatResponse(term=m.term, context=m.context, lacks_room=m.lacks_room)
+    body = pb.HeartbeatResponse(
+        term=m.term, context=m.context, applied_index=m.applied_index, lacks_room=m.lacks_room
+    )
     return pb.PeerMessage(heartbeat_response=body)
 
 
@@ -266,7 +268,12 @@ def _decode_heartbeat_request(m: pb.HeartbeatRequest) -> Message:
 
 
 def _decode_heartbeat_response(m: pb.HeartbeatResponse) -> Message:
-    return messages.HeartbeatResponse(term=Term(m.term), context=m.context, lacks_room=m.lacks_room)
+    return messages.HeartbeatResponse(
+        term=Term(m.term),
+        context=m.context,
+        applied_index=Index(m.applied_index) if m.HasField("applied_index") else None,
+        lacks_room=m.lacks_room,
+    )
 
 
 def _decode_timeout_now(m: pb.TimeoutNow) -> Message:

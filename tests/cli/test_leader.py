@@ -8,7 +8,11 @@ import time
 import pytest
 
 from raftlog.cli.drain import node as node_group
+from raftlog.cli.leader import _not_transferred
 from raftlog.cli.leader import leader as leader_group
+from raftlog.cli.options import Globals
+from raftlog.cli.output import OutputFormat
+from raftlog.errors import Indeterminate, SafetyRefused, Unavailable
 from raftlog.local import wait_until
 
 from .conftest import spawn
@@ -67,6 +71,24 @@ def test_a_transfer_to_nobody_is_refused(tell):
     none = tell("leader", "cancel-transfer", "-o", "json")
     assert (none.code, none.json["outcome"]) == (0, "nothing")
     assert tell("leader", "show", "-o", "json").json["leader"] == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "outcome"),
+    [
+        (SafetyRefused("n2 may not campaign"), 4, "refused"),
+        (Unavailable("n2 did not catch up"), 5, "given up"),
+        (Unavailable("n2 was told", definite=False), 7, "unknown"),
+        (Indeterminate("no answer came"), 7, "unknown"),
+    ],
+)
+def test_what_became_of_a_transfer_is_never_guessed(error, code, outcome, capsys):
+    """Only what certainly did not happen is told as refused or given up."""
+    options = Globals(output=OutputFormat.JSON)
+    assert _not_transferred(options, "n2", error) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["outcome"], told["exit_code"], told["to"]) == (outcome, code, "n2")
+    assert told["why"] == error.message
 
 
 def test_paused_elections_are_an_alarm_of_every_member_until_they_resume(tell, own):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from raftlog.core import transfer as transfers
 from raftlog.core.entries import EntryKind
 from raftlog.core.messages import HeartbeatResponse, TimeoutNow, VoteRequest
 from raftlog.errors import NotLeader, ProposalDropped, SafetyRefused, Unavailable
-from raftlog.types import Role, Term
+from raftlog.types import Index, Role, Term
 
 from .cluster import Cluster, voters
 from .lone import B, C, D, Lone
@@ -151,3 +152,28 @@ def test_transfer_survives_the_stickiness_of_others() -> None:
     cluster.call("c", lambda raft: raft.transfer(None, cluster.now))
     cluster.settle()
     assert cluster.leader().leader != C
+
+
+def test_a_member_whose_machine_is_far_behind_is_chosen_last(monkeypatch) -> None:
+    """More of the log is no use to writers while it is not applied; an old member tells nothing."""
+    monkeypatch.setattr(transfers, "APPLY_LAG_MAX", 0)
+    for applied, chosen in ((0, C), (1, B), (None, B)):
+        node = Lone()
+        node.lead_settled()
+        propose(node)
+        node.ack(B)
+        node.step(B, HeartbeatResponse(term=Term(1), context=0, applied_index=applied))
+        node.step(C, HeartbeatResponse(term=Term(1), context=0, applied_index=Index(1)))
+        assert node.raft.commit_index == 1
+        transfer(node)
+        assert node.raft.transferee == chosen, applied
+
+
+def test_a_follower_tells_how_far_its_machine_is() -> None:
+    """With each answer to a heartbeat, as the node told it lately."""
+    node = Lone([1])
+    node.heartbeat(term=1)
+    node.raft.tell_applied(Index(1))
+    node.heartbeat(term=1)
+    told = [answer.applied_index for answer in node.of(HeartbeatResponse, B)]
+    assert told[-1] == 1

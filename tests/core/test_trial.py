@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.core import trial
+from raftlog.core import transfer, trial
 from raftlog.core.changes import TrialPhase
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership_change import MemberChange, MemberChangeKind, simple
@@ -493,6 +493,18 @@ def test_a_target_says_why_it_would_not_campaign() -> None:
     witness = Lone([1], term=2, membership=voters("a", "b", "c", witnesses="a"))
     witness.heartbeat(term=2)
     assert asked(witness) is TrialVerdict.MAY_NOT_CAMPAIGN
+
+
+def test_a_target_whose_machine_is_far_behind_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would take no writes before it has applied all of that."""
+    monkeypatch.setattr(transfer, "APPLY_LAG_MAX", 2)
+    node = Lone([1, 1, 1, 1], term=2)
+    node.append([], term=2, previous=node.disk.log[3], commit=4)
+    assert node.raft.commit_index == 4
+    node.raft.tell_applied(Index(1))
+    assert asked(node) is TrialVerdict.APPLIES_LATE
+    node.raft.tell_applied(Index(2))
+    assert asked(node) is YES
 
 
 def vote(node: Lone, *, term: int = 2, last: tuple[int, int] = (2, 9)) -> TrialVerdict:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from raftlog.errors import InvalidInput, SafetyRefused, StorageError, Unavailable
+from raftlog.errors import InvalidInput, SafetyRefused, StorageCorrupt, StorageError, Unavailable
 from raftlog.interfaces import Alarm, Alarms, Handover, Identity
 from raftlog.node.campaigning import PAUSE_SECONDS_MAX, Campaigning
 from raftlog.node.enrolment import Enrolment
@@ -89,6 +89,14 @@ async def test_a_switch_that_cannot_be_saved_is_not_switched(rig):
         await rig.campaigning.pause(60)
     assert rig.may
     assert not rig.alarms.raised
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"paused_until": "x"}', b"\xff"])
+async def test_switches_that_have_rotted_are_not_guessed(rig, content):
+    """A ban must not be lost in silence: the node does not start, and the error says what to do."""
+    rig.memory.content = content
+    with pytest.raises(StorageCorrupt, match="remove the file SWITCHES"):
+        rig.restarted()
 
 
 async def test_a_pause_ends_by_itself(rig):

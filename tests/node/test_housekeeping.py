@@ -56,6 +56,7 @@ class Rig:
                 propose_plain=self._propose,
             ),
             leadership=self.leadership,
+            members=types.SimpleNamespace(look_after=lambda: None),
             enrolment=self.enrolment,
             snapshotter=types.SimpleNamespace(consider=lambda: None),
             then=types.SimpleNamespace(

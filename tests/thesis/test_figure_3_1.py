@@ -209,8 +209,8 @@ def test_a_newer_term_makes_a_follower_of_anyone() -> None:
 @broken_by(
     (
         FOLLOWER,
-        "        term=state.term, context=message.context, lacks_room=state.lacks_room\n",
-        "        term=state.term, context=0, lacks_room=state.lacks_room\n",
+        "        context=message.context,\n        applied_index=state.applied_index,\n",
+        "        context=0,\n        applied_index=state.applied_index,\n",
     )
 )
 def test_a_follower_answers_candidates_and_leaders() -> None:

@@ -141,14 +141,16 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., context: _Optional[int] = ..., last_index: _Optional[int] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
-    __slots__ = ("term", "context", "lacks_room")
+    __slots__ = ("term", "context", "applied_index", "lacks_room")
     TERM_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
     LACKS_ROOM_FIELD_NUMBER: _ClassVar[int]
     term: int
     context: int
+    applied_index: int
     lacks_room: bool
-    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., lacks_room: _Optional[bool] = ...) -> None: ...
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., applied_index: _Optional[int] = ..., lacks_room: _Optional[bool] = ...) -> None: ...
 
 class TimeoutNow(_message.Message):
     __slots__ = ("term", "stopped_seconds")
