@@ -470,6 +470,8 @@ async def test_a_member_without_room_declines_leadership(cluster, monkeypatch):
     full = next(node for node in cluster.nodes.values() if node is not leader)
     monkeypatch.setattr(full._ports.storage, "refusal", lambda _wanted: "no room")
     await cluster.until(lambda: Alarm.DISK_FULL in full.alarms)
+    core, name = leader._parts.inputs.core, full.identity.node_id
+    await cluster.until(lambda: core.progress_of(name).lacks_room)
     with pytest.raises(SafetyRefused, match="no room") as refused:
         await leader.prepare_transfer(full.identity.node_id, 5.0, mock=True)
     assert refused.value.definite

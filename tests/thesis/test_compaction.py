@@ -78,10 +78,10 @@ def test_a_snapshot_brings_the_membership_that_it_covers() -> None:
     (
         REPLICATION,
         (
-            "    if batch is None:\n        progress.become_snapshot()\n        "
+            "        progress.become_snapshot()\n        "
             "state.outbox.snapshots.append(SnapshotNeeded(peer=peer, term=state.term))"
         ),
-        "    if batch is None:\n        progress.become_snapshot()",
+        "        progress.become_snapshot()",
     )
 )
 def test_a_follower_behind_the_leaders_log_gets_a_snapshot() -> None:

@@ -66,8 +66,8 @@ LEADING_UNFIT: tuple[Mutant, ...] = (
         "a follower without room does not tell its leader",
         (
             "core/follower.py",
-            "lacks_room=state.lacks_room\n",
-            "lacks_room=False\n",
+            "lacks_room=state.lacks_room,\n",
+            "lacks_room=False,\n",
         ),
         script=(f"{TESTS}::test_full_followers_are_an_error_with_what_to_do_and_end_by_themselves"),
     ),
