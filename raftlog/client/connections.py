@@ -101,6 +101,8 @@ class Leader:
     peer: Peer
     node_id: str
     term: int
+    gtid_server_id: int = 0
+    """The cluster's, as it said."""
 
 
 Accept = Callable[[Answer], bool]
@@ -386,7 +388,8 @@ class Connections:
                     if answer is not None and accept(answer):
                         if answer.ready:
                             self.limits, self.knows_limits = answer.limits, True
-                        return Leader(self.peer(address), answer.served_by, answer.term)
+                        peer = self.peer(address)
+                        return Leader(peer, answer.served_by, answer.term, answer.gtid_server_id)
         finally:
             for task in running:
                 task.cancel()
@@ -445,6 +448,7 @@ class Connections:
             leader_id=reply.leader.node_id,
             leader_address=reply.leader.address,
             term=reply.leader.term,
+            gtid_server_id=reply.gtid_server_id,
             limits=Limits(
                 transaction_bytes_max=reply.limits.transaction_bytes_max,
                 group_bytes_max=reply.limits.group_bytes_max,

@@ -77,6 +77,8 @@ ALONE = {
     "local status": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
     "local stop": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
     "log verify": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
+    "recover force-new-cluster": ("--data-dir", "no\x1b]0;x\x07\x9bsuch", "--yes"),
+    "recover inspect": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
     "serve": ("--config", "no\x1b]0;x\x07\x9bsuch"),
     "version": ("--no\x1b]0;x\x07\x9bsuch",),
 }

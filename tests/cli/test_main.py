@@ -23,6 +23,7 @@ VERBS = {
     "local": {"start", "status", "stop"},
     "log": {"append", "get", "info", "streams", "tail", "verify"},
     "machine": {"execute", "query", "upgrade"},
+    "recover": {"force-new-cluster", "inspect"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 

@@ -54,20 +54,21 @@ class MetaStore:
                 cluster_id=str(fields["cluster_id"]),
                 node_id=NodeId(str(fields["node_id"])),
                 instance_id=str(fields["instance_id"]),
+                predecessors=tuple(map(str, fields.get("predecessors", ()))),
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageCorrupt(f"the identity does not parse: {error}") from None
 
     def write_identity(self, txn: lmdb.Transaction[memoryview], identity: Identity) -> None:
         """Record whose directory this is."""
-        text = json.dumps(
-            {
-                "cluster_id": identity.cluster_id,
-                "node_id": identity.node_id,
-                "instance_id": identity.instance_id,
-            }
-        )
-        self._write(txn, layout.IDENTITY_KEY, text.encode())
+        fields: dict[str, object] = {
+            "cluster_id": identity.cluster_id,
+            "node_id": identity.node_id,
+            "instance_id": identity.instance_id,
+        }
+        if identity.predecessors:
+            fields["predecessors"] = identity.predecessors
+        self._write(txn, layout.IDENTITY_KEY, json.dumps(fields).encode())
 
     def read_hard_state(self, txn: lmdb.Transaction[memoryview]) -> HardState:
         """Return term, vote and commit hint."""

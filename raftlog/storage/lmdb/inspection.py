@@ -15,7 +15,7 @@ import lmdb
 
 from raftlog.checksum import chain
 from raftlog.core.entries import Boundary, Entry
-from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
+from raftlog.errors import IdentityMismatch, RaftLogError, StorageCorrupt, StorageError
 from raftlog.storage.lmdb import layout
 from raftlog.storage.lmdb.environment import (
     Databases,
@@ -277,6 +277,8 @@ class _Inspection:
                 self._report = dataclasses.replace(
                     self._report, snapshots=self._report.snapshots + 1
                 )
+            except IdentityMismatch:
+                continue  # of the cluster that this one came from; the next start drops it
             except RaftLogError as error:
                 self.problem(f"snapshot {snapshot_id}: {error.message}")
 
