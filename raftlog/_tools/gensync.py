@@ -29,6 +29,7 @@ CLASSES = {
     "Kv": ("kv", "SyncKv"),
     "Machine": ("machine", "SyncMachine"),
     "Cluster": ("cluster", "SyncCluster"),
+    "Backup": ("backup", "SyncBackup"),
 }
 """Each async class: its module, and its twin's name. What others return comes first."""
 HANDLES = ("Lease", "Lock", "Election", "LogSession")

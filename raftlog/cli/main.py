@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from raftlog.cli import (
+    backup,
     bench,
     certs,
     demo,
@@ -78,6 +79,7 @@ for command in (
     machine.machine,
     leader.leader,
     machine.machine,
+    backup.backup,
     bench.bench,
     recover.recover,
     settings.config,

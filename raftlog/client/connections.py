@@ -36,7 +36,14 @@ from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import OpenChannel, TlsMaterial
 from raftlog.wire.diagnosis import Finding, Trouble, diagnose
-from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc, types_pb2
+from raftlog.wire.pb import (
+    admin_pb2_grpc,
+    backup_pb2_grpc,
+    kv_pb2_grpc,
+    log_pb2_grpc,
+    machine_pb2_grpc,
+    types_pb2,
+)
 
 PROBE_SECONDS = 0.25
 ANSWERED_SECONDS = 1.0
@@ -76,6 +83,7 @@ class Peer:
         self.kv = kv_pb2_grpc.KvStub(self.channel)  # type: ignore[no-untyped-call]
         self.machine = machine_pb2_grpc.MachineStub(self.channel)  # type: ignore[no-untyped-call]
         self.admin = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
+        self.backup = backup_pb2_grpc.BackupStub(self.channel)  # type: ignore[no-untyped-call]
 
     async def wait_connected(self, deadline: float) -> None:
         """Wait until there is a connection, so that what fails afterwards may have been sent.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from raftlog.groups import TransactionKind
@@ -119,6 +120,19 @@ class LogInfo(NamedTuple):
     log_bytes: int
     disk_bytes: int
     snapshot_index: int
+
+
+BackupProgress = Callable[[int, int], None]
+"""Told how many bytes of a backup are written, and about how many there will be."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReceipt:
+    """A backup file that is whole and on disk. `served_by`: the member it was made on."""
+
+    path: str
+    size_bytes: int
+    served_by: str
 
 
 class KeyValue(NamedTuple):

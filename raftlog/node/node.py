@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
@@ -36,6 +37,7 @@ from raftlog.interfaces import (
     TailBatch,
     TailStart,
 )
+from raftlog.interfaces.backup import Held
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
 from raftlog.node.ports import Ports, Shared, hint_of
@@ -322,3 +324,13 @@ class Node:
     async def step_down(self) -> None:
         """Stop leading without choosing a successor."""
         self._parts.inputs.step_down()
+
+    # ------------------------------------------------------------ BackupHolder
+
+    def hold_backup(self) -> AbstractAsyncContextManager[Held]:
+        """Hold what is committed now, and a snapshot that goes with it, for as long as it lasts."""
+        return self._parts.backups.hold()
+
+    async def wait_committed(self, after: Index, timeout_seconds: float) -> Index:
+        """Wait for something readable above `after`."""
+        return await self._parts.backups.wait_committed(after, timeout_seconds)

@@ -16,6 +16,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.interfaces import Alarm
 from raftlog.node.applier import Applier
+from raftlog.node.backups import Backups
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
@@ -96,6 +97,7 @@ def build(
         upgrades=Upgrades(ports, core, applier, writes),
         subscriptions=subscriptions,
         snapshotter=snapshotter,
+        backups=Backups(ports, core, subscriptions, snapshotter),
         reporter=Reporter(ports, core, applier),
         housekeeping=Housekeeping(
             ports,

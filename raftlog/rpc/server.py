@@ -15,10 +15,11 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from raftlog.errors import ConfigInvalid, RaftLogError, invariant
 from raftlog.interfaces import NodePort
+from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Context, Handlers, Methods, abort
 from raftlog.rpc.peer import GrpcTransport
-from raftlog.rpc.services import admin, kv, log, machine, raft
+from raftlog.rpc.services import admin, backup, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings
 from raftlog.wire.channel import TlsSource, server_credentials, server_options
 
@@ -76,6 +77,7 @@ class GrpcServer:
         listen: HOST:PORT to bind; port 0 takes a free one.
         tls: With it, every client and peer must show a certificate of the same authority.
         settings: Bounds on clients.
+        backups: What the Backup service streams; without it there is no such service.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class GrpcServer:
         listen: str,
         tls: TlsSource | None = None,
         settings: ServerSettings | None = None,
+        backups: BackupPort | None = None,
     ) -> None:
         self._node = node
+        self._backups = backups
         self._transport = transport
         self._listen = listen
         self._tls = tls
@@ -154,7 +158,7 @@ class GrpcServer:
         def methods(service: str) -> Methods:
             return Methods(self._admission, settings, self.latencies, service)
 
-        return {
+        found = {
             raft.SERVICE: raft.RaftService(self._transport).handlers(),
             log.SERVICE: log.LogService(node, settings).handlers(methods(log.SERVICE)),
             kv.SERVICE: kv.KvService(node, settings).handlers(methods(kv.SERVICE)),
@@ -163,6 +167,10 @@ class GrpcServer:
             ),
             admin.SERVICE: admin.AdminService(node, settings).handlers(methods(admin.SERVICE)),
         }
+        if self._backups is not None:
+            service = backup.BackupService(node, self._backups, settings)
+            found[backup.SERVICE] = service.handlers(methods(backup.SERVICE))
+        return found
 
     def _bind(self, server: grpc.aio.Server) -> str:
         host, _, number = self._listen.rpartition(":")

@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Mapping
 
+from raftlog.backup.source import BackupSource
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
 from raftlog.errors import ConfigInvalid
@@ -172,6 +173,7 @@ def _assemble(
         listen=settings.listen,
         tls=tls,
         settings=_server_settings(settings, sources),
+        backups=BackupSource(node, storage, ports.clock, shared.executors.snapshot),
     )
     observer.registry.register(StatusCollector(node.status, node.info, lambda: node.alarms))
     observer.registry.register(

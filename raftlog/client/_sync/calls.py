@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from os import PathLike
 from typing import Self
 
 from raftlog import kv as words
+from raftlog.client.backup import Backup
 from raftlog.client.cluster import Cluster
 from raftlog.client.context import Payload
 from raftlog.client.kv import Kv
@@ -20,6 +22,8 @@ from raftlog.client.loop_thread import LoopThread, SyncFeed
 from raftlog.client.machine import Machine
 from raftlog.client.values import (
     Applied,
+    BackupProgress,
+    BackupReceipt,
     Change,
     DeleteResult,
     KeyValue,
@@ -688,3 +692,37 @@ class SyncCluster:
         Numbers are seconds and bytes. What is secret is left out.
         """
         return self._loop.call(self._target.settings, member=member, timeout=timeout)
+
+
+class SyncBackup:
+    """`raftlog.client.backup.Backup` without await."""
+
+    def __init__(self, loop: LoopThread, target: Backup) -> None:
+        self._loop = loop
+        self._target: Backup = target
+
+    def create(
+        self,
+        path: str | PathLike[str],
+        *,
+        member: str | None = None,
+        rate: float = 0.0,
+        progress: BackupProgress | None = None,
+        timeout: float | None = None,
+    ) -> BackupReceipt:
+        """Make a backup of what is committed now, while writes go on, and write it to `path`.
+
+        It is taken from `member`, by default from the follower that lags least. `rate` bounds the
+        bytes per second, 0 does not. `progress` is told the bytes written and about how many there
+        will be. The timeout is for finding a member, not for the backup. The file has its name only
+        once it is whole and on disk.
+
+        Raises:
+            InvalidInput: there is a file of that name already.
+            SafetyRefused: the member has no state machine.
+            StorageError: the file cannot be written.
+            StorageCorrupt: what arrived fails a checksum.
+        """
+        return self._loop.call(
+            self._target.create, path, member=member, rate=rate, progress=progress, timeout=timeout
+        )
