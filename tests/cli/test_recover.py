@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from raftlog.cli.recover import moment
 from raftlog.storage.lmdb.refounding import survey
 from tests.recovery.test_survivors import make
 from tests.storage.builders import Writer, lmdb_at
@@ -109,3 +110,9 @@ def test_a_running_node_and_a_wrong_address_are_refused(raftlog, path):
     wrong = raftlog("recover", "force-new-cluster", "--data-dir", path, "--address", "nowhere")
     assert wrong.code == 3
     assert cluster_of(path) == "cluster"
+
+
+def test_a_time_is_shown_in_utc():
+    """And an entry that has none shows none."""
+    assert moment(1_700_000_000_999_999) == "2023-11-14T22:13:20+00:00"
+    assert moment(0) == "-"
