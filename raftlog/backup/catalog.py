@@ -11,6 +11,7 @@ from typing import Self
 from raftlog.core.entries import Boundary, Entry
 from raftlog.errors import InvalidInput, RaftLogError, StorageCorrupt, StorageError
 from raftlog.storage.backup_file import BackupReader
+from raftlog.storage.segment_file import OPEN_SUFFIX
 from raftlog.storage.snapshot_file import SnapshotFileReader
 from raftlog.types import Index
 
@@ -41,7 +42,7 @@ def opened(path: pathlib.Path) -> Iterator[BackupReader]:
     """Open a backup; raises as `BackupReader`, and `InvalidInput` where there is no such file."""
     try:
         with path.open("rb") as file:
-            yield BackupReader(file)
+            yield BackupReader(file, is_open=path.suffix == OPEN_SUFFIX)
     except (FileNotFoundError, IsADirectoryError):
         raise InvalidInput(f"{path} is not a file") from None
     except OSError as error:
@@ -99,7 +100,7 @@ def find(directory: pathlib.Path) -> list[Description]:
     found = [
         describe(path)
         for path in sorted(directory.iterdir())
-        if path.suffix in {SUFFIX, SEGMENT_SUFFIX} and path.is_file()
+        if path.suffix in {SUFFIX, SEGMENT_SUFFIX, OPEN_SUFFIX} and path.is_file()
     ]
     return sorted(found, key=_order)
 
@@ -107,6 +108,23 @@ def find(directory: pathlib.Path) -> list[Description]:
 def _order(found: Description) -> tuple[int, int, str]:
     start, end = found.start, found.end
     return start.index if start else -1, end.index if end else -1, found.path.name
+
+
+def chains(found: list[Description]) -> list[tuple[list[Description], Boundary]]:
+    """Return each backup with what follows it, and where that ends; the newest backup first."""
+    made: list[tuple[list[Description], Boundary]] = []
+    for base in found:
+        if base.start is None or base.end is None or (base.start.index and not base.snapshot):
+            continue
+        parts, reached = [base], base.end
+        for each in found:
+            if each.start is None or each.end is None or each.cluster_id != base.cluster_id:
+                continue
+            if each.start.index <= reached.index < each.end.index:
+                parts.append(each)
+                reached = each.end
+        made.append((parts, reached))
+    return made[::-1]
 
 
 class Sequel:

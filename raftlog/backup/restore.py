@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from raftlog import groups
-from raftlog.backup.catalog import Progress, Sequel, find
+from raftlog.backup.catalog import Progress, Sequel, chains, find
 from raftlog.checksum import chain
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Member, Membership
@@ -93,23 +93,11 @@ def _choices(source: pathlib.Path) -> Iterator[list[pathlib.Path]]:
     if not source.is_dir():
         yield [source]
         return
-    found = [each for each in find(source) if each.start is not None and each.end is not None]
-    bases = [
-        each
-        for each in found
-        if each.start is not None and (each.snapshot is not None or each.start.index == 0)
-    ]
-    if not bases:
+    found = chains(find(source))
+    if not found:
         raise InvalidInput(f"{source} holds no backup that can be restored")
-    for base in reversed(bases):
-        paths, reached = [base.path], base.end
-        for each in found:
-            if each.start is None or each.end is None or reached is None:
-                continue
-            if each.start.index <= reached.index < each.end.index:
-                paths.append(each.path)
-                reached = each.end
-        yield paths
+    for parts, _ in found:
+        yield [part.path for part in parts]
 
 
 @dataclasses.dataclass(slots=True)

@@ -10,10 +10,14 @@ import importlib.metadata
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 
+from raftlog.errors import Compacted, IdentityMismatch
 from raftlog.interfaces import Clock, Storage
-from raftlog.interfaces.backup import BackupHolder, BackupPiece, Held
-from raftlog.storage.backup_file import Origin, export
+from raftlog.interfaces.backup import BackupHolder, BackupPiece, FollowPiece, Held
+from raftlog.storage.backup_file import CHUNK_BYTES, Origin, export, pack_entries
 from raftlog.types import Index
+
+BEAT_SECONDS = 1.0
+"""A follower hears at least so often, also while nothing is written."""
 
 
 class BackupSource:
@@ -38,6 +42,46 @@ class BackupSource:
                 data, read = piece
                 held.note_read(read)
                 yield BackupPiece(data=data, expected_bytes=held.log_bytes + size)
+
+    async def follow(
+        self, cluster_id: str, after: Index, checksum: int
+    ) -> AsyncIterator[FollowPiece]:
+        """See `BackupPort.follow`."""
+        mine = self._storage.identity
+        if cluster_id != mine.cluster_id:
+            raise IdentityMismatch(
+                f"the backup is of cluster {cluster_id}, and {mine.node_id} of {mine.cluster_id}: "
+                "begin another directory"
+            )
+        loop = asyncio.get_running_loop()
+        with self._node.hold_log(after) as note_read:
+            while (high := await self._node.wait_committed(Index(after - 1), BEAT_SECONDS)) < after:
+                yield FollowPiece(data=b"", commit_index=high)
+            self._check_goes_on(after, checksum)
+            while True:
+                high = await self._node.wait_committed(after, BEAT_SECONDS)
+                data = b""
+                if high > after:
+                    data, after = await loop.run_in_executor(
+                        self._executor, self._read, after, high
+                    )
+                    note_read(after)
+                yield FollowPiece(data=data, commit_index=high)
+
+    def _check_goes_on(self, after: Index, checksum: int) -> None:
+        boundary = self._storage.boundary
+        if after < boundary.index:
+            raise Compacted(
+                f"entries up to {boundary.index} were purged, the backup ends at {after}: a new "
+                "one is needed",
+                oldest_sequence=boundary.next_sequence,
+            )
+        if self._storage.checksum(after) != checksum:
+            raise IdentityMismatch(f"the backup's entry {after} is not this cluster's")
+
+    def _read(self, after: Index, high: Index) -> tuple[bytes, Index]:
+        entries = self._storage.entries(Index(after + 1), high, CHUNK_BYTES)
+        return pack_entries(entries), entries[-1].index
 
     def _origin(self, held: Held) -> Origin:
         identity = self._storage.identity

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from raftlog.cli.options import MOMENT, Globals, group
-from raftlog.cli.output import ExitCode, emit
+from raftlog.cli.output import ExitCode, emit, say
 from raftlog.cli.recover import moment, progress
 from raftlog.cli.session import ask, terminable
 from raftlog.cli.tables import fields, table
@@ -158,6 +158,48 @@ def list_(options: Globals, *, directory: pathlib.Path) -> int:
     documents = [{**described(each), **({"why": each.why} if each.why else {})} for each in found]
     emit(options.output, {"backups": documents}, human)
     return ExitCode.IO_OR_CORRUPTION if any(each.why for each in found) else ExitCode.OK
+
+
+# ---------------------------------------------------------------- follow
+
+
+@backup.command(
+    "follow",
+    examples=["raftlog backup follow backups", "raftlog backup follow backups --once -o json"],
+)
+@click.argument("directory", type=click.Path(path_type=pathlib.Path))
+@click.option("--rate", type=Rate(), default=0, help="Of backups: bytes a second. [no limit]")
+@click.option("--once", is_flag=True, help="End when all that is committed now is there.")
+@click.pass_obj
+def follow(options: Globals, *, directory: pathlib.Path, rate: float, once: bool) -> None:
+    """Ship the log into DIRECTORY as it is committed, until interrupted.
+
+    It begins with a backup, unless there is one; segments of the log follow it. A restore of
+    DIRECTORY can stop at any sequence or time in it. What has arrived is on disk; run it again
+    after a crash, and it goes on where it ended. A lost connection is waited out.
+    """
+    from raftlog.backup.ship import Shipped, Shipper, ShipSettings  # noqa: PLC0415
+
+    settings = ShipSettings(member=options.member, rate=rate)
+    with terminable(), progress("shipping") as told:
+
+        def note(shipped: Shipped) -> None:
+            told(shipped.sequence, shipped.sequence + shipped.behind)
+
+        async def work(client: Client) -> Shipped | None:
+            return await Shipper(client, directory, settings, note, say).run(once=once)
+
+        shipped = ask(options, work)
+    if shipped is not None:
+        emit(
+            options.output,
+            {
+                "directory": str(directory),
+                "last_sequence": shipped.sequence,
+                "last_timestamp": shipped.timestamp,
+                "served_by": shipped.served_by,
+            },
+        )
 
 
 # ---------------------------------------------------------------- restore

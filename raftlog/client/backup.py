@@ -6,6 +6,7 @@ import asyncio
 import os
 import pathlib
 import secrets
+from collections.abc import AsyncIterator
 from os import PathLike
 
 import grpc
@@ -15,7 +16,7 @@ from raftlog.checksum import crc32c
 from raftlog.client.cluster import Cluster
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context
-from raftlog.client.values import BackupProgress, BackupReceipt
+from raftlog.client.values import BackupEntries, BackupProgress, BackupReceipt
 from raftlog.errors import InvalidInput, StorageCorrupt, StorageError, Unavailable
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
@@ -24,6 +25,8 @@ from raftlog.wire.pb import backup_pb2
 PARTIAL = ".partial"
 """How the name of a file ends that is not whole yet; what a crash leaves keeps it."""
 WRITE_BYTES = 4 << 20
+SILENCE_SECONDS = 10.0
+"""A member that says nothing for so long is given up."""
 
 
 class Backup:
@@ -75,6 +78,48 @@ class Backup:
         finally:
             staged.unlink(missing_ok=True)
         return BackupReceipt(path=str(target), size_bytes=receiving.size, served_by=served_by)
+
+    async def follow(
+        self,
+        *,
+        cluster_id: str,
+        after: int,
+        checksum: int,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[BackupEntries]:
+        """Yield what is committed after index `after`, for ever; one comes every second at least.
+
+        `checksum` is the chained checksum of the entry there. What is yielded is for a segment of a
+        backup: `raftlog backup follow` writes it.
+
+        Raises:
+            IdentityMismatch: it is another cluster, or another log.
+            Compacted: what follows was purged: a new backup is needed.
+        """
+        deadline = self._context.deadline(timeout)
+        source = member or best_source(await self._cluster.status(timeout=timeout))
+        peer = await self._context.connections.member(source, deadline)
+        await peer.wait_connected(deadline)
+        request = backup_pb2.FollowRequest(cluster_id=cluster_id, after=after, checksum=checksum)
+        call = peer.backup.Follow(request)
+        try:
+            while True:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    chunk = await call.read()
+                if chunk is grpc.aio.EOF:
+                    raise Unavailable("the member ended the stream")
+                if crc32c(chunk.entries) != chunk.checksum:
+                    raise StorageCorrupt("entries did not arrive as they were sent", definite=True)
+                yield BackupEntries(
+                    data=chunk.entries, commit_index=chunk.commit_index, served_by=chunk.served_by
+                )
+        except grpc.aio.AioRpcError as error:
+            raise wire_status.from_rpc_error(error, sent=False) from None
+        except TimeoutError:
+            raise Unavailable(f"{source} was silent for {SILENCE_SECONDS:g} s") from None
+        finally:
+            call.cancel()
 
 
 def best_source(status: ClusterStatus) -> str:

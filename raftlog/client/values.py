@@ -127,6 +127,15 @@ BackupProgress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BackupEntries:
+    """Entries of the log as a backup file has them; b"" is a sign of life."""
+
+    data: bytes
+    commit_index: int
+    served_by: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BackupReceipt:
     """A backup file that is whole and on disk. `served_by`: the member it was made on."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from raftlog.core.entries import Boundary
@@ -41,6 +41,10 @@ class BackupHolder(Protocol):
         """
         ...
 
+    def hold_log(self, after: Index) -> AbstractContextManager[Callable[[Index], None]]:
+        """Hold the log above `after`, as `hold_backup` does; yields what notes what was read."""
+        ...
+
     async def wait_committed(self, after: Index, timeout_seconds: float) -> Index:
         """Wait for something readable above `after`; return up to where, or `after` in vain."""
         ...
@@ -54,6 +58,14 @@ class BackupPiece:
     expected_bytes: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FollowPiece:
+    """Entries as a backup file has them, b"" if none are new; up to where the log is readable."""
+
+    data: bytes
+    commit_index: Index
+
+
 class BackupPort(Protocol):
     """Makes backups of the node that serves them."""
 
@@ -64,5 +76,15 @@ class BackupPort(Protocol):
             SafetyRefused, Overloaded: as `BackupHolder.hold_backup`.
             Compacted: a purge overtook a reader that was too slow.
             StorageCorrupt: what would be in it fails a checksum.
+        """
+        ...
+
+    def follow(self, cluster_id: str, after: Index, checksum: int) -> AsyncIterator[FollowPiece]:
+        """Yield what is committed after `after`, where the chained checksum is that, for ever.
+
+        Raises:
+            IdentityMismatch: it is another cluster, or another log.
+            Compacted: what follows was purged.
+            Overloaded, SafetyRefused: as `BackupHolder.hold_backup`.
         """
         ...

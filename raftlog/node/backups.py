@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from raftlog.errors import Overloaded, SafetyRefused
 from raftlog.interfaces import SnapshotInfo
@@ -38,14 +38,7 @@ class Backups:
     @contextlib.asynccontextmanager
     async def hold(self) -> AsyncIterator[Held]:
         """See `BackupHolder.hold_backup`."""
-        myself = self._core.membership.member(self._storage.identity.node_id)
-        if myself is not None and not myself.has_machine:
-            raise SafetyRefused(
-                f"{myself.node_id} is a witness and has no state: ask another member for a backup"
-            )
-        if self._count >= HOLDS_MAX:
-            raise Overloaded(f"{self._count} backups are being made here already: try again later")
-        self._count += 1
+        self._admit()
         snapshot: SnapshotInfo | None = None
         try:
             with self._subscriptions.reading() as reader:
@@ -68,6 +61,31 @@ class Backups:
             self._count -= 1
             if snapshot is not None:
                 self._storage.unpin_snapshot(snapshot.snapshot_id)
+
+    @contextlib.contextmanager
+    def hold_log(self, after: Index) -> Iterator[Callable[[Index], None]]:
+        """See `BackupHolder.hold_log`."""
+        self._admit()
+        try:
+            with self._subscriptions.reading() as reader:
+
+                def note_read(index: Index) -> None:
+                    reader.read = index
+
+                note_read(after)
+                yield note_read
+        finally:
+            self._count -= 1
+
+    def _admit(self) -> None:
+        myself = self._core.membership.member(self._storage.identity.node_id)
+        if myself is not None and not myself.has_machine:
+            raise SafetyRefused(
+                f"{myself.node_id} is a witness and has no state: ask another member for a backup"
+            )
+        if self._count >= HOLDS_MAX:
+            raise Overloaded(f"{self._count} backups are being made here already: try again later")
+        self._count += 1
 
     async def _snapshot(self) -> SnapshotInfo | None:
         """Return a pinned snapshot; none is needed while the log reaches back to the beginning."""

@@ -7,8 +7,8 @@ starts, stops and answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, Message
@@ -330,6 +330,10 @@ class Node:
     def hold_backup(self) -> AbstractAsyncContextManager[Held]:
         """Hold what is committed now, and a snapshot that goes with it, for as long as it lasts."""
         return self._parts.backups.hold()
+
+    def hold_log(self, after: Index) -> AbstractContextManager[Callable[[Index], None]]:
+        """Hold the log above `after`; yields what notes what was read."""
+        return self._parts.backups.hold_log(after)
 
     async def wait_committed(self, after: Index, timeout_seconds: float) -> Index:
         """Wait for something readable above `after`."""

@@ -11,7 +11,8 @@ Layout, little-endian; memory stays bounded while it is written and read::
 The head's boundary lies below the first entry. ENTRIES chunks hold log records as the disk has
 them, each with its length in front; CHANGES chunks the row changes of those that the snapshot
 covers, for a snapshot carries none; SNAPSHOT chunks, all but the last one full, are the snapshot's
-file. A segment of `backup follow` is such a file without a snapshot.
+file. A segment of `backup follow` is such a file without a snapshot; while it is open it has
+neither trailer nor footer, and ends with its last sound chunk.
 
 The total CRC runs over the first 20 bytes and all chunk heads, each of which holds a CRC of its
 payload, so a changed byte anywhere is found. A file that a crash left half-written has no footer.
@@ -109,6 +110,13 @@ class Framing:
         self._total = crc32c(prefix)
         self.size = len(prefix) + len(head)
         return b"".join((prefix, head))
+
+    @classmethod
+    def resumed(cls, reader: BackupReader) -> Framing:
+        """Return what goes on where an open segment ends."""
+        framing = cls()
+        framing.size, framing._total = reader.end_offset, reader.total
+        return framing
 
     def chunk(self, section: int, payload: bytes) -> bytes:
         """Return the next piece."""
@@ -257,16 +265,22 @@ def _changes(storage: Storage, low: Index, high: Index) -> Iterator[bytes]:
 class BackupReader:
     """Reads a backup file; opening it verifies head, footer and trailer, not yet the chunks.
 
+    `is_open`: a segment that is being written. All of it is read at once, up to what is not whole.
+
     Raises:
         StorageCorrupt: it is not a complete, sound backup.
         StorageError: a newer version of raftlog wrote it.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, is_open: bool = False) -> None:
         self._file = file
+        self._is_open = is_open
         self.size_bytes = file.seek(0, os.SEEK_END)
         self._read_head()
-        self._read_footer()
+        if is_open:
+            self._read_open()
+        else:
+            self._read_footer()
 
     def chunks(self) -> Iterator[tuple[int, bytes]]:
         """Yield every chunk but the trailer, verified, with its section.
@@ -276,13 +290,15 @@ class BackupReader:
         """
         total = crc32c(self._prefix)
         at = self._first_chunk
-        while at <= self._trailer_offset:
+        while at < self.end_offset or (at == self.end_offset and not self._is_open):
             head, section, payload = self._read_chunk(at)
             total = crc32c(head, total)
             at += len(head) + len(payload)
             if section != TRAILER:
                 yield section, payload
-        if total != self._total or at != self.size_bytes - _FOOTER.size:
+        if self._is_open:
+            return
+        if total != self.total or at != self.size_bytes - _FOOTER.size:
             raise StorageCorrupt("the backup's total checksum does not fit its chunks")
 
     def entries(self) -> Iterator[list[Entry]]:
@@ -349,7 +365,27 @@ class BackupReader:
         if section != TRAILER or offset + len(head) + len(payload) != at:
             raise StorageCorrupt("the backup's trailer is not where its footer says")
         self.contents = _parsed(payload, "trailer", _contents)
-        self._trailer_offset, self._total = offset, total
+        self.end_offset, self.total = offset, total
+
+    def _read_open(self) -> None:
+        """Find where the sound chunks end, and what they hold."""
+        at, total, count = self._first_chunk, crc32c(self._prefix), 0
+        reached = self.origin.start
+        while at < self.size_bytes:
+            try:
+                head, section, payload = self._read_chunk(at)
+                entries = unpack_entries(payload, reached) if section == ENTRIES else []
+            except StorageCorrupt:
+                break  # a crash left it
+            if section == TRAILER:
+                break  # a crash came before the file was given its name
+            for entry in entries:
+                reached = reached.after(entry)
+            count += len(entries)
+            at += len(head) + len(payload)
+            total = crc32c(head, total)
+        self.end_offset, self.total = at, total
+        self.contents = Contents(end=reached, entry_count=count)
 
     def _read_chunk(self, at: int) -> tuple[bytes, int, bytes]:
         self._file.seek(at)

@@ -116,6 +116,33 @@ def test_an_interrupted_backup_leaves_nothing(cluster, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_follow_goes_on_after_kill_9(cluster, ask, tmp_path):
+    """What was shipped is there, torn or not; the second run brings the rest, and no more."""
+    directory = tmp_path / "shipped"
+    assert ask("backup", "follow", directory, "--once").code == 0
+    process = spawn("--endpoints", cluster.endpoints, "backup", "follow", directory)
+    try:
+        (tmp_path / "lines").write_text("".join(f"followed {i}\n" for i in range(50)))
+        ask("log", "append", "--lines", tmp_path / "lines")
+        while not list(directory.glob("*.rlopen")):
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate(timeout=20)
+    more = ask("log", "append", "--lines", tmp_path / "lines", "-o", "json").json
+    done = ask("backup", "follow", directory, "--once", "-o", "json")
+    assert done.json["last_sequence"] >= more["last_sequence"]
+    new = tmp_path / "new"
+    told = ask(
+        "backup", "restore", directory, "--data-dir", new, "--node-id", "n1", "--address", "a:1",
+        "--to-sequence", more["last_sequence"] - 20,
+    )  # fmt: skip
+    assert told.code == 0
+    found = transactions(new)
+    wanted = [b"followed %d" % i for i in range(50)]
+    assert found[-80:] == wanted + wanted[:30]
+
+
 def typed(line: str, place: pathlib.Path, endpoints: str) -> str:
     """Run a line of the page where its paths are; return what it printed."""
     environment = os.environ | {

@@ -36,6 +36,7 @@ COMMAND = os.fsdecode(
 ASKING = {
     "status": (),
     "backup create": ("NEW",),
+    "backup follow": ("NEW", "--once"),
     "bench kv": ("--clients", "1", "--operations", "2"),
     "bench read": ("--clients", "1", "--operations", "2"),
     "bench tail": ("--clients", "1", "--operations", "2"),

@@ -15,7 +15,7 @@ from raftlog.errors import Indeterminate
 from .conftest import spawn
 
 VERBS = {
-    "backup": {"create", "list", "restore", "verify"},
+    "backup": {"create", "follow", "list", "restore", "verify"},
     "bench": {"kv", "read", "tail", "write"},
     "certs": {"create"},
     "config": {"check", "show"},

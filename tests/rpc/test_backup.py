@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from raftlog.checksum import crc32c
-from raftlog.errors import Compacted, InvalidInput, SafetyRefused
-from raftlog.interfaces.backup import BackupPiece
+from raftlog.errors import Compacted, IdentityMismatch, InvalidInput, SafetyRefused
+from raftlog.interfaces.backup import BackupPiece, FollowPiece
 from raftlog.rpc.services.backup import CHUNK_BYTES
 from raftlog.wire.pb import backup_pb2 as pb
 from raftlog.wire.pb import backup_pb2_grpc
@@ -105,3 +105,31 @@ async def test_who_goes_away_lets_go(cluster):
     call.cancel()
     await until(lambda: not source.is_open, "the stream of the source is closed")
     await channel.close()
+
+
+async def test_a_follower_gets_what_comes_and_signs_of_life(cluster):
+    """Each message has its checksum, and says how far the member has come."""
+    asked = []
+
+    class Follow:
+        async def follow(self, cluster_id, after, checksum):
+            asked.append((cluster_id, after, checksum))
+            yield FollowPiece(data=b"entries", commit_index=9)
+            yield FollowPiece(data=b"", commit_index=9)
+            raise IdentityMismatch("another log")
+
+    peer = await cluster.start("n1", backups=Follow())
+    async with grpc.aio.insecure_channel(peer.address) as channel:
+        request = pb.FollowRequest(cluster_id="c", after=7, checksum=5)
+        call = backup_pb2_grpc.BackupStub(channel).Follow(request)
+        first, second = await call.read(), await call.read()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert asked == [("c", 7, 5)]
+    assert (first.entries, first.checksum, first.commit_index) == (
+        b"entries",
+        crc32c(b"entries"),
+        9,
+    )
+    assert (second.entries, second.served_by) == (b"", "n1")
+    assert isinstance(from_rpc_error(caught.value, sent=False), IdentityMismatch)

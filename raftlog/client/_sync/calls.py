@@ -22,6 +22,7 @@ from raftlog.client.loop_thread import LoopThread, SyncFeed
 from raftlog.client.machine import Machine
 from raftlog.client.values import (
     Applied,
+    BackupEntries,
     BackupProgress,
     BackupReceipt,
     Change,
@@ -725,4 +726,32 @@ class SyncBackup:
         """
         return self._loop.call(
             self._target.create, path, member=member, rate=rate, progress=progress, timeout=timeout
+        )
+
+    def follow(
+        self,
+        *,
+        cluster_id: str,
+        after: int,
+        checksum: int,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[BackupEntries]:
+        """Yield what is committed after index `after`, for ever; one comes every second at least.
+
+        `checksum` is the chained checksum of the entry there. What is yielded is for a segment of a
+        backup: `raftlog backup follow` writes it.
+
+        Raises:
+            IdentityMismatch: it is another cluster, or another log.
+            Compacted: what follows was purged: a new backup is needed.
+        """
+        return self._loop.iterate(
+            lambda: self._target.follow(
+                cluster_id=cluster_id,
+                after=after,
+                checksum=checksum,
+                member=member,
+                timeout=timeout,
+            )
         )

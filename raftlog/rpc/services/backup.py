@@ -11,6 +11,7 @@ from raftlog.interfaces import NodePort
 from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.methods import Context, Handlers, Methods, closing, write
 from raftlog.rpc.settings import ServerSettings
+from raftlog.types import Index
 from raftlog.wire.pb import backup_pb2 as pb
 
 SERVICE = "raftlog.v1.Backup"
@@ -27,7 +28,24 @@ class BackupService:
 
     def handlers(self, methods: Methods) -> Handlers:
         """Return the handlers by method name."""
-        return {"Create": methods.replies(pb.BackupRequest, self.create)}
+        return {
+            "Create": methods.replies(pb.BackupRequest, self.create),
+            "Follow": methods.replies(pb.FollowRequest, self.follow),
+        }
+
+    async def follow(self, request: pb.FollowRequest, context: Context) -> None:
+        """Stream what is committed after an entry, as it comes."""
+        served_by = self._node.identity.node_id
+        pieces = self._source.follow(request.cluster_id, Index(request.after), request.checksum)
+        async with closing(pieces) as found:
+            async for piece in found:
+                chunk = pb.FollowChunk(
+                    entries=piece.data,
+                    checksum=crc32c(piece.data),
+                    commit_index=piece.commit_index,
+                    served_by=served_by,
+                )
+                await write(context, chunk.SerializeToString(), self._settings.stuck_seconds)
 
     async def create(self, request: pb.BackupRequest, context: Context) -> None:
         """Stream a backup of what is committed now."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17raftlog/v1/backup.proto\x12\nraftlog.v1\")\n\rBackupRequest\x12\x18\n\x10\x62ytes_per_second\x18\x01 \x01(\x01\"v\n\x0b\x42\x61\x63kupChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x16\n\x0e\x65xpected_bytes\x18\x04 \x01(\x04\x12\x11\n\tserved_by\x18\x05 \x01(\t\x12\x0c\n\x04last\x18\x06 \x01(\x08\x32H\n\x06\x42\x61\x63kup\x12>\n\x06\x43reate\x12\x19.raftlog.v1.BackupRequest\x1a\x17.raftlog.v1.BackupChunk0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17raftlog/v1/backup.proto\x12\nraftlog.v1\")\n\rBackupRequest\x12\x18\n\x10\x62ytes_per_second\x18\x01 \x01(\x01\"v\n\x0b\x42\x61\x63kupChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x16\n\x0e\x65xpected_bytes\x18\x04 \x01(\x04\x12\x11\n\tserved_by\x18\x05 \x01(\t\x12\x0c\n\x04last\x18\x06 \x01(\x08\"D\n\rFollowRequest\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x03 \x01(\r\"Y\n\x0b\x46ollowChunk\x12\x0f\n\x07\x65ntries\x18\x01 \x01(\x0c\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\r\x12\x14\n\x0c\x63ommit_index\x18\x03 \x01(\x04\x12\x11\n\tserved_by\x18\x04 \x01(\t2\x88\x01\n\x06\x42\x61\x63kup\x12>\n\x06\x43reate\x12\x19.raftlog.v1.BackupRequest\x1a\x17.raftlog.v1.BackupChunk0\x01\x12>\n\x06\x46ollow\x12\x19.raftlog.v1.FollowRequest\x1a\x17.raftlog.v1.FollowChunk0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,6 +35,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BACKUPREQUEST']._serialized_end=80
   _globals['_BACKUPCHUNK']._serialized_start=82
   _globals['_BACKUPCHUNK']._serialized_end=200
-  _globals['_BACKUP']._serialized_start=202
-  _globals['_BACKUP']._serialized_end=274
+  _globals['_FOLLOWREQUEST']._serialized_start=202
+  _globals['_FOLLOWREQUEST']._serialized_end=270
+  _globals['_FOLLOWCHUNK']._serialized_start=272
+  _globals['_FOLLOWCHUNK']._serialized_end=361
+  _globals['_BACKUP']._serialized_start=364
+  _globals['_BACKUP']._serialized_end=500
 # @@protoc_insertion_point(module_scope)

@@ -25,3 +25,25 @@ class BackupChunk(_message.Message):
     served_by: str
     last: bool
     def __init__(self, data: _Optional[bytes] = ..., checksum: _Optional[int] = ..., offset: _Optional[int] = ..., expected_bytes: _Optional[int] = ..., served_by: _Optional[str] = ..., last: _Optional[bool] = ...) -> None: ...
+
+class FollowRequest(_message.Message):
+    __slots__ = ("cluster_id", "after", "checksum")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    after: int
+    checksum: int
+    def __init__(self, cluster_id: _Optional[str] = ..., after: _Optional[int] = ..., checksum: _Optional[int] = ...) -> None: ...
+
+class FollowChunk(_message.Message):
+    __slots__ = ("entries", "checksum", "commit_index", "served_by")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    entries: bytes
+    checksum: int
+    commit_index: int
+    served_by: str
+    def __init__(self, entries: _Optional[bytes] = ..., checksum: _Optional[int] = ..., commit_index: _Optional[int] = ..., served_by: _Optional[str] = ...) -> None: ...

@@ -39,6 +39,11 @@ class BackupStub:
                 request_serializer=raftlog_dot_v1_dot_backup__pb2.BackupRequest.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_backup__pb2.BackupChunk.FromString,
                 _registered_method=True)
+        self.Follow = channel.unary_stream(
+                '/raftlog.v1.Backup/Follow',
+                request_serializer=raftlog_dot_v1_dot_backup__pb2.FollowRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_backup__pb2.FollowChunk.FromString,
+                _registered_method=True)
 
 
 class BackupServicer:
@@ -51,6 +56,13 @@ class BackupServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Follow(self, request, context):
+        """What is committed after an entry, as it comes; the stream has no end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BackupServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_BackupServicer_to_server(servicer, server):
                     servicer.Create,
                     request_deserializer=raftlog_dot_v1_dot_backup__pb2.BackupRequest.FromString,
                     response_serializer=raftlog_dot_v1_dot_backup__pb2.BackupChunk.SerializeToString,
+            ),
+            'Follow': grpc.unary_stream_rpc_method_handler(
+                    servicer.Follow,
+                    request_deserializer=raftlog_dot_v1_dot_backup__pb2.FollowRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_backup__pb2.FollowChunk.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class Backup:
             '/raftlog.v1.Backup/Create',
             raftlog_dot_v1_dot_backup__pb2.BackupRequest.SerializeToString,
             raftlog_dot_v1_dot_backup__pb2.BackupChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Follow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/raftlog.v1.Backup/Follow',
+            raftlog_dot_v1_dot_backup__pb2.FollowRequest.SerializeToString,
+            raftlog_dot_v1_dot_backup__pb2.FollowChunk.FromString,
             options,
             channel_credentials,
             insecure,
