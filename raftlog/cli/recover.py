@@ -20,6 +20,7 @@ from raftlog.errors import SafetyRefused
 if TYPE_CHECKING:
     from raftlog.core.membership import Membership
     from raftlog.recovery.refounding import Plan
+    from raftlog.recovery.repair import Repair
     from raftlog.recovery.survivors import Inspection, Survivor
 
 recover = group(
@@ -268,3 +269,70 @@ def _plan_text(made: Plan) -> str:
         "gtids": "get another server id, also those of the transactions that are kept",
     }
     return fields(lines)
+
+
+# ---------------------------------------------------------------- repair
+
+
+@recover.command(
+    "repair",
+    examples=[
+        "raftlog recover repair --data-dir n1/data --dry-run",
+        "raftlog recover repair --data-dir n1/data",
+    ],
+)
+@click.option("--data-dir", required=True, type=click.Path(), help="Of a node that is stopped.")
+@click.option("--dry-run", is_flag=True, help="Say what is damaged, and change nothing.")
+@click.pass_obj
+def repair(options: Globals, *, data_dir: str, dry_run: bool) -> None:
+    """Make a stopped node's directory with rot ready to be repaired by the others.
+
+    Every record is read. Where the log or the state has rotted the member is marked as damaged: it
+    neither votes nor campaigns until a leader has sent it what it lacks. The directory's cluster id
+    has to be typed, unless --yes is given. Exits 6 where only a new member helps.
+    """
+    from raftlog.recovery import repair as repairs  # noqa: PLC0415 - spares the others
+
+    with progress("reading") as told:
+        made = repairs.plan(data_dir, told)
+    if made.is_needed and not dry_run:
+        if not options.yes:
+            say(_repair_text(made))
+            confirm(options, made.report.cluster_id, "Keep a copy of the directory.")
+        repairs.carry_out(data_dir, made)
+    document = {
+        "data_dir": data_dir,
+        "node_id": made.report.node_id,
+        "problems": list(made.report.problems),
+        "damaged_entries": list(made.report.damaged_entries),
+        "damaged_tables": list(made.report.damaged_tables),
+        "mark": made.mark,
+        "installs": made.install.snapshot_id if made.install else None,
+        "drops": list(made.drop),
+        "rebuilds_streams": made.rebuilds_streams,
+        "done": made.is_needed and not dry_run,
+    }
+
+    def human() -> str:
+        if not made.is_needed:
+            return f"{data_dir} is sound: nothing is to be repaired"
+        if dry_run:
+            return _repair_text(made)
+        if not made.mark:
+            return "done: start the node as before"
+        return "done: start the node as before; it holds back until a leader has repaired it"
+
+    emit(options.output, document, human)
+
+
+def _repair_text(made: Repair) -> str:
+    lines = [f"damaged: {show(problem)}" for problem in made.report.problems]
+    if made.install is not None:
+        index = made.install.boundary.index
+        lines.append(f"the state is replaced by that of the snapshot at entry {index}")
+    if made.mark:
+        lines.append("it is marked damaged: it does not vote until a leader has repaired it")
+    if made.rebuilds_streams:
+        lines.append("the index of streams is made anew from the log")
+    lines += [f"snapshot {name} is removed" for name in made.drop]
+    return "\n".join(lines)

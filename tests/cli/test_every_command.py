@@ -92,6 +92,7 @@ ALONE = {
     "log verify": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
     "recover force-new-cluster": ("--data-dir", "no\x1b]0;x\x07\x9bsuch", "--yes"),
     "recover inspect": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
+    "recover repair": ("--data-dir", "no\x1b]0;x\x07\x9bsuch", "--yes"),
     "serve": ("--config", "no\x1b]0;x\x07\x9bsuch"),
     "version": ("--no\x1b]0;x\x07\x9bsuch",),
 }

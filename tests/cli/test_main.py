@@ -24,7 +24,7 @@ VERBS = {
     "local": {"start", "status", "stop"},
     "log": {"append", "get", "info", "streams", "tail", "verify"},
     "machine": {"execute", "query", "upgrade"},
-    "recover": {"force-new-cluster", "inspect"},
+    "recover": {"force-new-cluster", "inspect", "repair"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import pathlib
 
 import pytest
 
 from raftlog.cli.recover import moment
 from raftlog.storage.lmdb.refounding import survey
+from tests.recovery.test_repair import rot
 from tests.recovery.test_survivors import make
 from tests.storage.builders import Writer, lmdb_at
 
@@ -116,3 +118,22 @@ def test_a_time_is_shown_in_utc():
     """And an entry that has none shows none."""
     assert moment(1_700_000_000_999_999) == "2023-11-14T22:13:20+00:00"
     assert moment(0) == "-"
+
+
+def test_repair_says_what_it_would_do_and_does_it_when_confirmed(raftlog, path, monkeypatch):
+    """A sound directory is told to be; one with a rotten entry is marked, once it was confirmed."""
+    sound = raftlog("recover", "repair", "--data-dir", path, "--yes")
+    assert (sound.code, "is sound" in sound.text) == (0, True)
+    rot(pathlib.Path(path), "log", (3).to_bytes(8, "big"))
+    dry = raftlog("recover", "repair", "--data-dir", path, "--dry-run", "-o", "json").json
+    assert (dry["damaged_entries"], dry["done"]) == ([3], False)
+    assert "3" in dry["mark"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("no\n"))
+    refused = raftlog("recover", "repair", "--data-dir", path)
+    assert refused.code == 4
+    assert "damaged: the payload of record 3" in refused.err
+    told = raftlog("recover", "repair", "--data-dir", path, "--yes")
+    assert (told.code, "until a leader has repaired it" in told.text) == (0, True)
+    storage = lmdb_at(pathlib.Path(path))
+    assert storage.recovered().damaged
+    storage.close()

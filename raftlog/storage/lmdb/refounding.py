@@ -8,6 +8,7 @@ the old cluster, so whoever opens the directory next drops them (`snapshots`).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -27,10 +28,10 @@ from raftlog.storage.lmdb.environment import (
     open_environment,
 )
 from raftlog.storage.lmdb.hard_state import MetaStore
-from raftlog.storage.lmdb.layout import encode_index
+from raftlog.storage.lmdb.layout import decode_index, encode_index
 from raftlog.storage.lmdb.recovery import recover
 from raftlog.storage.lmdb.store import LmdbStorage
-from raftlog.storage.records import encode_entry
+from raftlog.storage.records import decode_entry, decode_header, encode_entry
 from raftlog.types import Index, NodeId, Term
 
 SCAN_BYTES = 4 << 20
@@ -84,6 +85,30 @@ def survey(path: str | os.PathLike[str]) -> Holding:
         )
     finally:
         storage.close()
+
+
+def newest_membership(held: Holding) -> Membership:
+    """Return the newest membership in a log, also behind records that have rotted.
+
+    Raises:
+        SafetyRefused: a running process uses the directory.
+        StorageError: it cannot be read.
+    """
+    lock = DirectoryLock(held.path, shared=True)
+    try:
+        environment, databases = open_environment(held.path, StorageSettings(), read_only=True)
+        try:
+            with environment.begin(buffers=True) as txn:
+                for key, record in txn.cursor(databases.log).iterprev():
+                    with contextlib.suppress(StorageError):
+                        index = decode_index(key)
+                        if decode_header(index, record).kind is EntryKind.MEMBERSHIP:
+                            return Membership.decode(decode_entry(index, record).payload)
+        finally:
+            environment.close()
+    finally:
+        lock.release()
+    return held.last.membership
 
 
 def refound(held: Holding, identity: Identity, membership: Membership, timestamp: int) -> Index:
