@@ -243,6 +243,8 @@ def test_a_segment_alone_is_no_backup(shipped, target):
 def test_a_segment_of_another_history_is_refused(shipped, target, tmp_path):
     """Two logs that differ below are not sewn together, though each is sound."""
     directory, _ = shipped
+    for name in ("b", "c"):
+        (directory / f"{name}.rlsegment").unlink()
     LmdbStorage.create(tmp_path / "other", identity=IDENTITY, boundary=FIRST)
     other = LmdbStorage.open(tmp_path / "other", settings=SETTINGS)
     other.commit(round_of(*Writer().many(14, [b"x", b"y"], term=2)))

@@ -10,7 +10,7 @@ from raftlog.core.membership import Member, Membership
 from raftlog.errors import SafetyRefused, StorageCorrupt
 from raftlog.interfaces import Identity, Table
 from raftlog.recovery.repair import carry_out, plan
-from raftlog.storage.lmdb import LmdbStorage, verify
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings, verify
 from raftlog.storage.lmdb.refounding import refound, survey
 from raftlog.types import NodeId
 from tests.storage.builders import SETTINGS, Writer, lmdb_at, round_of, vote
@@ -63,15 +63,17 @@ def test_a_sound_directory_needs_nothing(path):
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
-def test_a_rotten_entry_is_named_and_the_member_marked(path, is_lost):
-    """It holds back from then on, whatever of the log a start would have verified."""
+def test_a_rotten_entry_is_named_and_the_member_marked(path, is_lost, monkeypatch):
+    """It holds back from then on, though a start would not have looked so deep."""
+    shallow = StorageSettings(recovery_entries=5)
+    monkeypatch.setattr("raftlog.storage.lmdb.store.StorageSettings", lambda: shallow)
     rot(path, "log", (7).to_bytes(8, "big"), delete=is_lost)
     made = plan(path, quiet)
     assert made.report.damaged_entries == (7,)
     assert "7" in made.mark
     assert (made.install, made.drop) == (None, ())
     carry_out(path, made)
-    storage = LmdbStorage.open(path, settings=SETTINGS)
+    storage = LmdbStorage.open(path)
     assert storage.recovered().damaged
     assert storage.last_index == 6
     storage.close()

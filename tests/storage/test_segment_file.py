@@ -76,11 +76,13 @@ def test_a_crash_between_the_end_and_the_name_costs_nothing(tmp_path, monkeypatc
     """The end that was written is cut off again, and more can be added."""
     segment = SegmentWriter.begin(tmp_path / "a", ORIGIN)
     segment.append(CHUNKS[0])
+    size = segment.size_bytes
     monkeypatch.setattr("pathlib.Path.rename", lambda *_arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         segment.finish(tmp_path / "b")
     monkeypatch.undo()
     resumed = SegmentWriter.resume(tmp_path / "a")
+    assert (resumed.size_bytes, resumed.reached.index) == (size, 3)
     for chunk in CHUNKS[1:]:
         resumed.append(chunk)
     resumed.finish(tmp_path / "b")
