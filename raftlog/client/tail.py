@@ -19,7 +19,7 @@ from raftlog.wire.pb import log_pb2
 
 
 def transactions_of(
-    entry: log_pb2.TailEntry, served_by: str, server_id: int
+    entry: log_pb2.TailEntry, served_by: str, server_id: int = 0
 ) -> Iterator[Transaction]:
     """Yield the transactions of an entry as a member delivered it; `server_id`: in their GTIDs."""
     made = of_lineage(Transaction, server_id)

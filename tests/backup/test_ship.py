@@ -77,10 +77,15 @@ class Rig:
     async def ship(self, **settings):
         return await asyncio.wait_for(self.shipper(**settings).run(once=True), 20)
 
-    def restored(self, name: str, **point) -> list[bytes]:
+    async def restored(self, name: str, **point) -> list[bytes]:
+        """Return what a restore of the directory brings; not on the loop of the node."""
         target = Target(data_dir=self.path / name, node_id="n1", address="a:1")
-        restore(self.directory, target, Point(**point), lambda _done, _total: None)
-        return transactions(target.data_dir)
+
+        def work():
+            restore(self.directory, target, Point(**point), lambda _done, _total: None)
+            return transactions(target.data_dir)
+
+        return await asyncio.to_thread(work)
 
 
 @pytest.fixture
@@ -102,8 +107,8 @@ async def test_it_begins_with_a_backup_and_goes_on_with_segments(rig):
         assert done.behind == 0
     assert rig.client.created == 1
     assert len(list(rig.directory.glob(f"*{SEGMENT_SUFFIX}"))) >= 3
-    assert rig.restored("all") == rig.written
-    assert rig.restored("some", sequence=9) == rig.written[:9]
+    assert await rig.restored("all") == rig.written
+    assert await rig.restored("some", sequence=9) == rig.written[:9]
 
 
 async def test_what_arrived_is_kept_whatever_ends_it(rig):
@@ -120,7 +125,7 @@ async def test_what_arrived_is_kept_whatever_ends_it(rig):
         file.write(b"torn")
     await rig.write(3)
     await rig.ship()
-    assert rig.restored("all") == rig.written
+    assert await rig.restored("all") == rig.written
 
 
 async def test_a_lost_connection_is_waited_out(rig, monkeypatch):
@@ -144,7 +149,7 @@ async def test_a_lost_connection_is_waited_out(rig, monkeypatch):
     running.cancel()
     await asyncio.wait([running])
     assert "trying again" in rig.warnings[0]
-    assert rig.restored("all") == rig.written
+    assert await rig.restored("all") == rig.written
 
 
 async def test_a_purge_that_overtook_it_costs_a_new_backup(rig):
@@ -157,15 +162,17 @@ async def test_a_purge_that_overtook_it_costs_a_new_backup(rig):
     node, storage = rig.cluster.nodes["n1"], rig.cluster.storages["n1"]
     await rig.cluster.until(lambda: node._parts.applier.durable_index >= node.info().commit_index)
     snapshot = await node._parts.snapshotter.take()
-    storage.commit(Round(purge_to=snapshot.boundary))
+    await asyncio.to_thread(storage.commit, Round(purge_to=snapshot.boundary))
     await rig.write(2)
     await rig.ship()
     assert "a new backup is made" in rig.warnings[0]
     assert rig.client.created == 2
     await rig.write(2)
     await rig.ship()
-    assert rig.restored("all") == rig.written[-4:], "the log, behind what the snapshot covers"
-    assert rig.restored("old", sequence=6) == rig.written[:6], "the older backup is there still"
+    assert await rig.restored("all") == rig.written[-4:], "the log, behind what the snapshot covers"
+    assert await rig.restored("old", sequence=6) == rig.written[:6], (
+        "the older backup is there still"
+    )
 
 
 async def test_another_cluster_and_a_second_process_are_refused(rig):

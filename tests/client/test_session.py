@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import pickle
 import random
 
 from hypothesis import given
@@ -596,18 +595,3 @@ def test_random_walks_lose_repeat_and_invent_nothing(seed: int) -> None:
     """Whatever streams, leaders and clocks do: no loss, no repeat, and `definite` is true."""
     for number in range(3000):
         walk(f"{seed}/{number}")
-
-
-def test_receipts_of_a_recovered_cluster_are_of_its_lineage() -> None:
-    """Their GTIDs have its server id; they are the tuples that they were before."""
-    batch = batch_of(b"a", b"b")
-    batch.settle(40, 3, 9, 77)
-    receipt = batch.waiters[1].result
-    assert (receipt, receipt.gtid) == (Receipt(41, 3, 9), "0-77-41")
-    assert "gtid='0-77-41'" in repr(receipt)
-    assert pickle.loads(pickle.dumps(receipt)).gtid == receipt.gtid
-    commands = batch_of(b"a", tag=COMMAND_TAG)
-    commands.settle_commands(receipt, [b"x"], {})
-    applied = commands.waiters[0].result
-    assert (applied.gtid, applied.receipt.gtid) == ("0-77-41", "0-77-41")
-    assert Receipt(41, 3, 9).gtid == "0-1-41"
