@@ -30,6 +30,7 @@ CLASSES = {
     "Machine": ("machine", "SyncMachine"),
     "MemberVerbs": ("members", "SyncMemberVerbs"),
     "Cluster": ("cluster", "SyncCluster"),
+    "Backup": ("backup", "SyncBackup"),
 }
 """Each async class: its module, and its twin's name. What others return comes first."""
 HANDLES = ("Lease", "Lock", "Election", "LogSession")

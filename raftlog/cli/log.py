@@ -323,7 +323,11 @@ def verify(options: Globals, data_dir: str) -> int:
     document = dataclasses.asdict(report)
 
     def human() -> str:
-        rest = {name: value for name, value in document.items() if name != "problems"}
+        rest = {
+            name: value
+            for name, value in document.items()
+            if name != "problems" and not name.startswith("damaged_")
+        }
         return "\n".join([fields(rest), *(f"damaged: {problem}" for problem in report.problems)])
 
     emit(options.output, document, human)

@@ -63,6 +63,7 @@ class LazyCommands(MutableMapping[str, click.Command]):
 COMMANDS = LazyCommands(
     {
         "alarm": "raftlog.cli.alarm",
+        "backup": "raftlog.cli.backup",
         "bench": "raftlog.cli.bench",
         "certs": "raftlog.cli.certs",
         "completion": "raftlog.cli.shell",
@@ -76,6 +77,7 @@ COMMANDS = LazyCommands(
         "machine": "raftlog.cli.machine",
         "member": "raftlog.cli.member",
         "node": "raftlog.cli.drain",
+        "recover": "raftlog.cli.recover",
         "serve": "raftlog.cli.node",
         "status": "raftlog.cli.status",
         "version": "raftlog.cli.shell",

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable
 from typing import Self
 
+from raftlog.client.backup import Backup
 from raftlog.client.cluster import Cluster
 from raftlog.client.context import Context
 from raftlog.client.kv import Kv
@@ -24,9 +25,9 @@ Pem = bytes | str | pathlib.Path
 class Client:
     """A cluster in a program's hands; `raftlog.connect` makes one. Use it as a context manager.
 
-    `log`, `kv`, `machine` and `cluster` hold the calls. Every call takes `timeout=` in seconds; all
-    errors derive from `RaftLogError` and say by `definite` whether the call certainly did not
-    happen.
+    `log`, `kv`, `machine`, `cluster` and `backup` hold the calls. Every call takes `timeout=` in
+    seconds; all errors derive from `RaftLogError` and say by `definite` whether the call certainly
+    did not happen.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Client:
         self.kv = Kv(self._context)
         self.machine = Machine(self._context)
         self.cluster = Cluster(self._context)
+        self.backup = Backup(self._context, self.cluster)
 
     @property
     def endpoints(self) -> tuple[str, ...]:

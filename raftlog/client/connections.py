@@ -36,7 +36,14 @@ from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import OpenChannel, TlsMaterial
 from raftlog.wire.diagnosis import Finding, Trouble, diagnose
-from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc, types_pb2
+from raftlog.wire.pb import (
+    admin_pb2_grpc,
+    backup_pb2_grpc,
+    kv_pb2_grpc,
+    log_pb2_grpc,
+    machine_pb2_grpc,
+    types_pb2,
+)
 
 PROBE_SECONDS = 0.25
 ANSWERED_SECONDS = 1.0
@@ -76,6 +83,7 @@ class Peer:
         self.kv = kv_pb2_grpc.KvStub(self.channel)  # type: ignore[no-untyped-call]
         self.machine = machine_pb2_grpc.MachineStub(self.channel)  # type: ignore[no-untyped-call]
         self.admin = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
+        self.backup = backup_pb2_grpc.BackupStub(self.channel)  # type: ignore[no-untyped-call]
 
     async def wait_connected(self, deadline: float) -> None:
         """Wait until there is a connection, so that what fails afterwards may have been sent.
@@ -101,6 +109,8 @@ class Leader:
     peer: Peer
     node_id: str
     term: int
+    gtid_server_id: int = 0
+    """The cluster's, as it said."""
 
 
 Accept = Callable[[Answer], bool]
@@ -386,7 +396,8 @@ class Connections:
                     if answer is not None and accept(answer):
                         if answer.ready:
                             self.limits, self.knows_limits = answer.limits, True
-                        return Leader(self.peer(address), answer.served_by, answer.term)
+                        peer = self.peer(address)
+                        return Leader(peer, answer.served_by, answer.term, answer.gtid_server_id)
         finally:
             for task in running:
                 task.cancel()
@@ -445,6 +456,7 @@ class Connections:
             leader_id=reply.leader.node_id,
             leader_address=reply.leader.address,
             term=reply.leader.term,
+            gtid_server_id=reply.gtid_server_id,
             limits=Limits(
                 transaction_bytes_max=reply.limits.transaction_bytes_max,
                 group_bytes_max=reply.limits.group_bytes_max,

@@ -193,7 +193,7 @@ class Log:
                 reply = await connections.ask_anyone(call, deadline)
             except NotFound:
                 reply = await connections.ask_leader(call, deadline)
-        for transaction in transactions_of(reply.entry, reply.served_by):
+        for transaction in transactions_of(reply.entry, reply.served_by, reply.gtid_server_id):
             if transaction.sequence == sequence:
                 return transaction
         raise NotFound(f"{reply.served_by} answered without transaction {sequence}")
@@ -363,7 +363,8 @@ def split(payloads: Sequence[bytes], tag: Tag, limits: Limits) -> Iterator[Seque
 def receipts_from(first: Receipt, count: int) -> list[Receipt]:
     """Return the receipts of a whole group from that of its first transaction."""
     sequence, term, index = first
-    return [Receipt(sequence + offset, term, index) for offset in range(count)]
+    kind = type(first)
+    return [kind(sequence + offset, term, index) for offset in range(count)]
 
 
 def _wanted(stream: str | None, *, follow: bool, commands: bool) -> Wanted:

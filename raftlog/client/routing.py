@@ -134,6 +134,7 @@ class Answer:
     leader_address: str = ""
     term: int = 0
     limits: Limits = Limits()
+    gtid_server_id: int = 0
 
 
 class AddressBook:

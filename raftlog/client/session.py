@@ -42,7 +42,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
 from raftlog.client.routing import Recourse, judge, timed_out
-from raftlog.client.values import Applied, Receipt
+from raftlog.client.values import Applied, Receipt, of_lineage, server_id_in
 from raftlog.errors import (
     Indeterminate,
     RaftLogError,
@@ -264,13 +264,13 @@ class Batch:
         self.size_bytes = sum(map(len, self.payloads))
         return rest if rest.payloads else None
 
-    def settle(self, first_sequence: int, term: int, index: int) -> None:
-        """Answer every waiter of a group that held no command."""
-        new = tuple.__new__
+    def settle(self, first_sequence: int, term: int, index: int, server_id: int = 0) -> None:
+        """Answer every waiter of a group that held no command; `server_id`: the cluster's."""
+        new, kind = tuple.__new__, of_lineage(Receipt, server_id)
         sequence = first_sequence
         for waiter in self.waiters:
             if not waiter.done():
-                waiter.set_result(new(Receipt, (sequence, term, index)))
+                waiter.set_result(new(kind, (sequence, term, index)))
             sequence += 1
 
     def settle_commands(
@@ -286,15 +286,17 @@ class Batch:
         """
         new = tuple.__new__
         sequence, term, index = receipt
+        server_id = server_id_in(receipt)
+        kind, applied = of_lineage(Receipt, server_id), of_lineage(Applied, server_id)
         for at, waiter in enumerate(self.waiters):
             if not waiter.done() and at not in deferred:
                 if rejections and at in rejections:
                     waiter.set_exception(Rejected(rejections[at]))
                 elif self.tags[at][0] is TransactionKind.OPAQUE:
-                    waiter.set_result(new(Receipt, (sequence, term, index)))
+                    waiter.set_result(new(kind, (sequence, term, index)))
                 else:
                     result = results[at] if results else b""
-                    waiter.set_result(new(Applied, (sequence, term, index, result)))
+                    waiter.set_result(new(applied, (sequence, term, index, result)))
             sequence += 1
 
 

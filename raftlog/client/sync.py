@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from raftlog.client._sync.calls import (
+    SyncBackup,
     SyncCluster,
     SyncKv,
     SyncLease,
@@ -23,6 +24,7 @@ from raftlog.client.loop_thread import LoopThread
 from raftlog.wire.channel import TlsMaterial
 
 __all__ = [
+    "SyncBackup",
     "SyncClient",
     "SyncCluster",
     "SyncKv",
@@ -51,6 +53,7 @@ class SyncClient:
         self.kv = SyncKv(self._loop, self._client.kv)
         self.machine = SyncMachine(self._loop, self._client.machine)
         self.cluster = SyncCluster(self._loop, self._client.cluster)
+        self.backup = SyncBackup(self._loop, self._client.backup)
 
     @property
     def endpoints(self) -> tuple[str, ...]:

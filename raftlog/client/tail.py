@@ -12,14 +12,17 @@ from raftlog.client.connections import Peer
 from raftlog.client.context import Context
 from raftlog.client.feed import Feed
 from raftlog.client.subscription import Subscription
-from raftlog.client.values import Transaction
+from raftlog.client.values import Transaction, of_lineage
 from raftlog.errors import Compacted, Unavailable
 from raftlog.groups import TransactionKind, parse
 from raftlog.wire.pb import log_pb2
 
 
-def transactions_of(entry: log_pb2.TailEntry, served_by: str) -> Iterator[Transaction]:
-    """Yield the transactions of an entry as a member delivered it."""
+def transactions_of(
+    entry: log_pb2.TailEntry, served_by: str, server_id: int = 0
+) -> Iterator[Transaction]:
+    """Yield the transactions of an entry as a member delivered it; `server_id`: in their GTIDs."""
+    made = of_lineage(Transaction, server_id)
     group = parse(entry.group)
     first, index, term, timestamp = (
         entry.first_sequence,
@@ -31,10 +34,10 @@ def transactions_of(entry: log_pb2.TailEntry, served_by: str) -> Iterator[Transa
     if not group.tags:
         kind, stream = group.tag_table[0]
         for sequence, payload in zip(sequences, group.payloads(), strict=True):
-            yield Transaction(sequence, index, term, timestamp, stream, payload, kind, served_by)
+            yield made(sequence, index, term, timestamp, stream, payload, kind, served_by)
         return
     for sequence, each in zip(sequences, group.transactions(), strict=True):
-        yield Transaction(
+        yield made(
             sequence, index, term, timestamp, each.stream, each.payload, each.kind, served_by
         )
 
@@ -172,7 +175,7 @@ class Tail:
                 batch = [
                     transaction
                     for entry in self._whole(reply.entries)
-                    for transaction in transactions_of(entry, reply.served_by)
+                    for transaction in transactions_of(entry, reply.served_by, reply.gtid_server_id)
                     if transaction.sequence > position and self._matches(transaction)
                 ]
                 if batch:

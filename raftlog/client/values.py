@@ -4,10 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 from raftlog.groups import TransactionKind
-from raftlog.mysql.gtid import native_gtid
+from raftlog.mysql.gtid import GTID_SERVER_ID, native_gtid
+
+T = TypeVar("T", bound=tuple[object, ...])
+_SERVER_IDS: dict[type, int] = {}
+"""The server id in the GTIDs of what is of these types."""
+
+
+@functools.cache
+def of_lineage(kind: type[T], server_id: int) -> type[T]:
+    """Return the type of a cluster's receipts or transactions: `kind`, its GTIDs by `server_id`.
+
+    A cluster that was recovered has another one. The values stay tuples of the same shape.
+    """
+    if server_id in {0, GTID_SERVER_ID}:
+        return kind
+
+    def reduce(self: T) -> tuple[object, ...]:
+        return _again, (kind, server_id, tuple(self))
+
+    namespace = {"__slots__": (), "__doc__": kind.__doc__, "__reduce__": reduce}
+    made = type(kind.__name__, (kind,), namespace)
+    _SERVER_IDS[made] = server_id
+    return made
+
+
+def server_id_in(value: object) -> int:
+    """Return the server id in the GTID of a receipt or a transaction."""
+    return _SERVER_IDS.get(type(value), GTID_SERVER_ID)
+
+
+def _again(kind: type[T], server_id: int, fields: tuple[object, ...]) -> T:
+    """Return a value that was pickled."""
+    made: T = tuple.__new__(of_lineage(kind, server_id), fields)
+    return made
 
 
 class Receipt(NamedTuple):
@@ -20,7 +55,7 @@ class Receipt(NamedTuple):
     @property
     def gtid(self) -> str:
         """Return the transaction's MariaDB GTID."""
-        return native_gtid(self.sequence)
+        return native_gtid(self.sequence, server_id_in(self))
 
     def __repr__(self) -> str:
         return (
@@ -40,12 +75,14 @@ class Applied(NamedTuple):
     @property
     def receipt(self) -> Receipt:
         """Return the place in the log alone."""
-        return Receipt(self.sequence, self.term, self.index)
+        server_id = server_id_in(self)
+        kind: type[Receipt] = of_lineage(Receipt, server_id)
+        return kind(self.sequence, self.term, self.index)
 
     @property
     def gtid(self) -> str:
         """Return the transaction's MariaDB GTID."""
-        return native_gtid(self.sequence)
+        return native_gtid(self.sequence, server_id_in(self))
 
 
 class Transaction(NamedTuple):
@@ -66,7 +103,7 @@ class Transaction(NamedTuple):
     @property
     def gtid(self) -> str:
         """Return the transaction's MariaDB GTID."""
-        return native_gtid(self.sequence)
+        return native_gtid(self.sequence, server_id_in(self))
 
 
 class LogInfo(NamedTuple):
@@ -83,6 +120,28 @@ class LogInfo(NamedTuple):
     log_bytes: int
     disk_bytes: int
     snapshot_index: int
+
+
+BackupProgress = Callable[[int, int], None]
+"""Told how many bytes of a backup are written, and about how many there will be."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BackupEntries:
+    """Entries of the log as a backup file has them; b"" is a sign of life."""
+
+    data: bytes
+    commit_index: int
+    served_by: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReceipt:
+    """A backup file that is whole and on disk. `served_by`: the member it was made on."""
+
+    path: str
+    size_bytes: int
+    served_by: str
 
 
 class KeyValue(NamedTuple):

@@ -30,7 +30,7 @@ import grpc
 from raftlog.client.connections import Connections, Leader
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
 from raftlog.client.session import Batch, Place, SentGroup, Settlement, Window
-from raftlog.client.values import Receipt
+from raftlog.client.values import Receipt, of_lineage
 from raftlog.errors import (
     ConnectFailed,
     Indeterminate,
@@ -106,6 +106,7 @@ class Writer:
         self._stopping = False
         self._ending: asyncio.Future[None] = self._loop.create_future()
         self._rewind: Recourse | None = None
+        self._server_id = 0
         self._refusal: RaftLogError | None = None
         self._backoff = Backoff(0.01, 2.0, 0.1, connections.dice)
         self._is_closing = False
@@ -353,6 +354,7 @@ class Writer:
         window = self._window
         if window is None:
             return None
+        self._server_id = leader.gtid_server_id
         call = leader.peer.log.Write()
         self._stopping = False
         self._ending = self._loop.create_future()
@@ -467,10 +469,11 @@ class Writer:
         if reply.count != group.count:
             batch.fail(Indeterminate(f"answer for {reply.count} of {group.count} transactions"))
         elif batch.whole or not (reply.results or reply.rejections or reply.deferred):
-            batch.settle(reply.first_sequence, reply.term, reply.index)
+            batch.settle(reply.first_sequence, reply.term, reply.index, self._server_id)
         else:
             rejections = {rejection.offset: rejection.why for rejection in reply.rejections}
-            receipt = Receipt(reply.first_sequence, reply.term, reply.index)
+            kind = of_lineage(Receipt, self._server_id)
+            receipt = kind(reply.first_sequence, reply.term, reply.index)
             deferred = frozenset(reply.deferred)
             batch.settle_commands(receipt, list(reply.results), rejections, deferred)
             if deferred:

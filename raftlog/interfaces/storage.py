@@ -44,13 +44,17 @@ WriteSet = Mapping[Table, Mapping[bytes, bytes | None]]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Which cluster, member and data directory this is (decision 4)."""
+    """Which cluster, member and data directory this is (decision 4).
+
+    `predecessors`: the clusters whose log this one went on with after a recovery, oldest first.
+    """
 
     cluster_id: str
     node_id: NodeId
     instance_id: str
     joined: bool = False
     """Whether the directory was made to join a cluster that ran already: it founds none."""
+    predecessors: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

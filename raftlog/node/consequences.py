@@ -24,6 +24,7 @@ from raftlog.errors import (
 from raftlog.interfaces import Alarm, Alarms, Event, Measure, Round
 from raftlog.node.application import AppliedEntry
 from raftlog.node.applier import Applier
+from raftlog.node.backups import Backups
 from raftlog.node.campaigning import Campaigning
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
@@ -67,6 +68,7 @@ class Parts:
     upgrades: Upgrades
     subscriptions: Subscriptions
     snapshotter: Snapshotter
+    backups: Backups
     reporter: Reporter
     housekeeping: Housekeeping
 

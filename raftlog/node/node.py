@@ -7,7 +7,8 @@ starts, stops and answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
@@ -44,6 +45,7 @@ from raftlog.interfaces import (
     TailBatch,
     TailStart,
 )
+from raftlog.interfaces.backup import Held
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
 from raftlog.node.ports import Ports, Shared, hint_of
@@ -392,3 +394,17 @@ class Node:
         """Stop leading without choosing a successor."""
         self._parts.campaigning.check_may_step_down()
         self._parts.inputs.step_down()
+
+    # ------------------------------------------------------------ BackupHolder
+
+    def hold_backup(self) -> AbstractAsyncContextManager[Held]:
+        """Hold what is committed now, and a snapshot that goes with it, for as long as it lasts."""
+        return self._parts.backups.hold()
+
+    def hold_log(self, after: Index) -> AbstractContextManager[Callable[[Index], None]]:
+        """Hold the log above `after`; yields what notes what was read."""
+        return self._parts.backups.hold_log(after)
+
+    async def wait_committed(self, after: Index, timeout_seconds: float) -> Index:
+        """Wait for something readable above `after`."""
+        return await self._parts.backups.wait_committed(after, timeout_seconds)

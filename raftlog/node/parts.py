@@ -17,6 +17,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.interfaces import Alarm
 from raftlog.node.applier import Applier
+from raftlog.node.backups import Backups
 from raftlog.node.campaigning import Campaigning
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.drive import Drive
@@ -96,6 +97,7 @@ def build(
         upgrades=Upgrades(ports, core, applier, writes),
         subscriptions=subscriptions,
         snapshotter=snapshotter,
+        backups=Backups(ports, core, subscriptions, snapshotter),
         reporter=Reporter(ports, core, applier),
         housekeeping=Housekeeping(
             ports,

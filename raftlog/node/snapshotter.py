@@ -102,6 +102,11 @@ class Snapshotter:
         self._closed = False
 
     @property
+    def newest(self) -> SnapshotInfo | None:
+        """Return the newest snapshot, if there is one."""
+        return self._newest
+
+    @property
     def newest_index(self) -> Index:
         """Return the index that the newest snapshot covers, 0 if there is none."""
         return self._newest.boundary.index if self._newest else Index(0)

@@ -142,6 +142,15 @@ class Subscriptions:
             if reader.read
         )
 
+    @property
+    def readable(self) -> Index:
+        """Return up to where a reader may see the log: committed, and durable here."""
+        return self._readable()
+
+    def reading(self) -> contextlib.AbstractContextManager[Reader]:
+        """Count as a reader, whose `read` the caller moves on; a purge waits for it too."""
+        return self._reading()
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Reader]:
         self._made += 1

@@ -88,6 +88,8 @@ NEEDS: dict[str, Need] = {
     "Admin/Reigns": READS,
     "Admin/Alarms": READS,
     "Admin/Origin": READS,
+    "Backup/Create": OPERATES,  # all that the cluster holds leaves by these two
+    "Backup/Follow": OPERATES,
     "Admin/ChangeMembers": JOINS,
 }
 

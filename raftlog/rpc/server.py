@@ -15,11 +15,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from raftlog.errors import ConfigInvalid, RaftLogError, invariant
 from raftlog.interfaces import NodePort
+from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.access import Gate
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Context, Handlers, Methods, abort
 from raftlog.rpc.peer import GrpcTransport
-from raftlog.rpc.services import admin, kv, log, machine, raft
+from raftlog.rpc.services import admin, backup, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings
 from raftlog.wire.channel import TlsSource, server_credentials, server_options
 
@@ -77,6 +78,7 @@ class GrpcServer:
         listen: HOST:PORT to bind; port 0 takes a free one.
         tls: With it, every client and peer must show a certificate of the same authority.
         settings: Bounds on clients.
+        backups: What the Backup service streams; without it there is no such service.
     """
 
     def __init__(
@@ -87,8 +89,10 @@ class GrpcServer:
         listen: str,
         tls: TlsSource | None = None,
         settings: ServerSettings | None = None,
+        backups: BackupPort | None = None,
     ) -> None:
         self._node = node
+        self._backups = backups
         self._transport = transport
         self._listen = listen
         self._tls = tls
@@ -165,6 +169,9 @@ class GrpcServer:
             ),
             admin.SERVICE: admin.AdminService(node, settings).handlers(methods(admin.SERVICE)),
         }
+        if self._backups is not None:
+            service = backup.BackupService(node, self._backups, settings)
+            served[backup.SERVICE] = service.handlers(methods(backup.SERVICE))
         return {name: gate.guarded(name, handlers) for name, handlers in served.items()}
 
     def _bind(self, server: grpc.aio.Server) -> str:

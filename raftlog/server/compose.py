@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from raftlog.backup.source import BackupSource
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
 from raftlog.errors import ConfigInvalid
@@ -209,6 +210,7 @@ def _assemble(
         listen=settings.listen,
         tls=tls,
         settings=dataclasses.replace(limits, diagnose=diagnostics.collect),
+        backups=BackupSource(node, storage, ports.clock, shared.executors.snapshot),
     )
     observer.registry.register(StatusCollector(node.status, node.info, lambda: node.alarms))
     observer.registry.register(

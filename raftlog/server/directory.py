@@ -2,7 +2,8 @@
 
 It is decided here, once, before anything listens:
 
-- it is there: it must be of this node id and, where a token is given, of the token's cluster;
+- it is there: it must be of this node id and, where a token is given, of the token's cluster or of
+  one that was recovered from it;
   ``initial_cluster`` is not looked at, because the log knows the members better;
 - it is not there: ``bootstrap_token`` and ``initial_cluster`` found the cluster. The cluster id
   comes from the token alone, the instance id is drawn at random, and the boundary's checksum covers
@@ -96,7 +97,7 @@ def _check_identity(settings: Settings, found: Identity) -> None:
             f"of {found.node_id}, not of {settings.node_id}"
         )
     token = settings.bootstrap_token
-    if token and cluster_id_of(token) != found.cluster_id:
+    if token and cluster_id_of(token) not in (found.cluster_id, *found.predecessors):
         raise IdentityMismatch(
             f"{settings.data_dir} is the data directory of another cluster: of {found.cluster_id}, "
             f"and the bootstrap token is that of {cluster_id_of(token)}"

@@ -36,6 +36,8 @@ COMMAND = os.fsdecode(
 
 ASKING = {
     "status": (),
+    "backup create": ("NEW",),
+    "backup follow": ("NEW", "--once"),
     "bench kv": ("--clients", "1", "--operations", "2"),
     "bench read": ("--clients", "1", "--operations", "2"),
     "alarm list": (),
@@ -87,6 +89,17 @@ ASKING = {
 """Commands that ask a cluster, with arguments that make them meet what is hostile."""
 
 ALONE = {
+    "backup list": ("no\x1b]0;x\x07\x9bsuch",),
+    "backup restore": (
+        "no\x1b]0;x\x07\x9bsuch",
+        "--data-dir",
+        "no\x1bsuch",
+        "--node-id",
+        "n1",
+        "--address",
+        "a:1",
+    ),
+    "backup verify": ("no\x1b]0;x\x07\x9bsuch",),
     "certs create": ("a\x1b]0;x\x07\x9b",),
     "completion": ("no\x07shell",),
     "config check": ("FILE",),
@@ -95,6 +108,9 @@ ALONE = {
     "local status": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
     "local stop": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
     "log verify": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
+    "recover force-new-cluster": ("--data-dir", "no\x1b]0;x\x07\x9bsuch", "--yes"),
+    "recover inspect": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
+    "recover repair": ("--data-dir", "no\x1b]0;x\x07\x9bsuch", "--yes"),
     "serve": ("--config", "no\x1b]0;x\x07\x9bsuch"),
     "version": ("--no\x1b]0;x\x07\x9bsuch",),
 }

@@ -16,6 +16,7 @@ from .conftest import spawn
 
 VERBS = {
     "alarm": {"list"},
+    "backup": {"create", "follow", "list", "restore", "verify"},
     "bench": {"kv", "read", "tail", "write"},
     "certs": {"create"},
     "config": {"check", "show"},
@@ -35,6 +36,7 @@ VERBS = {
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},
     "node": {"campaign", "drain", "no-campaign", "undrain"},
+    "recover": {"force-new-cluster", "inspect", "repair"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}
 

@@ -23,6 +23,7 @@ from raftlog import kv
 from raftlog._tools import gensync
 from raftlog.client import sync
 from raftlog.client._sync import calls
+from raftlog.client.backup import Backup
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
 from raftlog.client.kv import Kv
@@ -152,6 +153,7 @@ def test_closed_client_says_so(background: Background) -> None:
 
 
 TWINS = {
+    Backup: sync.SyncBackup,
     Client: sync.SyncClient,
     Cluster: sync.SyncCluster,
     Election: calls.SyncElection,

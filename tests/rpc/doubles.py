@@ -45,6 +45,7 @@ from raftlog.interfaces import (
     StreamInfo,
     TailBatch,
 )
+from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
@@ -477,6 +478,7 @@ class Cluster:
         transport: TransportSettings | None = None,
         store: MemorySnapshots | None = None,
         node: FakeNode | None = None,
+        backups: BackupPort | None = None,
     ) -> Peer:
         observer, events, store = RecordingObserver(), RecordingEvents(), store or MemorySnapshots()
         settings = transport or self._transport
@@ -485,7 +487,9 @@ class Cluster:
             settings = dataclasses.replace(settings, tls=source)
         made = GrpcTransport(store=store, observer=observer, settings=settings)
         node = node or FakeNode(node_id=name)
-        server = GrpcServer(node, made, listen=listen, tls=source, settings=self._server)
+        server = GrpcServer(
+            node, made, listen=listen, tls=source, settings=self._server, backups=backups
+        )
         peer = Peer(NodeId(name), made, server, events, observer, store, node)
         identity = Identity(
             cluster_id=cluster_id, node_id=NodeId(name), instance_id=instance_id or f"i-{name}"

@@ -9,8 +9,10 @@ import pytest
 from raftlog.errors import ConfigInvalid, IdentityMismatch, SafetyRefused
 from raftlog.machines.kv import KvMachine
 from raftlog.machines.log import LogMachine
+from raftlog.recovery.lineage import successor
 from raftlog.server.directory import cluster_id_of, first_boundary, open_storage
 from raftlog.storage.lmdb import LmdbStorage
+from raftlog.storage.lmdb.refounding import refound, sole_voter, survey
 
 
 def test_the_cluster_id_comes_from_the_token_alone(settings):
@@ -65,6 +67,20 @@ def test_a_directory_of_something_else_is_refused(settings, change, error, why):
     with pytest.raises(error, match=why):
         open_storage(dataclasses.replace(settings, **change), KvMachine())
     open_storage(settings, KvMachine()).close()
+
+
+def test_the_token_of_a_predecessor_still_opens_a_recovered_directory(settings):
+    """A node starts with the settings that it had; another cluster's token is refused as before."""
+    open_storage(settings, KvMachine()).close()
+    held = survey(settings.data_dir)
+    identity = successor(held.identity.cluster_id, (), "n1")
+    refound(held, identity, sole_voter(held, identity.instance_id, None), 1)
+    storage = open_storage(settings, KvMachine())
+    assert storage.identity == identity
+    assert storage.identity.predecessors == (cluster_id_of("token"),)
+    storage.close()
+    with pytest.raises(IdentityMismatch, match="data directory of another cluster"):
+        open_storage(dataclasses.replace(settings, bootstrap_token="t2"), KvMachine())
 
 
 @pytest.mark.parametrize("missing", [{"bootstrap_token": ""}, {"initial_cluster": ()}])

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from os import PathLike
 from typing import Self
 
 from raftlog import kv as words
 from raftlog.client.alarms import AlarmReport
+from raftlog.client.backup import Backup
 from raftlog.client.cluster import Cluster
 from raftlog.client.context import Payload
 from raftlog.client.kv import Kv
@@ -22,6 +24,9 @@ from raftlog.client.machine import Machine
 from raftlog.client.members import MemberVerbs
 from raftlog.client.values import (
     Applied,
+    BackupEntries,
+    BackupProgress,
+    BackupReceipt,
     Campaigning,
     Change,
     DeleteResult,
@@ -947,3 +952,65 @@ class SyncCluster(SyncMemberVerbs):
         versions. No payload and no secret is in it.
         """
         return self._loop.call(self._target.diagnostics, member=member, timeout=timeout)
+
+
+class SyncBackup:
+    """`raftlog.client.backup.Backup` without await."""
+
+    def __init__(self, loop: LoopThread, target: Backup) -> None:
+        self._loop = loop
+        self._target: Backup = target
+
+    def create(
+        self,
+        path: str | PathLike[str],
+        *,
+        member: str | None = None,
+        rate: float = 0.0,
+        progress: BackupProgress | None = None,
+        timeout: float | None = None,
+    ) -> BackupReceipt:
+        """Make a backup of what is committed now, while writes go on, and write it to `path`.
+
+        It is taken from `member`, by default from the follower that lags least. `rate` bounds the
+        bytes per second, 0 does not. `progress` is told the bytes written and about how many there
+        will be. The timeout is for finding a member, not for the backup. The file has its name only
+        once it is whole and on disk.
+
+        Raises:
+            InvalidInput: there is a file of that name already.
+            SafetyRefused: the member has no state machine.
+            StorageError: the file cannot be written.
+            StorageCorrupt: what arrived fails a checksum.
+        """
+        return self._loop.call(
+            self._target.create, path, member=member, rate=rate, progress=progress, timeout=timeout
+        )
+
+    def follow(
+        self,
+        *,
+        cluster_id: str,
+        after: int,
+        checksum: int,
+        member: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[BackupEntries]:
+        """Yield what is committed after index `after`, for ever; one comes every second at least.
+
+        `checksum` is the chained checksum of the entry there. What is yielded is for a segment of a
+        backup: `raftlog backup follow` writes it.
+
+        Raises:
+            IdentityMismatch: it is another cluster, or another log.
+            Compacted: what follows was purged: a new backup is needed.
+        """
+        return self._loop.iterate(
+            lambda: self._target.follow(
+                cluster_id=cluster_id,
+                after=after,
+                checksum=checksum,
+                member=member,
+                timeout=timeout,
+            )
+        )

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 
 from raftlog.interfaces import NodePort
+from raftlog.mysql.gtid import wire_server_id
 from raftlog.rpc.methods import Context, Handlers, Methods
 from raftlog.rpc.services.members import MemberMethods
 from raftlog.rpc.services.promotion import Promotion
@@ -102,6 +103,7 @@ class AdminService:
             leader=leader,
             served_by=self._node.identity.node_id,
             ready=self._node.info().writes_open,
+            gtid_server_id=wire_server_id(self._node.identity.cluster_id),
             members=[
                 pb.MemberAddress(node_id=member.node_id, address=member.address)
                 for member in self._node.membership.members

@@ -6,7 +6,7 @@ from raftlog import groups
 from raftlog.errors import NotFound
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import Histogram, NodePort, TailStart
-from raftlog.mysql.gtid import native_gtid
+from raftlog.mysql.gtid import native_gtid, server_id_of, wire_server_id
 from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left, write
 from raftlog.rpc.services.submit import submit_one
 from raftlog.rpc.services.tail import Filter, replies, single
@@ -53,7 +53,7 @@ class LogService:
             sequence=receipt.first_sequence,
             term=receipt.term,
             index=receipt.index,
-            gtid=native_gtid(receipt.first_sequence),
+            gtid=native_gtid(receipt.first_sequence, server_id_of(self._node.identity.cluster_id)),
         )
 
     async def open_session(self, _: types_pb2.Empty, context: Context) -> pb.OpenSessionReply:
@@ -78,6 +78,7 @@ class LogService:
         after = request.after if start is None else await node.start_of(start, stream)
         wanted = Filter(after=after, stream=stream, commands=request.commands)
         served_by = node.identity.node_id
+        lineage = wire_server_id(node.identity.cluster_id)
         size_max = settings.reply_bytes_max
         batches = node.tail(
             after,
@@ -94,7 +95,11 @@ class LogService:
                 beat_ms = int(1000 * batch.beat_seconds)
                 for part, position in replies(batch.entries, batch.position, wanted, size_max):
                     data = pb.TailReply(
-                        entries=part, position=position, served_by=served_by, beat_ms=beat_ms
+                        entries=part,
+                        position=position,
+                        served_by=served_by,
+                        beat_ms=beat_ms,
+                        gtid_server_id=lineage,
                     ).SerializeToString()
                     part.clear()  # while a reply is on its way, only it is held
                     await write(context, data, settings.stuck_seconds)
@@ -110,7 +115,12 @@ class LogService:
                 for entry in batch.entries:
                     if entry.first_sequence <= sequence < entry.next_sequence:
                         shown = single(entry, sequence)
-                        return pb.GetReply(entry=shown, served_by=self._node.identity.node_id)
+                        identity = self._node.identity
+                        return pb.GetReply(
+                            entry=shown,
+                            served_by=identity.node_id,
+                            gtid_server_id=wire_server_id(identity.cluster_id),
+                        )
                 if batch.entries:
                     break
         last = self._node.info().last_sequence

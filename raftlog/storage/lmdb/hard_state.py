@@ -55,8 +55,9 @@ class MetaStore:
                 node_id=NodeId(str(fields["node_id"])),
                 instance_id=str(fields["instance_id"]),
                 joined=bool(fields.get("joined", False)),
+                predecessors=tuple(map(str, fields.get("predecessors", ()))),
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageCorrupt(f"the identity does not parse: {error}") from None
 
     def write_identity(self, txn: lmdb.Transaction[memoryview], identity: Identity) -> None:
@@ -68,6 +69,8 @@ class MetaStore:
         }
         if identity.joined:
             fields["joined"] = True
+        if identity.predecessors:
+            fields["predecessors"] = identity.predecessors
         self._write(txn, layout.IDENTITY_KEY, json.dumps(fields).encode())
 
     def read_origin(self, txn: lmdb.Transaction[memoryview]) -> Boundary | None:

@@ -15,7 +15,7 @@ import lmdb
 
 from raftlog.checksum import chain
 from raftlog.core.entries import Boundary, Entry
-from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
+from raftlog.errors import IdentityMismatch, RaftLogError, StorageCorrupt, StorageError
 from raftlog.storage.lmdb import layout
 from raftlog.storage.lmdb.environment import (
     Databases,
@@ -47,7 +47,9 @@ class VerifyReport:
     """What a data directory holds, and what is wrong with it.
 
     `entries`, `payload_bytes` and `table_records` count what verified. `first_index` and
-    `first_sequence` are those of the oldest entry kept, one above the last when none is.
+    `first_sequence` are those of the oldest entry kept, one above the last when none is. What is
+    wrong is told in `problems`, and which parts that concerns in `damaged_...`: indexes of entries,
+    names of tables, ids of snapshots.
     """
 
     path: str
@@ -66,6 +68,11 @@ class VerifyReport:
     table_records: int = 0
     snapshots: int = 0
     problems: tuple[str, ...] = ()
+    damaged_entries: tuple[int, ...] = ()
+    damaged_tables: tuple[str, ...] = ()
+    damaged_snapshots: tuple[str, ...] = ()
+    damaged_streams: bool = False
+    """The index of streams does not fit the log."""
 
 
 def inspect_directory(path: pathlib.Path, progress: Progress) -> VerifyReport:
@@ -106,6 +113,9 @@ class _Inspection:
         self._problems: list[str] = []
         self._report = VerifyReport(path=str(path), ok=True)
         self._unread: set[Index] = set()
+        self._tables: list[str] = []
+        self._snapshots: list[str] = []
+        self._streams_fit = True
         self._done = self._total = 0
 
     def problem(self, text: str) -> None:
@@ -116,7 +126,13 @@ class _Inspection:
     def report(self) -> VerifyReport:
         """Return what was found."""
         return dataclasses.replace(
-            self._report, ok=not self._problems, problems=tuple(self._problems)
+            self._report,
+            ok=not self._problems,
+            problems=tuple(self._problems),
+            damaged_entries=tuple(sorted(self._unread)[:PROBLEMS_MAX]),
+            damaged_tables=tuple(dict.fromkeys(self._tables)),
+            damaged_snapshots=tuple(self._snapshots),
+            damaged_streams=not self._streams_fit,
         )
 
     def run(self, environment: lmdb.Environment, databases: Databases) -> None:
@@ -180,6 +196,7 @@ class _Inspection:
             index = layout.decode_index(key)
             if index != expected:
                 self.problem(f"records {expected} to {index - 1} are missing")
+                self._unread.add(Index(expected))
                 checksum = None
             expected = index + 1
             entry = self._entry(index, record, checksum)
@@ -197,7 +214,7 @@ class _Inspection:
             for name in stream_names(entry.kind, entry.codec, entry.payload):
                 if txn.get(layout.stream_key(name, index), db=databases.stream) is None:
                     text = name.decode(errors="replace")
-                    self.problem(f"the index of stream {text!r} misses entry {index}")
+                    self._stream_problem(f"the index of stream {text!r} misses entry {index}")
                 else:
                     stream_keys += 1
             self._step()
@@ -247,7 +264,11 @@ class _Inspection:
             entry = None if record is None else decode_entry(index, record)
             if entry is None or name not in stream_names(entry.kind, entry.codec, entry.payload):
                 text = name.decode(errors="replace")
-                self.problem(f"the index of stream {text!r} wrongly has entry {index}")
+                self._stream_problem(f"the index of stream {text!r} wrongly has entry {index}")
+
+    def _stream_problem(self, text: str) -> None:
+        self._streams_fit = False
+        self.problem(text)
 
     def _read_table(self, txn: lmdb.Transaction[memoryview], database: Database, name: str) -> None:
         previous: bytes | None = None
@@ -256,15 +277,18 @@ class _Inspection:
             key = bytes(key_view)
             if previous is not None and key <= previous:
                 self.problem(f"table {name} is out of order at {shown(key[:40])}")
+                self._tables.append(name)
             previous = key
             try:
                 unprotect(key, bytes(stored), f"the value of {shown(key[:40])} in table {name}")
             except StorageCorrupt as error:
                 self.problem(error.message)
+                self._tables.append(name)
             count += 1
             self._step()
         if count != txn.stat(database)["entries"]:
             self.problem(f"table {name} holds {count} records, not what LMDB counts")
+            self._tables.append(name)
         self._report = dataclasses.replace(
             self._report, table_records=self._report.table_records + count
         )
@@ -277,8 +301,11 @@ class _Inspection:
                 self._report = dataclasses.replace(
                     self._report, snapshots=self._report.snapshots + 1
                 )
+            except IdentityMismatch:
+                continue  # of the cluster that this one came from; the next start drops it
             except RaftLogError as error:
                 self.problem(f"snapshot {snapshot_id}: {error.message}")
+                self._snapshots.append(snapshot_id)
 
     def _step(self) -> None:
         self._done += 1

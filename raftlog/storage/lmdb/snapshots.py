@@ -2,7 +2,8 @@
 
 A file appears under its name only when it is complete: it is written or staged under another name,
 synced, renamed, and the directory synced (S41). Whatever lies under another name when the directory
-is opened was left by a crash and is removed.
+is opened was left by a crash and is removed, and so is what another cluster's member took: this
+directory was made a cluster of its own since (`refounding`).
 """
 
 from __future__ import annotations
@@ -213,14 +214,16 @@ class SnapshotStore:
     def _scan(self, *, read_only: bool) -> None:
         found: list[SnapshotInfo] = []
         for path in sorted(self._path.glob("*")) if self._path.is_dir() else ():
-            if path.suffix != _SUFFIX:
-                if not read_only:
-                    path.unlink(missing_ok=True)
-                continue
-            with contextlib.suppress(StorageError), path.open("rb") as file:
-                info = SnapshotFileReader(file).info
-                if info.snapshot_id == path.name.removesuffix(_SUFFIX):
-                    found.append(info)
+            is_left_over = path.suffix != _SUFFIX
+            if not is_left_over:
+                with contextlib.suppress(StorageError), path.open("rb") as file:
+                    reader = SnapshotFileReader(file)
+                    is_left_over = reader.cluster_id != self._cluster_id
+                    is_named = reader.info.snapshot_id == path.name.removesuffix(_SUFFIX)
+                    if is_named and not is_left_over:
+                        found.append(reader.info)
+            if is_left_over and not read_only:
+                path.unlink(missing_ok=True)
         self._infos = sorted(found, key=_age)
 
     def _file(self, snapshot_id: str) -> pathlib.Path:

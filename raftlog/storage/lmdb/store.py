@@ -51,6 +51,7 @@ from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.lmdb.log import LmdbLog
 from raftlog.storage.lmdb.recovery import recover
 from raftlog.storage.lmdb.snapshots import SnapshotStore, StagedSnapshot
+from raftlog.storage.lmdb.stream_index import rebuild_streams
 from raftlog.storage.lmdb.tables import LmdbTables
 from raftlog.storage.rules import LogShape
 from raftlog.types import Index
@@ -308,6 +309,11 @@ class LmdbStorage:
                 if isinstance(error, lmdb.Error | OSError):
                     raise map_error(error, "cannot save the damage mark") from error
                 raise
+
+    def rebuild_streams(self) -> None:
+        """Make the index of streams anew, durably, on a node that is stopped."""
+        with self._log.write_lock, self._writing() as txn:
+            rebuild_streams(txn, self._databases.stream, self._databases.log)
 
     # ------------------------------------------------------------ snapshots
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from raftlog.storage.lmdb.layout import INDEX_BYTES, INDEX_MAX, decode_index, stream_key
+from raftlog.storage.records import decode_entry
+from raftlog.storage.streams import stream_names
 from raftlog.types import Index
 
 if TYPE_CHECKING:
@@ -85,3 +87,13 @@ def sweep_streams(txn: lmdb.Transaction[memoryview], database: Database, low: In
             more = cursor.delete() and bool(cursor.key())
         else:
             more = cursor.next()
+
+
+def rebuild_streams(txn: lmdb.Transaction[memoryview], database: Database, log: Database) -> None:
+    """Make the index anew from a log whose records all verify."""
+    txn.drop(database, delete=False)
+    for key, record in txn.cursor(log):
+        index = decode_index(key)
+        entry = decode_entry(index, record)
+        names = stream_names(entry.kind, entry.codec, entry.payload)
+        put_streams(txn, database, [(name, index) for name in names])

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import raftlog
 from raftlog.errors import ERROR_BY_CODE, RaftLogError, StorageError
@@ -77,7 +78,10 @@ def _take(message: dict[str, object], progress: Progress | None) -> VerifyReport
         case {"error": str(code), "message": str(text)}:
             raise ERROR_BY_CODE[code](text)
         case {"report": dict(fields)}:
-            return VerifyReport(**{**fields, "problems": tuple(fields["problems"])})
+            found: dict[str, Any] = {
+                name: tuple(it) if isinstance(it, list) else it for name, it in fields.items()
+            }
+            return VerifyReport(**found)
         case _:
             raise StorageError(f"the verifying process said {message}")
     return None

@@ -104,16 +104,18 @@ class TailRequest(_message.Message):
     def __init__(self, after: _Optional[int] = ..., stream: _Optional[str] = ..., follow: _Optional[bool] = ..., commands: _Optional[bool] = ..., oldest: _Optional[bool] = ..., last: _Optional[int] = ..., since: _Optional[int] = ..., from_now: _Optional[bool] = ...) -> None: ...
 
 class TailReply(_message.Message):
-    __slots__ = ("entries", "position", "served_by", "beat_ms")
+    __slots__ = ("entries", "position", "served_by", "beat_ms", "gtid_server_id")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     BEAT_MS_FIELD_NUMBER: _ClassVar[int]
+    GTID_SERVER_ID_FIELD_NUMBER: _ClassVar[int]
     entries: _containers.RepeatedCompositeFieldContainer[TailEntry]
     position: int
     served_by: str
     beat_ms: int
-    def __init__(self, entries: _Optional[_Iterable[_Union[TailEntry, _Mapping]]] = ..., position: _Optional[int] = ..., served_by: _Optional[str] = ..., beat_ms: _Optional[int] = ...) -> None: ...
+    gtid_server_id: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[TailEntry, _Mapping]]] = ..., position: _Optional[int] = ..., served_by: _Optional[str] = ..., beat_ms: _Optional[int] = ..., gtid_server_id: _Optional[int] = ...) -> None: ...
 
 class TailEntry(_message.Message):
     __slots__ = ("term", "index", "first_sequence", "timestamp", "group", "sequences", "group_offset", "group_bytes")
@@ -142,12 +144,14 @@ class GetRequest(_message.Message):
     def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class GetReply(_message.Message):
-    __slots__ = ("entry", "served_by")
+    __slots__ = ("entry", "served_by", "gtid_server_id")
     ENTRY_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    GTID_SERVER_ID_FIELD_NUMBER: _ClassVar[int]
     entry: TailEntry
     served_by: str
-    def __init__(self, entry: _Optional[_Union[TailEntry, _Mapping]] = ..., served_by: _Optional[str] = ...) -> None: ...
+    gtid_server_id: int
+    def __init__(self, entry: _Optional[_Union[TailEntry, _Mapping]] = ..., served_by: _Optional[str] = ..., gtid_server_id: _Optional[int] = ...) -> None: ...
 
 class StreamsRequest(_message.Message):
     __slots__ = ("after", "limit")

@@ -1,0 +1,96 @@
+"""A backup file has its name once it is whole, and is nothing before."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+import pytest_asyncio
+
+from raftlog.client.backup import PARTIAL, _Receiving, best_source
+from raftlog.client.client import connect
+from raftlog.client.connections import Peer
+from raftlog.errors import InvalidInput, StorageCorrupt, Unavailable
+from raftlog.status import MemberStatus
+from raftlog.wire.pb import backup_pb2 as pb
+from tests.rpc.doubles import Cluster, FakeNode
+from tests.rpc.test_backup import Source
+
+
+@pytest_asyncio.fixture
+async def cluster():
+    """Peers on loopback, stopped at the end."""
+    made = Cluster()
+    yield made
+    await made.stop()
+
+
+async def receive(cluster, path, source):
+    """Receive what a source streams into a file."""
+    served = await cluster.start("n1", backups=source)
+    peer = Peer(served.address, None)
+    receiving = _Receiving(path, None)
+    try:
+        return await receiving.run(peer, 0.0, asyncio.get_running_loop().time() + 10), receiving
+    finally:
+        receiving.close()
+        await peer.channel.close()
+
+
+async def test_the_file_is_what_was_sent(cluster, tmp_path):
+    """Byte for byte, readable by its owner alone."""
+    served_by, receiving = await receive(cluster, tmp_path / "a", Source(b"one", b"two" * 100_000))
+    assert served_by == "n1"
+    assert (tmp_path / "a").read_bytes() == b"one" + b"two" * 100_000
+    assert receiving.size == 300_003
+    assert (tmp_path / "a").stat().st_mode & 0o77 == 0
+
+
+async def test_a_stream_that_broke_off_is_an_error(cluster, tmp_path):
+    """As it came from the member, or because it ended before its last chunk."""
+    with pytest.raises(Unavailable, match="gone"):
+        await receive(cluster, tmp_path / "a", Source(b"one", error=Unavailable("gone")))
+
+
+async def test_bytes_that_do_not_fit_are_refused(tmp_path):
+    """A gap, or a checksum that fails."""
+    for chunk in (pb.BackupChunk(data=b"x", offset=1), pb.BackupChunk(data=b"x", checksum=1)):
+        receiving = _Receiving(tmp_path / f"{chunk.offset}", None)
+        with pytest.raises(StorageCorrupt, match="did not arrive as they were sent"):
+            await receiving._take(chunk)
+        receiving.close()
+
+
+async def test_what_is_there_is_not_replaced_and_failure_leaves_nothing(cluster, tmp_path):
+    """Nor is a file made where nobody can be asked."""
+    (tmp_path / "there").write_bytes(b"precious")
+    served = await cluster.start("n1", node=FakeNode())
+    async with connect(served.address, timeout=1) as client:
+        with pytest.raises(InvalidInput, match="is there already"):
+            await client.backup.create(tmp_path / "there")
+        with pytest.raises(InvalidInput, match="is not a directory"):
+            await client.backup.create(tmp_path / "no" / "file")
+        with pytest.raises(Exception, match="n1:7101"):  # the address that the double names
+            await client.backup.create(tmp_path / "new", member="n1")
+    assert (tmp_path / "there").read_bytes() == b"precious"
+    assert [each.name for each in tmp_path.iterdir()] == ["there"]
+    assert PARTIAL not in str(list(tmp_path.iterdir()))
+
+
+def test_followers_are_preferred():
+    """The healthy one with the least lag; the leader where nobody else has a state."""
+    status = FakeNode().status()
+
+    def member(node_id, **changes) -> MemberStatus:
+        whole = {"node_id": node_id, "role": "follower", "lag_transactions": 0, **changes}
+        return dataclasses.replace(status.members[0], **whole)
+
+    def best(*members) -> str:
+        return best_source(dataclasses.replace(status, members=members))
+
+    leader = member("n1", role="leader")
+    assert best(leader, member("n2", lag_transactions=9), member("n3")) == "n3"
+    assert best(leader, member("n2", healthy=False), member("n3", lag_transactions=5)) == "n3"
+    assert best(leader, member("n2", reachable=False), member("n3", has_machine=False)) == "n1"
+    assert best(member("n2", reachable=False)) == status.served_by

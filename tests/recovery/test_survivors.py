@@ -1,0 +1,111 @@
+"""Survivors are ranked by the last term and index, and what may be lost is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from raftlog.core.membership import Member, Membership
+from raftlog.errors import InvalidInput, StorageError
+from raftlog.interfaces import Identity
+from raftlog.recovery.survivors import inspect, is_quorum
+from raftlog.storage.lmdb import LmdbStorage
+from raftlog.types import NodeId
+from tests.storage.builders import FIRST, SETTINGS, Writer, round_of, vote
+
+
+def make(path, node_id, *entries, cluster_id="cluster", term=9):
+    """Make a stopped node's directory that holds these entries."""
+    identity = Identity(cluster_id=cluster_id, node_id=NodeId(node_id), instance_id=f"i-{node_id}")
+    LmdbStorage.create(path, identity=identity, boundary=FIRST)
+    storage = LmdbStorage.open(path, settings=SETTINGS)
+    storage.commit(round_of(*entries, hard_state=vote(term, None, commit=1)))
+    storage.close()
+    return str(path)
+
+
+def quiet(_path, _done, _total):
+    """Hear no progress."""
+
+
+def test_a_later_term_beats_a_longer_log(tmp_path):
+    """As in an election: the last term first, then the index."""
+    old, new = Writer(), Writer()
+    old.many(9, term=2)
+    new.many(3, term=2)
+    new.make(b"later", term=3)
+    short = make(tmp_path / "a", "n1", *old.entries[:5])
+    best = make(tmp_path / "b", "n2", *new.entries)
+    long = make(tmp_path / "c", "n3", *old.entries)
+    found = inspect([short, best, long], quiet)
+    assert [each.holding.identity.node_id for each in found.survivors] == ["n2", "n3", "n1"]
+    assert (found.missing, found.is_quorum, found.may_be_lost) == ((), True, False)
+
+
+def test_one_of_three_may_lack_what_the_others_acknowledged(tmp_path):
+    """Two that are gone were a quorum by themselves; one that is gone was none."""
+    entries = Writer().many(4)
+    one, two = (make(tmp_path / name, name, *entries) for name in ("n1", "n3"))
+    alone = inspect([one], quiet)
+    assert (alone.missing, alone.is_quorum, alone.may_be_lost) == (("n2", "n3"), False, True)
+    both = inspect([one, two], quiet)
+    assert (both.missing, both.is_quorum, both.may_be_lost) == (("n2",), True, False)
+
+
+def test_rot_is_told_and_ranks_by_what_verifies(tmp_path):
+    """A survivor with a rotten record ends before it; the others are looked at all the same."""
+    entries = Writer().many(6)
+    rotten, sound = (make(tmp_path / name, name, *entries) for name in ("n1", "n2"))
+    storage = LmdbStorage.open(rotten, settings=SETTINGS)
+    with storage._environment.begin(write=True) as txn:
+        key = (4).to_bytes(8, "big")
+        record = bytearray(txn.get(key, db=storage._databases.log))
+        record[-1] ^= 1
+        txn.put(key, bytes(record), db=storage._databases.log)
+    storage.close()
+    found = inspect([rotten, sound], quiet)
+    best, worse = found.survivors
+    assert (best.holding.identity.node_id, best.problems) == ("n2", ())
+    assert worse.holding.last.index == 3
+    assert "record 4" in worse.problems[0]
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    """One file that is no database is told of; if nothing else is there, that is the error."""
+    sound = make(tmp_path / "a", "n1", *Writer().many(2))
+    bad = make(tmp_path / "b", "n2", *Writer().many(2))
+    (tmp_path / "b" / "data.mdb").write_bytes(b"\0" * 8192)
+    found = inspect([bad, sound], quiet)
+    assert [each.holding.identity.node_id for each in found.survivors] == ["n1"]
+    assert list(found.unreadable) == [bad]
+    with pytest.raises(StorageError, match="nothing can be read"):
+        inspect([bad], quiet)
+
+
+def test_directories_that_do_not_belong_together_are_refused(tmp_path):
+    """Of two clusters, or two of one node: no ranking of them means anything."""
+    entries = Writer().many(2)
+    one = make(tmp_path / "a", "n1", *entries)
+    other = make(tmp_path / "b", "n2", *entries, cluster_id="another")
+    again = make(tmp_path / "c", "n1", *entries)
+    with pytest.raises(InvalidInput, match="one cluster's directories at a time"):
+        inspect([one, other], quiet)
+    with pytest.raises(InvalidInput, match="both of n1"):
+        inspect([one, again], quiet)
+
+
+def test_a_quorum_is_a_majority_of_each_half():
+    """Against counting, for every subset of five members and every pair of halves."""
+    names = [NodeId(f"n{i}") for i in range(1, 6)]
+    members = tuple(Member(node_id=name, address="a:1") for name in names)
+    subsets = [frozenset(each) for size in range(6) for each in itertools.combinations(names, size)]
+    simple = Membership(members=members, voters=frozenset(names[:3]))
+    for outgoing in (frozenset(), frozenset(names[2:])):
+        membership = dataclasses.replace(simple, outgoing=outgoing)
+        for present in subsets:
+            wanted = len(present & set(names[:3])) >= 2
+            if outgoing:
+                wanted = wanted and len(present & outgoing) >= 2
+            assert is_quorum(membership, present) is wanted, (outgoing, present)
