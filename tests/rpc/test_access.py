@@ -12,8 +12,9 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from raftlog.errors import NotFound, RaftLogError, Unauthorized
+from raftlog.errors import NotFound, RaftLogError, SafetyRefused, Unauthorized
 from raftlog.interfaces import Event
+from raftlog.interfaces.backup import BackupPiece, FollowPiece
 from raftlog.rpc.access import AUDIT_LOGGER, NEEDS, OPERATES, Need, need_of
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.security.policy import CertificateUris
@@ -108,6 +109,20 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return directory
 
 
+class NoBackups:
+    """Has none, so that only a refusal tells who may ask."""
+
+    async def stream(self) -> AsyncIterator[BackupPiece]:
+        raise SafetyRefused("there is no backup here")
+        yield
+
+    async def follow(
+        self, _cluster: str, _after: int, _checksum: int
+    ) -> AsyncIterator[FollowPiece]:
+        raise SafetyRefused("there is no log here")
+        yield
+
+
 @pytest_asyncio.fixture
 async def guarded(certificates: pathlib.Path) -> AsyncIterator[Cluster]:
     """A server that asks for roles."""
@@ -117,6 +132,7 @@ async def guarded(certificates: pathlib.Path) -> AsyncIterator[Cluster]:
         node=FakeNode(result=b""),
         tls=material(certificates, "n1"),
         transport=TransportSettings(authenticator=CertificateUris()),
+        backups=NoBackups(),
     )
     yield made
     await made.stop()
