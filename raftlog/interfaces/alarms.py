@@ -113,7 +113,10 @@ class Alarm(enum.StrEnum):
             "The membership knows this member by another data directory: it neither votes nor "
             "campaigns, and its peers refuse it."
         ),
-        "Stop the node, and start it with the directory that it had before.",
+        (
+            "Stop the node, and start it with the directory that it had before. If that is lost: "
+            "`raftlog member replace ID ID`, then start the node with an empty one and --join."
+        ),
     )
     REMOVED = (
         "removed",
