@@ -109,13 +109,13 @@ class Progress:
         self.next_index = next_index
         self.inflights = Inflights(settings.inflight_count_max, settings.inflight_bytes_max)
         self.is_paused = False
-        self.lacks_room = False
         self.last_contact = now
         self.last_progress = now
         self.probed_at = now
         self.commit_sent = Index(0)
         self.read_round = 0
         self.applied_index: Index | None = None
+        self.lacks_room = False
 
     def _become(self, state: ProgressState) -> None:
         invariant(
