@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -292,11 +293,14 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
         where = address or (known.address if known is not None else None)
         if where is None:
             raise InvalidInput(f"{node_id} is no member: --address says where it is reached")
+        before = None
         if known is not None and known.instance_id:
-            await client.cluster.remove_member(
+            removed = await client.cluster.remove_member(
                 node_id, version=precautions["version"] or 0, force=precautions["force"]
             )
+            before = removed.before
         done = await client.cluster.add_member(node_id, where)
+        done = dataclasses.replace(done, before=before or done.before)
         if precautions["wait"]:
             say(f"start {node_id} with an empty directory and --join; waiting until it votes")
             await _until(
