@@ -241,7 +241,7 @@ async def test_an_emptied_member_is_refused(cluster):
     leader = cluster.leader()
     refusal = leader.check_peer(victim, cluster.storages[victim].identity.instance_id, 0)
     assert refusal is not None
-    assert "emptied or replaced" in refusal
+    assert "emptied or replaced" in refusal.message
     await cluster.append(b"y")
     assert await cluster.contents(cluster.nodes[victim]) == []
 

@@ -15,7 +15,7 @@ from raftlog.sim.shell.world import ShellWorld
 
 DRAWN = {
     CoreNemesis: {*core.FAULTS, *core.BESIDES},
-    ShellNemesis: set(shell.FAULTS),
+    ShellNemesis: {*shell.FAULTS, *shell.BESIDES},
 }
 
 

@@ -36,6 +36,8 @@ FAULTS = (
     Fault.CLIENT_CRASH,
 )
 """What a seed may have, in the order of its draws."""
+BESIDES = (Fault.HUNG_DISK,)
+"""What a share of the seeds has besides, drawn by dice of its own."""
 HUNG_DISK_SHARE = 0.3
 """So many worlds with faults have disks that hang, drawn apart: the others stay as they were."""
 
@@ -125,7 +127,7 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     hangs = random.Random(f"{seed}:hung disk")
     if faults and hangs.random() < HUNG_DISK_SHARE:
         others = hangs.choice((faults, (Fault.FULL_DISK,)))  # some hangs are left to themselves
-        faults = (*others, Fault.HUNG_DISK)
+        faults = (*others, *BESIDES)
         limit = timeout * hangs.choice((0.5, 1.0, 2.0))
         node = dataclasses.replace(node, commit_seconds_max=limit)
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
