@@ -79,6 +79,7 @@ COMMANDS = LazyCommands(
         "node": "raftlog.cli.drain",
         "recover": "raftlog.cli.recover",
         "serve": "raftlog.cli.node",
+        "snapshot": "raftlog.cli.snapshot",
         "status": "raftlog.cli.status",
         "version": "raftlog.cli.shell",
     }

@@ -23,6 +23,7 @@ from raftlog.client.values import (
     NodeSetting,
     Paused,
     Reign,
+    Snapshot,
     Transfer,
 )
 from raftlog.errors import Indeterminate, LeaderHint, Unauthorized, Unavailable
@@ -226,6 +227,43 @@ class Cluster(MemberVerbs):
             for wire in reply.settings
         )
 
+    async def take_snapshot(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> Snapshot:
+        """Take a snapshot while writes go on, on a follower unless `member` names one.
+
+        Raises:
+            SafetyRefused: the member is a witness, and has no state.
+            Unavailable: it is not done in time, and goes on.
+        """
+        deadline = self._context.deadline(timeout)
+        if member is None:
+            found = await self.status(timeout=timeout)
+            able = [each for each in found.members if each.has_machine and each.healthy]
+            able.sort(key=lambda each: (each.role == "leader", each.lag_transactions or 0))
+            if not able:
+                raise Unavailable("no healthy member has a machine")
+            member = able[0].node_id
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.SnapshotsReply:
+            reply = await peer.admin.TakeSnapshot(types_pb2.Empty(), timeout=seconds)
+            return cast("admin_pb2.SnapshotsReply", reply)
+
+        reply = await self._context.connections.ask_member(member, call, deadline)
+        return _snapshots(reply)[0]
+
+    async def snapshots(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> tuple[Snapshot, ...]:
+        """Return the snapshots that a member holds, any one unless `member` names it."""
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.SnapshotsReply:
+            reply = await peer.admin.Snapshots(types_pb2.Empty(), timeout=seconds)
+            return cast("admin_pb2.SnapshotsReply", reply)
+
+        deadline = self._context.deadline(timeout)
+        return _snapshots(await self._context.connections.ask(member, call, deadline))
+
     async def alarms(
         self, *, member: str | None = None, timeout: float | None = None
     ) -> AlarmReport:
@@ -298,6 +336,21 @@ class Cluster(MemberVerbs):
         finally:
             for task in waiting:
                 task.cancel()
+
+
+def _snapshots(reply: admin_pb2.SnapshotsReply) -> tuple[Snapshot, ...]:
+    return tuple(
+        Snapshot(
+            served_by=reply.served_by,
+            snapshot_id=each.snapshot_id,
+            index=each.index,
+            term=each.term,
+            last_sequence=each.last_sequence,
+            size_bytes=each.size_bytes,
+            created=each.created,
+        )
+        for each in reply.snapshots
+    )
 
 
 async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:

@@ -304,6 +304,22 @@ class MachineUpgrade:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A snapshot that a member holds: all of the state up to `index`.
+
+    `created`: microseconds since 1970 by that member's clock.
+    """
+
+    served_by: str
+    snapshot_id: str
+    index: int
+    term: int
+    last_sequence: int
+    size_bytes: int
+    created: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """How a cluster began: what the directory of a node that joins is made from.
 

@@ -14,7 +14,7 @@ from raftlog.errors import LeaderHint, RaftLogError
 from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.machine import Row
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome
-from raftlog.interfaces.storage import Identity
+from raftlog.interfaces.storage import Identity, SnapshotInfo
 from raftlog.status import ClusterStatus
 from raftlog.types import Consistency, Index, NodeId
 
@@ -414,6 +414,19 @@ class NodePort(Protocol):
             Unavailable: another change is under way; nothing was changed.
             Indeterminate: the outcome is not known in time; ask again.
         """
+        ...
+
+    async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
+        """Take a snapshot now, or join the one being taken, while writes go on.
+
+        Raises:
+            SafetyRefused: this member has no state: it is a witness.
+            Unavailable: it is not done in time, and goes on.
+        """
+        ...
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        """Return this member's complete snapshots, oldest first."""
         ...
 
     @property

@@ -23,6 +23,7 @@ from raftlog.errors import (
     MachineHalted,
     NotLeader,
     RaftLogError,
+    SafetyRefused,
     Unavailable,
 )
 from raftlog.interfaces import (
@@ -41,6 +42,7 @@ from raftlog.interfaces import (
     MembershipOutcome,
     Reign,
     Respond,
+    SnapshotInfo,
     StreamInfo,
     TailBatch,
     TailStart,
@@ -52,6 +54,7 @@ from raftlog.node.ports import Ports, Shared, hint_of
 from raftlog.types import Consistency, Index, NodeId, Role
 
 SETTLE_SECONDS = 5.0
+FLUSH_LOOK_SECONDS = 0.02
 """How long a stop waits for what was applied to become durable."""
 
 
@@ -384,6 +387,34 @@ class Node:
         return await self._parts.members.change(
             orders, version=version, dry_run=dry_run, force=force, timeout_seconds=timeout_seconds
         )
+
+    async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
+        """See `NodePort.take_snapshot`."""
+        myself = self.membership.member(self._identity.node_id)
+        if myself is not None and not myself.has_machine:
+            raise SafetyRefused(f"{myself.node_id} is a witness, and has no state: ask another")
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        await self._flushed(deadline)
+        taking = self._parts.snapshotter.take()
+        # Shielded: whoever else waits for it, or the purge behind it, is not to lose it.
+        done, _ = await asyncio.wait(
+            [taking], timeout=max(deadline - asyncio.get_running_loop().time(), 0)
+        )
+        if not done:
+            raise Unavailable("the snapshot is not done in time; it goes on", definite=False)
+        return taking.result()
+
+    async def _flushed(self, deadline: float) -> None:
+        """Wait until what is applied now is durable: a snapshot covers no more than that."""
+        applier, loop = self._parts.applier, asyncio.get_running_loop()
+        applied = applier.applied_index
+        self._parts.group_commit.flush_soon()
+        while applier.durable_index < applied and loop.time() < deadline:
+            await asyncio.sleep(FLUSH_LOOK_SECONDS)
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        """See `NodePort.snapshots`."""
+        return self._ports.storage.snapshots()
 
     @property
     def origin(self) -> Boundary | None:

@@ -87,6 +87,8 @@ NEEDS: dict[str, Need] = {
     "Admin/Drain": OPERATES_ITSELF,
     "Admin/Reigns": READS,
     "Admin/Alarms": READS,
+    "Admin/TakeSnapshot": OPERATES,
+    "Admin/Snapshots": READS,
     "Admin/Origin": READS,
     "Backup/Create": OPERATES,  # all that the cluster holds leaves by these two
     "Backup/Follow": OPERATES,

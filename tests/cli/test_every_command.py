@@ -74,6 +74,8 @@ ASKING = {
     "machine execute": (COMMAND,),
     "machine query": (QUERY,),
     "machine upgrade": ("--dry-run",),
+    "snapshot list": (),
+    "snapshot take": (),
     "member add": ("n\x1b]0;x\x9b", "walk:1"),
     "member demote": ("n\x1b]0;x\x07\x9b",),
     "member list": (),

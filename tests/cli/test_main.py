@@ -36,6 +36,7 @@ VERBS = {
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},
     "node": {"campaign", "drain", "no-campaign", "undrain"},
+    "snapshot": {"list", "take"},
     "recover": {"force-new-cluster", "inspect", "repair"},
 }
 ALONE = {"completion", "demo", "serve", "status", "version"}

@@ -42,6 +42,7 @@ from raftlog.interfaces import (
     Respond,
     Result,
     RowChange,
+    SnapshotInfo,
     StreamInfo,
     TailBatch,
 )
@@ -53,7 +54,7 @@ from raftlog.types import Consistency, Index, NodeId, Role, Term
 from raftlog.wire.channel import TlsMaterial, TlsSource, channel_options, message_limit
 from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc
 from raftlog.wire.status import from_rpc_error
-from tests.rpc.memory_snapshots import MemorySnapshots, membership
+from tests.rpc.memory_snapshots import MemorySnapshots, membership, snapshot_info
 
 DEADLINE_SECONDS = 10.0
 
@@ -413,6 +414,12 @@ class FakeNode:
         return MembershipOutcome(
             before=view, after=view, version=7, changed=not dry_run, allowed=True, why="because"
         )
+
+    async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
+        return snapshot_info("5-4-1", 10)
+
+    def snapshots(self) -> list[SnapshotInfo]:
+        return [snapshot_info("3-4-1", 7), snapshot_info("5-4-1", 10)]
 
     async def step_down(self) -> None:
         self.stepped_down = True

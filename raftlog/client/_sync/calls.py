@@ -44,6 +44,7 @@ from raftlog.client.values import (
     PutResult,
     Receipt,
     Reign,
+    Snapshot,
     StreamStatus,
     SwapResult,
     Transaction,
@@ -934,6 +935,21 @@ class SyncCluster(SyncMemberVerbs):
         Numbers are seconds and bytes. What is secret is left out.
         """
         return self._loop.call(self._target.settings, member=member, timeout=timeout)
+
+    def take_snapshot(self, *, member: str | None = None, timeout: float | None = None) -> Snapshot:
+        """Take a snapshot while writes go on, on a follower unless `member` names one.
+
+        Raises:
+            SafetyRefused: the member is a witness, and has no state.
+            Unavailable: it is not done in time, and goes on.
+        """
+        return self._loop.call(self._target.take_snapshot, member=member, timeout=timeout)
+
+    def snapshots(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> tuple[Snapshot, ...]:
+        """Return the snapshots that a member holds, any one unless `member` names it."""
+        return self._loop.call(self._target.snapshots, member=member, timeout=timeout)
 
     def alarms(self, *, member: str | None = None, timeout: float | None = None) -> AlarmReport:
         """Return the alarms that members have raised, of all that answer or of the one named.

@@ -10,6 +10,7 @@ from raftlog.mysql.gtid import wire_server_id
 from raftlog.rpc.methods import Context, Handlers, Methods
 from raftlog.rpc.services.members import MemberMethods
 from raftlog.rpc.services.promotion import Promotion
+from raftlog.rpc.services.snapshots import Snapshots
 from raftlog.rpc.settings import ServerSettings
 from raftlog.wire.cluster import status_to_pb
 from raftlog.wire.pb import admin_pb2 as pb
@@ -26,6 +27,7 @@ class AdminService:
         self._settings = settings
         self._members = MemberMethods(node, settings.unary_timeout_seconds)
         self._promotion = Promotion(node, settings)
+        self._snapshots = Snapshots(node, settings.unary_timeout_seconds)
         self._version = importlib.metadata.version("raftlog")
 
     def handlers(self, methods: Methods) -> Handlers:
@@ -38,6 +40,7 @@ class AdminService:
             "ChangeMembers": methods.unary(pb.ChangeMembersRequest, self._members.change_members),
             "Origin": methods.unary(types_pb2.Empty, self._members.origin),
             **self._promotion.handlers(methods),
+            **self._snapshots.handlers(methods),
             "Alarms": methods.unary(types_pb2.Empty, self.alarms),
             "Diagnostics": methods.unary(types_pb2.Empty, self.diagnostics),
         }

@@ -364,3 +364,27 @@ class RaisedAlarm(_message.Message):
     meaning: str
     advice: str
     def __init__(self, alarm: _Optional[str] = ..., about: _Optional[str] = ..., severity: _Optional[str] = ..., since: _Optional[int] = ..., why: _Optional[str] = ..., meaning: _Optional[str] = ..., advice: _Optional[str] = ...) -> None: ...
+
+class SnapshotsReply(_message.Message):
+    __slots__ = ("served_by", "snapshots")
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    served_by: str
+    snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
+    def __init__(self, served_by: _Optional[str] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("snapshot_id", "index", "term", "last_sequence", "size_bytes", "created")
+    SNAPSHOT_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    snapshot_id: str
+    index: int
+    term: int
+    last_sequence: int
+    size_bytes: int
+    created: int
+    def __init__(self, snapshot_id: _Optional[str] = ..., index: _Optional[int] = ..., term: _Optional[int] = ..., last_sequence: _Optional[int] = ..., size_bytes: _Optional[int] = ..., created: _Optional[int] = ...) -> None: ...

@@ -65,6 +65,16 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersRequest.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersReply.FromString,
                 _registered_method=True)
+        self.TakeSnapshot = channel.unary_unary(
+                '/raftlog.v1.Admin/TakeSnapshot',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.SnapshotsReply.FromString,
+                _registered_method=True)
+        self.Snapshots = channel.unary_unary(
+                '/raftlog.v1.Admin/Snapshots',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.SnapshotsReply.FromString,
+                _registered_method=True)
         self.Origin = channel.unary_unary(
                 '/raftlog.v1.Admin/Origin',
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
@@ -147,6 +157,20 @@ class AdminServicer:
 
     def ChangeMembers(self, request, context):
         """Change who the members are (thesis 4), and wait until it is done. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeSnapshot(self, request, context):
+        """Take a snapshot on this node now, while writes go on, and wait until it is durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshots(self, request, context):
+        """The snapshots that this node holds, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,6 +264,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ChangeMembers,
                     request_deserializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersRequest.FromString,
                     response_serializer=raftlog_dot_v1_dot_admin__pb2.ChangeMembersReply.SerializeToString,
+            ),
+            'TakeSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeSnapshot,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.SnapshotsReply.SerializeToString,
+            ),
+            'Snapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshots,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.SnapshotsReply.SerializeToString,
             ),
             'Origin': grpc.unary_unary_rpc_method_handler(
                     servicer.Origin,
@@ -444,6 +478,60 @@ class Admin:
             '/raftlog.v1.Admin/ChangeMembers',
             raftlog_dot_v1_dot_admin__pb2.ChangeMembersRequest.SerializeToString,
             raftlog_dot_v1_dot_admin__pb2.ChangeMembersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/TakeSnapshot',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.SnapshotsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/Snapshots',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.SnapshotsReply.FromString,
             options,
             channel_credentials,
             insecure,
