@@ -409,7 +409,7 @@ class Node:
         applier, loop = self._parts.applier, asyncio.get_running_loop()
         applied = applier.applied_index
         self._parts.group_commit.flush_soon()
-        while applier.durable_index < applied and loop.time() < deadline:
+        while applier.durable_index < applied and loop.time() < deadline:  # noqa: ASYNC110 - rare
             await asyncio.sleep(FLUSH_LOOK_SECONDS)
 
     def snapshots(self) -> list[SnapshotInfo]:
