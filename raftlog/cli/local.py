@@ -10,6 +10,7 @@ import click
 from raftlog.cli.options import Globals, group
 from raftlog.cli.output import ExitCode, OutputFormat, emit, say
 from raftlog.cli.tables import table
+from raftlog.errors import InvalidInput
 from raftlog.local import BASE_PORT_DEFAULT, LocalCluster
 
 local = group(
@@ -50,9 +51,7 @@ def _show(options: Globals, cluster: LocalCluster, **more: object) -> None:
     ],
 )
 @_directory
-@click.option(
-    "--nodes", default=3, type=click.IntRange(1, 99), help="How many; more than there are: to grow."
-)
+@click.option("--nodes", default=3, type=click.IntRange(1, 99), help="Of a new cluster.")
 @click.option(
     "--base-port",
     default=BASE_PORT_DEFAULT,
@@ -73,19 +72,19 @@ def start(
 ) -> None:
     """Start what is not running, and wait for a leader.
 
-    A cluster that is already in the directory is kept as it is: --base-port and --tls are for a new
-    one. With more --nodes than it has it grows: the new ones join, and vote once they have caught
-    up.
+    A cluster that is already in the directory is kept as it is: --nodes, --base-port and --tls are
+    for a new one.
     """
     cluster = LocalCluster.create(
         directory, nodes=nodes, base_port=base_port, assignments=assignments, is_secured=tls
     )
     if tls and not cluster.is_secured:
         say(f"the cluster in {directory} speaks plain text; it is kept as it is")
-    if _was_given("nodes"):
-        cluster.grow(nodes)
-        if len(cluster.nodes) != nodes:
-            say(f"the cluster in {directory} has {len(cluster.nodes)} nodes; it is kept as it is")
+    if len(cluster.nodes) != nodes and _was_given("nodes"):
+        say(
+            f"the cluster in {directory} has {len(cluster.nodes)} nodes; it is kept as it is "
+            "(`raftlog local grow` adds more)"
+        )
     if cluster.is_secured:
         _make_certificates(cluster)
     first = cluster.nodes[0].address
@@ -117,6 +116,28 @@ def _make_certificates(cluster: LocalCluster) -> None:
 def _was_given(name: str) -> bool:
     source = click.get_current_context().get_parameter_source(name)
     return source is not click.core.ParameterSource.DEFAULT
+
+
+@local.command("grow", examples=["raftlog local grow --dir ./cluster --nodes 5"])
+@_directory
+@click.option("--nodes", required=True, type=click.IntRange(1, 99), help="How many there will be.")
+@click.pass_obj
+def grow(options: Globals, directory: str, nodes: int) -> None:
+    """Let more nodes join a cluster; they vote once they have caught up.
+
+    Exits 3 if it has as many already.
+    """
+    cluster = LocalCluster.open(directory)
+    if nodes <= len(cluster.nodes):
+        raise InvalidInput(
+            f"the cluster in {directory} has {len(cluster.nodes)} nodes already; "
+            "`raftlog member remove` takes one out"
+        )
+    made = cluster.grow(nodes)
+    if cluster.is_secured:
+        _make_certificates(cluster)
+    cluster.start()
+    _show(options, cluster, leader=cluster.leader(), started=made)
 
 
 @local.command("stop", examples=["raftlog local stop --dir ./cluster"])

@@ -17,7 +17,7 @@ from raftlog.cli.tables import fields, table
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
 from raftlog.client.values import MembershipChange, MembershipView
-from raftlog.errors import InvalidInput, RaftLogError
+from raftlog.errors import InvalidInput, RaftLogError, SafetyRefused
 from raftlog.status import ClusterStatus, MemberStatus
 
 LOOK_SECONDS = 0.3
@@ -141,7 +141,7 @@ def add(
             node_id,
             address,
             promote=promote or not learner,
-            witness=witness,
+            witness=witness or None,
             region=region,
             **said,
         )
@@ -294,12 +294,23 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
         if where is None:
             raise InvalidInput(f"{node_id} is no member: --address says where it is reached")
         before = None
+        if known is not None and known.healthy and not precautions["force"]:
+            raise SafetyRefused(
+                f"{node_id} answers with the directory that the membership names: it was not lost. "
+                "Nothing was changed (--force replaces it all the same)"
+            )
         if known is not None and known.instance_id:
             removed = await client.cluster.remove_member(
                 node_id, version=precautions["version"] or 0, force=precautions["force"]
             )
             before = removed.before
-        done = await client.cluster.add_member(node_id, where)
+        done = await client.cluster.add_member(
+            node_id,
+            where,
+            promote=known is None or known.promoting or known.kind != "learner",
+            witness=None if known is None else not known.has_machine,
+            region=None if known is None else known.region,
+        )
         done = dataclasses.replace(done, before=before or done.before)
         if precautions["wait"]:
             say(f"start {node_id} with an empty directory and --join; waiting until it votes")

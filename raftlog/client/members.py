@@ -12,6 +12,7 @@ from typing import cast
 from raftlog.client.changes import change
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context, loop_time
+from raftlog.client.routing import Recourse, judge
 from raftlog.client.values import MembershipChange, MembershipView, Origin
 from raftlog.errors import Indeterminate, InvalidInput, RaftLogError
 from raftlog.wire.pb import admin_pb2, types_pb2
@@ -37,7 +38,7 @@ class MemberVerbs:
         address: str,
         *,
         promote: bool = True,
-        witness: bool = False,
+        witness: bool | None = None,
         region: str | None = None,
         instance_id: str = "",
         version: int = 0,
@@ -48,7 +49,8 @@ class MemberVerbs:
         """Add a member as a learner, and with `promote` as a voter once it has caught up.
 
         It may run already or be started later (``raftlog serve --join``). A witness votes and
-        stores the log, and never leads. `instance_id`: its data directory, where that is known.
+        stores the log, and never leads; None keeps what it is. `instance_id`: its data directory,
+        where that is known.
 
         Raises:
             MembershipRejected: it is a member by another data directory, or not as it says.
@@ -59,7 +61,7 @@ class MemberVerbs:
             node_id=node_id,
             address=address,
             region=region,
-            has_machine=not witness,
+            has_machine=None if witness is None else not witness,
             promote=promote,
             instance_id=instance_id,
         )
@@ -82,6 +84,7 @@ class MemberVerbs:
             feature_level=reply.feature_level,
             machine_name=reply.machine_name,
             machine_version=reply.machine_version,
+            predecessors=tuple(reply.predecessors),
         )
 
     async def remove_member(
@@ -210,16 +213,20 @@ async def _change(
         reply = await peer.admin.ChangeMembers(request, timeout=seconds)
         return cast("admin_pb2.ChangeMembersReply", reply)
 
+    may_have_happened = False
     while True:
         attempt = min(deadline, loop_time() + ATTEMPT_SECONDS)
         try:
             reply = await change(context, call, attempt)
             break
         except RaftLogError as error:
-            if error.definite or loop_time() + PAUSE_SECONDS >= deadline:
-                if isinstance(error, Indeterminate) or error.definite:
-                    raise
-                raise Indeterminate(f"{error.message}; ask again") from error
+            is_over = loop_time() + PAUSE_SECONDS >= deadline
+            if error.definite and not may_have_happened:
+                raise
+            # What a later attempt is told says nothing of an earlier one whose answer was lost.
+            if is_over or (error.definite and judge(error) is Recourse.FINAL):
+                raise Indeterminate(f"{error.message}; an attempt may have done it") from error
+            may_have_happened = True
             await asyncio.sleep(PAUSE_SECONDS)
     return MembershipChange(
         before=_view(reply.before),

@@ -332,6 +332,8 @@ class Origin:
     feature_level: int
     machine_name: str
     machine_version: int
+    predecessors: tuple[str, ...] = ()
+    """The ids of the clusters that this one descends from."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,7 +203,8 @@ def _apply(current: Membership, change: MemberChange) -> Membership:
     )
     if kind is MemberChangeKind.PROMOTE and node_id in current.voters:
         raise MembershipRejected(f"{node_id} votes already")
-    if kind is MemberChangeKind.DEMOTE and node_id not in current.voters:
+    withdraws = node_id in current.promoting  # a learner's wish to vote
+    if kind is MemberChangeKind.DEMOTE and node_id not in current.voters and not withdraws:
         raise MembershipRejected(f"{node_id} does not vote")
     if votes:
         voters |= {node_id}

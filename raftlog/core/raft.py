@@ -76,6 +76,8 @@ class Raft:
             damaged=damaged,
         )
         self._state = begin_state(found, now)
+        self.is_outside = False
+        """Whether the node says that no membership names it yet; see `CoreView`."""
         self._reported_standing: tuple[Role, Term, NodeId | None] | None = None
         self._reported_commit = NO_INDEX
 

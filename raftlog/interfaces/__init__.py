@@ -20,7 +20,13 @@ from raftlog.interfaces.machine import (
     rejection_text,
     versions_of,
 )
-from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MembershipView, MemberVerb
+from raftlog.interfaces.members import (
+    ORDERS_MAX,
+    MemberOrder,
+    MembershipOutcome,
+    MembershipView,
+    MemberVerb,
+)
 from raftlog.interfaces.node import (
     CampaigningStatus,
     ChangeBatch,
@@ -57,6 +63,7 @@ from raftlog.interfaces.transport import PeerEvents, Transport
 from raftlog.status import ClusterStatus, MemberStatus
 
 __all__ = [
+    "ORDERS_MAX",
     "SCAN_BYTES_MAX",
     "SECONDS_BUCKETS",
     "Alarm",

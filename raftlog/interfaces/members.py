@@ -7,6 +7,9 @@ import enum
 
 from raftlog.types import NodeId
 
+ORDERS_MAX = 16
+"""So many orders may be carried out at once."""
+
 
 class MemberVerb(enum.StrEnum):
     """What is to happen to a member."""

@@ -241,6 +241,11 @@ class NodePort(Protocol):
         """Return the membership in force."""
         ...
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether this node joined, and no membership names it yet: it knows of no members."""
+        ...
+
     def leader_hint(self) -> LeaderHint | None:
         """Return who leads, if known."""
         ...

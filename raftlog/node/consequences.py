@@ -219,10 +219,12 @@ class Consequences:
         """Connect to whom the membership in force names."""
         core, myself = self.parts.inputs.core, self._ports.storage.identity.node_id
         members = self.parts.members
+        # First: whether anybody may be dialled follows from it.
+        self.parts.enrolment.update()
         addresses = {
             member.node_id: members.address_of(member)
             for member in core.membership.members
-            if member.node_id != myself
+            if member.node_id != myself and not core.is_outside
         }
         # Whoever was removed keeps its connection until it was told, and none to a removed member.
         self._departing = core.departing
@@ -230,7 +232,6 @@ class Consequences:
             addresses.setdefault(peer, self._addresses[peer])
         self._addresses = addresses
         self._ports.transport.set_peers(addresses)
-        self.parts.enrolment.update()
         members.changed()
 
     def look(self) -> None:

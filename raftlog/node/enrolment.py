@@ -177,12 +177,23 @@ class Enrolment:
                 self.is_stranger or self.is_removed or self._withheld or self._missing()
             ),
             founding=self.unbound() if self.is_fresh else None,
+            is_outside=self._is_outside,
         )
 
     @property
     def is_stranger(self) -> bool:
         """Whether the membership names another directory than this node's own."""
         return self._identity.node_id in self._strangers
+
+    @property
+    def _is_outside(self) -> bool:
+        """Whether this node joined, and the membership in force does not name its directory.
+
+        Until then its membership is that of the founding, of years ago, or of the cluster that this
+        one was restored from: it must not stand for election by it, though it be named there.
+        """
+        identity = self._identity
+        return identity.joined and self._bound(identity.node_id) != identity.instance_id
 
     @property
     def is_removed(self) -> bool:
@@ -272,13 +283,18 @@ class Enrolment:
         membership = self._core.membership
         members = tuple(
             dataclasses.replace(member, instance_id=self._instances[member.node_id])
-            if not member.instance_id and member.node_id in self._instances
+            if not member.instance_id and self._may_bind(membership, member.node_id)
             else member
             for member in membership.members
         )
         if members == membership.members:
             return None
         return dataclasses.replace(membership, members=members)
+
+    def _may_bind(self, membership: Membership, node_id: NodeId) -> bool:
+        """Whether a directory was seen that may be recorded; a removed one never is."""
+        shown = self._instances.get(node_id)
+        return shown is not None and not membership.is_removed(node_id, shown)
 
     @property
     def all_known(self) -> bool:

@@ -264,7 +264,8 @@ class Fitness:
 
     def _nobody_takes_over(self, raised: Raised, now: float, *, was_tried: bool) -> None:
         alarm = raised.alarm
-        if alarm.falls_silent and was_tried:
+        # While elections are paused nobody would follow: it leads on, and its disk may come back.
+        if alarm.falls_silent and was_tried and Alarm.ELECTIONS_PAUSED not in self._alarms:
             self._observer.event(Event.STEPPED_DOWN, alarm=alarm.value, why=raised.why)
             self._inputs.step_down()
             return

@@ -133,10 +133,13 @@ class Inputs:
         """Say how far the machine is; its next answer to a leader tells it."""
         self._raft.tell_applied(applied_index)
 
-    def enrol(self, *, may_campaign: bool, founding: Membership | None) -> None:
-        """Say whether this member may stand for election, and what it would found.
+    def enrol(
+        self, *, may_campaign: bool, founding: Membership | None, is_outside: bool = False
+    ) -> None:
+        """Say whether this member may stand for election, what it would found, and if it is one.
 
         No turn follows: neither is news to the core before its next deadline.
         """
         self._raft.founding = founding
-        self._raft.may_campaign = may_campaign
+        self._raft.may_campaign = may_campaign and not is_outside
+        self._raft.is_outside = is_outside

@@ -31,14 +31,21 @@ from raftlog.errors import (
     RaftLogError,
     Unavailable,
 )
-from raftlog.interfaces import Event, MemberOrder, MembershipOutcome, MembershipView, MemberVerb
+from raftlog.interfaces import (
+    ORDERS_MAX,
+    Event,
+    MemberOrder,
+    MembershipOutcome,
+    MembershipView,
+    MemberVerb,
+)
 from raftlog.node.inputs import Inputs
 from raftlog.node.ports import Ports
+from raftlog.node.reads import ReadQueue
 from raftlog.node.transfers import Transfers
 from raftlog.node.writes import Writes
 from raftlog.types import NODE_ID_BYTES_MAX, NodeId, Role
 
-ORDERS_MAX = 16
 MEMBERS_MAX = 64
 ADDRESS_CHARACTERS_MAX = 255
 ROUND_SECONDS_MIN = 1.0
@@ -60,7 +67,9 @@ class _Round:
 class Members:
     """Carries out orders while this node leads, and promotes learners that have caught up."""
 
-    def __init__(self, ports: Ports, inputs: Inputs, writes: Writes, transfers: Transfers) -> None:
+    def __init__(
+        self, ports: Ports, inputs: Inputs, writes: Writes, transfers: Transfers, reads: ReadQueue
+    ) -> None:
         self._node_id = ports.storage.identity.node_id
         self._is_connected = ports.transport.is_connected
         self._clock = ports.clock
@@ -70,6 +79,7 @@ class Members:
         self._core = inputs.core
         self._writes = writes
         self._transfers = transfers
+        self._reads = reads
         self._rounds: dict[NodeId, _Round] = {}
         self._addresses: dict[NodeId, tuple[str, str]] = {}
         """The instance id and the address that each peer's present process told."""
@@ -92,6 +102,8 @@ class Members:
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         self._writes.require_open()
         _check_orders(orders)
+        self._check_settled()
+        await self._confirm(deadline)
         current = self._core.membership
         missing = [order for order in orders if not _is_so(current, order)]
         before = self._view(current)
@@ -113,10 +125,27 @@ class Members:
             return self._outcome(before, after, changed=False, allowed=not why or force, why=why)
         if why and not force:
             raise MembershipRejected(f"{why}; nothing was changed (--force takes the risk)")
-        if self._node_id not in final.voters:
+        others = current.voters - current.witnesses - {self._node_id}
+        # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
+        if self._node_id not in final.voters and others:
             await self._hand_over()
         await self._carry_out(proposed, deadline)
         return self._outcome(before, after, changed=True, why=why)
+
+    async def _confirm(self, deadline: float) -> None:
+        """Make sure that this node leads: one that was deposed must not say that it is so already.
+
+        What follows is decided without a pause, from what this leader's log says then.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(max(deadline - loop.time(), 0)):
+                await self._reads.wait_read_index()
+        except TimeoutError:
+            raise Unavailable(
+                "no quorum confirms that this node leads; nothing was changed"
+            ) from None
+        self._writes.require_open()
 
     def _check_settled(self) -> None:
         core = self._core
@@ -341,7 +370,7 @@ def _is_so(current: Membership, order: MemberOrder) -> bool:
     if order.verb is MemberVerb.PROMOTE:
         return node_id in current.voters
     if order.verb is MemberVerb.DEMOTE:
-        return node_id in current.learners
+        return node_id in current.learners - current.promoting
     described = _described(member, order) == member
     if order.verb is MemberVerb.UPDATE:
         return described

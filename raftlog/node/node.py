@@ -233,6 +233,11 @@ class Node:
         return self._parts.inputs.core.membership
 
     @property
+    def is_outside(self) -> bool:
+        """See `NodePort.is_outside`."""
+        return self._parts.inputs.core.is_outside
+
+    @property
     def is_removed(self) -> bool:
         """Whether a committed membership has removed this node's data directory."""
         return self._parts.enrolment.is_removed

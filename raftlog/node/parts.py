@@ -73,7 +73,8 @@ def build(
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
     transfers = Transfers(ports, inputs)
-    members = Members(ports, inputs, writes, transfers)
+    reads = ReadQueue(inputs, lambda: applier.applied_index)
+    members = Members(ports, inputs, writes, transfers, reads)
     subscriptions = Subscriptions(ports, core, applier)
     needs = _Needs(applier, subscriptions)
     snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
@@ -89,7 +90,7 @@ def build(
         ),
         leadership=leadership,
         writes=writes,
-        reads=ReadQueue(inputs, lambda: applier.applied_index),
+        reads=reads,
         transfers=transfers,
         members=members,
         campaigning=Campaigning(ports, inputs, enrolment, transfers, consequences.alarms),

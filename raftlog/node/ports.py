@@ -129,6 +129,12 @@ class Shared:
 class CoreView(Protocol):
     """What a part may see of the core. Whatever it wants of the core goes through `Inputs`."""
 
+    is_outside: bool
+    """Whether this node joined, and the membership in force does not name its directory yet.
+
+    What its log says of members may then be of another cluster, which this one was restored from.
+    """
+
     @property
     def log(self) -> RaftLog:
         """Return the log, unstable tail included."""
@@ -210,7 +216,7 @@ class CoreView(Protocol):
 
 def hint_of(core: CoreView) -> LeaderHint | None:
     """Return who leads, as an error tells it to a client, or None where nobody is known to."""
-    leader = core.leader
+    leader = None if core.is_outside else core.leader
     member = core.membership.member(leader) if leader else None
     if member is None:
         return None

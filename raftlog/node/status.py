@@ -48,12 +48,13 @@ class Reporter:
         """Return the status as this node sees it."""
         core, applier = self._core, self._applier
         membership = core.membership
-        leader = core.leader
+        leader = None if core.is_outside else core.leader
         leader_member = membership.member(leader) if leader else None
         now = self._clock.monotonic()
         members = tuple(
             self._member(node_id, now, healthy_here=not alarms.unfit)
             for node_id in membership.node_ids
+            if not core.is_outside
         )
         quorum = len(membership.voters) // 2 + 1
         reachable = sum(m.reachable and m.node_id in membership.voters for m in members)

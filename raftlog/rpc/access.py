@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 
 from raftlog.errors import Unauthorized
 from raftlog.interfaces import Authenticator, Event, MemberVerb, Observer
-from raftlog.rpc.audit import arguments_of, came_from, who
+from raftlog.rpc.audit import PARSED_BYTES_MAX, arguments_of, came_from, who
 from raftlog.rpc.handshake import Uris, certificate_uris
 from raftlog.rpc.methods import Context, Handlers, abort
 from raftlog.types import ClientRole, NodeId
@@ -187,9 +187,11 @@ def _adds_itself(request: object, authenticator: Authenticator, uris: Uris) -> b
 
     Whoever issued the certificate decided that a node of that name may be one.
     """
+    if not isinstance(request, bytes) or len(request) > PARSED_BYTES_MAX:
+        return False
     asked = admin_pb2.ChangeMembersRequest()
     try:
-        asked.ParseFromString(request if isinstance(request, bytes) else b"")
+        asked.ParseFromString(request)
     except DecodeError:
         return False
     return (

@@ -19,6 +19,8 @@ from raftlog.text import printable
 ARGUMENTS_CHARACTERS_MAX = 400
 VALUE_CHARACTERS_MAX = 80
 REPEATED_MAX = 8
+PARSED_BYTES_MAX = 1 << 16
+"""An operator's request is small; what is larger is told by its size, and not read for the line."""
 WHO_CHARACTERS_MAX = 200
 _NAME_KEY = "x509_common_name"
 _SECRET_WORDS = ("token", "secret", "password")
@@ -44,6 +46,8 @@ def arguments_of(service: str, name: str, request: object) -> str:
     """Return a request's fields as ``name=value``: bounded, bytes by their size, secrets hidden."""
     if not isinstance(request, bytes):
         return "a stream"
+    if len(request) > PARSED_BYTES_MAX:
+        return f"{len(request)} bytes"
     described = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
     message = message_factory.GetMessageClass(described.input_type)()
     try:
@@ -57,7 +61,8 @@ def _fields(message: Message, prefix: str = "") -> Iterator[str]:
     for field, value in message.ListFields():
         name = prefix + field.name
         is_many = field.is_repeated
-        values = list(value)[:REPEATED_MAX] if is_many else [value]
+        # A slice of what is repeated: the rest of it is never touched.
+        values = list(value[:REPEATED_MAX]) if is_many else [value]
         if any(word in field.name for word in _SECRET_WORDS):
             yield f"{name}=***"
         elif isinstance(values[0], Message):
@@ -75,7 +80,7 @@ def _shown(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return _cut(printable(str(value)), VALUE_CHARACTERS_MAX)
+    return _cut(printable(str(value)[: VALUE_CHARACTERS_MAX + 1]), VALUE_CHARACTERS_MAX)
 
 
 def _cut(text: str, characters_max: int) -> str:

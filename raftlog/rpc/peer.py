@@ -85,6 +85,8 @@ class GrpcTransport:
         self._refusals = Refusals(observer)
         self._twins: set[NodeId] = set()
         """Peers of which two processes spoke, until one of them is heard again."""
+        self._directories: dict[NodeId, str] = {}
+        """The instance id that each peer's newest stream showed."""
         self._links: dict[NodeId, dict[Channel, Link]] = {}
         self._link_tasks: dict[Link, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -188,6 +190,11 @@ class GrpcTransport:
     def link_up(self, link: Link, hello: pb.Hello) -> None:
         """Take a link into use."""
         events = self._started()
+        if self._is_another_directory(link.peer, hello.instance_id):
+            self._inbound.end_peer(link.peer)
+            for other in self._links.get(link.peer, {}).values():
+                if other is not link:
+                    other.drop()
         self._refusals.clear(link.peer)
         events.peer_identified(link.peer, hello.instance_id, fresh=hello.fresh)
         events.machine_told(link.peer, hello.machine_versions)
@@ -233,6 +240,11 @@ class GrpcTransport:
     def inbound_up(self, stream: Inbound, hello: pb.Hello) -> None:
         """Take an inbound stream into use; its sender is there, so links to it retry at once."""
         events = self._started()
+        if self._is_another_directory(stream.peer, hello.instance_id):
+            # Before the stream is one of them: what the old process still says is not the new's.
+            self._inbound.end_peer(stream.peer)
+            for link in self._links.get(stream.peer, {}).values():
+                link.drop()
         self._inbound.add(stream)
         if stream.peer in self._twins:
             self._twins.discard(stream.peer)
@@ -242,6 +254,15 @@ class GrpcTransport:
         events.address_told(stream.peer, hello.instance_id, hello.address)
         for link in self._links.get(stream.peer, {}).values():
             link.nudge()
+
+    def _is_another_directory(self, peer: NodeId, instance_id: str) -> bool:
+        """Whether a peer shows another directory than on its other streams; it counts from now on.
+
+        Both processes may live: votes and acks of the old one must not pass for the new one's.
+        """
+        known = self._directories.get(peer)
+        self._directories[peer] = instance_id
+        return known not in {None, instance_id}
 
     def inbound_goodbye(self, stream: Inbound) -> None:
         """Note that the peer leaves on purpose."""

@@ -14,7 +14,7 @@ from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
-from raftlog.errors import ConfigInvalid, MachineMismatch
+from raftlog.errors import ConfigInvalid, IdentityMismatch, MachineMismatch
 from raftlog.interfaces import Identity, StateMachine, Storage, versions_of
 from raftlog.server.directory import removed
 from raftlog.storage.lmdb import LmdbStorage
@@ -49,6 +49,7 @@ async def make_directory(settings: Settings, machine: StateMachine) -> None:
             node_id=NodeId(settings.node_id),
             instance_id=secrets.token_hex(8),
             joined=True,
+            predecessors=origin.predecessors,
         ),
         boundary=Boundary(
             index=Index(0),
@@ -69,6 +70,7 @@ async def ask_in(settings: Settings, storage: Storage) -> None:
 
     Raises:
         MemberRemoved: the directory was removed, as it knows itself.
+        IdentityMismatch: the directory was made to join another cluster.
         MembershipRejected: the id is a member's by another directory, or this one was removed.
         Unavailable: no leader answers in time.
     """
@@ -80,6 +82,13 @@ async def ask_in(settings: Settings, storage: Storage) -> None:
     if known is not None and known.instance_id == identity.instance_id:
         return
     async with _client(settings) as client:
+        origin = await client.cluster.origin(timeout=JOIN_SECONDS)
+        if origin.cluster_id != identity.cluster_id:
+            raise IdentityMismatch(
+                f"{settings.data_dir} was made to join the cluster {identity.cluster_id}, and "
+                f"{settings.join} is of {origin.cluster_id}: pass --join of the right one, or "
+                "empty the directory"
+            )
         await client.cluster.add_member(
             identity.node_id,
             _own_address(settings),

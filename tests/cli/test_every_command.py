@@ -106,6 +106,7 @@ ALONE = {
     "completion": ("no\x07shell",),
     "config check": ("FILE",),
     "demo": ("--nodes", "\x1b]0;x\x07\x9b"),
+    "local grow": ("--dir", "no\x1b]0;x\x07\x9bsuch", "--nodes", "4"),
     "local start": ("--dir", "FILE"),
     "local status": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
     "local stop": ("--dir", "no\x1b]0;x\x07\x9bsuch"),

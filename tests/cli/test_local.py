@@ -134,3 +134,21 @@ def test_a_cluster_of_before_is_opened(tmp_path):
     file.write_text(json.dumps(described))
     assert LocalCluster.open(tmp_path).credentials() == {}
     assert describe(LocalCluster.open(tmp_path))["certificates"] is None
+
+
+def test_a_cluster_grows(raftlog, tmp_path):
+    """New nodes join the one that is there, and become voters; fewer than there are is refused."""
+    where = ("--dir", tmp_path / "c")
+    try:
+        made = raftlog("local", "start", *where, "--nodes", 1, "--base-port", 0, "-o", "json")
+        assert made.code == 0, made.err
+        grown = raftlog("local", "grow", *where, "--nodes", 2, "-o", "json")
+        assert (grown.code, grown.json["started"]) == (0, ["n2"]), grown.err
+        told = ("--endpoints", made.json["nodes"][0]["address"])
+        added = raftlog(*told, "member", "add", "n2", grown.json["nodes"][1]["address"], "--wait")
+        assert added.code == 0
+        refused = raftlog("local", "grow", *where, "--nodes", 2)
+        assert (refused.code, "has 2 nodes already" in refused.err) == (3, True)
+        assert "it is kept as it is" in raftlog("local", "start", *where, "--nodes", 3).err
+    finally:
+        assert raftlog("local", "stop", *where).code == 0

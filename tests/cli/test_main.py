@@ -31,7 +31,7 @@ VERBS = {
         "step-down",
         "transfer",
     },
-    "local": {"start", "status", "stop"},
+    "local": {"grow", "start", "status", "stop"},
     "log": {"append", "get", "info", "streams", "tail", "verify"},
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},

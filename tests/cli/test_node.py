@@ -70,7 +70,7 @@ def test_file_environment_flags(raftlog, served, tmp_path, monkeypatch):
         (("--config", "no-such.toml"), 3, "no-such.toml: cannot be read"),
         (("--set", "raft.hartbeat=1"), 3, "did you mean raft.heartbeat_seconds"),
         ((), 3, "node_id is needed"),
-        (("--node-id", "n1", "--data-dir", "d", "--join", "a:1"), 3, "not in this version"),
+        (("--node-id", "n1", "--data-dir", "d", "--join", "a.invalid:1"), 2, "does not resolve"),
         (("--node-id", "n1", "--data-dir", "d", "--listen", "0.0.0.0:1"), 4, "--insecure"),
         (("--nope",), 128, "No such option"),
     ],

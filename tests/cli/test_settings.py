@@ -100,7 +100,6 @@ REFUSED = {
     "a port out of range": ({"http": '"127.0.0.1:65536"'}, 3, "HOST:PORT"),
     "a cluster without the node": ({"initial_cluster": '"n2=h:1,n3=h:2"'}, 3, "not in initial"),
     "a member twice": ({"initial_cluster": '"n1=h:1,n1=h:2"'}, 3, "differ"),
-    "to join": ({"join": '"127.0.0.1:1"'}, 3, "not in this version"),
     "no such machine": ({"machine": '"kw"'}, 3, "no machine is called"),
     "no such module": ({"machine": '"no.such:Machine"'}, 3, "there is no module"),
     "no machine at all": ({"machine": '"json:JSONDecoder"'}, 3, "not a subclass"),

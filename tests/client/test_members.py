@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from raftlog.client import members
 from raftlog.client.changes import change
 from raftlog.client.client import Client, connect
 from raftlog.client.members import MemberVerbs
-from raftlog.errors import Indeterminate, InvalidInput
+from raftlog.errors import (
+    ConnectFailed,
+    Indeterminate,
+    InvalidInput,
+    LeadershipLost,
+    MembershipRejected,
+    Unavailable,
+)
 from tests.client.fake_cluster import FakeCluster
 
 
@@ -62,6 +70,26 @@ async def test_a_lost_answer_is_asked_for_again(fake: FakeCluster, client: Clien
 async def test_an_answer_that_never_comes_is_an_unknown_outcome(fake, client) -> None:
     """It is never told as a refusal."""
     fake.lost_answers = 10_000
+    with pytest.raises(Indeterminate):
+        await client.cluster.remove_member("n2", timeout=0.5)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Unavailable("no leader answered in time"),
+        ConnectFailed("cannot connect"),
+        MembershipRejected("the membership is at version 9, not at 7"),
+    ],
+)
+async def test_a_refusal_after_a_lost_answer_is_no_certainty(client, monkeypatch, later) -> None:
+    """What a later attempt is told says nothing of the first, which may have done it."""
+    answers = [LeadershipLost("leadership ended before the outcome was known")]
+
+    async def lost_then_refused(*_: object) -> None:
+        raise answers.pop() if answers else later
+
+    monkeypatch.setattr(members, "change", lost_then_refused)
     with pytest.raises(Indeterminate):
         await client.cluster.remove_member("n2", timeout=0.5)
 

@@ -479,3 +479,21 @@ async def test_a_member_without_room_declines_leadership(cluster, monkeypatch):
         await leader.transfer_leadership(full.identity.node_id, 5.0)
     observer = cluster.observers[full.identity.node_id]
     assert observer.named("leadership_declined") == [{"alarm": "disk_full", "why": "no room"}]
+
+
+async def test_a_stalled_leader_leads_on_while_elections_are_paused(cluster, monkeypatch):
+    """Nobody would follow it before the pause ends; its disk may come back sooner."""
+    await cluster.start()
+    await cluster.append(b"before")
+    leader = cluster.leader()
+    for node in cluster.nodes.values():
+        await node.pause_elections(600)
+    fitness = leader._parts.fitness
+    stalled = types.SimpleNamespace(stalled_seconds=lambda _now: 3.0)
+    monkeypatch.setattr(fitness, "_disk", stalled)
+    name = leader.identity.node_id
+    await cluster.until(lambda: cluster.observers[name].named("leads_on"))
+    assert leader.standing.role is Role.LEADER
+    monkeypatch.undo()
+    await cluster.until(lambda: leader._parts.inputs.core.transferee is None)
+    await cluster.append(b"after")

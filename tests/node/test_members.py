@@ -8,7 +8,13 @@ import dataclasses
 
 import pytest
 
-from raftlog.errors import InvalidInput, MembershipRejected, NotLeader, Unavailable
+from raftlog.errors import (
+    Indeterminate,
+    InvalidInput,
+    MembershipRejected,
+    NotLeader,
+    Unavailable,
+)
 from raftlog.interfaces import Alarm
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MemberVerb
 from raftlog.node import Node, NodeSettings
@@ -120,15 +126,22 @@ async def test_two_operators_cannot_collide(cluster: Cluster) -> None:
     assert not repeated.changed
 
 
-async def test_one_change_at_a_time(cluster: Cluster) -> None:
+async def test_one_change_at_a_time(cluster: Cluster, monkeypatch) -> None:
     """A second one is refused, definitely, while the first is on its way."""
     leader = await cluster.wait_leader()
     me = next(name for name, node in cluster.nodes.items() if node is leader)
-    cluster.hub.isolate(me, [name for name in cluster.ids if name != me])
+    writes = leader._parts.writes
+    append = writes.append_own
+
+    def append_alone(*given):
+        cluster.hub.isolate(me, [name for name in cluster.ids if name != me])
+        return append(*given)
+
+    monkeypatch.setattr(writes, "append_own", append_alone)
     first = asyncio.create_task(
         change(cluster, order("update", "n1", region="a"), node=leader, timeout_seconds=5)
     )
-    await pass_time(0)
+    await cluster.until(lambda: leader.membership.member(N1).region == "a")
     with pytest.raises(Unavailable, match="another change") as refusal:
         await change(cluster, order("update", "n2", region="b"), node=leader)
     assert refusal.value.definite
@@ -259,3 +272,66 @@ async def test_the_number_of_members_is_bounded(cluster: Cluster) -> None:
         await change(cluster, *(order("add", name) for name in names))
     with pytest.raises(MembershipRejected, match="at most"):
         await change(cluster, order("add", "one-more"))
+
+
+async def test_a_witness_that_joins_stays_one(cluster: Cluster) -> None:
+    """A node that asks to be added says nothing of its kind: the operator has."""
+    await change(cluster, order("add", "n4", has_machine=False))
+    await change(cluster, order("add", "n4", instance_id="abcd"))
+    member = (await cluster.wait_leader()).membership.member(N4)
+    assert (member.has_machine, member.instance_id) == (False, "abcd")
+
+
+async def test_to_demote_a_learner_takes_its_wish_back(cluster: Cluster) -> None:
+    """It stays a learner, however well it keeps up."""
+    await change(cluster, order("add", "n4", promote=True))
+    assert (await change(cluster, order("demote", "n4"))).changed
+    leader = await cluster.wait_leader()
+    assert (leader.membership.learners, leader.membership.promoting) == ({N4}, frozenset())
+    assert not (await change(cluster, order("demote", "n4"))).changed
+
+
+async def test_a_removed_directory_is_not_offered_for_the_id_that_is_added_anew(cluster) -> None:
+    """Otherwise the core refuses the whole entry, and nobody else's directory is recorded."""
+    name = follower(cluster)
+    await cluster.stop(name)
+    await change(cluster, order("remove", name))
+    await change(cluster, order("add", name, promote=True))
+    leader = await cluster.wait_leader()
+    assert leader._parts.enrolment.unbound() is None
+    assert not cluster.observers[leader.identity.node_id].named("binding_postponed")
+
+
+async def test_the_only_voter_is_replaced(tmp_path) -> None:
+    """Nobody could take over before: it leads until the entry is committed (§4.2.2)."""
+    cluster = Cluster(tmp_path, count=1)
+    try:
+        await cluster.start()
+        await cluster.wait_leader()
+        await join(cluster, N2)
+        leader = await cluster.wait_leader()
+        await cluster.until(lambda: leader.status().members[1].lag_transactions == 0)
+        with contextlib.suppress(Indeterminate):
+            await change(cluster, order("promote", "n2"), order("remove", "n1"), node=leader)
+        await cluster.until(lambda: cluster.nodes[N2].is_ready)
+        assert cluster.nodes[N2].membership.voters == {N2}
+    finally:
+        await cluster.stop()
+
+
+async def test_a_leader_that_was_deposed_does_not_say_that_it_is_so_already(cluster) -> None:
+    """Only one that a quorum confirms knows what is so."""
+    await join(cluster)
+    old = await cluster.wait_leader()
+    me = old.identity.node_id
+    others = [name for name in cluster.nodes if name != me]
+    cluster.hub.isolate(me, others)
+    for name in others:
+        cluster.nodes[name].peer_lost(me, announced=False)
+    new = await cluster.until(
+        lambda: next((cluster.nodes[name] for name in others if cluster.nodes[name].is_ready), None)
+    )
+    await change(cluster, order("remove", "n4"), node=new)
+    with pytest.raises((NotLeader, Unavailable)) as refusal:
+        await change(cluster, order("add", "n4"), node=old, timeout_seconds=1.0)
+    assert refusal.value.definite

@@ -37,6 +37,7 @@ class Core:
     def __init__(self) -> None:
         self.role = Role.LEADER
         self.leader = None
+        self.is_outside = False
         self.last = boundary()
         self.refusal: RaftLogError | None = None
 

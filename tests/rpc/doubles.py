@@ -193,6 +193,8 @@ class FakeNode:
     def membership(self) -> Membership:
         return membership("n1", "n2", "n3")
 
+    is_outside = False
+
     def leader_hint(self) -> LeaderHint | None:
         return None if self.leader is None else LeaderHint(self.leader, f"{self.leader}:7101", 4)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from raftlog.rpc import audit
 from raftlog.rpc.audit import (
     ARGUMENTS_CHARACTERS_MAX,
     VALUE_CHARACTERS_MAX,
@@ -82,3 +83,14 @@ def test_where_from_is_an_address() -> None:
     """IPv6 reads as people write it."""
     assert came_from(Context([], [])) == "ipv4:127.0.0.1:5"
     assert came_from(Context([], [], "ipv6:%5B::1%5D:40")) == "ipv6:[::1]:40"
+
+
+def test_a_large_request_costs_its_line_nothing() -> None:
+    """Anyone may send one, and be refused: it is told by its size, and read no further."""
+    orders = b"\x0a\x00" * (audit.PARSED_BYTES_MAX // 2 + 1)
+    assert arguments_of("raftlog.v1.Admin", "ChangeMembers", orders) == f"{len(orders)} bytes"
+    long = admin_pb2.TransferRequest(to="\x07" * 30_000).SerializeToString()
+    assert len(arguments_of("raftlog.v1.Admin", "Transfer", long)) < 200
+    many = admin_pb2.ChangeMembersRequest(orders=[admin_pb2.MemberOrder(node_id="n")] * 1000)
+    told = arguments_of("raftlog.v1.Admin", "ChangeMembers", many.SerializeToString())
+    assert told.count("node_id") == audit.REPEATED_MAX

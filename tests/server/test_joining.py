@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import shutil
 
@@ -13,9 +14,11 @@ from raftlog.config.schema import Settings
 from raftlog.errors import (
     ConfigInvalid,
     ConnectFailed,
+    IdentityMismatch,
     MachineMismatch,
     MemberRemoved,
     MembershipRejected,
+    RaftLogError,
 )
 from raftlog.local.layout import find_base_port
 from raftlog.machines.registry import load
@@ -139,3 +142,116 @@ async def test_nobody_there_to_join_is_a_connection_that_failed(second, monkeypa
     with pytest.raises(ConnectFailed):
         await compose(second)
     assert not LmdbStorage.exists(second.data_dir)
+
+
+async def until(condition) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_the_only_founder_comes_back_by_joining_and_does_not_lead_alone(
+    settings, second
+) -> None:
+    """By the founding membership it is a quorum by itself: it must not stand for election by it."""
+    first = await compose(dataclasses.replace(settings, http=""))
+    other = await compose(dataclasses.replace(second, promote=True))
+    await until(lambda: "n2" in first.node.membership.voters)
+    async with raftlog.connect(second.listen, timeout=20) as client:
+        await client.cluster.remove_member("n1", timeout=20)
+        await until(lambda: first.node.is_removed)
+        await first.stop(hand_over=False)
+        again = dataclasses.replace(
+            settings, http="", data_dir=f"{settings.data_dir}-new", join=second.listen
+        )
+        first = await compose(again)
+        try:
+            await until(lambda: "n1" in first.node.membership.learners)
+            assert not first.node.is_outside
+            assert first.node.standing.leader == "n2"
+            await client.log.append(b"after")
+            assert not first.node.failed.done()
+        finally:
+            await first.stop(hand_over=False)
+            await other.stop(hand_over=False)
+
+
+async def test_a_node_that_nobody_has_named_yet_tells_of_no_members(
+    settings, first, second, monkeypatch
+) -> None:
+    """What its log says may be of a cluster that this one was restored from: none is led there."""
+
+    async def asked_in_vain(*_) -> None:
+        return None
+
+    monkeypatch.setattr(joining, "ask_in", asked_in_vain)
+    outside = await compose(second)
+    try:
+        assert outside.node.is_outside
+        assert [member.node_id for member in outside.node.membership.members] == ["n1"]
+        assert outside.node.leader_hint() is None
+        assert outside.node.status().members == ()
+        async with raftlog.connect(second.listen, timeout=1) as client:
+            with pytest.raises(RaftLogError):
+                await client.log.append(b"to nobody")
+        assert not outside.node._ports.transport.is_connected("n1")
+    finally:
+        await outside.stop(hand_over=False)
+
+
+async def test_a_directory_of_another_cluster_is_not_added(first, second, tmp_path) -> None:
+    """A join that was cut short is gone on with where it began, or not at all."""
+    await joining.make_directory(second, load(second.machine))
+    base = find_base_port(1)
+    address = f"127.0.0.1:{base}"
+    other = await compose(
+        dataclasses.replace(
+            second,
+            node_id="b1",
+            data_dir=str(tmp_path / "b1"),
+            listen=address,
+            bootstrap_token="another",
+            initial_cluster=(("b1", address),),
+            join="",
+        )
+    )
+    try:
+        with pytest.raises(IdentityMismatch, match="pass --join of the right one"):
+            await compose(dataclasses.replace(second, join=address))
+        assert other.node.membership.member("n2") is None
+    finally:
+        await other.stop(hand_over=False)
+
+
+async def test_acks_of_a_removed_directory_are_not_the_new_ones(first, settings, second) -> None:
+    """Both processes live, and are reached by one name: the old one's streams end then."""
+    where = f"localhost:{second.listen.rpartition(':')[2]}"
+    old = await compose(dataclasses.replace(second, advertise=where))
+    new = None
+    try:
+        await until(lambda: old.node.info().last_sequence == 1)
+        async with raftlog.connect(settings.listen, timeout=20) as client:
+            await client.cluster.remove_member("n2")
+            await client.cluster.add_member("n2", where)
+            new = await compose(
+                dataclasses.replace(
+                    second,
+                    data_dir=f"{second.data_dir}-new",
+                    listen=f"[::1]:{where.rpartition(':')[2]}",
+                    advertise=where,
+                )
+            )
+            name = first.node.membership.member("n2").instance_id
+            assert name == new.node.identity.instance_id
+            await client.log.append(b"after")
+            core = first.node._parts.inputs.core
+            with contextlib.suppress(TimeoutError):  # the name may go on leading to the old one
+                async with asyncio.timeout(2):
+                    while not core.progress_of("n2").match_index:
+                        await asyncio.sleep(0.01)
+            assert core.progress_of("n2").match_index <= new.node._parts.inputs.core.last_index
+    finally:
+        await old.stop(hand_over=False)
+        if new is not None:
+            await new.stop(hand_over=False)

@@ -672,7 +672,7 @@ class SyncMemberVerbs:
         address: str,
         *,
         promote: bool = True,
-        witness: bool = False,
+        witness: bool | None = None,
         region: str | None = None,
         instance_id: str = "",
         version: int = 0,
@@ -683,7 +683,8 @@ class SyncMemberVerbs:
         """Add a member as a learner, and with `promote` as a voter once it has caught up.
 
         It may run already or be started later (``raftlog serve --join``). A witness votes and
-        stores the log, and never leads. `instance_id`: its data directory, where that is known.
+        stores the log, and never leads; None keeps what it is. `instance_id`: its data directory,
+        where that is known.
 
         Raises:
             MembershipRejected: it is a member by another data directory, or not as it says.

@@ -110,6 +110,7 @@ class AdminService:
             members=[
                 pb.MemberAddress(node_id=member.node_id, address=member.address)
                 for member in self._node.membership.members
+                if not self._node.is_outside
             ],
             limits=pb.Limits(
                 transaction_bytes_max=self._settings.transaction_bytes_max,

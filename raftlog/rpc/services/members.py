@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from raftlog.errors import InvalidInput, Unavailable
-from raftlog.interfaces import MemberOrder, MembershipView, MemberVerb, NodePort
+from raftlog.interfaces import ORDERS_MAX, MemberOrder, MembershipView, MemberVerb, NodePort
 from raftlog.rpc.methods import Context, seconds_left
-from raftlog.types import NodeId
+from raftlog.types import NODE_ID_BYTES_MAX, NodeId
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
 
@@ -25,6 +25,8 @@ class MemberMethods:
         """Change the membership, and wait until it is done."""
         if not (math.isfinite(request.timeout_seconds) and request.timeout_seconds >= 0):
             raise InvalidInput(f"a timeout of {request.timeout_seconds} s makes no sense")
+        if len(request.orders) > ORDERS_MAX:
+            raise InvalidInput(f"{len(request.orders)} orders at once: 1 to {ORDERS_MAX}")
         left = seconds_left(context, self._timeout_seconds)
         outcome = await self._node.change_members(
             [_order(order) for order in request.orders],
@@ -58,6 +60,7 @@ class MemberMethods:
             feature_level=origin.feature_level,
             machine_name=origin.machine_name,
             machine_version=origin.machine_version,
+            predecessors=self._node.identity.predecessors,
         )
 
 
@@ -70,7 +73,7 @@ def _order(order: pb.MemberOrder) -> MemberOrder:
         ) from None
     return MemberOrder(
         verb=verb,
-        node_id=NodeId(order.node_id),
+        node_id=NodeId(order.node_id[: NODE_ID_BYTES_MAX + 1]),
         address=order.address if order.HasField("address") else None,
         region=order.region if order.HasField("region") else None,
         has_machine=order.has_machine if order.HasField("has_machine") else None,

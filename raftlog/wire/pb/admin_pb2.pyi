@@ -322,7 +322,7 @@ class ChangeMembersReply(_message.Message):
     def __init__(self, before: _Optional[_Union[MembershipView, _Mapping]] = ..., after: _Optional[_Union[MembershipView, _Mapping]] = ..., version: _Optional[int] = ..., changed: _Optional[bool] = ..., allowed: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
 
 class OriginReply(_message.Message):
-    __slots__ = ("cluster_id", "served_by", "membership", "checksum", "feature_level", "machine_name", "machine_version")
+    __slots__ = ("cluster_id", "served_by", "membership", "checksum", "feature_level", "machine_name", "machine_version", "predecessors")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
@@ -330,6 +330,7 @@ class OriginReply(_message.Message):
     FEATURE_LEVEL_FIELD_NUMBER: _ClassVar[int]
     MACHINE_NAME_FIELD_NUMBER: _ClassVar[int]
     MACHINE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PREDECESSORS_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     served_by: str
     membership: bytes
@@ -337,7 +338,8 @@ class OriginReply(_message.Message):
     feature_level: int
     machine_name: str
     machine_version: int
-    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., membership: _Optional[bytes] = ..., checksum: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine_name: _Optional[str] = ..., machine_version: _Optional[int] = ...) -> None: ...
+    predecessors: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., membership: _Optional[bytes] = ..., checksum: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine_name: _Optional[str] = ..., machine_version: _Optional[int] = ..., predecessors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AlarmsReply(_message.Message):
     __slots__ = ("served_by", "alarms")
