@@ -89,6 +89,10 @@ class Transport(Protocol):
         """Connect to these and drop all others."""
         ...
 
+    def reconnect(self, peer: NodeId) -> None:
+        """End the streams to a peer and open new ones, which begin with a handshake."""
+        ...
+
     def send(self, peer: NodeId, message: Message) -> None:
         """Queue one message, or drop it if the peer is away or its queue is full. Never blocks."""
         ...

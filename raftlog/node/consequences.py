@@ -85,6 +85,7 @@ class Consequences:
         self._marking: asyncio.Future[None] | None = None
         self._addresses: dict[NodeId, str] = {}
         self._departing: frozenset[NodeId] = frozenset()
+        self._misplaced: frozenset[NodeId] = frozenset()
         self.alarms = Alarms(ports.observer, ports.clock.wall_microseconds)
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the error that stopped the node."""
@@ -232,6 +233,12 @@ class Consequences:
             addresses.setdefault(peer, self._addresses[peer])
         self._addresses = addresses
         self._ports.transport.set_peers(addresses)
+        # Where another directory answers than the membership names, the named one may be reached
+        # by now, and it does not call by itself before it knows that it is named.
+        misplaced = self.parts.enrolment.misplaced - self._departing
+        for peer in misplaced - self._misplaced:
+            self._ports.transport.reconnect(peer)
+        self._misplaced = misplaced
         members.changed()
 
     def look(self) -> None:

@@ -186,6 +186,12 @@ class Enrolment:
         return self._identity.node_id in self._strangers
 
     @property
+    def misplaced(self) -> frozenset[NodeId]:
+        """Return the members in whose place another directory than the named one has answered."""
+        members = frozenset(self._core.membership.node_ids) - {self._identity.node_id}
+        return (self._strangers | self._removed) & members
+
+    @property
     def _is_outside(self) -> bool:
         """Whether this node joined, and the membership in force does not name its directory.
 

@@ -76,10 +76,10 @@ class InboundStreams:
         return known.announced if known.was_whole else None
 
     def end_peer(self, peer: NodeId) -> None:
-        """End every stream of one peer."""
+        """End every stream of one peer, so that the peer hears of it."""
         known = self._peers.get(peer)
         for stream in list(known.streams.values()) if known is not None else ():
-            end(stream)
+            end(stream, superseded=True)
 
     def end_all(self) -> list[asyncio.Task[object]]:
         """End every stream; return the tasks that serve them."""

@@ -118,6 +118,11 @@ class GrpcTransport:
             if peer not in self._links:
                 self._open(peer, address)
 
+    def reconnect(self, peer: NodeId) -> None:
+        """End the links to a peer that are up; each is opened anew."""
+        for link in self._links.get(peer, {}).values():
+            link.drop()
+
     def send(self, peer: NodeId, message: Message) -> None:
         """Begin to write one message, or queue it, or drop it. Never blocks."""
         channel, is_response = _ROUTES[type(message)]

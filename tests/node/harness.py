@@ -108,6 +108,9 @@ class HubTransport:
         for peer in new:
             self.connect(peer)
 
+    def reconnect(self, peer: NodeId) -> None:
+        self.connect(peer)
+
     def connect(self, peer: NodeId) -> None:
         other = self.hub.transports.get(peer)
         if other is None or other.closed:

@@ -70,8 +70,8 @@ def hello_bytes(to: Peer, **changes: str | int) -> bytes:
     return pb.PeerMessage(hello=pb.Hello(**{**fields, **changes})).SerializeToString()
 
 
-async def greet(call: Call, to: Peer) -> None:
-    await call.write(hello_bytes(to))
+async def greet(call: Call, to: Peer, **changes: str | int) -> None:
+    await call.write(hello_bytes(to, **changes))
     assert isinstance(await call.read(), bytes)
 
 
@@ -383,6 +383,16 @@ async def test_a_newer_stream_takes_an_older_ones_place(cluster: Cluster) -> Non
             n1.transport.send(NodeId("n2"), append_response())
             assert isinstance(await second.read(), bytes)
             assert n1.events.lost == []
+
+
+async def test_another_directory_ends_the_streams_of_the_one_before(cluster: Cluster) -> None:
+    """Both processes may live: what the old one still says must not pass for the new one's."""
+    n1 = await cluster.start("n1")
+    async with raw_stream(n1, Channel.BULK) as old:
+        await greet(old, n1)
+        async with raw_stream(n1, Channel.CONTROL) as new:
+            await greet(new, n1, instance_id="another")
+            assert await ending(old) is not None
 
 
 async def test_close_ends_every_task(cluster: Cluster) -> None:

@@ -56,6 +56,9 @@ class NoTransport:
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         """Connect to nobody."""
 
+    def reconnect(self, peer: NodeId) -> None:
+        """Connect to nobody."""
+
     def send(self, peer: NodeId, message: Message) -> None:
         """Drop it."""
 
