@@ -291,3 +291,24 @@ def test_founders_do_not_found_again_beside_any_member_with_a_log():
     rig.see("n4", fresh=False)
     assert not rig.raft.may_campaign
     assert "n4" in rig.enrolment.alarm
+
+
+def test_a_node_that_joined_stands_only_by_a_membership_that_names_its_directory():
+    """The founding's names its id, maybe, and is not its own: by that it could lead alone."""
+    outside = Rig(joined=True)
+    outside.see("n2", "n3", fresh=False)
+    assert (outside.raft.may_campaign, outside.raft.is_outside) == (False, True)
+    named = Rig(bound("i1"), joined=True)
+    named.see("n2", "n3", fresh=False)
+    assert (named.raft.may_campaign, named.raft.is_outside) == (True, False)
+
+
+def test_a_member_in_whose_place_another_directory_answers_is_misplaced():
+    """A stranger and a removed one both are; who is named, and who is no member, is not."""
+    rig = Rig(bound("i1"))
+    rig.enrolment.identified("n2", "n2-instance", fresh=False)
+    assert rig.enrolment.misplaced == frozenset()
+    rig = Rig(dataclasses.replace(MEMBERSHIP, removed=(Removed(node_id="n3", instance_id="old"),)))
+    rig.enrolment.identified("n3", "old", fresh=False)
+    rig.enrolment.identified("n4", "any", fresh=False)
+    assert rig.enrolment.misplaced == {"n3"}

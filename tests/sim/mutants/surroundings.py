@@ -463,6 +463,19 @@ STRANGERS = (
         script="node/test_enrolment.py::test_a_node_that_joined_helps_nobody_to_found",
     ),
     plant(
+        "joined-stands-by-the-founding",
+        "S37: a node that joined stands by the founding membership, and may lead alone",
+        (
+            ENROLMENT,
+            "return identity.joined and self._bound(",
+            "return False and self._bound(",
+        ),
+        script=(
+            "node/test_enrolment.py"
+            "::test_a_node_that_joined_stands_only_by_a_membership_that_names_its_directory"
+        ),
+    ),
+    plant(
         "outgrown-cluster-is-founded-anew",
         "S37: emptied founders found another cluster although a later member shows its log",
         (
