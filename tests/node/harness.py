@@ -7,6 +7,7 @@ from its files.
 from __future__ import annotations
 
 import asyncio
+import os
 import pathlib
 import random
 import time
@@ -28,8 +29,11 @@ from raftlog.storage.lmdb import LmdbStorage, StorageSettings
 from raftlog.types import NodeId
 from tests.loop_guard import GUARD
 
-HELD_UP_SECONDS = 0.5
-"""The test itself works on the loop as well, so its nodes' share of a standstill is not known."""
+HELD_UP_SECONDS = 3.0 if "PYTEST_XDIST_WORKER" in os.environ else 0.5
+"""The test itself works on the loop as well, so its nodes' share of a standstill is not known.
+
+Beside other workers the disk is theirs too, and a commit on the loop waits for it.
+"""
 FAST = CoreSettings(heartbeat_seconds=0.04, election_timeout_seconds=0.3)
 
 
@@ -222,8 +226,9 @@ class Cluster:
             self._loop_watch.start()
         for node_id in ids or self.ids:
             if not LmdbStorage.exists(self.path / node_id):
-                self.create(node_id)
-            storage = LmdbStorage.open(
+                await asyncio.to_thread(self.create, node_id)
+            storage = await asyncio.to_thread(
+                LmdbStorage.open,
                 self.path / node_id,
                 settings=StorageSettings(free_fraction_min=0.0, free_bytes_min=0),
             )

@@ -60,7 +60,7 @@ async def change(
 
 async def join(cluster: Cluster, node_id: NodeId = N4, *, promote: bool = False) -> Node:
     """Start a node that the founders do not know, and have it added by its directory."""
-    cluster.create(node_id, joined=True)
+    await asyncio.to_thread(cluster.create, node_id, joined=True)
     await cluster.start(node_id)
     instance_id = cluster.storages[node_id].identity.instance_id
     await change(cluster, order("add", node_id, promote=promote, instance_id=instance_id))
