@@ -104,13 +104,12 @@ class Members:
         _check_orders(orders)
         self._check_settled()
         await self._confirm(deadline)
+        self._check_settled()
         current = self._core.membership
         missing = [order for order in orders if not _is_so(current, order)]
         before = self._view(current)
         if not missing:
-            self._check_settled()
             return self._outcome(before, before, changed=False, why="it is so already")
-        self._check_settled()
         if version not in {0, int(self._core.membership_index)}:
             raise MembershipRejected(
                 f"the membership is at version {int(self._core.membership_index)}, not at "
