@@ -137,6 +137,7 @@ MEMBERSHIP = (
             ),
             "",
         ),
+        script="core/test_snapshots.py::test_s33_an_install_replaces_an_uncommitted_membership",
     ),
     plant(
         "joint-commits-by-one-half",
