@@ -8,6 +8,7 @@ bad input is answered like any other.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from typing import NoReturn, TypeAlias, TypeVar, cast
 import grpc
 from google.protobuf.message import Message as PbMessage
 
-from raftlog.errors import Overloaded, RaftLogError, TooLarge
+from raftlog.errors import InvalidInput, Overloaded, RaftLogError, TooLarge
 from raftlog.rpc.convert import parse
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.settings import ServerSettings
@@ -73,6 +74,18 @@ def seconds_left(context: Context, default: float) -> float:
     if remaining is None:
         return default
     return max(0.0, remaining - min(DEADLINE_MARGIN_SECONDS, remaining * DEADLINE_SHARE))
+
+
+def timeout_of(asked: float, context: Context, default: float) -> float:
+    """Return how long a request may take: as it asks, and never longer than its call.
+
+    Raises:
+        InvalidInput: `asked` is no duration; 0 stands for as long as the call.
+    """
+    if not (math.isfinite(asked) and asked >= 0):
+        raise InvalidInput(f"a timeout of {asked} s makes no sense")
+    left = seconds_left(context, default)
+    return min(asked or left, left)
 
 
 class Admission:

@@ -26,7 +26,7 @@ class AdminService:
         self._node = node
         self._settings = settings
         self._members = MemberMethods(node, settings.unary_timeout_seconds)
-        self._promotion = Promotion(node, settings)
+        self._promotion = Promotion(node, settings.unary_timeout_seconds)
         self._snapshots = Snapshots(node, settings.unary_timeout_seconds)
         self._version = importlib.metadata.version("raftlog")
 

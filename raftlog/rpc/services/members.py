@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from raftlog.errors import InvalidInput, Unavailable
 from raftlog.interfaces import ORDERS_MAX, MemberOrder, MembershipView, MemberVerb, NodePort
-from raftlog.rpc.methods import Context, seconds_left
+from raftlog.rpc.methods import Context, timeout_of
 from raftlog.types import NODE_ID_BYTES_MAX, NodeId
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
@@ -23,17 +21,15 @@ class MemberMethods:
         self, request: pb.ChangeMembersRequest, context: Context
     ) -> pb.ChangeMembersReply:
         """Change the membership, and wait until it is done."""
-        if not (math.isfinite(request.timeout_seconds) and request.timeout_seconds >= 0):
-            raise InvalidInput(f"a timeout of {request.timeout_seconds} s makes no sense")
+        timeout = timeout_of(request.timeout_seconds, context, self._timeout_seconds)
         if len(request.orders) > ORDERS_MAX:
             raise InvalidInput(f"{len(request.orders)} orders at once: 1 to {ORDERS_MAX}")
-        left = seconds_left(context, self._timeout_seconds)
         outcome = await self._node.change_members(
             [_order(order) for order in request.orders],
             version=request.version,
             dry_run=request.dry_run,
             force=request.force,
-            timeout_seconds=min(request.timeout_seconds or left, left),
+            timeout_seconds=timeout,
         )
         return pb.ChangeMembersReply(
             before=_view(outcome.before),

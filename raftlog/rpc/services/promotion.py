@@ -8,8 +8,7 @@ import math
 from raftlog.core.trial import Cancelled
 from raftlog.errors import InvalidInput
 from raftlog.interfaces import CampaigningStatus, NodePort
-from raftlog.rpc.methods import Context, Handlers, Methods, seconds_left
-from raftlog.rpc.settings import ServerSettings
+from raftlog.rpc.methods import Context, Handlers, Methods, timeout_of
 from raftlog.types import NodeId
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
@@ -24,9 +23,9 @@ _OUTCOMES = {
 class Promotion:
     """Converts, calls the node, converts back."""
 
-    def __init__(self, node: NodePort, settings: ServerSettings) -> None:
+    def __init__(self, node: NodePort, timeout_seconds: float) -> None:
         self._node = node
-        self._settings = settings
+        self._timeout_seconds = timeout_seconds
 
     def handlers(self, methods: Methods) -> Handlers:
         """Return the handlers by method name."""
@@ -41,7 +40,7 @@ class Promotion:
 
     async def transfer(self, request: pb.TransferRequest, context: Context) -> pb.TransferReply:
         """Hand leadership over."""
-        timeout = self._timeout(request.timeout_seconds, context)
+        timeout = timeout_of(request.timeout_seconds, context, self._timeout_seconds)
         target = NodeId(request.to) if request.to else None
         done = await self._node.prepare_transfer(target, timeout, mock=request.mock)
         reply = pb.TransferReply(to=done.target, term=done.term, mock_seconds=done.mock_seconds)
@@ -78,14 +77,8 @@ class Promotion:
 
     async def drain(self, request: pb.DrainRequest, context: Context) -> pb.CampaigningReply:
         """Make this member ready to be stopped, or undo it."""
-        timeout = self._timeout(request.timeout_seconds, context)
+        timeout = timeout_of(request.timeout_seconds, context, self._timeout_seconds)
         return self._reply(await self._node.drain(drained=request.drained, timeout_seconds=timeout))
-
-    def _timeout(self, seconds: float, context: Context) -> float:
-        if not (math.isfinite(seconds) and seconds >= 0):
-            raise InvalidInput(f"a timeout of {seconds} s makes no sense")
-        left = seconds_left(context, self._settings.unary_timeout_seconds)
-        return min(seconds or left, left)
 
     def _reply(self, status: CampaigningStatus) -> pb.CampaigningReply:
         return pb.CampaigningReply(
