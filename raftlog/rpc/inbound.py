@@ -44,6 +44,10 @@ class InboundStreams:
         stream = None if known is None else known.streams.get(channel)
         return None if stream is None else stream.outbox
 
+    def has(self, peer: NodeId) -> bool:
+        """Whether that peer has a stream here."""
+        return peer in self._peers
+
     def add(self, stream: Inbound) -> None:
         """Take a stream whose handshake went well; an older one of its kind is ended."""
         known = self._peers.setdefault(stream.peer, _FromPeer())

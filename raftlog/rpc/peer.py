@@ -276,6 +276,8 @@ class GrpcTransport:
     def inbound_down(self, stream: Inbound) -> None:
         """Note that an inbound stream ended, and tell the node if the peer is lost by it."""
         announced = self._inbound.remove(stream)
+        if not self._inbound.has(stream.peer) and stream.peer not in self._links:
+            self._directories.pop(stream.peer, None)  # whoever comes under any name leaves none
         if announced is None or self._closing:
             return
         self.observer.event(Event.PEER_LOST, peer=stream.peer, announced=announced)

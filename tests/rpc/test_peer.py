@@ -395,6 +395,16 @@ async def test_another_directory_ends_the_streams_of_the_one_before(cluster: Clu
             assert await ending(old) is not None
 
 
+async def test_a_peer_that_is_gone_leaves_no_directory(cluster: Cluster) -> None:
+    """Who opens streams under name after name decides nothing of this node's memory."""
+    n1 = await cluster.start("n1")
+    for name in ("n7", "n8"):
+        async with raw_stream(n1, Channel.BULK) as call:
+            await greet(call, n1, node_id=name)
+            assert n1.transport._directories == {NodeId(name): "i-n2"}
+        await until(lambda: not n1.transport._directories)
+
+
 async def test_close_ends_every_task(cluster: Cluster) -> None:
     """Nothing of a closed transport is left running."""
     await connected(cluster, "n1", "n2")
