@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from raftlog.errors import Overloaded, SafetyRefused
+from raftlog.errors import Overloaded
 from raftlog.interfaces import SnapshotInfo
 from raftlog.interfaces.backup import Held
-from raftlog.node.ports import CoreView, Ports
+from raftlog.node.ports import CoreView, Ports, require_state
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.types import Index
@@ -78,11 +78,7 @@ class Backups:
             self._count -= 1
 
     def _admit(self) -> None:
-        myself = self._core.membership.member(self._storage.identity.node_id)
-        if myself is not None and not myself.has_machine:
-            raise SafetyRefused(
-                f"{myself.node_id} is a witness and has no state: ask another member for a backup"
-            )
+        require_state(self._core, self._storage.identity.node_id)
         if self._count >= HOLDS_MAX:
             raise Overloaded(f"{self._count} backups are being made here already: try again later")
         self._count += 1

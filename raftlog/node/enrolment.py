@@ -232,8 +232,7 @@ class Enrolment:
             return removed
         bound = self._bound(peer)
         if not bound:
-            why = self._check_while_fresh(peer, instance_id) if not membership_index else None
-            return None if why is None else IdentityMismatch(why)
+            return self._check_while_fresh(peer, instance_id) if not membership_index else None
         if bound == instance_id or is_ahead:
             return None
         return IdentityMismatch(
@@ -267,7 +266,7 @@ class Enrolment:
         member = self._core.membership.member(peer)
         return member.instance_id if member is not None else ""
 
-    def _check_while_fresh(self, peer: NodeId, instance_id: str) -> str | None:
+    def _check_while_fresh(self, peer: NodeId, instance_id: str) -> IdentityMismatch | None:
         """Hold a peer to the directory that counts as seen, once it may have voted.
 
         Until this node is restarted it then takes part in no founding.
@@ -278,7 +277,7 @@ class Enrolment:
             return None
         self._contested.add(peer)
         self.update()
-        return (
+        return IdentityMismatch(
             f"member {peer} showed the data directory {shown} before, and now {instance_id}: it "
             "was emptied or replaced amid the bootstrap; restart "
             f"{self._identity.node_id} to let the new one in"

@@ -23,7 +23,6 @@ from raftlog.errors import (
     MachineHalted,
     NotLeader,
     RaftLogError,
-    SafetyRefused,
     Unavailable,
 )
 from raftlog.interfaces import (
@@ -50,12 +49,12 @@ from raftlog.interfaces import (
 from raftlog.interfaces.backup import Held
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
-from raftlog.node.ports import Ports, Shared, hint_of
+from raftlog.node.ports import Ports, Shared, hint_of, require_state
 from raftlog.types import Consistency, Index, NodeId, Role
 
 SETTLE_SECONDS = 5.0
-FLUSH_LOOK_SECONDS = 0.02
 """How long a stop waits for what was applied to become durable."""
+FLUSH_LOOK_SECONDS = 0.02
 
 
 class Node:
@@ -395,9 +394,7 @@ class Node:
 
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
         """See `NodePort.take_snapshot`."""
-        myself = self.membership.member(self._identity.node_id)
-        if myself is not None and not myself.has_machine:
-            raise SafetyRefused(f"{myself.node_id} is a witness, and has no state: ask another")
+        require_state(self._parts.inputs.core, self._identity.node_id)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self._flushed(deadline)
         taking = self._parts.snapshotter.take()

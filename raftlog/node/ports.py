@@ -18,7 +18,7 @@ from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
 from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Standing
-from raftlog.errors import LeaderHint
+from raftlog.errors import LeaderHint, SafetyRefused
 from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Switches, Transport
 from raftlog.node.beat import Beat
 from raftlog.node.settings import NodeSettings
@@ -221,3 +221,10 @@ def hint_of(core: CoreView) -> LeaderHint | None:
     if member is None:
         return None
     return LeaderHint(member.node_id, member.address, int(core.term))
+
+
+def require_state(core: CoreView, node_id: NodeId) -> None:
+    """Raise SafetyRefused where this member is a witness, which has no state to give."""
+    myself = core.membership.member(node_id)
+    if myself is not None and not myself.has_machine:
+        raise SafetyRefused(f"{node_id} is a witness and has no state: ask another member")
