@@ -223,7 +223,10 @@ def update(
     region: str | None,
     **precautions: Any,
 ) -> int:
-    """Record another address or region of the member ID."""
+    """Record another address or region of the member ID.
+
+    A member that runs with --advertise speaks for itself: another address is refused (exit 4).
+    """
     if address is None and region is None:
         raise click.UsageError("give --address or --region")
 
