@@ -283,6 +283,7 @@ class Members:
                 # What it told before is over: the record was changed while it was away.
                 self._addresses.pop(node_id, None)
         self._recorded = recorded
+        self._addresses = {each: it for each, it in self._addresses.items() if each in recorded}
 
     def address_told(self, peer: NodeId, instance_id: str, address: str) -> bool:
         """Take the address that a peer's process told; return whether it is news."""

@@ -230,13 +230,12 @@ async def test_the_word_of_a_member_that_runs_stands_against_an_order(cluster: C
     leader = await cluster.wait_leader()
     await cluster.until(lambda: leader.membership.member(name).address == "moved:1")
     await cluster.until(lambda: leader.info().commit_index >= leader.membership_index)
-    for verb in ("update", "add"):
-        wrong = order(verb, name, address="elsewhere:1")
-        with pytest.raises(MembershipRejected, match="--advertise elsewhere:1"):
-            await change(cluster, wrong)
-        tried = await change(cluster, wrong, dry_run=True)
-        assert (tried.allowed, tried.changed) == (False, False)
-        assert "says that it is reached at moved:1" in tried.why
+    wrong = order("update", name, address="elsewhere:1")
+    with pytest.raises(MembershipRejected, match="--advertise elsewhere:1"):
+        await change(cluster, wrong)
+    tried = await change(cluster, wrong, dry_run=True)
+    assert (tried.allowed, tried.changed) == (False, False)
+    assert "says that it is reached at moved:1" in tried.why
     assert not (await change(cluster, order("update", name, address="moved:1"))).changed
 
 
