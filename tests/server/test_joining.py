@@ -98,6 +98,47 @@ async def test_a_join_that_was_cut_short_is_repeated(settings, first, second) ->
     await again.stop(hand_over=False)
 
 
+async def test_a_join_that_died_as_it_was_added_needs_no_leader_to_start(
+    settings, first, second, monkeypatch
+) -> None:
+    """It starts and waits, though its log does not name it yet, and whoever leads sends the log."""
+    monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.3)
+    machine = load(second.machine)
+    await joining.make_directory(second, machine)
+    storage = LmdbStorage.open(second.data_dir)
+    await joining.ask_in(second, storage)
+    storage.close()
+    await first.stop(hand_over=False)
+    joined = await compose(second)
+    try:
+        assert joined.node.is_outside
+        again = await compose(settings)
+        try:
+            assert await read_all(joined, second.listen) == [b"before"]
+        finally:
+            await again.stop(hand_over=False)
+    finally:
+        await joined.stop(hand_over=False)
+
+
+async def test_a_join_that_died_before_it_was_added_goes_on_asking(
+    settings, first, second, monkeypatch
+) -> None:
+    """Its directory was made; it starts without a leader, and is added when there is one."""
+    monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.3)
+    await joining.make_directory(second, load(second.machine))
+    await first.stop(hand_over=False)
+    joined = await compose(second)
+    try:
+        again = await compose(settings)
+        try:
+            assert await read_all(joined, second.listen) == [b"before"]
+        finally:
+            await again.stop(hand_over=False)
+    finally:
+        await joined.stop(hand_over=False)
+
+
 async def test_an_emptied_member_does_not_come_back_by_joining(settings, first, second) -> None:
     """Its id is known by another directory: the refusal names the command that helps."""
     joined = await compose(second)
@@ -182,10 +223,11 @@ async def test_a_node_that_nobody_has_named_yet_tells_of_no_members(
 ) -> None:
     """What its log says may be of a cluster that this one was restored from: none is led there."""
 
-    async def asked_in_vain(*_) -> None:
+    async def asked_in_vain(*_, **__) -> None:
         return None
 
     monkeypatch.setattr(joining, "ask_in", asked_in_vain)
+    monkeypatch.setattr(joining, "_ask", asked_in_vain)
     outside = await compose(second)
     try:
         assert outside.node.is_outside
