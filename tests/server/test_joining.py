@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 import shutil
+import signal
+import sys
 
 import pytest
 
@@ -25,6 +27,21 @@ from raftlog.machines.registry import load
 from raftlog.server import joining
 from raftlog.server.compose import RunningNode, compose
 from raftlog.storage.lmdb import LmdbStorage
+
+KILLED_AS_IT_WAS_ADDED = """
+import os, signal, sys
+from raftlog.cli import main
+from raftlog.server import joining
+
+added = joining.ask_in
+
+async def ask_in(*given, **how):
+    await added(*given, **how)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+joining.ask_in = ask_in
+main.run(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -103,11 +120,15 @@ async def test_a_join_that_died_as_it_was_added_needs_no_leader_to_start(
 ) -> None:
     """It starts and waits, though its log does not name it yet, and whoever leads sends the log."""
     monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.3)
-    machine = load(second.machine)
-    await joining.make_directory(second, machine)
-    storage = LmdbStorage.open(second.data_dir)
-    await joining.ask_in(second, storage)
-    storage.close()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", KILLED_AS_IT_WAS_ADDED, "serve", "--node-id", second.node_id),
+        *("--data-dir", second.data_dir, "--listen", second.listen, "--join", second.join),
+        *("--http", ""),
+    )
+    async with asyncio.timeout(60):
+        assert await process.wait() == -signal.SIGKILL
+    member = first.node.membership.member("n2")
+    assert member is not None
     await first.stop(hand_over=False)
     joined = await compose(second)
     try:
