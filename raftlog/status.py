@@ -63,3 +63,26 @@ class ClusterStatus:
     version: str = ""
     membership_version: int = 0
     is_joint: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LogEnd:
+    """Where one member's log ends, who votes by that log, and why it may end too early.
+
+    `kind`: voter, learner, witness or removed. `outgoing`: the voters of the other half of a joint
+    membership. `commit_index`: what the member knows to be committed; what lies above may never
+    have been acknowledged, or may have been.
+    """
+
+    cluster_id: str
+    served_by: NodeId
+    kind: str
+    voters: tuple[NodeId, ...]
+    outgoing: tuple[NodeId, ...]
+    last_term: int
+    last_index: int
+    last_sequence: int
+    last_timestamp: int
+    commit_index: int
+    commit_sequence: int
+    problems: tuple[str, ...]

@@ -33,6 +33,7 @@ class Globals:
     """The global options' values; a command gets them as its first argument (`pass_obj`)."""
 
     endpoints: str = ENDPOINTS_DEFAULT
+    endpoints_given: bool = False
     member: str | None = None
     timeout: float = TIMEOUT_SECONDS_DEFAULT
     output: OutputFormat = OutputFormat.TABLE
@@ -53,6 +54,7 @@ def _store(context: click.Context, parameter: click.Parameter, value: object) ->
         values.output, values.output_given = OutputFormat(value), True
     else:
         setattr(values, name, value)
+        values.endpoints_given |= name == "endpoints"
 
 
 class Seconds(click.FloatRange):

@@ -1,4 +1,7 @@
-"""`recover`: what is done when a cluster cannot help itself, on directories of stopped nodes."""
+"""`recover`: what is done when a cluster cannot help itself, on directories of stopped nodes.
+
+Only `inspect` also asks nodes that run.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,18 @@ from rich.progress import Progress as Bar
 from raftlog.cli.options import Globals, group
 from raftlog.cli.output import ExitCode, OutputFormat, emit, say
 from raftlog.cli.tables import fields, show, table
-from raftlog.errors import SafetyRefused
+from raftlog.errors import SafetyRefused, Unavailable
 
 if TYPE_CHECKING:
     from raftlog.core.membership import Membership
     from raftlog.recovery.refounding import Plan
     from raftlog.recovery.repair import Repair
     from raftlog.recovery.survivors import Inspection, Survivor
+    from raftlog.status import LogEnd
 
 recover = group(
     "recover",
-    "When a quorum is lost for good, or a directory has rotted. The nodes are stopped.",
+    "When a quorum is lost for good, or a directory has rotted. What is changed is stopped.",
     [
         "raftlog recover inspect --data-dir n1/data --data-dir n3/data",
         "raftlog recover force-new-cluster --data-dir n1/data --dry-run",
@@ -70,12 +74,12 @@ def moment(microseconds: int) -> str:
     examples=[
         "raftlog recover inspect --data-dir n1/data",
         "raftlog recover inspect --data-dir n1/data --data-dir n3/data -o json",
+        "raftlog recover inspect --endpoints 10.0.0.1:7101,10.0.0.2:7101 --data-dir n3/data",
     ],
 )
 @click.option(
     "--data-dir",
     "data_dirs",
-    required=True,
     multiple=True,
     type=click.Path(),
     help="Of a node that is stopped; may be given again.",
@@ -84,83 +88,129 @@ def moment(microseconds: int) -> str:
 def inspect(options: Globals, data_dirs: tuple[str, ...]) -> int:
     """Rank what is left of a cluster by the last term and index, and say what may be lost.
 
-    Reads every record and changes nothing. Exits 6 if a directory cannot be read.
+    Takes directories of stopped nodes, and with --endpoints also asks the nodes that run. Reads
+    every record of a directory, and changes nothing. Exits 6 if a directory cannot be read.
     """
     from raftlog.recovery import survivors  # noqa: PLC0415 - spares the others
 
+    if not (data_dirs or options.endpoints_given):
+        raise click.UsageError(
+            "nothing to look at: name --data-dir of a stopped node, or --endpoints of those that "
+            "run, or both"
+        )
+    running, unheard = _ask(options, needed=not data_dirs)
     with progress("reading") as told:
-        found = survivors.inspect(data_dirs, lambda _path, done, total: told(done, total))
+        found = survivors.inspect(data_dirs, lambda _path, done, total: told(done, total), running)
     document = {
-        "cluster_id": found.survivors[0].holding.identity.cluster_id,
-        "voters": sorted(found.membership.all_voters),
+        "cluster_id": found.survivors[0].end.cluster_id,
+        "voters": sorted(found.voters),
         "missing": list(found.missing),
+        "doubtful": list(found.doubtful),
         "is_quorum": found.is_quorum,
         "may_be_lost": found.may_be_lost,
         "survivors": [_survivor(each, rank) for rank, each in enumerate(found.survivors, 1)],
         "unreadable": [{"data_dir": path, "why": why} for path, why in found.unreadable.items()],
+        "unheard": [{"member": who, "why": why} for who, why in unheard.items()],
         "advice": _advice(found),
     }
-    emit(options.output, document, lambda: _shown(found, document))
+    emit(options.output, document, lambda: _shown(found, unheard, document))
     return ExitCode.IO_OR_CORRUPTION if found.unreadable else ExitCode.OK
 
 
+def _ask(options: Globals, *, needed: bool) -> tuple[dict[str, LogEnd], dict[str, str]]:
+    """Return what the nodes that run say of their logs, by address, and why others say nothing.
+
+    Raises:
+        Unavailable: nobody answers, and the answers are `needed`.
+    """
+    if not options.endpoints_given:
+        return {}, {}
+    from raftlog.cli.session import ask  # noqa: PLC0415 - whoever names directories needs no client
+    from raftlog.client.client import Client  # noqa: PLC0415 - as above
+
+    async def work(client: Client) -> tuple[dict[str, LogEnd], dict[str, str]]:
+        found = await client.cluster.log_ends()
+        return dict(found.ends), dict(found.unheard)
+
+    try:
+        return ask(options, work)
+    except Unavailable as error:
+        if needed:
+            raise
+        return {}, {options.endpoints: error.message}
+
+
 def _survivor(found: Survivor, rank: int) -> dict[str, object]:
-    held = found.holding
+    end = found.end
     return {
         "rank": rank,
-        "data_dir": str(held.path),
-        "node_id": held.identity.node_id,
-        "kind": found.kind,
-        "last_term": held.last.term,
-        "last_index": held.last.index,
-        "last_sequence": held.last.next_sequence - 1,
-        "last_timestamp": held.last.timestamp,
-        "commit_index": held.commit_index,
-        "commit_sequence": held.commit_sequence,
-        "problems": list(found.problems),
+        "data_dir": None if found.is_running else found.where,
+        "address": found.where if found.is_running else None,
+        "running": found.is_running,
+        "node_id": end.served_by,
+        "kind": end.kind,
+        "last_term": end.last_term,
+        "last_index": end.last_index,
+        "last_sequence": end.last_sequence,
+        "last_timestamp": end.last_timestamp,
+        "commit_index": end.commit_index,
+        "commit_sequence": end.commit_sequence,
+        "problems": list(end.problems),
     }
 
 
 def _advice(found: Inspection) -> str:
-    best = found.survivors[0].holding
+    best = found.survivors[0]
+    running = [each.node_id for each in found.survivors if each.is_running]
     if found.is_quorum:
-        return "these are a quorum: start them as they are, and nothing is lost"
-    lost = (
-        f"writes that were acknowledged after sequence {best.last.next_sequence - 1} may be lost "
-        f"with {', '.join(found.missing)}"
-        if found.may_be_lost
-        else "no acknowledged write is lost with it"
-    )
-    return (
-        f"if {', '.join(found.missing)} cannot be brought back: `raftlog recover force-new-cluster "
-        f"--data-dir {best.path}`; {lost}"
-    )
+        how = "start them as they are"
+        if len(running) == len(found.survivors):
+            how = "let them run; where no leader comes, `raftlog alarm list` says why"
+        elif running:
+            how = "start those that are stopped as they are"
+        return f"these are a quorum: {how}; {_loss(found)}"
+    then = f"`raftlog recover force-new-cluster --data-dir {best.where}`"
+    if best.is_running:
+        then = f"stop {', '.join(running)}, and look again at their directories with --data-dir"
+    elif running:
+        then = f"stop {', '.join(running)}, then {then}"
+    return f"if {', '.join(found.missing)} cannot be brought back: {then}; {_loss(found)}"
 
 
-def _shown(found: Inspection, document: dict[str, object]) -> str:
-    headings = ["rank", "data dir", "node", "kind", "term", "index", "sequence", "last came at"]
+def _loss(found: Inspection) -> str:
+    last = found.survivors[0].end.last_sequence
+    if not found.may_be_lost:
+        return "no acknowledged write is lost"
+    whose = ", ".join([*found.missing, *found.doubtful])
+    return f"writes that were acknowledged after sequence {last} may be lost with {whose}"
+
+
+def _shown(found: Inspection, unheard: dict[str, str], document: dict[str, object]) -> str:
+    headings = ["rank", "where", "node", "state", "kind", "term", "index", "sequence", "came at"]
     rows = []
     notes = [f"cannot be read: {path}: {why}" for path, why in found.unreadable.items()]
+    notes += [f"does not answer: {who}: {why}" for who, why in unheard.items()]
     for rank, each in enumerate(found.survivors, 1):
-        held, last = each.holding, each.holding.last
+        end = each.end
         rows.append(
             [
                 rank,
-                str(held.path),
-                held.identity.node_id,
-                each.kind,
-                last.term,
-                last.index,
-                last.next_sequence - 1,
-                moment(last.timestamp),
+                each.where,
+                end.served_by,
+                "running" if each.is_running else "stopped",
+                end.kind,
+                end.last_term,
+                end.last_index,
+                end.last_sequence,
+                moment(end.last_timestamp),
             ]
         )
-        notes += [f"damaged: {held.path}: {problem}" for problem in each.problems]
-    voters = ", ".join(map(show, sorted(found.membership.all_voters)))
+        notes += [f"damaged: {each.where}: {problem}" for problem in end.problems]
+    voters = ", ".join(map(show, sorted(found.voters)))
     missing = ", ".join(map(show, found.missing)) or "none"
     return "\n".join(
         [
-            f"cluster {document['cluster_id']}; voters: {voters}; not looked at: {missing}",
+            f"cluster {document['cluster_id']}; voters: {voters}; nothing known of: {missing}",
             table(headings, rows),
             *map(show, notes),
             show(document["advice"]),

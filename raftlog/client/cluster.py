@@ -15,6 +15,7 @@ from raftlog.client.alarms import AlarmReport, report
 from raftlog.client.changes import change
 from raftlog.client.connections import Connections, Peer
 from raftlog.client.context import loop_time
+from raftlog.client.log_ends import LogEnds, log_ends
 from raftlog.client.members import MemberVerbs
 from raftlog.client.values import (
     Campaigning,
@@ -273,6 +274,17 @@ class Cluster(MemberVerbs):
         second are named as silent.
         """
         return await report(self._context, member, self._context.deadline(timeout))
+
+    async def log_ends(self, *, timeout: float | None = None) -> LogEnds:
+        """Return where the log of each member that answers ends, by its own word.
+
+        Nobody needs to lead. It tells what is left when a quorum is lost: `raftlog recover inspect`
+        ranks it.
+
+        Raises:
+            Unavailable: nobody answers.
+        """
+        return await log_ends(self._context, self._context.deadline(timeout))
 
     async def diagnostics(
         self, *, member: str | None = None, timeout: float | None = None

@@ -60,7 +60,7 @@ from raftlog.interfaces.storage import (
     WriteSet,
 )
 from raftlog.interfaces.transport import PeerEvents, Transport
-from raftlog.status import ClusterStatus, MemberStatus
+from raftlog.status import ClusterStatus, LogEnd, MemberStatus
 
 __all__ = [
     "ORDERS_MAX",
@@ -81,6 +81,7 @@ __all__ = [
     "Histogram",
     "Identity",
     "Kind",
+    "LogEnd",
     "LogInfo",
     "LogReader",
     "MachineUpgrade",

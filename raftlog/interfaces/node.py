@@ -15,7 +15,7 @@ from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.machine import Row
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome
 from raftlog.interfaces.storage import Identity, SnapshotInfo
-from raftlog.status import ClusterStatus
+from raftlog.status import ClusterStatus, LogEnd
 from raftlog.types import Consistency, Index, NodeId
 
 
@@ -380,6 +380,14 @@ class NodePort(Protocol):
 
     async def drain(self, *, drained: bool, timeout_seconds: float) -> CampaigningStatus:
         """Stand for no election, and hand over if this member leads; or undo it."""
+        ...
+
+    def log_end(self) -> LogEnd:
+        """Return where this node's own log ends, and why it may end too early.
+
+        Raises:
+            StorageCorrupt: the last entry has rotted.
+        """
         ...
 
     def reigns(self) -> tuple[Reign, ...]:

@@ -34,6 +34,7 @@ from raftlog.interfaces import (
     Event,
     Handover,
     Identity,
+    LogEnd,
     LogInfo,
     MachineUpgrade,
     Measure,
@@ -339,6 +340,10 @@ class Node:
     def status(self) -> ClusterStatus:
         """Return what this node knows of the cluster, without asking anyone."""
         return self._parts.reporter.status(self.alarms)
+
+    def log_end(self) -> LogEnd:
+        """See `NodePort.log_end`."""
+        return self._parts.reporter.log_end(self.alarms)
 
     async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
         """Hand leadership to `target` and return the new leader."""

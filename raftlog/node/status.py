@@ -6,7 +6,16 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary
 from raftlog.errors import invariant
-from raftlog.interfaces import Alarms, ClusterStatus, LogInfo, Measure, MemberStatus, Observer
+from raftlog.interfaces import (
+    Alarm,
+    Alarms,
+    ClusterStatus,
+    LogEnd,
+    LogInfo,
+    Measure,
+    MemberStatus,
+    Observer,
+)
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId, Role
 
@@ -16,6 +25,10 @@ _ROLE_WORDS = {
     Role.CANDIDATE: "candidate",
     Role.PRE_CANDIDATE: "candidate",
 }
+
+
+_ENDS_EARLY = frozenset({Alarm.DAMAGED, Alarm.FAILED})
+"""With these, what a member's log held once may be more than what it ends with."""
 
 
 class Applying(Protocol):
@@ -79,6 +92,39 @@ class Reporter:
             membership_version=int(core.membership_index),
             is_joint=membership.is_joint,
         )
+
+    def log_end(self, alarms: Alarms) -> LogEnd:
+        """Return where this node's log ends on its disk."""
+        core, log, myself = self._core, self._core.log, self._identity.node_id
+        membership = core.membership
+        is_member = membership.member(myself) is not None and not core.is_outside
+        # The core's log up to where the disk reaches: what a truncation under way replaces is gone.
+        last = Index(min(self._storage.last_index, core.last_index))
+        commit = Index(min(core.commit_index, last))
+        term, sequence, timestamp = self._end_at(last)
+        return LogEnd(
+            cluster_id=self._identity.cluster_id,
+            served_by=myself,
+            kind=membership.kind(myself) if is_member else "removed",
+            voters=tuple(sorted(membership.voters)),
+            outgoing=tuple(sorted(membership.outgoing)),
+            last_term=term,
+            last_index=int(last),
+            last_sequence=sequence,
+            last_timestamp=timestamp,
+            commit_index=int(max(commit, log.boundary.index)),
+            commit_sequence=self._end_at(commit)[1],
+            problems=tuple(one.why for one in alarms.raised if one.alarm in _ENDS_EARLY),
+        )
+
+    def _end_at(self, index: Index) -> tuple[int, int, int]:
+        """Return the term, the last sequence and the timestamp of the log up to `index`."""
+        log = self._core.log
+        if index <= log.boundary.index:
+            boundary = log.boundary
+            return int(boundary.term), boundary.next_sequence - 1, boundary.timestamp
+        entry = log.entry(index)
+        return int(entry.term), entry.next_sequence - 1, entry.timestamp
 
     def info(self, *, snapshot_index: Index, writes_open: bool) -> LogInfo:
         """Return what this member holds of the log."""

@@ -87,6 +87,7 @@ NEEDS: dict[str, Need] = {
     "Admin/Drain": OPERATES_ITSELF,
     "Admin/Reigns": READS,
     "Admin/Alarms": READS,
+    "Admin/LogEnd": READS,
     "Admin/TakeSnapshot": OPERATES,
     "Admin/Snapshots": READS,
     "Admin/Origin": READS,

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from raftlog.status import ClusterStatus, MemberStatus
+from raftlog.status import ClusterStatus, LogEnd, MemberStatus
 from raftlog.types import NodeId
 from raftlog.wire.pb import admin_pb2 as pb
 
@@ -40,6 +40,19 @@ def status_from_pb(reply: pb.StatusReply, applied: Mapping[str, int] = {}) -> Cl
         alarms=tuple(reply.alarms),
     )
     return ClusterStatus(**fields)
+
+
+def log_end_to_pb(end: LogEnd) -> pb.LogEndReply:
+    """Return the answer that carries where a log ends."""
+    return pb.LogEndReply(**_set_fields(end))
+
+
+def log_end_from_pb(reply: pb.LogEndReply) -> LogEnd:
+    """Return where a log ends, as an answer carries it."""
+    fields = _fields(LogEnd, reply)
+    for name in ("voters", "outgoing", "problems"):
+        fields[name] = tuple(fields[name])
+    return LogEnd(**fields)
 
 
 def _set_fields(value: Any, without: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:

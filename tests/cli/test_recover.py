@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import pathlib
+import socket
 
 import pytest
 
-from raftlog.cli.recover import moment
+from raftlog.cli.recover import _advice, moment
+from raftlog.recovery.survivors import inspect
 from raftlog.storage.lmdb.refounding import survey
 from tests.recovery.test_repair import rot
-from tests.recovery.test_survivors import make
+from tests.recovery.test_survivors import make, quiet
+from tests.recovery.test_survivors import told as end_told
 from tests.storage.builders import Writer, lmdb_at
 
 
@@ -35,14 +38,81 @@ def test_inspect_ranks_and_says_what_may_be_lost(raftlog, path, tmp_path):
     document = found.json
     assert [each["node_id"] for each in document["survivors"]] == ["n2", "n3"]
     assert document["survivors"][0] == {
-        "rank": 1, "data_dir": path, "node_id": "n2", "kind": "voter", "last_term": 1,
-        "last_index": 4, "last_sequence": 8, "last_timestamp": 40, "commit_index": 1,
-        "commit_sequence": 2, "problems": [],
+        "rank": 1, "data_dir": path, "address": None, "running": False, "node_id": "n2",
+        "kind": "voter", "last_term": 1, "last_index": 4, "last_sequence": 8, "last_timestamp": 40,
+        "commit_index": 1, "commit_sequence": 2, "problems": [],
     }  # fmt: skip
     assert (document["missing"], document["is_quorum"], document["may_be_lost"]) == (
         ["n1"], True, False,
     )  # fmt: skip
     assert "start them as they are" in document["advice"]
+
+
+def test_nodes_that_run_are_asked_and_ranked(ask, cluster):
+    """Without any directory: they are a quorum, so nothing is lost."""
+    told = ask("recover", "inspect", "-o", "json")
+    assert told.code == 0
+    document = told.json
+    assert {each["address"] for each in document["survivors"]} == set(cluster.endpoints.split(","))
+    assert all(each["running"] and each["data_dir"] is None for each in document["survivors"])
+    assert document["survivors"][0]["last_term"] >= 1
+    assert (document["missing"], document["unheard"], document["is_quorum"]) == ([], [], True)
+    assert "let them run" in document["advice"]
+    assert "running" in ask("recover", "inspect").text
+
+
+def test_directories_of_another_cluster_do_not_go_with_nodes_that_run(ask, path):
+    """A directory and what runs are looked at together, and these do not belong together."""
+    told = ask("recover", "inspect", "--data-dir", path)
+    assert told.code == 3
+    assert "look at one cluster's members at a time" in told.err
+
+
+def test_endpoints_where_nobody_answers_keep_no_directory_back(raftlog, path):
+    """They are told as silent beside the ranking; alone they are an error, exit 5."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+    asked = ("recover", "inspect", "--endpoints", nobody, "--timeout", "3")
+    told = raftlog(*asked, "--data-dir", path, "-o", "json")
+    assert told.code == 0
+    assert [each["node_id"] for each in told.json["survivors"]] == ["n2"]
+    assert [each["member"] for each in told.json["unheard"]] == [nobody]
+    assert told.json["may_be_lost"] is True
+    assert raftlog(*asked).code == 5
+
+
+def test_something_has_to_be_looked_at(raftlog):
+    """Neither a directory nor endpoints: a usage error, not a question to a port by default."""
+    told = raftlog("recover", "inspect")
+    assert (told.code, told.out) == (128, b"")
+    assert "--data-dir" in told.err
+
+
+@pytest.mark.parametrize(
+    ("running", "stopped", "wanted"),
+    [
+        ("n1 n2 n3", "", "let them run"),
+        ("n1", "n2", "start those that are stopped as they are"),
+        ("", "n1 n2", "start them as they are; no acknowledged write is lost"),
+        ("n1", "", "stop n1, and look again at their directories with --data-dir"),
+        ("", "n1", "n2, n3 cannot be brought back: `raftlog recover force-new-cluster --data-dir"),
+    ],
+)
+def test_the_advice_is_for_what_is_left(tmp_path, running, stopped, wanted):
+    """What runs is not to be touched by a command on directories; what is a quorum, by none."""
+    paths = [make(tmp_path / name, name, *Writer().many(2)) for name in stopped.split()]
+    ends = {f"h:{name}": end_told(name, 1, 3) for name in running.split()}
+    assert wanted in _advice(inspect(paths, quiet, ends))
+
+
+def test_what_runs_is_stopped_before_a_directory_becomes_a_cluster(tmp_path):
+    """Of four voters two are no quorum; the one that runs could still take part in one."""
+    voters = ("n1", "n2", "n3", "n4")
+    path = make(tmp_path / "n2", "n2", *Writer().many(4))
+    ends = {"h:1": end_told("n4", 1, 1, voters=voters)}
+    told = _advice(inspect([path], quiet, ends))
+    assert f"stop n4, then `raftlog recover force-new-cluster --data-dir {path}`" in told
 
 
 def test_a_directory_that_cannot_be_read_exits_6(raftlog, path, tmp_path):

@@ -83,6 +83,8 @@ class FakeCluster:
         """Which cluster the calls of each method named."""
         self.nodes: dict[str, FakeNode] = {}
         self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
+        self.log_ends: dict[str, RaftLogError] = {}
+        """Members that refuse to say where their log ends, and how."""
         self.leader: str | None = None
         self.term = 1
         self.ready = True
@@ -358,6 +360,15 @@ class FakeNode(
         await self._stand()
         raised = self.cluster.alarms.get(self.node_id, [])
         return admin_pb2.AlarmsReply(served_by=self.node_id, alarms=raised)
+
+    async def LogEnd(self, request, context):
+        refusal = self.cluster.log_ends.get(self.node_id)
+        if refusal is not None:
+            await self._abort(context, refusal)
+        return admin_pb2.LogEndReply(
+            cluster_id=self.cluster.cluster_id, served_by=self.node_id, kind="voter",
+            voters=list(self.cluster.nodes), last_term=self.cluster.term, last_index=3,
+        )  # fmt: skip
 
     async def Transfer(self, request, context):
         await self._must_lead(context)

@@ -11,6 +11,7 @@ from raftlog.core.membership import Member, Membership
 from raftlog.errors import InvalidInput, StorageError
 from raftlog.interfaces import Identity
 from raftlog.recovery.survivors import inspect, is_quorum
+from raftlog.status import LogEnd
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.types import NodeId
 from tests.storage.builders import FIRST, SETTINGS, Writer, round_of, vote
@@ -40,7 +41,7 @@ def test_a_later_term_beats_a_longer_log(tmp_path):
     best = make(tmp_path / "b", "n2", *new.entries)
     long = make(tmp_path / "c", "n3", *old.entries)
     found = inspect([short, best, long], quiet)
-    assert [each.holding.identity.node_id for each in found.survivors] == ["n2", "n3", "n1"]
+    assert [each.node_id for each in found.survivors] == ["n2", "n3", "n1"]
     assert (found.missing, found.is_quorum, found.may_be_lost) == ((), True, False)
 
 
@@ -55,7 +56,7 @@ def test_one_of_three_may_lack_what_the_others_acknowledged(tmp_path):
 
 
 def test_rot_is_told_and_ranks_by_what_verifies(tmp_path):
-    """A survivor with a rotten record ends before it; the others are looked at all the same."""
+    """A survivor with a rotten record ends before it, and what it held above is not known."""
     entries = Writer().many(6)
     rotten, sound = (make(tmp_path / name, name, *entries) for name in ("n1", "n2"))
     storage = LmdbStorage.open(rotten, settings=SETTINGS)
@@ -67,9 +68,12 @@ def test_rot_is_told_and_ranks_by_what_verifies(tmp_path):
     storage.close()
     found = inspect([rotten, sound], quiet)
     best, worse = found.survivors
-    assert (best.holding.identity.node_id, best.problems) == ("n2", ())
-    assert worse.holding.last.index == 3
-    assert "record 4" in worse.problems[0]
+    assert (best.node_id, best.end.problems) == ("n2", ())
+    assert worse.end.last_index == 3
+    assert "record 4" in worse.end.problems[0]
+    assert (found.missing, found.doubtful, found.may_be_lost) == (("n3",), ("n1",), True)
+    alone = inspect([rotten, sound, make(tmp_path / "n3", "n3", *entries)], quiet)
+    assert (alone.missing, alone.doubtful, alone.may_be_lost) == ((), ("n1",), False)
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
@@ -78,7 +82,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     bad = make(tmp_path / "b", "n2", *Writer().many(2))
     (tmp_path / "b" / "data.mdb").write_bytes(b"\0" * 8192)
     found = inspect([bad, sound], quiet)
-    assert [each.holding.identity.node_id for each in found.survivors] == ["n1"]
+    assert [each.node_id for each in found.survivors] == ["n1"]
     assert list(found.unreadable) == [bad]
     with pytest.raises(StorageError, match="nothing can be read"):
         inspect([bad], quiet)
@@ -90,10 +94,50 @@ def test_directories_that_do_not_belong_together_are_refused(tmp_path):
     one = make(tmp_path / "a", "n1", *entries)
     other = make(tmp_path / "b", "n2", *entries, cluster_id="another")
     again = make(tmp_path / "c", "n1", *entries)
-    with pytest.raises(InvalidInput, match="one cluster's directories at a time"):
+    with pytest.raises(InvalidInput, match="one cluster's members at a time"):
         inspect([one, other], quiet)
     with pytest.raises(InvalidInput, match="both of n1"):
         inspect([one, again], quiet)
+
+
+def told(node_id, term, index, **fields):
+    """Return what a node of three that runs says of its log."""
+    end = LogEnd(
+        cluster_id="cluster", served_by=NodeId(node_id), kind="voter",
+        voters=(NodeId("n1"), NodeId("n2"), NodeId("n3")), outgoing=(), last_term=term,
+        last_index=index, last_sequence=index, last_timestamp=0, commit_index=1,
+        commit_sequence=1, problems=(),
+    )  # fmt: skip
+    return dataclasses.replace(end, **fields)
+
+
+def test_nodes_that_run_are_ranked_among_the_directories(tmp_path):
+    """By the same rule, whichever of them it puts first."""
+    path = make(tmp_path / "a", "n2", *Writer().many(4))
+    found = inspect([path], quiet, {"h:1": told("n1", 2, 1), "h:3": told("n3", 1, 9)})
+    shown = [(each.node_id, each.where, each.is_running) for each in found.survivors]
+    assert shown == [("n1", "h:1", True), ("n3", "h:3", True), ("n2", path, False)]
+    assert (found.missing, found.is_quorum, found.may_be_lost) == ((), True, False)
+    alone = inspect([], quiet, {"h:1": told("n1", 2, 1)})
+    assert (alone.missing, alone.is_quorum, alone.may_be_lost) == (("n2", "n3"), False, True)
+
+
+def test_who_votes_is_what_the_best_log_says(tmp_path):
+    """A log that ends later knows a newer membership; a joint one needs both halves."""
+    path = make(tmp_path / "a", "n2", *Writer().many(4))
+    joint = told("n1", 2, 1, voters=(NodeId("n1"),), outgoing=(NodeId("n2"), NodeId("n3")))
+    found = inspect([path], quiet, {"h:1": joint})
+    assert (found.voters, found.missing) == ({"n1", "n2", "n3"}, ("n3",))
+    assert (found.is_quorum, found.may_be_lost) == (False, False)
+
+
+def test_a_node_that_runs_speaks_for_itself(tmp_path):
+    """A copy of its directory is older, and another cluster's node is no survivor of this one."""
+    path = make(tmp_path / "a", "n1", *Writer().many(4))
+    with pytest.raises(InvalidInput, match="n1, which runs at h:1"):
+        inspect([path], quiet, {"h:1": told("n1", 1, 1)})
+    with pytest.raises(InvalidInput, match="one cluster's members at a time"):
+        inspect([path], quiet, {"h:2": told("n2", 1, 1, cluster_id="another")})
 
 
 def test_a_quorum_is_a_majority_of_each_half():

@@ -33,6 +33,7 @@ from raftlog.interfaces import (
     GroupReceipt,
     Handover,
     Identity,
+    LogEnd,
     LogInfo,
     MachineUpgrade,
     MembershipOutcome,
@@ -335,6 +336,22 @@ class FakeNode:
             log_bytes=11,
             disk_bytes=12,
             writes_open=self.leader == self.node_id,
+        )
+
+    def log_end(self) -> LogEnd:
+        return LogEnd(
+            cluster_id="c",
+            served_by=NodeId("n1"),
+            kind="voter",
+            voters=(NodeId("n1"), NodeId("n2")),
+            outgoing=(NodeId("n3"),),
+            last_term=4,
+            last_index=7,
+            last_sequence=8,
+            last_timestamp=9,
+            commit_index=5,
+            commit_sequence=6,
+            problems=("rot",),
         )
 
     def status(self) -> ClusterStatus:

@@ -51,8 +51,9 @@ METHODS = methods()
 PEERS = {"Raft/Bulk", "Raft/Control", "Raft/Snapshot"}
 ANYONE = {"Admin/Leader"}
 READER = {
-    "Admin/Alarms", "Admin/Origin", "Admin/Reigns", "Admin/Snapshots", "Admin/Status", "Kv/Query",
-    "Kv/Watch", "Log/Get", "Log/Info", "Log/Streams", "Log/Tail", "Machine/Query",
+    "Admin/Alarms", "Admin/LogEnd", "Admin/Origin", "Admin/Reigns", "Admin/Snapshots",
+    "Admin/Status", "Kv/Query", "Kv/Watch", "Log/Get", "Log/Info", "Log/Streams",
+    "Log/Tail", "Machine/Query",
 }  # fmt: skip
 WRITER = {
     "Kv/Execute", "Log/Append", "Log/CloseSession", "Log/OpenSession", "Log/Write",

@@ -51,6 +51,24 @@ async def test_status_carries_every_field(serving: Serving) -> None:
     )
 
 
+async def test_a_log_s_end_carries_every_field(serving: Serving) -> None:
+    """What the node says of its own log reaches the caller."""
+    assert (await serving.admin.LogEnd(EMPTY)) == pb.LogEndReply(
+        cluster_id="c",
+        served_by="n1",
+        kind="voter",
+        voters=["n1", "n2"],
+        outgoing=["n3"],
+        last_term=4,
+        last_index=7,
+        last_sequence=8,
+        last_timestamp=9,
+        commit_index=5,
+        commit_sequence=6,
+        problems=["rot"],
+    )
+
+
 async def test_alarms_say_since_when_why_and_what_to_do(serving: Serving) -> None:
     """One reply is one member's; each alarm comes with its sentences."""
     assert (await serving.admin.Alarms(EMPTY)) == pb.AlarmsReply(served_by="n1")

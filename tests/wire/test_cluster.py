@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftlog.status import ClusterStatus, MemberStatus
-from raftlog.wire.cluster import status_from_pb, status_to_pb
+from raftlog.status import ClusterStatus, LogEnd, MemberStatus
+from raftlog.wire.cluster import log_end_from_pb, log_end_to_pb, status_from_pb, status_to_pb
 from raftlog.wire.pb import admin_pb2 as pb
 
 names = st.text(min_size=1, max_size=8)
@@ -41,8 +41,23 @@ statuses = st.builds(
 )
 
 
+log_ends = st.builds(
+    LogEnd,
+    **{field.name: numbers for field in dataclasses.fields(LogEnd) if field.type == "int"},
+    cluster_id=names,
+    served_by=names,
+    kind=names,
+    **{name: st.lists(names).map(tuple) for name in ("voters", "outgoing", "problems")},
+)
+
+
 @pytest.mark.parametrize(
-    ("kind", "message"), [(ClusterStatus, pb.StatusReply), (MemberStatus, pb.MemberStatus)]
+    ("kind", "message"),
+    [
+        (ClusterStatus, pb.StatusReply),
+        (MemberStatus, pb.MemberStatus),
+        (LogEnd, pb.LogEndReply),
+    ],
 )
 def test_both_sides_have_the_same_words(kind, message) -> None:
     """A field added on one side and forgotten on the other is found here."""
@@ -65,3 +80,10 @@ def test_what_members_told_of_themselves_is_put_together() -> None:
     reply.members.add(node_id="n4", applied_index=9)
     found = status_from_pb(reply, {"n1": 7, "n3": 5})
     assert [member.applied_index for member in found.members] == [7, None, 5, 9]
+
+
+@given(log_ends)
+def test_a_log_s_end_survives_the_wire(end) -> None:
+    """What a survivor says of its log is what it is ranked by."""
+    carried = log_end_to_pb(end).SerializeToString()
+    assert log_end_from_pb(pb.LogEndReply.FromString(carried)) == end

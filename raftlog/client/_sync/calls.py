@@ -19,6 +19,7 @@ from raftlog.client.kv import Kv
 from raftlog.client.lease import Lease
 from raftlog.client.lock import Election, Lock
 from raftlog.client.log import Log, LogSession, SessionState
+from raftlog.client.log_ends import LogEnds
 from raftlog.client.loop_thread import LoopThread, SyncFeed
 from raftlog.client.machine import Machine
 from raftlog.client.members import MemberVerbs
@@ -959,6 +960,17 @@ class SyncCluster(SyncMemberVerbs):
         second are named as silent.
         """
         return self._loop.call(self._target.alarms, member=member, timeout=timeout)
+
+    def log_ends(self, *, timeout: float | None = None) -> LogEnds:
+        """Return where the log of each member that answers ends, by its own word.
+
+        Nobody needs to lead. It tells what is left when a quorum is lost: `raftlog recover inspect`
+        ranks it.
+
+        Raises:
+            Unavailable: nobody answers.
+        """
+        return self._loop.call(self._target.log_ends, timeout=timeout)
 
     def diagnostics(
         self, *, member: str | None = None, timeout: float | None = None

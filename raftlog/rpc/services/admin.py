@@ -12,7 +12,7 @@ from raftlog.rpc.services.members import MemberMethods
 from raftlog.rpc.services.promotion import Promotion
 from raftlog.rpc.services.snapshots import Snapshots
 from raftlog.rpc.settings import ServerSettings
-from raftlog.wire.cluster import status_to_pb
+from raftlog.wire.cluster import log_end_to_pb, status_to_pb
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
 
@@ -43,6 +43,7 @@ class AdminService:
             **self._snapshots.handlers(methods),
             "Alarms": methods.unary(types_pb2.Empty, self.alarms),
             "Diagnostics": methods.unary(types_pb2.Empty, self.diagnostics),
+            "LogEnd": methods.unary(types_pb2.Empty, self.log_end),
         }
 
     async def status(self, _: types_pb2.Empty, __: Context) -> pb.StatusReply:
@@ -93,6 +94,10 @@ class AdminService:
                 for each in (await diagnose() if diagnose is not None else ())
             ],
         )
+
+    async def log_end(self, _: types_pb2.Empty, __: Context) -> pb.LogEndReply:
+        """Return where this node's own log ends; needs no quorum."""
+        return log_end_to_pb(self._node.log_end())
 
     async def leader(self, _: types_pb2.Empty, __: Context) -> pb.LeaderReply:
         """Return who leads, as far as this node knows, and where the members are."""

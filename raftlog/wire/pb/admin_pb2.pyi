@@ -120,6 +120,34 @@ class DiagnosticsFile(_message.Message):
     cut: bool
     def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., cut: _Optional[bool] = ...) -> None: ...
 
+class LogEndReply(_message.Message):
+    __slots__ = ("cluster_id", "served_by", "kind", "voters", "outgoing", "last_term", "last_index", "last_sequence", "last_timestamp", "commit_index", "commit_sequence", "problems")
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVED_BY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VOTERS_FIELD_NUMBER: _ClassVar[int]
+    OUTGOING_FIELD_NUMBER: _ClassVar[int]
+    LAST_TERM_FIELD_NUMBER: _ClassVar[int]
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    COMMIT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    cluster_id: str
+    served_by: str
+    kind: str
+    voters: _containers.RepeatedScalarFieldContainer[str]
+    outgoing: _containers.RepeatedScalarFieldContainer[str]
+    last_term: int
+    last_index: int
+    last_sequence: int
+    last_timestamp: int
+    commit_index: int
+    commit_sequence: int
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., kind: _Optional[str] = ..., voters: _Optional[_Iterable[str]] = ..., outgoing: _Optional[_Iterable[str]] = ..., last_term: _Optional[int] = ..., last_index: _Optional[int] = ..., last_sequence: _Optional[int] = ..., last_timestamp: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class LeaderReply(_message.Message):
     __slots__ = ("leader", "served_by", "ready", "members", "limits", "gtid_server_id", "cluster_id")
     LEADER_FIELD_NUMBER: _ClassVar[int]
