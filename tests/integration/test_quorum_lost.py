@@ -19,6 +19,8 @@ from tests.integration.bookkeeping import load, log_of, more_acknowledged, wait_
 from tests.test_docs import TOP, shell_lines
 
 PAGE = TOP / "docs/runbook/quorum-lost.md"
+ENDPOINTS = "127.0.0.1:7101,127.0.0.1:7102,127.0.0.1:7103"
+"""As the page has them: where `raftlog local` starts a cluster."""
 
 
 def typed(line: str, place: pathlib.Path, *, code: int = 0) -> str:
@@ -53,8 +55,15 @@ async def test_the_page_as_written(tmp_path: pathlib.Path) -> None:
             shutil.move(cluster.node(name).data_dir, tmp_path / f"{name}-old")
         assert cluster.running() == ["n2"]
         typed("raftlog recover inspect --data-dir cluster/n2/data", tmp_path, code=4)
+        asking, *lines = shell_lines(PAGE)
+        assert ENDPOINTS in asking
+        heard = await asyncio.to_thread(
+            typed, asking.replace(ENDPOINTS, cluster.endpoints), tmp_path
+        )
+        assert "stop n2, and look again" in heard
+        assert "may be lost with n1, n3" in heard
         await asyncio.to_thread(cluster.stop)
-        said = [typed(line, tmp_path) for line in shell_lines(PAGE)]
+        said = [typed(line, tmp_path) for line in lines]
         assert "may be lost with n1, n3" in said[0]
         assert (
             said[-1].split()[-30:] == said[0].replace("cluster/n2/data", "n2-before").split()[-30:]
