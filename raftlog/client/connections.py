@@ -276,8 +276,30 @@ class Connections:
         return await self._ask(self.leader, call, deadline)
 
     async def ask_anyone(self, call: Callable[[Peer, float], Awaitable[T]], deadline: float) -> T:
-        """Make a call that changes nothing on whoever answers."""
-        return await self._ask(self.anyone, call, deadline)
+        """Make a call that changes nothing on whoever answers.
+
+        Who sends this client elsewhere, as a witness that is asked for state, is not asked again.
+        """
+        asked: dict[str, str] = {}
+        unable: set[str] = set()
+
+        async def choose(deadline: float) -> Leader:
+            if unable:
+                found = await self._find(lambda answer: answer.served_by not in unable, deadline)
+            else:
+                found = await self.anyone(deadline)
+            asked[found.peer.address] = found.node_id
+            return found
+
+        async def ask(peer: Peer, seconds: float) -> T:
+            try:
+                return await call(peer, seconds)
+            except grpc.aio.AioRpcError as error:
+                if isinstance(status.from_rpc_error(error, sent=False), NotLeader):
+                    unable.add(asked[peer.address])
+                raise
+
+        return await self._ask(choose, ask, deadline)
 
     async def ask(
         self, member: str | None, call: Callable[[Peer, float], Awaitable[T]], deadline: float

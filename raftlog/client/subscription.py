@@ -16,7 +16,7 @@ import grpc
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
-from raftlog.errors import RaftLogError, Unavailable
+from raftlog.errors import NotLeader, RaftLogError, Unavailable
 from raftlog.wire import status
 
 SILENCE_SECONDS = 3.0
@@ -103,7 +103,9 @@ class Subscription(Generic[R]):
                 error = Unavailable("the member fell silent")
             except grpc.aio.AioRpcError as failure:
                 error = status.from_rpc_error(failure, sent=False)
-                if judge(error) is Recourse.FINAL:
+                # Who is named is asked alone: nothing is left to do where it sends elsewhere.
+                is_sent_away = self._member is not None and isinstance(error, NotLeader)
+                if is_sent_away or judge(error) is Recourse.FINAL:
                     raise error from None
                 self._context.connections.take_hint(error)
             finally:

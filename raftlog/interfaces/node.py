@@ -276,7 +276,11 @@ class NodePort(Protocol):
     async def query(
         self, request: bytes, consistency: Consistency, timeout_seconds: float
     ) -> bytes:
-        """Ask the state machine."""
+        """Ask the state machine.
+
+        Raises:
+            NotLeader: the read needs the leader, or this member is a witness and has no state.
+        """
         ...
 
     def tail(
@@ -313,6 +317,9 @@ class NodePort(Protocol):
 
         A batch may end within a transaction: then its `position` is below that transaction, and the
         next batch goes on where it ended.
+
+        Raises:
+            NotLeader: this member is a witness, and has no state that changes.
         """
         ...
 

@@ -50,7 +50,7 @@ from raftlog.interfaces import (
 from raftlog.interfaces.backup import Held
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
-from raftlog.node.ports import Ports, Shared, hint_of, require_state
+from raftlog.node.ports import Ports, Shared, hint_of, require_machine, require_state
 from raftlog.types import Consistency, Index, NodeId, Role
 
 SETTLE_SECONDS = 5.0
@@ -290,6 +290,7 @@ class Node:
         self, request: bytes, consistency: Consistency, timeout_seconds: float
     ) -> bytes:
         """Ask the state machine."""
+        require_machine(self._parts.inputs.core, self._identity.node_id)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self.wait_readable(consistency, timeout_seconds)
         machine, applier = self._ports.machine, self._parts.applier
@@ -321,6 +322,7 @@ class Node:
         self, after: int, *, follow: bool, wanted: ChangeFilter | None = None
     ) -> AsyncIterator[ChangeBatch]:
         """Yield row changes after sequence `after`."""
+        require_machine(self._parts.inputs.core, self._identity.node_id)
         return self._parts.subscriptions.changes(after, follow=follow, wanted=wanted)
 
     async def start_of(self, start: TailStart, stream: str | None) -> int:

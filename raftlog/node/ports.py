@@ -18,7 +18,7 @@ from raftlog.core.log import RaftLog
 from raftlog.core.membership import Membership
 from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Standing
-from raftlog.errors import LeaderHint, SafetyRefused
+from raftlog.errors import LeaderHint, NotLeader, SafetyRefused
 from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Switches, Transport
 from raftlog.node.beat import Beat
 from raftlog.node.settings import NodeSettings
@@ -221,6 +221,18 @@ def hint_of(core: CoreView) -> LeaderHint | None:
     if member is None:
         return None
     return LeaderHint(member.node_id, member.address, int(core.term))
+
+
+def require_machine(core: CoreView, node_id: NodeId) -> None:
+    """Raise NotLeader where this member is a witness: clients go on to a member with a machine."""
+    myself = core.membership.member(node_id)
+    if myself is None or myself.has_machine:
+        return
+    able = ", ".join(each.node_id for each in core.membership.members if each.has_machine)
+    raise NotLeader(
+        f"{node_id} is a witness and answers nothing of the state: ask {able}",
+        leader=None if core.role is Role.LEADER else hint_of(core),
+    )
 
 
 def require_state(core: CoreView, node_id: NodeId) -> None:

@@ -83,6 +83,8 @@ class FakeCluster:
         """Which cluster the calls of each method named."""
         self.nodes: dict[str, FakeNode] = {}
         self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
+        self.witnesses: dict[str, int] = {}
+        """Members without a machine, and how often each was asked for state."""
         self.log_ends: dict[str, RaftLogError] = {}
         """Members that refuse to say where their log ends, and how."""
         self.leader: str | None = None
@@ -545,6 +547,9 @@ class FakeNode(
     # ------------------------------------------------------------ Kv and Machine
 
     async def Query(self, request, context):
+        if self.node_id in self.cluster.witnesses:
+            self.cluster.witnesses[self.node_id] += 1
+            await self._abort(context, NotLeader("a witness: ask n2"))
         if isinstance(request, machine_pb2.QueryRequest):
             await self._stand()
             return machine_pb2.QueryReply(answer=b"echo " + request.request, served_by=self.node_id)
@@ -573,6 +578,8 @@ class FakeNode(
 
     async def Watch(self, request, context):
         cluster = self.cluster
+        if self.node_id in cluster.witnesses:
+            await self._abort(context, NotLeader("a witness: ask n2"))
         position = request.after_revision
         while True:
             await self._stand()

@@ -13,7 +13,7 @@ from raftlog.client.kv import bounds
 from raftlog.client.lease import Lease
 from raftlog.client.values import ChangeKind
 from raftlog.client.watch import Watch
-from raftlog.errors import Indeterminate, InvalidInput, NotFound, Rejected, Unavailable
+from raftlog.errors import Indeterminate, InvalidInput, NotFound, NotLeader, Rejected, Unavailable
 from raftlog.machines.kv import layout
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
@@ -141,6 +141,23 @@ async def test_reads_go_where_their_consistency_says(cluster: FakeCluster, clien
         await client.kv.get(b"k", consistency="follower", timeout=0.2)
     with pytest.raises(InvalidInput, match="linearizable"):
         await client.kv.get(b"k", consistency="eventual")
+
+
+async def test_who_has_no_state_is_asked_once(cluster: FakeCluster) -> None:
+    """A stale read that meets a witness goes on to another member, also while nobody leads."""
+    await cluster.nodes["n3"].stop()
+    cluster.elect(None)
+    cluster.witnesses["n1"] = 0
+    for _ in range(10):
+        before = cluster.witnesses["n1"]
+        async with Client(cluster.nodes["n1"].address, timeout=5) as client:
+            assert await client.kv.get(b"k", consistency="stale") is None
+        assert cluster.witnesses["n1"] == before + 1
+    async with Client(cluster.endpoints, timeout=5) as client:
+        with pytest.raises(NotLeader, match="ask n2"):
+            await client.kv.get(b"k", member="n1", consistency="stale")
+        with pytest.raises(NotLeader, match="ask n2"):
+            await anext(aiter(client.kv.watch(b"k", member="n1", after_revision=0)))
 
 
 async def test_reads_survive_a_failover(cluster: FakeCluster, client: Client) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import types
 
 import pytest
 
 from raftlog import groups
-from raftlog.errors import RaftLogError
-from raftlog.types import Consistency
+from raftlog.core.membership import Member, Membership
+from raftlog.errors import NotLeader, RaftLogError
+from raftlog.interfaces import MemberOrder, MemberVerb
+from raftlog.node.ports import require_machine
+from raftlog.types import Consistency, Role
 from tests.node.harness import FAST, Cluster, RealClock, pass_time
 
 
@@ -103,3 +107,47 @@ async def test_wall_clock_jumps_move_only_timestamps(cluster, monkeypatch):
     assert len(stamps) == 3
     assert stamps == sorted(stamps)
     assert stamps[1] - stamps[0] > hour / 2
+
+
+@pytest.mark.parametrize("verb", ["query", "changes"])
+async def test_a_witness_answers_nothing_of_the_state(cluster, verb):
+    """It names who does, and leads clients to the leader; the log it stores can be read there."""
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    await cluster.append(b"x")
+    witness = next(n for n in cluster.nodes.values() if n is not leader)
+    name = witness.identity.node_id
+    no_machine = MemberOrder(verb=MemberVerb.UPDATE, node_id=name, has_machine=False)
+    await leader.change_members(
+        [no_machine], version=0, dry_run=False, force=False, timeout_seconds=5
+    )
+    await cluster.until(lambda: witness.membership.kind(name) == "witness")
+    able = ", ".join(each for each in cluster.ids if each != name)
+    with pytest.raises(NotLeader, match=f"{name} is a witness .*ask {able}") as refused:
+        if verb == "query":
+            await witness.query(b"", Consistency.STALE, 5)
+        else:
+            witness.changes(0, follow=False)
+    assert refused.value.definite
+    assert refused.value.leader.node_id == leader.identity.node_id
+    entries = [
+        groups.parse(entry.payload).payloads()
+        async for batch in witness.tail(0, stream=None, follow=False, bytes_max=1 << 20)
+        for entry in batch.entries
+    ]
+    assert [list(each) for each in entries] == [[b"x"]]
+
+
+def test_a_witness_that_leads_sends_nobody_to_itself():
+    """Until it has handed over, clients look for another member by themselves."""
+    members = [
+        Member(node_id=name, address="h:1", has_machine=name != "n1") for name in ("n1", "n2")
+    ]
+    core = types.SimpleNamespace(
+        membership=Membership.of_voters(members), role=Role.LEADER, leader="n1", is_outside=False
+    )
+    with pytest.raises(NotLeader, match="ask n2") as refused:
+        require_machine(core, "n1")
+    assert refused.value.leader is None
+    require_machine(core, "n2")
+    require_machine(core, "n3")
