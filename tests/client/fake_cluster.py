@@ -40,6 +40,7 @@ from raftlog.wire.pb import (
     types_pb2,
 )
 from tests.client.fake_kv import FakeKv
+from tests.client.fake_reports import Reports
 
 LIMIT = 32 * 1024 * 1024
 HEARTBEAT_SECONDS = 0.05
@@ -83,10 +84,8 @@ class FakeCluster:
         """Which cluster the calls of each method named."""
         self.nodes: dict[str, FakeNode] = {}
         self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
-        self.witnesses: dict[str, int] = {}
-        """Members without a machine, and how often each was asked for state."""
-        self.log_ends: dict[str, RaftLogError] = {}
-        """Members that refuse to say where their log ends, and how."""
+        self.witnesses: dict[str, int] = {}  # and how often each was asked for state
+        self.log_ends: dict[str, RaftLogError] = {}  # who refuses to say where its log ends
         self.leader: str | None = None
         self.term = 1
         self.ready = True
@@ -270,7 +269,7 @@ class _Naming(grpc.aio.ServerInterceptor):
 class FakeNode(
     log_pb2_grpc.LogServicer,
     kv_pb2_grpc.KvServicer,
-    admin_pb2_grpc.AdminServicer,
+    Reports,
     machine_pb2_grpc.MachineServicer,
 ):
     """One gRPC server. Killed and restarted on the same port."""
@@ -358,20 +357,6 @@ class FakeNode(
             reply.members.add(node_id=node.node_id, address=node.address, role="follower")
         return reply
 
-    async def Alarms(self, request, context):
-        await self._stand()
-        raised = self.cluster.alarms.get(self.node_id, [])
-        return admin_pb2.AlarmsReply(served_by=self.node_id, alarms=raised)
-
-    async def LogEnd(self, request, context):
-        refusal = self.cluster.log_ends.get(self.node_id)
-        if refusal is not None:
-            await self._abort(context, refusal)
-        return admin_pb2.LogEndReply(
-            cluster_id=self.cluster.cluster_id, served_by=self.node_id, kind="voter",
-            voters=list(self.cluster.nodes), last_term=self.cluster.term, last_index=3,
-        )  # fmt: skip
-
     async def Transfer(self, request, context):
         await self._must_lead(context)
         if self.cluster.trial_lost is not None:
@@ -389,10 +374,6 @@ class FakeNode(
     async def CancelTransfer(self, request, context):
         await self._must_lead(context)
         return admin_pb2.CancelTransferReply(outcome=self.cluster.cancelled)
-
-    async def Reigns(self, request, context):
-        await self._stand()
-        return admin_pb2.ReignsReply(served_by=self.node_id, reigns=self.cluster.reigns)
 
     async def _switched(self, context, **fields):
         await self._stand()

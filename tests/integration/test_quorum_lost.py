@@ -36,6 +36,14 @@ def typed(line: str, place: pathlib.Path, *, code: int = 0) -> str:
     return done.stdout.decode()
 
 
+def check_who_runs(asking: str, cluster: LocalCluster, place: pathlib.Path) -> None:
+    """Type the line that asks the nodes that run: of three one answers."""
+    assert ENDPOINTS in asking
+    heard = typed(asking.replace(ENDPOINTS, cluster.endpoints), place)
+    assert "stop n2, and look again" in heard
+    assert "may be lost with n1, n3" in heard
+
+
 async def test_the_page_as_written(tmp_path: pathlib.Path) -> None:
     """All that the survivor had is there, it takes writes alone, and old members are refused."""
     cluster = LocalCluster.create(tmp_path / "cluster", base_port=0)
@@ -56,12 +64,7 @@ async def test_the_page_as_written(tmp_path: pathlib.Path) -> None:
         assert cluster.running() == ["n2"]
         typed("raftlog recover inspect --data-dir cluster/n2/data", tmp_path, code=4)
         asking, *lines = shell_lines(PAGE)
-        assert ENDPOINTS in asking
-        heard = await asyncio.to_thread(
-            typed, asking.replace(ENDPOINTS, cluster.endpoints), tmp_path
-        )
-        assert "stop n2, and look again" in heard
-        assert "may be lost with n1, n3" in heard
+        await asyncio.to_thread(check_who_runs, asking, cluster, tmp_path)
         await asyncio.to_thread(cluster.stop)
         said = [typed(line, tmp_path) for line in lines]
         assert "may be lost with n1, n3" in said[0]
