@@ -179,6 +179,12 @@ class IdentityMismatch(SafetyRefused):
     code = "identity_mismatch"
 
 
+class WrongCluster(SafetyRefused):
+    """The call is meant for another cluster than the one that answers; nothing was done."""
+
+    code = "wrong_cluster"
+
+
 class MemberRemoved(IdentityMismatch):
     """The data directory was removed from the cluster, and is out for good."""
 

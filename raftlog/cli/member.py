@@ -12,12 +12,13 @@ import click
 from raftlog.cli.members import MEMBER_ID
 from raftlog.cli.options import Globals, Verb, group
 from raftlog.cli.output import ExitCode, emit, say
+from raftlog.cli.replacing import Step, check_lost, planned
 from raftlog.cli.session import ask
 from raftlog.cli.tables import fields, table
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
 from raftlog.client.values import MembershipChange, MembershipView
-from raftlog.errors import InvalidInput, RaftLogError, SafetyRefused
+from raftlog.errors import InvalidInput, RaftLogError
 from raftlog.status import ClusterStatus, MemberStatus
 
 LOOK_SECONDS = 0.3
@@ -223,7 +224,10 @@ def update(
     region: str | None,
     **precautions: Any,
 ) -> int:
-    """Record another address or region of the member ID."""
+    """Record another address or region of the member ID.
+
+    A member that runs with --advertise speaks for itself: another address is refused (exit 4).
+    """
     if address is None and region is None:
         raise click.UsageError("give --address or --region")
 
@@ -252,15 +256,11 @@ def replace(
 
     NEW is added as a learner first if need be, and the command waits until it has caught up. If
     both are one id, its directory was lost: the old one is removed, and the id is added anew for a
-    node that is started with an empty directory and `--join`.
+    node that is started with an empty directory and `--join`. `--dry-run` prints every step with
+    who votes and what a quorum is then.
     """
     if precautions["dry_run"]:
-        return _change(
-            options,
-            precautions,
-            lambda cluster, **said: cluster.remove_member(old, **said),
-            (old, lambda _: True),
-        )
+        return _show_plan(options, old, new, address, precautions)
     if old == new:
         return _anew(options, old, address, precautions)
 
@@ -284,6 +284,56 @@ def replace(
     )
 
 
+def _show_plan(
+    options: Globals, old: str, new: str, address: str | None, precautions: dict[str, Any]
+) -> int:
+    """Print every step of a replacement with its quorum, and whether it may begin."""
+
+    async def work(client: Client) -> tuple[MembershipChange, list[Step]]:
+        return await planned(
+            client.cluster,
+            old,
+            new,
+            address=address,
+            version=precautions["version"] or 0,
+            force=precautions["force"],
+        )
+
+    answer, steps = ask(options, work)
+    documents = [step.document for step in steps]
+
+    def human() -> str:
+        columns = ("step", "voters", "learners", "quorum", "may fail")
+        rows = [
+            (
+                step.name,
+                ", ".join(step.voters),
+                ", ".join(step.learners) or None,
+                step.decides,
+                step.fault_tolerance,
+            )
+            for step in steps
+        ]
+        below = {"allowed": answer.allowed, "version": answer.version, "why": answer.why}
+        said = {name: value for name, value in below.items() if value != ""}
+        return f"{table(columns, rows)}\n\n{fields(said)}"
+
+    ends = {
+        name: {key: value for key, value in each.items() if key not in {"step", "outgoing"}}
+        for name, each in (("before", documents[0]), ("after", documents[-1]))
+    }
+    document: dict[str, object] = {
+        **ends,
+        "steps": documents,
+        "allowed": answer.allowed,
+        "changed": False,
+        "version": answer.version,
+        "why": answer.why or None,
+    }
+    emit(options.output, document, human)
+    return ExitCode.OK if answer.allowed else ExitCode.REFUSED
+
+
 def _anew(options: Globals, node_id: str, address: str | None, precautions: dict[str, Any]) -> int:
     """Remove a member whose directory was lost, and add its id for another directory."""
 
@@ -294,11 +344,7 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
         if where is None:
             raise InvalidInput(f"{node_id} is no member: --address says where it is reached")
         before = None
-        if known is not None and known.healthy and not precautions["force"]:
-            raise SafetyRefused(
-                f"{node_id} answers with the directory that the membership names: it was not lost. "
-                "Nothing was changed (--force replaces it all the same)"
-            )
+        check_lost(known, force=precautions["force"])
         if known is not None and known.instance_id:
             removed = await client.cluster.remove_member(
                 node_id, version=precautions["version"] or 0, force=precautions["force"]

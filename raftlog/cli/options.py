@@ -41,6 +41,7 @@ class Globals:
     cacert: str | None = None
     cert: str | None = None
     key: str | None = None
+    cluster_id: str | None = None
 
 
 def _store(context: click.Context, parameter: click.Parameter, value: object) -> None:
@@ -131,7 +132,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 def _shared_options(*, is_root: bool) -> list[click.Option]:
     def option(*names: str, **settings: Any) -> click.Option:
-        name = names[-1].lstrip("-")
+        name = names[-1].lstrip("-").replace("-", "_")
         variable = f"{ENVIRONMENT_PREFIX}_{name.upper()}"
         return click.Option(
             [*names, _PREFIX + name],
@@ -159,6 +160,11 @@ def _shared_options(*, is_root: bool) -> list[click.Option]:
             help="Ask this member only (reads and status).",
         ),
         option("--timeout", type=SECONDS, metavar="TIME", help="Of one operation: 5, 500ms. [10]"),
+        option(
+            "--cluster-id",
+            metavar="ID",
+            help="Refuse to talk to any other cluster (status shows the id).",
+        ),
         option("-o", "--output", type=formats, help="Table for people, JSON for programs."),
         option("--yes", is_flag=True, help="Answer yes to questions."),
         option("--cacert", metavar="FILE", help="Certificate authority to trust (TLS)."),

@@ -50,6 +50,7 @@ def client_of(options: Globals) -> Client:
         cacert=options.cacert,
         cert=options.cert,
         key=options.key,
+        cluster_id=options.cluster_id,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
@@ -11,8 +13,11 @@ from raftlog.cli.output import emit
 from raftlog.cli.session import ask
 from raftlog.cli.tables import table
 from raftlog.client.client import Client
+from raftlog.client.cluster import Cluster
 from raftlog.client.values import Snapshot
 from raftlog.errors import RaftLogError
+
+ANSWER_SECONDS = 1.0
 
 snapshot = group(
     "snapshot",
@@ -40,14 +45,8 @@ def list_(options: Globals) -> None:
     async def work(client: Client) -> tuple[list[Snapshot], list[str]]:
         if options.member is not None:
             return list(await client.cluster.snapshots(member=options.member)), []
-        found: list[Snapshot] = []
-        silent: list[str] = []
-        for each in (await client.cluster.status()).members:
-            try:
-                found += await client.cluster.snapshots(member=each.node_id, timeout=1.0)
-            except RaftLogError:
-                silent.append(each.node_id)
-        return found, silent
+        names = [str(each.node_id) for each in (await client.cluster.status()).members]
+        return await of_all(client.cluster, names)
 
     found, silent = ask(options, work)
     described = [_describe(each) for each in found]
@@ -59,6 +58,20 @@ def list_(options: Globals) -> None:
         return f"{text}\n\nsilent: {', '.join(silent)}" if silent else text
 
     emit(options.output, {"snapshots": described, "silent": silent}, human)
+
+
+async def of_all(cluster: Cluster, names: Sequence[str]) -> tuple[list[Snapshot], list[str]]:
+    """Ask every member at once; return what they hold, and who did not answer in a second."""
+
+    async def held(name: str) -> tuple[Snapshot, ...] | None:
+        try:
+            return await cluster.snapshots(member=name, timeout=ANSWER_SECONDS)
+        except RaftLogError:
+            return None
+
+    answers = dict(zip(names, await asyncio.gather(*map(held, names)), strict=True))
+    found = [each for held_there in answers.values() for each in held_there or ()]
+    return found, [name for name, each in answers.items() if each is None]
 
 
 def _describe(found: Snapshot) -> dict[str, object]:

@@ -59,6 +59,11 @@ class Client:
         """Return the addresses given."""
         return self._context.endpoints
 
+    def keep_to(self, cluster_id: str | None) -> Self:
+        """Name the only cluster that is meant; before the client is opened. None: whichever."""
+        self._context.cluster_id = cluster_id
+        return self
+
     async def open(self) -> Self:
         """Bind to the running loop; `async with` does it. Connects at the first call."""
         self._context.open()
@@ -82,6 +87,7 @@ def connect(
     cacert: Pem | None = None,
     cert: Pem | None = None,
     key: Pem | None = None,
+    cluster_id: str | None = None,
 ) -> Client:
     """Return a client of the cluster behind `endpoints`, HOST:PORT,HOST:PORT,...
 
@@ -92,12 +98,14 @@ def connect(
             Without it the connection is in plain text.
         cert: The client's own certificate, where the cluster asks for one.
         key: Its key.
+        cluster_id: Keep to this cluster only; by default to the one that answers first.
 
     Raises:
         InvalidInput: an endpoint is not HOST:PORT.
         ConfigInvalid: a file cannot be read, is not PEM, or the key is not the certificate's.
     """
-    return Client(endpoints, timeout=timeout, tls=tls_material(cacert, cert, key))
+    tls = tls_material(cacert, cert, key)
+    return Client(endpoints, timeout=timeout, tls=tls).keep_to(cluster_id)
 
 
 def tls_material(cacert: Pem | None, cert: Pem | None, key: Pem | None) -> TlsMaterial | None:

@@ -13,7 +13,7 @@ import grpc
 from raftlog.client import promotion
 from raftlog.client.alarms import AlarmReport, report
 from raftlog.client.changes import change
-from raftlog.client.connections import Peer
+from raftlog.client.connections import Connections, Peer
 from raftlog.client.context import loop_time
 from raftlog.client.members import MemberVerbs
 from raftlog.client.values import (
@@ -313,8 +313,9 @@ class Cluster(MemberVerbs):
             while True:
                 for address in set(connections.book.addresses()) - asked:
                     asked.add(address)
-                    waiting.add(asyncio.create_task(_try_status(connections.peer(address))))
+                    waiting.add(asyncio.create_task(_try_status(connections, address)))
                 if not waiting:
+                    connections.whose.check()
                     return _answers(found, refusal)
                 done, waiting = await asyncio.wait(
                     waiting,
@@ -322,6 +323,7 @@ class Cluster(MemberVerbs):
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if not done:
+                    connections.whose.check()
                     return _answers(found, refusal)
                 for reply in (task.result() for task in done):
                     if reply is None:
@@ -358,10 +360,16 @@ async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:
     return cast("admin_pb2.StatusReply", reply)
 
 
-async def _try_status(peer: Peer) -> admin_pb2.StatusReply | Unauthorized | None:
+async def _try_status(
+    connections: Connections, address: str
+) -> admin_pb2.StatusReply | Unauthorized | None:
     """Return a member's answer, its refusal of this client's certificate, or None."""
     try:
-        return await _ask_status(peer, STATUS_SECONDS)
+        # Asked as a probe is, for whoever answers there is to say whose node it is.
+        reply = await connections.peer(address).probe.Status(
+            types_pb2.Empty(), timeout=STATUS_SECONDS
+        )
+        return reply if connections.whose.belongs(address, reply.cluster_id) else None
     except grpc.aio.AioRpcError as error:
         refusal = wire_status.from_rpc_error(error, sent=False)
         return refusal if isinstance(refusal, Unauthorized) else None

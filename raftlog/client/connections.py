@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import dataclasses
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import grpc
@@ -31,7 +31,15 @@ from raftlog.client.routing import (
     newest_leader,
     timed_out,
 )
-from raftlog.errors import ConnectFailed, NotFound, NotLeader, RaftLogError, Unavailable
+from raftlog.client.whose import Label, LabelledChannel, Whose
+from raftlog.errors import (
+    ConnectFailed,
+    NotFound,
+    NotLeader,
+    RaftLogError,
+    Unavailable,
+    WrongCluster,
+)
 from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import OpenChannel, TlsMaterial
@@ -48,6 +56,9 @@ from raftlog.wire.pb import (
 PROBE_SECONDS = 0.25
 ANSWERED_SECONDS = 1.0
 """A cluster of which no node answered for so long counts as out of reach."""
+
+SETTLE_SECONDS = 0.05
+"""For so long the first search of all waits for endpoints that have not answered yet."""
 
 PROBE_PAUSE_SECONDS = 0.01
 PROBE_PAUSE_MAX_SECONDS = 0.1
@@ -74,16 +85,20 @@ class Peer:
         address: str,
         tls: TlsMaterial | None,
         open_channel: OpenChannel = wire_channel.open_channel,
+        label: Callable[[], Label | None] = lambda: None,
     ) -> None:
         self.address = address
         # Sizes are checked against what the leader says it takes, before anything is sent.
         options = wire_channel.channel_options(wire_channel.UNLIMITED)
         self.channel = open_channel(address, tls, options)
-        self.log = log_pb2_grpc.LogStub(self.channel)  # type: ignore[no-untyped-call]
-        self.kv = kv_pb2_grpc.KvStub(self.channel)  # type: ignore[no-untyped-call]
-        self.machine = machine_pb2_grpc.MachineStub(self.channel)  # type: ignore[no-untyped-call]
-        self.admin = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
-        self.backup = backup_pb2_grpc.BackupStub(self.channel)  # type: ignore[no-untyped-call]
+        labelled = LabelledChannel(self.channel, label)
+        self.log = log_pb2_grpc.LogStub(labelled)  # type: ignore[no-untyped-call]
+        self.kv = kv_pb2_grpc.KvStub(labelled)  # type: ignore[no-untyped-call]
+        self.machine = machine_pb2_grpc.MachineStub(labelled)  # type: ignore[no-untyped-call]
+        self.admin = admin_pb2_grpc.AdminStub(labelled)  # type: ignore[no-untyped-call]
+        self.backup = backup_pb2_grpc.BackupStub(labelled)  # type: ignore[no-untyped-call]
+        # A probe asks whose the node is, so it says nothing of whose it should be.
+        self.probe = admin_pb2_grpc.AdminStub(self.channel)  # type: ignore[no-untyped-call]
 
     async def wait_connected(self, deadline: float) -> None:
         """Wait until there is a connection, so that what fails afterwards may have been sent.
@@ -156,8 +171,10 @@ class Connections:
         tls: TlsMaterial | None = None,
         open_channel: OpenChannel = wire_channel.open_channel,
         dice: Dice = random.random,
+        cluster_id: str | None = None,
     ) -> None:
         self.dice = dice
+        self.whose = Whose(cluster_id)
         self.book = AddressBook(endpoints)
         self._tls = tls
         self._open_channel = open_channel
@@ -177,7 +194,9 @@ class Connections:
         found = self._peers.get(address)
         if found is None:
             self._check_open()
-            found = self._peers[address] = Peer(address, self._tls, self._open_channel)
+            found = self._peers[address] = Peer(
+                address, self._tls, self._open_channel, lambda: self.whose.label
+            )
         return found
 
     async def leader(self, deadline: float) -> Leader:
@@ -239,12 +258,14 @@ class Connections:
     async def newest_leader(self) -> Answer | None:
         """Ask every address once and return the ready leader of the highest term, if any."""
         answers = await asyncio.gather(*map(self._probe, self.book.addresses()))
+        self.whose.settle()
         return newest_leader(answer for answer in answers if answer is not None)
 
     def no_answer(self) -> RaftLogError:
         """Return why there is no leader, as known now; nothing was sent."""
         if not self._is_silent(asyncio.get_running_loop().time()):
-            return Unavailable("no leader answered in time")
+            wrong = self.whose.refusal(self.book.addresses())
+            return wrong or Unavailable("no leader answered in time")
         addresses = self.book.addresses()
         whom = addresses[0] if len(addresses) == 1 else f"any of {', '.join(addresses)}"
         error = ConnectFailed(f"cannot connect to {whom}")
@@ -319,8 +340,8 @@ class Connections:
         while True:
             try:
                 peer = (await choose(deadline)).peer
-            except Unavailable as error:
-                if refusal is None or isinstance(error, ConnectFailed):
+            except (Unavailable, WrongCluster) as error:
+                if refusal is None or isinstance(error, ConnectFailed | WrongCluster):
                     raise
                 raise timed_out(refusal) from None
             remaining = deadline - now()
@@ -393,7 +414,11 @@ class Connections:
                     due[address] = loop.time() + pause.pause()
                     if answer is None and self._is_silent(loop.time()):
                         self._diagnose(address)
+                    wrong = self.whose.refusal(self.book.addresses())
+                    if wrong is not None and self.whose.is_elsewhere(self.book.addresses()):
+                        raise wrong
                     if answer is not None and accept(answer):
+                        await self._settle(running)
                         if answer.ready:
                             self.limits, self.knows_limits = answer.limits, True
                         peer = self.peer(address)
@@ -401,6 +426,16 @@ class Connections:
         finally:
             for task in running:
                 task.cancel()
+
+    async def _settle(self, running: Iterable[asyncio.Task[Answer | None]]) -> None:
+        """Make up our mind which cluster is meant, before anything is asked of it.
+
+        The first to answer must not decide alone which of two clusters is written to, so the other
+        endpoints have a moment to answer too.
+        """
+        if self.whose.cluster_id is None and (others := set(running)):
+            await asyncio.wait(others, timeout=SETTLE_SECONDS)
+        self.whose.settle()
 
     def _is_silent(self, now: float) -> bool:
         return now - self._answered_at >= ANSWERED_SECONDS
@@ -442,11 +477,13 @@ class Connections:
 
     async def _probe(self, address: str) -> Answer | None:
         try:
-            reply = await self.peer(address).admin.Leader(types_pb2.Empty(), timeout=PROBE_SECONDS)
+            reply = await self.peer(address).probe.Leader(types_pb2.Empty(), timeout=PROBE_SECONDS)
         except grpc.aio.AioRpcError:
             return None
         self._answered_at = asyncio.get_running_loop().time()
         self._diagnoses.pop(address, None)
+        if not self.whose.belongs(address, reply.cluster_id):
+            return None
         self.book.learn({member.node_id: member.address for member in reply.members})
         self.book.learn_hint(reply.leader.address)
         return Answer(

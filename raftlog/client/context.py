@@ -43,6 +43,8 @@ class Context:
         open_channel: OpenChannel = open_channel,
         dice: Dice = random.random,
     ) -> None:
+        self.cluster_id: str | None = None
+        """The only cluster that is meant, if one was named."""
         self.dice = dice
         self.endpoints = endpoints
         self.timeout_seconds = check_timeout(timeout_seconds)
@@ -130,7 +132,7 @@ class Context:
             self._loop = asyncio.get_running_loop()
             self._now = self._loop.time
             self._connections = Connections(
-                self.endpoints, self._tls, self._open_channel, self.dice
+                self.endpoints, self._tls, self._open_channel, self.dice, self.cluster_id
             )
             self._writer = Writer(self._connections, self._writer_settings)
 

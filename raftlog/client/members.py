@@ -157,7 +157,7 @@ class MemberVerbs:
         """Record another address or region of a member. None keeps what is there.
 
         Raises:
-            MembershipRejected: it is no member.
+            MembershipRejected: it is no member, or runs and says another address of itself.
             Indeterminate: the answer did not come in time; ask again.
         """
         if address is None and region is None:

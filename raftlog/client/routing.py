@@ -27,6 +27,7 @@ from raftlog.errors import (
     SessionMismatch,
     Unauthorized,
     Unavailable,
+    WrongCluster,
 )
 
 
@@ -50,6 +51,7 @@ _RECOURSES: tuple[tuple[type[RaftLogError], Recourse], ...] = (
     (SessionMismatch, Recourse.MISMATCH),
     (InvalidInput, Recourse.FINAL),
     (IdentityMismatch, Recourse.ELSEWHERE),
+    (WrongCluster, Recourse.ELSEWHERE),
     (SafetyRefused, Recourse.FINAL),
     (Unauthorized, Recourse.FINAL),
     (Rejected, Recourse.FINAL),
@@ -84,7 +86,7 @@ def timed_out(refusal: RaftLogError | None) -> RaftLogError:
     """
     if refusal is None:
         return Unavailable("no leader answered in time")
-    keep = judge(refusal) is Recourse.LATER or isinstance(refusal, ConnectFailed)
+    keep = judge(refusal) is Recourse.LATER or isinstance(refusal, ConnectFailed | WrongCluster)
     kind = type(refusal) if keep else Unavailable
     return kind(
         f"not done in time; the last refusal: {refusal.message}",

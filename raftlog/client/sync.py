@@ -45,8 +45,9 @@ class SyncClient:
         *,
         timeout: float = TIMEOUT_SECONDS,
         tls: TlsMaterial | None = None,
+        cluster_id: str | None = None,
     ) -> None:
-        self._client = Client(endpoints, timeout=timeout, tls=tls)
+        self._client = Client(endpoints, timeout=timeout, tls=tls).keep_to(cluster_id)
         self._loop = LoopThread()
         self._is_open = False
         self.log = SyncLog(self._loop, self._client.log)
@@ -92,6 +93,9 @@ def connect_sync(
     cacert: Pem | None = None,
     cert: Pem | None = None,
     key: Pem | None = None,
+    cluster_id: str | None = None,
 ) -> SyncClient:
     """Return a client without await; the arguments are those of `raftlog.connect`."""
-    return SyncClient(endpoints, timeout=timeout, tls=tls_material(cacert, cert, key))
+    return SyncClient(
+        endpoints, timeout=timeout, tls=tls_material(cacert, cert, key), cluster_id=cluster_id
+    )

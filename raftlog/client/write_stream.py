@@ -39,6 +39,7 @@ from raftlog.errors import (
     RaftLogError,
     SessionExpired,
     Unavailable,
+    WrongCluster,
 )
 from raftlog.groups import TRANSACTION_COUNT_MAX, Tag
 from raftlog.text import reason
@@ -315,6 +316,12 @@ class Writer:
             # The search has waited already, unless the client was closed under this writer.
             await asyncio.sleep(self._backoff.pause() if self._connections.is_closed else 0)
             return
+        except WrongCluster as error:
+            # What was sent before to the right one stays open until its callers' time is over.
+            self._refusal = error
+            self._fail_pending(error)
+            await asyncio.sleep(self._backoff.pause())
+            return
         try:
             await self._open_session(leader)
             verdict = await self._serve(leader)
@@ -332,11 +339,14 @@ class Writer:
         self._connections.take_hint(error)
         verdict = judge(error)
         if verdict is Recourse.FINAL or (verdict is Recourse.EXPIRED and self._is_pinned):
-            batches, self._pending = self._pending, deque()
-            for batch in batches:
-                batch.fail(error)
-            self._compact()
+            self._fail_pending(error)
         return verdict
+
+    def _fail_pending(self, error: RaftLogError) -> None:
+        batches, self._pending = self._pending, deque()
+        for batch in batches:
+            batch.fail(error)
+        self._compact()
 
     async def _open_session(self, leader: Leader) -> None:
         window = self._window
@@ -445,7 +455,7 @@ class Writer:
         self._rewind = self._rewind or Recourse.ELSEWHERE
         if answered or not error.definite:
             return
-        if isinstance(error, ConnectFailed) or judge(error) is Recourse.FINAL:
+        if isinstance(error, ConnectFailed | WrongCluster) or judge(error) is Recourse.FINAL:
             # Refused before any group was looked at: that is an answer to each of them.
             self._refusal = error
             for number in list(window.groups):

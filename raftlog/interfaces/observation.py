@@ -46,6 +46,7 @@ class Event(enum.StrEnum):
     )  # fmt: skip
     NODE_FAILED = "node_failed", "The node stopped itself", Severity.ERROR
     OPERATED = "operated", "An operator's verb was asked for: the audit line"
+    JOIN_WAITS = "join_waits", "The node goes on asking to be added", Severity.WARNING
     ANYONE_OPERATES = (
         "anyone_operates", "No role is asked of whoever can connect", Severity.WARNING
     )  # fmt: skip

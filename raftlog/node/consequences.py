@@ -222,6 +222,7 @@ class Consequences:
         members = self.parts.members
         # First: whether anybody may be dialled follows from it.
         self.parts.enrolment.update()
+        members.changed()
         addresses = {
             member.node_id: members.address_of(member)
             for member in core.membership.members
@@ -239,7 +240,6 @@ class Consequences:
         for peer in misplaced - self._misplaced:
             self._ports.transport.reconnect(peer)
         self._misplaced = misplaced
-        members.changed()
 
     def look(self) -> None:
         """Bring the alarms up to date that follow from what the parts know at this moment."""

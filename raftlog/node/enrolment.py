@@ -46,6 +46,10 @@ COUNTED = (
 ASKING = (VoteRequest, PreVoteRequest)
 
 
+OUTSIDERS_MAX = 64
+"""Of so many who are no members it is known what their handshakes showed."""
+
+
 class Enrolment:
     """Keeps what handshakes taught of the peers' directories."""
 
@@ -117,6 +121,8 @@ class Enrolment:
 
     def identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         """Take what a handshake showed; `fresh` is None where it may be older than this process."""
+        if not self._make_room(peer, fresh=fresh):
+            return
         if self._instances.get(peer) != instance_id:
             self._seen.pop(peer, None)
         self._instances[peer] = instance_id
@@ -124,6 +130,36 @@ class Enrolment:
         if fresh is not None:
             self._seen[peer] = fresh
         self.update()
+
+    def _make_room(self, peer: NodeId, *, fresh: bool | None) -> bool:
+        """Forget an outsider if there are too many, for without certificates ids can be made up.
+
+        Who has a log is forgotten for no other, since it keeps a fresh node from founding another
+        cluster. Return whether what this peer showed is to be remembered.
+        """
+        if peer in self._instances or self._is_known(peer):
+            return True
+        outsiders = [each for each in self._instances if not self._is_known(each)]
+        if len(outsiders) < OUTSIDERS_MAX:
+            return True
+        without_log = (each for each in outsiders if self._seen.get(each, True))
+        oldest = next(without_log, outsiders[0] if fresh is False else None)
+        if oldest is None:
+            return False
+        del self._instances[oldest]
+        self._seen.pop(oldest, None)
+        self._contested.discard(oldest)
+        return True
+
+    def _is_known(self, peer: NodeId) -> bool:
+        """Whether an id is of this node, of a member, or of one that was removed."""
+        core = self._core
+        return (
+            peer == self._identity.node_id
+            or core.membership.member(peer) is not None
+            or core.committed_membership.member(peer) is not None
+            or core.committed_membership.is_former(peer)
+        )
 
     def hears(self, peer: NodeId, message: Message) -> bool:
         """Whether a message of that peer may be taken.

@@ -6,7 +6,8 @@ to become a voter is a learner first: it is promoted once a round of replication
 an election timeout (§4.2.1), by whoever leads then, for the wish is in the membership itself.
 
 A member that shows another address than the membership names is believed, if its data directory is
-the one that is known.
+the one that is known. While it is connected its own word stands: an order that says otherwise is
+refused. An order for one that is away holds until it comes back and tells another address.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Members:
         """The instance id and the address that each peer's present process told."""
         self._hints = {NodeId(peer): address for peer, address in ports.settings.peers}
         self._advertise = ports.settings.advertise
+        self._recorded = {each.node_id: each.address for each in inputs.core.membership.members}
         self._changed = asyncio.Event()
 
     # ------------------------------------------------------------ orders
@@ -118,8 +120,13 @@ class Members:
         steps = [_change_of(current, order) for order in missing]
         proposed = _next(current, steps)
         final = _final(current, steps)
-        why = self._risk(current, final)
         after = self._view(final)
+        contradicted = self._contradicted(current, missing)
+        if contradicted and dry_run:
+            return self._outcome(before, before, changed=False, allowed=False, why=contradicted)
+        if contradicted:
+            raise MembershipRejected(f"{contradicted}; nothing was changed")
+        why = self._risk(current, final)
         if dry_run:
             return self._outcome(before, after, changed=False, allowed=not why or force, why=why)
         if why and not force:
@@ -230,6 +237,22 @@ class Members:
             )
         return ""
 
+    def _contradicted(self, current: Membership, orders: Sequence[MemberOrder]) -> str:
+        """Return which member says by itself that it is reached elsewhere than ordered, or ""."""
+        for order in orders:
+            member = current.member(order.node_id)
+            if member is None or order.address is None:
+                continue
+            told = self._told(member)
+            is_here = member.node_id == self._node_id or self._is_connected(member.node_id)
+            if is_here and told not in {"", order.address}:
+                return (
+                    f"{member.node_id} runs, and says that it is reached at {told}: its own word "
+                    f"stands. Restart it with --advertise {order.address}, and it is recorded by "
+                    "itself"
+                )
+        return ""
+
     def _outcome(
         self,
         before: MembershipView,
@@ -253,6 +276,14 @@ class Members:
     def changed(self) -> None:
         """Take note that another membership is in force, or is committed."""
         self._changed.set()
+        recorded = {member.node_id: member.address for member in self._core.membership.members}
+        for node_id, address in recorded.items():
+            was = self._recorded.get(node_id, address)
+            if address not in {was, self._addresses.get(node_id, ("", ""))[1]}:
+                # What it told before is over: the record was changed while it was away.
+                self._addresses.pop(node_id, None)
+        self._recorded = recorded
+        self._addresses = {each: it for each, it in self._addresses.items() if each in recorded}
 
     def address_told(self, peer: NodeId, instance_id: str, address: str) -> bool:
         """Take the address that a peer's process told; return whether it is news."""
@@ -272,10 +303,14 @@ class Members:
         """
         if member.node_id == self._node_id:
             return self._advertise or member.address
+        return self._told(member) or self._hints.get(member.node_id, member.address)
+
+    def _told(self, member: Member) -> str:
+        """Return the address that a member's present process told of itself, or ""."""
+        if member.node_id == self._node_id:
+            return self._advertise or ""
         instance_id, address = self._addresses.get(member.node_id, ("", ""))
-        if address and member.instance_id == instance_id:
-            return address
-        return self._hints.get(member.node_id, member.address)
+        return address if member.instance_id == instance_id else ""
 
     def look_after(self) -> None:
         """Do the next thing that needs no operator: promote a learner, record an address."""

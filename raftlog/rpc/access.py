@@ -129,12 +129,12 @@ class Gate:
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = f"{service.rpartition('.')[2]}/{name}"
         need = need_of(method)
-        serve = _served(handler)
+        serve = served(handler)
         if need.role is not None and self._authenticator is not None:
             serve = self._checked(method, need, self._authenticator, serve)
         if need.is_audited:
             serve = self._audited(service, name, serve)
-        return _with(handler, serve)
+        return with_serve(handler, serve)
 
     def _checked(
         self, method: str, need: Need, authenticator: Authenticator, serve: Serve
@@ -214,7 +214,7 @@ def _refusal(
     )
 
 
-def _served(handler: grpc.RpcMethodHandler[bytes, bytes]) -> Serve:
+def served(handler: grpc.RpcMethodHandler[bytes, bytes]) -> Serve:
     """Return the function of a handler, whatever kind of call it serves."""
     for kind in _KINDS:
         found: Serve | None = getattr(handler, kind)
@@ -223,7 +223,7 @@ def _served(handler: grpc.RpcMethodHandler[bytes, bytes]) -> Serve:
     raise AssertionError  # grpc makes no handler without one
 
 
-def _with(
+def with_serve(
     handler: grpc.RpcMethodHandler[bytes, bytes], serve: Serve
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     """Return a handler of the same kind that calls `serve`."""

@@ -17,6 +17,7 @@ from raftlog.errors import ConfigInvalid, RaftLogError, invariant
 from raftlog.interfaces import NodePort
 from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.access import Gate
+from raftlog.rpc.cluster_check import ClusterCheck
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Context, Handlers, Methods, abort
 from raftlog.rpc.peer import GrpcTransport
@@ -172,7 +173,13 @@ class GrpcServer:
         if self._backups is not None:
             service = backup.BackupService(node, self._backups, settings)
             served[backup.SERVICE] = service.handlers(methods(backup.SERVICE))
-        return {name: gate.guarded(name, handlers) for name, handlers in served.items()}
+        keeps = ClusterCheck(node.identity.cluster_id)
+        return {
+            name: handlers if name == raft.SERVICE else keeps.guarded(handlers)
+            for name, handlers in (
+                (name, gate.guarded(name, handlers)) for name, handlers in served.items()
+            )
+        }
 
     def _bind(self, server: grpc.aio.Server) -> str:
         host, _, number = self._listen.rpartition(":")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from raftlog.backup.source import BackupSource
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
-from raftlog.errors import ConfigInvalid
+from raftlog.errors import ConfigInvalid, Indeterminate, Unavailable
 from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
@@ -41,6 +41,7 @@ from raftlog.wire.channel import TlsSource, message_limit
 
 if TYPE_CHECKING:
     from raftlog.server.certificates import CertificateWatch
+    from raftlog.server.joining import Asking
 
 GC_THRESHOLDS = (50_000, 20, 50)
 SWITCH_INTERVAL_SECONDS = 0.001
@@ -60,6 +61,9 @@ class RunningNode:
     descriptors: DescriptorWatch | None = None
     loop_watch: LoopWatch | None = None
     certificates: CertificateWatch | None = None
+    asking: Asking | None = None
+    """It goes on asking to be added."""
+
     is_stuck: bool = False
     """Whether a thread is still at something that may never end: the process ends without it."""
 
@@ -70,6 +74,8 @@ class RunningNode:
                 watch.stop()
         if self.certificates is not None:
             await self.certificates.stop()
+        if self.asking is not None:
+            await self.asking.stop()
         if self.http is not None:
             await self.http.stop()
         await self.node.stop(hand_over=hand_over)
@@ -122,6 +128,8 @@ async def compose(
         raise
     running.shared.start()
     await running.node.start()
+    if running.node.is_outside:
+        running.asking = _ask_on(settings, running.node, observer)
     running.descriptors = DescriptorWatch(running.node.alarms)
     running.descriptors.start()
     running.loop_watch = LoopWatch(observer)
@@ -155,16 +163,32 @@ def _watch_certificates(
     return watch
 
 
+def _ask_on(settings: Settings, node: Node, observer: PrometheusObserver) -> Asking | None:
+    if not settings.join:
+        return None
+    from raftlog.server.joining import Asking  # noqa: PLC0415 - it needs the client
+
+    asking = Asking(settings, node, observer)
+    asking.start()
+    return asking
+
+
 async def _own_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
     """Return this node's directory; one that joins is made and added first."""
     if not settings.join:
         return open_storage(settings, machine)
     from raftlog.server import joining  # noqa: PLC0415 - it needs the client
 
+    was_there = LmdbStorage.exists(settings.data_dir)
     await joining.make_directory(settings, machine)
     storage = open_storage(settings, machine)
+    seconds = joining.AGAIN_SECONDS if was_there else joining.JOIN_SECONDS
     try:
-        await joining.ask_in(settings, storage)
+        await joining.ask_in(settings, storage, seconds=seconds)
+    except (Unavailable, Indeterminate):
+        if not was_there:
+            storage.close()
+            raise
     except BaseException:
         storage.close()
         raise

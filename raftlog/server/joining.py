@@ -7,20 +7,26 @@ as joined: it founds nothing, and helps nobody to.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from typing import Protocol
 
 from raftlog.client.client import Client, connect
 from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
-from raftlog.errors import ConfigInvalid, IdentityMismatch, MachineMismatch
-from raftlog.interfaces import Identity, StateMachine, Storage, versions_of
+from raftlog.errors import ConfigInvalid, IdentityMismatch, MachineMismatch, RaftLogError
+from raftlog.interfaces import Event, Identity, Observer, StateMachine, Storage, versions_of
 from raftlog.server.directory import removed
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.types import Index, NodeId, Term
 
 JOIN_SECONDS = 30.0
+AGAIN_SECONDS = 3.0
+"""A directory that was made to join waits no longer for a leader before it starts."""
+
+PAUSE_SECONDS = 1.0
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - not listened on, but refused
 
 
@@ -65,7 +71,7 @@ async def make_directory(settings: Settings, machine: StateMachine) -> None:
     )
 
 
-async def ask_in(settings: Settings, storage: Storage) -> None:
+async def ask_in(settings: Settings, storage: Storage, *, seconds: float = JOIN_SECONDS) -> None:
     """Have the leader add this node, unless the membership names its directory already.
 
     Raises:
@@ -81,8 +87,12 @@ async def ask_in(settings: Settings, storage: Storage) -> None:
     known = membership.member(identity.node_id)
     if known is not None and known.instance_id == identity.instance_id:
         return
+    await _ask(settings, identity, seconds)
+
+
+async def _ask(settings: Settings, identity: Identity, seconds: float) -> None:
     async with _client(settings) as client:
-        origin = await client.cluster.origin(timeout=JOIN_SECONDS)
+        origin = await client.cluster.origin(timeout=seconds)
         if origin.cluster_id != identity.cluster_id:
             raise IdentityMismatch(
                 f"{settings.data_dir} was made to join the cluster {identity.cluster_id}, and "
@@ -94,8 +104,57 @@ async def ask_in(settings: Settings, storage: Storage) -> None:
             _own_address(settings),
             promote=settings.promote,
             instance_id=identity.instance_id,
-            timeout=JOIN_SECONDS,
+            timeout=seconds,
         )
+
+
+class Outside(Protocol):
+    """A node that does not know yet whether it is a member."""
+
+    @property
+    def identity(self) -> Identity:
+        """Return who it is."""
+        ...
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether no membership that it knows names it."""
+        ...
+
+
+class Asking:
+    """Goes on asking to be added, beside a node that runs, until it knows that it is a member.
+
+    A node that died before its log named it may have been added already, so whoever leads sends it
+    the log once it runs; and the cluster may need it to have a leader at all.
+    """
+
+    def __init__(self, settings: Settings, node: Outside, observer: Observer) -> None:
+        self._settings = settings
+        self._node = node
+        self._observer = observer
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._task = asyncio.create_task(self._ask_on(), name="join")
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _ask_on(self) -> None:
+        told = ""
+        while self._node.is_outside:
+            try:
+                await _ask(self._settings, self._node.identity, AGAIN_SECONDS)
+            except RaftLogError as error:
+                if error.message != told:
+                    told = error.message
+                    self._observer.event(Event.JOIN_WAITS, why=told)
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 def _client(settings: Settings) -> Client:

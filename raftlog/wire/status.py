@@ -18,6 +18,9 @@ from raftlog.errors import LeaderHint, RaftLogError
 from raftlog.wire.pb import types_pb2
 
 METADATA_KEY = "raftlog-error-bin"
+CLUSTER_KEY = "raftlog-cluster-id"
+"""The metadata entry of a call by which it names the cluster that it is meant for."""
+
 MESSAGE_CHARACTERS_MAX = 1024
 """Trailing metadata is limited to 8 KiB by most ends; a sentence needs less."""
 
@@ -47,6 +50,7 @@ STATUS_BY_ERROR: dict[type[RaftLogError], grpc.StatusCode] = {
     errors.SessionMismatch: _Code.INVALID_ARGUMENT,
     errors.IdentityMismatch: _Code.FAILED_PRECONDITION,
     errors.MemberRemoved: _Code.FAILED_PRECONDITION,
+    errors.WrongCluster: _Code.FAILED_PRECONDITION,
     errors.Unauthorized: _Code.PERMISSION_DENIED,
     errors.ConfigInvalid: _Code.INVALID_ARGUMENT,
     errors.StorageError: _Code.INTERNAL,

@@ -81,3 +81,16 @@ def test_tables_say_what_was_done(raftlog, own):
     assert raftlog(*told, "update", "n1").code == 128
     assert raftlog(*told, "add", "n9", "nowhere").code == 3
     assert raftlog(*told, "replace", "n1", "n9").code == 3
+    assert raftlog(*told, "replace", "n1", "n9", "--dry-run").code == 3
+    before = raftlog(*told, "list").out
+    plan = raftlog(*told, "replace", "n1", "n9", "--address", "h:1", "--dry-run", "-o", "json").json
+    assert (plan["allowed"], plan["changed"]) == (True, False)
+    assert [step["voters"] for step in plan["steps"]][0] == plan["before"]["voters"]
+    assert "n9" in plan["after"]["voters"]
+    assert "n1" not in plan["after"]["voters"]
+    assert len(plan["steps"]) == 4
+    shown = raftlog(*told, "replace", "n1", "n1", "--dry-run")
+    assert shown.code == 4  # it lives: its directory was not lost
+    assert "n1 is removed" in shown.text
+    assert "n1 has caught up, and votes" in shown.text
+    assert raftlog(*told, "list").out == before

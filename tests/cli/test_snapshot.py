@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from raftlog.cli.snapshot import of_all
 from raftlog.cli.snapshot import snapshot as snapshot_group
+from raftlog.errors import Unavailable
 
 pytestmark = pytest.mark.integration
 
@@ -24,3 +28,23 @@ def test_a_snapshot_is_taken_and_listed(raftlog, cluster):
     }
     one = raftlog(*told, "--member", taken["member"], "snapshot", "list").text
     assert str(taken["index"]) in one
+
+
+async def test_members_are_asked_at_once():
+    """Nobody is waited for before the next is asked, and who does not answer is named."""
+    names = [f"n{number}" for number in range(1, 6)]
+    everybody = asyncio.Barrier(len(names))
+
+    class Members:
+        """Answer only when all were asked."""
+
+        async def snapshots(self, *, member, timeout):
+            async with asyncio.timeout(timeout):
+                await everybody.wait()
+            if member == "n3":
+                raise Unavailable("silent")
+            return (member,)
+
+    found, silent = await of_all(Members(), names)
+    assert found == ["n1", "n2", "n4", "n5"]
+    assert silent == ["n3"]

@@ -40,6 +40,18 @@ def test_one_member(ask):
     assert ask("--member", "n2", "status", "-o", "json").json["served_by"] == "n2"
 
 
+def test_another_cluster_is_refused(ask):
+    """With --cluster-id a command talks to that cluster only, and asks no other for anything."""
+    found = ask("status", "-o", "json").json["cluster_id"]
+    assert ask("--cluster-id", found, "status").code == 0
+    assert ask("--cluster-id", found, "log", "append", "/dev/null").code == 0
+    refused = ask("--cluster-id", "another", "--timeout", "30", "status")
+    assert refused.code == 4
+    assert f"is of {found}" in refused.err
+    assert ask("--cluster-id", "another", "--timeout", "30", "member", "remove", "n2").code == 4
+    assert ask("--cluster-id", "another", "--timeout", "30", "kv", "put", "k", "v").code == 4
+
+
 @pytest.mark.parametrize(("alarms", "code"), [((), 0), (("n2 disk_full: why. Advice.",), 5)])
 def test_alarms_decide_the_exit_code_only_if_asked(raftlog, monkeypatch, alarms, code):
     """`--check` is for scripts; without it alarms are shown, and the exit code is the quorum's."""

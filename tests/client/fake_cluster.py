@@ -78,6 +78,9 @@ class FakeCluster:
     def __init__(self) -> None:
         self.changes: list[admin_pb2.ChangeMembersRequest] = []
         self.lost_answers = 0
+        self.cluster_id = "c"
+        self.named: dict[str, set[str | None]] = {}
+        """Which cluster the calls of each method named."""
         self.nodes: dict[str, FakeNode] = {}
         self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
         self.leader: str | None = None
@@ -248,6 +251,18 @@ class FakeCluster:
             self.changed.notify_all()
 
 
+class _Naming(grpc.aio.ServerInterceptor):
+    """Notes which cluster each call names."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+
+    async def intercept_service(self, continuation, details):
+        named = dict(details.invocation_metadata).get(status.CLUSTER_KEY)
+        self.cluster.named.setdefault(details.method.rpartition("/")[2], set()).add(named)
+        return await continuation(details)
+
+
 class FakeNode(
     log_pb2_grpc.LogServicer,
     kv_pb2_grpc.KvServicer,
@@ -275,7 +290,7 @@ class FakeNode(
             ("grpc.max_send_message_length", LIMIT),
             ("grpc.so_reuseport", 0),
         ]
-        server = grpc.aio.server(options=options)
+        server = grpc.aio.server(options=options, interceptors=[_Naming(self.cluster)])
         log_pb2_grpc.add_LogServicer_to_server(self, server)
         kv_pb2_grpc.add_KvServicer_to_server(self, server)
         admin_pb2_grpc.add_AdminServicer_to_server(self, server)
@@ -311,7 +326,9 @@ class FakeNode(
         cluster = self.cluster
         hint = cluster.hint()
         reply = admin_pb2.LeaderReply(
-            served_by=self.node_id, ready=cluster.leader == self.node_id and cluster.ready
+            served_by=self.node_id,
+            cluster_id=cluster.cluster_id,
+            ready=cluster.leader == self.node_id and cluster.ready,
         )
         if hint is not None:
             reply.leader.CopyFrom(
@@ -325,7 +342,7 @@ class FakeNode(
         await self._stand()
         cluster = self.cluster
         reply = admin_pb2.StatusReply(
-            cluster_id="c",
+            cluster_id=cluster.cluster_id,
             served_by=self.node_id,
             leader=cluster.leader or "",
             term=cluster.term,

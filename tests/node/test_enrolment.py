@@ -14,7 +14,7 @@ from raftlog.core.raft import Raft
 from raftlog.core.settings import CoreSettings
 from raftlog.errors import MemberRemoved
 from raftlog.interfaces import Identity
-from raftlog.node.enrolment import Enrolment
+from raftlog.node.enrolment import OUTSIDERS_MAX, Enrolment
 from raftlog.types import Index, Position, Role, Term
 from tests.node.harness import Notebook
 from tests.node.parts import MEMBERSHIP, new_inputs, new_storage
@@ -312,3 +312,33 @@ def test_a_member_in_whose_place_another_directory_answers_is_misplaced():
     rig.enrolment.identified("n3", "old", fresh=False)
     rig.enrolment.identified("n4", "any", fresh=False)
     assert rig.enrolment.misplaced == {"n3"}
+
+
+def test_made_up_ids_take_no_memory_and_push_out_nobody_that_matters(rig):
+    """Outsiders are bounded; members are kept, and so is whoever has a log already."""
+    rig.see("n2", "n3")
+    rig.see("elder", fresh=False)
+    for number in range(OUTSIDERS_MAX * 3):
+        rig.see(f"made-up-{number}")
+    held = rig.enrolment._instances
+    assert len(held) == OUTSIDERS_MAX + 3
+    assert {"n1", "n2", "n3", "elder", f"made-up-{OUTSIDERS_MAX * 3 - 1}"} <= held.keys()
+    assert len(rig.enrolment._seen) <= len(held)
+    assert not rig.raft.may_campaign
+    assert "elder" in rig.enrolment.alarm
+
+
+def test_a_fresh_node_founds_nothing_however_many_say_that_they_have_a_log(rig):
+    """Where all outsiders kept have a log, one more is kept in place of one of them."""
+    rig.see("n2", "n3")
+    for number in range(OUTSIDERS_MAX + 10):
+        rig.see(f"elder-{number}", fresh=False)
+    rig.see("newcomer")
+    held = rig.enrolment._instances
+    assert len(held) == OUTSIDERS_MAX + 3
+    assert "newcomer" not in held
+    assert f"elder-{OUTSIDERS_MAX + 9}" in held
+    assert not rig.raft.may_campaign
+    for name in [name for name in held if name.startswith("elder")]:
+        rig.enrolment.identified(name, f"{name}-instance", fresh=True)
+    assert rig.raft.may_campaign

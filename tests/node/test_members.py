@@ -221,6 +221,46 @@ async def test_a_member_that_moves_is_found_where_it_says(cluster: Cluster) -> N
     ]
 
 
+async def test_the_word_of_a_member_that_runs_stands_against_an_order(cluster: Cluster) -> None:
+    """An order that says otherwise is refused with what helps, and is a success if it agrees."""
+    name = follower(cluster)
+    await cluster.stop(name)
+    cluster.settings = dataclasses.replace(cluster.settings, advertise="moved:1")
+    await cluster.start(name)
+    leader = await cluster.wait_leader()
+    await cluster.until(lambda: leader.membership.member(name).address == "moved:1")
+    await cluster.until(lambda: leader.info().commit_index >= leader.membership_index)
+    wrong = order("update", name, address="elsewhere:1")
+    with pytest.raises(MembershipRejected, match="--advertise elsewhere:1"):
+        await change(cluster, wrong)
+    tried = await change(cluster, wrong, dry_run=True)
+    assert (tried.allowed, tried.changed) == (False, False)
+    assert "says that it is reached at moved:1" in tried.why
+    assert not (await change(cluster, order("update", name, address="moved:1"))).changed
+
+
+async def test_an_order_for_a_member_that_is_away_holds_until_it_speaks(cluster: Cluster) -> None:
+    """It is dialled there by every member, though it told another address before."""
+    name = follower(cluster)
+    await cluster.stop(name)
+    cluster.settings = dataclasses.replace(cluster.settings, advertise="moved:1")
+    await cluster.start(name)
+    leader = await cluster.wait_leader()
+    await cluster.until(lambda: leader.membership.member(name).address == "moved:1")
+    await cluster.until(lambda: leader.info().commit_index >= leader.membership_index)
+    await cluster.stop(name)
+    await cluster.until(lambda: not leader._ports.transport.is_connected(name))
+    assert (await change(cluster, order("update", name, address="ordered:1"))).changed
+    others = [node for other, node in cluster.nodes.items() if other != name]
+    await cluster.until(
+        lambda: all(node._ports.transport.addresses[name] == "ordered:1" for node in others)
+    )
+    await pass_time(1.5)  # a chore or two of the leader's, which record no address told before
+    assert leader.membership.member(name).address == "ordered:1"
+    await cluster.start(name)
+    await cluster.until(lambda: leader.membership.member(name).address == "moved:1")
+
+
 async def test_an_operators_hint_serves_until_a_member_speaks_for_itself(tmp_path) -> None:
     """It is dialled in place of the membership's address, and recorded once it is connected."""
     hints = tuple((f"n{number}", f"elsewhere{number}:1") for number in (1, 2, 3))

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import dataclasses
 import shutil
+import signal
+import sys
 
 import pytest
 
@@ -25,6 +27,21 @@ from raftlog.machines.registry import load
 from raftlog.server import joining
 from raftlog.server.compose import RunningNode, compose
 from raftlog.storage.lmdb import LmdbStorage
+
+KILLED_AS_IT_WAS_ADDED = """
+import os, signal, sys
+from raftlog.cli import main
+from raftlog.server import joining
+
+added = joining.ask_in
+
+async def ask_in(*given, **how):
+    await added(*given, **how)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+joining.ask_in = ask_in
+main.run(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -96,6 +113,51 @@ async def test_a_join_that_was_cut_short_is_repeated(settings, first, second) ->
     alone = dataclasses.replace(second, join="127.0.0.1:1")
     again = await compose(alone)
     await again.stop(hand_over=False)
+
+
+async def test_a_join_that_died_as_it_was_added_needs_no_leader_to_start(
+    settings, first, second, monkeypatch
+) -> None:
+    """It starts and waits, though its log does not name it yet, and whoever leads sends the log."""
+    monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.3)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", KILLED_AS_IT_WAS_ADDED, "serve", "--node-id", second.node_id),
+        *("--data-dir", second.data_dir, "--listen", second.listen, "--join", second.join),
+        *("--http", ""),
+    )
+    async with asyncio.timeout(60):
+        assert await process.wait() == -signal.SIGKILL
+    member = first.node.membership.member("n2")
+    assert member is not None
+    await first.stop(hand_over=False)
+    joined = await compose(second)
+    try:
+        assert joined.node.is_outside
+        again = await compose(settings)
+        try:
+            assert await read_all(joined, second.listen) == [b"before"]
+        finally:
+            await again.stop(hand_over=False)
+    finally:
+        await joined.stop(hand_over=False)
+
+
+async def test_a_join_that_died_before_it_was_added_goes_on_asking(
+    settings, first, second, monkeypatch
+) -> None:
+    """Its directory was made; it starts without a leader, and is added when there is one."""
+    monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.3)
+    await joining.make_directory(second, load(second.machine))
+    await first.stop(hand_over=False)
+    joined = await compose(second)
+    try:
+        again = await compose(settings)
+        try:
+            assert await read_all(joined, second.listen) == [b"before"]
+        finally:
+            await again.stop(hand_over=False)
+    finally:
+        await joined.stop(hand_over=False)
 
 
 async def test_an_emptied_member_does_not_come_back_by_joining(settings, first, second) -> None:
@@ -182,10 +244,11 @@ async def test_a_node_that_nobody_has_named_yet_tells_of_no_members(
 ) -> None:
     """What its log says may be of a cluster that this one was restored from: none is led there."""
 
-    async def asked_in_vain(*_) -> None:
+    async def asked_in_vain(*_, **__) -> None:
         return None
 
     monkeypatch.setattr(joining, "ask_in", asked_in_vain)
+    monkeypatch.setattr(joining, "_ask", asked_in_vain)
     outside = await compose(second)
     try:
         assert outside.node.is_outside

@@ -107,6 +107,7 @@ class AdminService:
             served_by=self._node.identity.node_id,
             ready=self._node.info().writes_open,
             gtid_server_id=wire_server_id(self._node.identity.cluster_id),
+            cluster_id=self._node.identity.cluster_id,
             members=[
                 pb.MemberAddress(node_id=member.node_id, address=member.address)
                 for member in self._node.membership.members

@@ -322,7 +322,7 @@ class SimChannel:
     ) -> Callable[..., ClientCall]:
         """Return what makes calls with streams both ways."""
 
-        def call(*, timeout: float | None = None) -> ClientCall:
+        def call(*, timeout: float | None = None, **_options: object) -> ClientCall:
             made = ClientCall(self, method, (request_serializer, response_deserializer))
             made.begin(timeout)
             return made
@@ -332,7 +332,9 @@ class SimChannel:
     def _replying(
         self, method: str, codec: tuple[Serialize, Deserialize]
     ) -> Callable[..., ClientCall]:
-        def call(request: object, *, timeout: float | None = None) -> ClientCall:
+        def call(
+            request: object, *, timeout: float | None = None, **_options: object
+        ) -> ClientCall:
             made = ClientCall(self, method, codec)
             made.begin(timeout)
             made.send_request(request)

@@ -121,20 +121,22 @@ class DiagnosticsFile(_message.Message):
     def __init__(self, name: _Optional[str] = ..., text: _Optional[str] = ..., cut: _Optional[bool] = ...) -> None: ...
 
 class LeaderReply(_message.Message):
-    __slots__ = ("leader", "served_by", "ready", "members", "limits", "gtid_server_id")
+    __slots__ = ("leader", "served_by", "ready", "members", "limits", "gtid_server_id", "cluster_id")
     LEADER_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     GTID_SERVER_ID_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     leader: _types_pb2.LeaderHint
     served_by: str
     ready: bool
     members: _containers.RepeatedCompositeFieldContainer[MemberAddress]
     limits: Limits
     gtid_server_id: int
-    def __init__(self, leader: _Optional[_Union[_types_pb2.LeaderHint, _Mapping]] = ..., served_by: _Optional[str] = ..., ready: _Optional[bool] = ..., members: _Optional[_Iterable[_Union[MemberAddress, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., gtid_server_id: _Optional[int] = ...) -> None: ...
+    cluster_id: str
+    def __init__(self, leader: _Optional[_Union[_types_pb2.LeaderHint, _Mapping]] = ..., served_by: _Optional[str] = ..., ready: _Optional[bool] = ..., members: _Optional[_Iterable[_Union[MemberAddress, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., gtid_server_id: _Optional[int] = ..., cluster_id: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("transaction_bytes_max", "group_bytes_max")
