@@ -199,9 +199,7 @@ def _ordered(knobs: Knobs) -> Knobs:
     if dice.random() >= ORDER_SHARE:
         return knobs
     orders = (Fault.ORDER,) * max(1, len(knobs.faults) // 2)
-    return dataclasses.replace(
-        knobs, faults=(*knobs.faults, *orders), spares=2, ending=Ending.ALL
-    )
+    return dataclasses.replace(knobs, faults=(*knobs.faults, *orders), spares=2, ending=Ending.ALL)
 
 
 def _restless(knobs: Knobs, dice: random.Random) -> Knobs:

@@ -85,9 +85,7 @@ class Orders:
                 self._world.count("order_repeated")
                 self._send(given, dice.random() * 8 * self._timeout)
 
-    def _order(
-        self, dice: random.Random, membership: Membership, process: Process
-    ) -> MemberOrder:
+    def _order(self, dice: random.Random, membership: Membership, process: Process) -> MemberOrder:
         node_id = process.node_id
         known = member_of(node_id, self._knobs)
         verbs = [MemberVerb.ADD]
