@@ -144,6 +144,8 @@ class Process:
     def admits(self, peer: Process) -> bool:
         """Whether a handshake with that peer goes well on this side."""
         enrolment = self.enrolment
+        if enrolment is not None and enrolment.is_fresh and peer.waits_to_join:
+            return False  # who waits to be named dials nobody, and nobody dials it
         if (
             enrolment is None
             or enrolment.check(peer.node_id, peer.instance_id, peer.state.membership_index) is None
@@ -151,6 +153,11 @@ class Process:
             return True
         self.world.count("stranger_refused")
         return False
+
+    @property
+    def waits_to_join(self) -> bool:
+        """Whether this node was started to join, and no leader has reached it yet."""
+        return self.storage.identity.joined and self.raft.last_index == 0
 
     def _enrolment_changed(self) -> None:
         if self.enrolment is not None:
@@ -305,6 +312,7 @@ class Process:
         if self.enrolment is None:
             self._watched(source, message)
         elif self.enrolment.hears(source, message):
+            self.world.orders.heard(self, source, message)
             self._watched(source, message)
             self.enrolment.stepped()
         else:
@@ -323,6 +331,7 @@ class Process:
         if self.enrolment is not None and peer.enrolment is not None:
             fresh = peer.enrolment.is_fresh and peer.instance_id == instance_id
             self.enrolment.identified(peer.node_id, instance_id, fresh=fresh)
+            self.world.orders.connected(self, peer, instance_id)
         self.raft.peer_connected(peer.node_id, self.local())
 
     def peer_lost(self, peer: Process) -> None:
