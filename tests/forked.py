@@ -140,6 +140,9 @@ def _become(words: list[str], environment: dict[str, str], place: str, log: int)
         os.dup2(own, standard)
     os.close(nothing)
     os.close(log)
+    ours = {"", *os.environ["PYTHONPATH"].split(os.pathsep)}
+    given = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:] = [place, *filter(None, given), *(path for path in sys.path if path not in ours)]
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["raftlog", *words[3:]]
