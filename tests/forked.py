@@ -5,8 +5,8 @@ process that has imported all of it, and has run nothing, begins them instead: a
 own process id, session, log, environment and command line, and parses that command line as the
 program does. It is the child of whoever asked, so that it is waited for, killed and paused alike.
 
-Where the start itself is what is tested (`REAL`), and on systems other than Linux, nodes start as
-users start them; so do all that a test begins through the command line as a process of its own.
+Where the start itself is what is tested (`REAL`), where PYTHONPATH is set, and on systems other
+than Linux, nodes start as users start them, as does all that a test begins by a command of its own.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def fork_nodes() -> None:
     spawn = Processes.begin
 
     def begin(self: Processes, node: LocalNode, arguments: Sequence[str]) -> int:
-        if NURSERY.is_wanted and sys.platform == "linux":
+        is_plain = "PYTHONPATH" not in os.environ  # what lies there may change the interpreter
+        if NURSERY.is_wanted and is_plain and sys.platform == "linux":
             return NURSERY.begin(node, arguments)
         return spawn(self, node, arguments)
 
@@ -140,9 +141,8 @@ def _become(words: list[str], environment: dict[str, str], place: str, log: int)
         os.dup2(own, standard)
     os.close(nothing)
     os.close(log)
-    ours = {"", *os.environ["PYTHONPATH"].split(os.pathsep)}
-    given = environment.get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:] = [place, *filter(None, given), *(path for path in sys.path if path not in ours)]
+    ours = {"", os.environ["PYTHONPATH"]}
+    sys.path[:] = [place, *(path for path in sys.path if path not in ours)]
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["raftlog", *words[3:]]
