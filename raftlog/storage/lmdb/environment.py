@@ -229,6 +229,23 @@ def _cover_file_end(environment: lmdb.Environment, data: pathlib.Path, *, read_o
         os.truncate(data, wanted)
 
 
+def adopt_data(creating: pathlib.Path, path: pathlib.Path) -> None:
+    """Move a data file that was made below `creating` over the one of `path`, durably.
+
+    A crash leaves the one or the other. Whoever has the old one open goes on reading that.
+    """
+    made = layout.data_path(creating)
+    made.chmod(files.FILE_MODE)
+    descriptor = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    files.sync_directory(creating)
+    made.replace(layout.data_path(path))
+    files.sync_directory(path)
+
+
 def size_bytes(txn: lmdb.Transaction[memoryview], database: Database) -> int:
     """Return the bytes of the pages a sub-database takes."""
     stat = txn.stat(database)
