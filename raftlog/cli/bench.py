@@ -127,7 +127,7 @@ _command(WorkKind.TAIL, "Read the log back; each caller reads all of it.")
 @click.option("--clients", default=64, type=click.IntRange(1, 4096), help="Concurrent callers.")
 @click.option("--seconds", default=10.0, type=SECONDS, help="Of each phase but the catching up.")
 @click.pass_obj
-def catch_up(options: Globals, *, local: int, size: int, kind: str, **given: float) -> int:
+def catch_up(options: Globals, /, *, local: int, size: int, kind: str, **given: float) -> int:
     """Wipe a member, have a new one catch up in its place, and say what that costs the writers.
 
     A row for each phase: before, without the member, during the catching up, and after. Exits 1 if
@@ -156,19 +156,25 @@ def catch_up(options: Globals, *, local: int, size: int, kind: str, **given: flo
 def _caught_up(found: CatchUp) -> str:
     columns = ["phase", "seconds", "per_second", "p50_ms", "p99_ms", "stall_ms", "errors"]
     rows = [[getattr(each, name) for name in columns] for each in found.phases]
-    memory = [
-        [each.node_id, each.part, *(f"{n / 1e6:.0f} MB" for n in (each.before_bytes, each.peak_bytes, each.extra_bytes))]
-        for each in found.memory
-    ]
+    memory = []
+    for each in found.memory:
+        sizes = (each.before_bytes, each.peak_bytes, each.extra_bytes)
+        memory.append([each.node_id, each.part, *(f"{size / 1e6:.0f} MB" for size in sizes)])
     used = {name: 0.0 for each in found.phases for name in each.cpu_seconds}
     return "\n".join(
         [
             table(columns, rows),
             "",
-            table(["phase", *used], [
-                [f"{each.phase}: CPU seconds", *(each.cpu_seconds.get(name, "-") for name in used)]
-                for each in found.phases
-            ]),
+            table(
+                ["phase", *used],
+                [
+                    [
+                        f"{each.phase}: CPU seconds",
+                        *(each.cpu_seconds.get(name, "-") for name in used),
+                    ]
+                    for each in found.phases
+                ],
+            ),
             "",
             table(["node", "part", "private before", "peak", "extra"], memory),
             "",

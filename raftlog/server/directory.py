@@ -32,8 +32,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import Identity, StateMachine
 from raftlog.node.settings import FEATURE_LEVEL_MAX
-from raftlog.storage.lmdb import compaction
-from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport, compaction
 from raftlog.storage.lmdb import verify as verify_records
 from raftlog.types import Index, NodeId, Term
 
