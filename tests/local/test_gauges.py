@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import time
 
 import pytest
 
 from raftlog.local import gauges, wait_until
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="needs proc(5)")  # noqa: PTH110
+pytestmark = pytest.mark.skipif(
+    not pathlib.Path("/proc/self/stat").exists(), reason="needs proc(5)"
+)
 
 
 def test_processor_time_goes_on():

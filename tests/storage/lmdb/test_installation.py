@@ -13,7 +13,7 @@ import pytest
 from raftlog.errors import RaftLogError
 from raftlog.interfaces import Table
 from raftlog.local.gauges import PeakMemory
-from raftlog.storage.lmdb import layout, verify
+from raftlog.storage.lmdb import installation, layout, verify
 from tests.storage.builders import TOP, Writer, lmdb_at, round_of, vote
 
 KEYS = {b"k%05d" % number: b"new" * 10 for number in range(2000)}
@@ -193,8 +193,9 @@ def test_killed_at_any_moment_it_is_the_old_state_or_the_new(rig, tmp_path, poin
     storage.close()
 
 
-def test_memory_does_not_grow_with_the_snapshot(tmp_path):
+def test_memory_does_not_grow_with_the_snapshot(tmp_path, monkeypatch):
     """Far less than the snapshot is held in private memory, by either side."""
+    monkeypatch.setattr(installation, "STEP_BYTES", 4 << 20)
     value = bytes(range(256)) * 64
     state = {b"k%05d" % number: value for number in range(6000)}
     size = len(value) * len(state)
