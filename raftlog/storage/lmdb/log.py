@@ -94,10 +94,6 @@ class LmdbLog:
         self.cache_misses = 0
 
     @property
-    def _databases(self) -> Databases:
-        return self.opened.databases
-
-    @property
     def shape(self) -> LogShape:
         """Return the durable log's shape."""
         return self._shape
@@ -214,7 +210,7 @@ class LmdbLog:
         elif last == shape.last_index:
             kept = shape
         else:
-            header = _read_header(txn, self._databases.log, last)
+            header = _read_header(txn, self.opened.databases.log, last)
             kept = dataclasses.replace(
                 shape,
                 last_index=last,
@@ -234,9 +230,9 @@ class LmdbLog:
             except StorageCorrupt:
                 sound = False
         if sound:
-            delete_streams(txn, self._databases.stream, streams)
+            delete_streams(txn, self.opened.databases.stream, streams)
         else:
-            sweep_streams(txn, self._databases.stream, truncate_from)
+            sweep_streams(txn, self.opened.databases.stream, truncate_from)
         return dataclasses.replace(
             kept, physical_last=last, payload_bytes=shape.payload_bytes - dropped
         )
@@ -254,12 +250,12 @@ class LmdbLog:
             names = stream_names(entry.kind, entry.codec, entry.payload)
             if names:
                 streams += [(name, entry.index) for name in names]
-        cursor = txn.cursor(self._databases.log)
+        cursor = txn.cursor(self.opened.databases.log)
         _, added = cursor.putmulti(records, append=True)
         if added != len(records):
             raise StorageCorrupt("the log holds records above its end: its tree is damaged")
         if streams:
-            put_streams(txn, self._databases.stream, streams)
+            put_streams(txn, self.opened.databases.stream, streams)
         return shape.extended(entries)
 
     def purge(
@@ -278,7 +274,7 @@ class LmdbLog:
                 kind, codec = record[_STREAM_KIND_OFFSET], record[_STREAM_CODEC_OFFSET]
                 names = stream_names(kind, codec, record[HEADER_BYTES:])
                 streams += ((name, index) for name in names)
-        delete_streams(txn, self._databases.stream, streams)
+        delete_streams(txn, self.opened.databases.stream, streams)
         return dataclasses.replace(
             shape, boundary=purge_to, payload_bytes=max(0, shape.payload_bytes - dropped)
         )
@@ -293,7 +289,7 @@ class LmdbLog:
 
     def position_in(self, txn: lmdb.Transaction[memoryview], index: Index) -> tuple[int, int]:
         """Return term and chained checksum at `index`, as the transaction sees it."""
-        header = _read_header(txn, self._databases.log, index)
+        header = _read_header(txn, self.opened.databases.log, index)
         return header.term, header.checksum
 
     def publish(
@@ -407,7 +403,7 @@ class LmdbLog:
         self, txn: lmdb.Transaction[memoryview], low: Index, high: Index
     ) -> Iterator[tuple[Index, memoryview]]:
         """Yield the records in low..high and delete each after it was looked at."""
-        cursor = txn.cursor(self._databases.log)
+        cursor = txn.cursor(self.opened.databases.log)
         more = cursor.set_range(encode_index(low))
         while more:
             key, record = cursor.item()
