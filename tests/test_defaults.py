@@ -13,12 +13,12 @@ from raftlog import defaults
 from raftlog.config.schema import SETTINGS
 from raftlog.core.settings import CoreSettings
 from raftlog.node.settings import NodeSettings
-from raftlog.rpc.settings import ServerSettings
+from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.storage.lmdb import StorageSettings
 from tests.sources import parsed
 
 TOP = pathlib.Path(raftlog.__file__).parent
-PARTS = (CoreSettings, NodeSettings, ServerSettings, StorageSettings)
+PARTS = (CoreSettings, NodeSettings, ServerSettings, StorageSettings, TransportSettings)
 TUNED = [key for key in SETTINGS if key.split(".")[0] in {"raft", "limits", "retention", "disk"}]
 """What is handed on to a part; all else is used where the settings are composed."""
 

@@ -291,7 +291,10 @@ BEGINS_PROCESSES = re.compile(
     r"raftlog_(cluster|client|sync_client)\b|_raftlog_shared|make_cluster|testing\.cluster\("
     r"|LocalCluster\.create\(|raftlog local start"
 )
-PROCESSES_EXEMPTIONS = {"tests/test_tidy.py", "tests/test_docs.py", "tests/bench/bench_load.py"}
+PROCESSES_EXEMPTIONS = {
+    *("tests/test_tidy.py", "tests/test_docs.py"),
+    *("tests/bench/bench_load.py", "tests/bench/bench_restart.py"),
+}
 
 
 def test_tests_of_real_processes_run_one_after_another() -> None:

@@ -1,4 +1,4 @@
-"""`log`: append, tail, get, info, verify."""
+"""`log`: append, tail, get, info, verify, compact."""
 
 from __future__ import annotations
 
@@ -332,3 +332,41 @@ def verify(options: Globals, data_dir: str) -> int:
 
     emit(options.output, document, human)
     return ExitCode.OK if report.ok else ExitCode.IO_OR_CORRUPTION
+
+
+# ---------------------------------------------------------------- compact
+
+
+@log.command(
+    "compact",
+    examples=[
+        "raftlog log compact --data-dir ./cluster/n1/data --dry-run",
+        "raftlog log compact --data-dir ./cluster/n1/data",
+    ],
+)
+@click.option("--data-dir", required=True, type=click.Path(), help="Of a node that is stopped.")
+@click.option("--dry-run", is_flag=True, help="Say what it would give back, and change nothing.")
+@click.pass_obj
+def compact(options: Globals, *, data_dir: str, dry_run: bool) -> None:
+    """Make a stopped node's data file as small as what it holds; nothing in it changes.
+
+    While the node runs, what was dropped is used again, and the file never shrinks. There must be
+    room for a copy beside it; whatever interrupts the command, the old file or the new is there.
+    """
+    from raftlog.server import directory  # noqa: PLC0415 - spares the others
+
+    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("compacting", total=None)
+        made = directory.compact(
+            data_dir,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            dry_run=dry_run,
+        )
+    document = {
+        "data_dir": made.path,
+        "node_id": made.node_id,
+        "before_bytes": made.before_bytes,
+        "after_bytes": made.after_bytes,
+        "done": made.done,
+    }
+    emit(options.output, document)

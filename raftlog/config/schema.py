@@ -99,6 +99,11 @@ class RaftSection:
     transfer_timeout_seconds: float = _seconds(
         defaults.TRANSFER_TIMEOUT_SECONDS, "give up a leadership transfer after", 0.01
     )
+    catch_up_bytes_per_second: int = _bytes(
+        defaults.CATCH_UP_BYTES_PER_SECOND,
+        "how fast a snapshot is sent, and a learner that is behind takes entries; 0: no limit",
+        0,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

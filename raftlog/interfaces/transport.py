@@ -73,6 +73,11 @@ class PeerEvents(Protocol):
         ...
 
     @property
+    def is_voter(self) -> bool:
+        """Whether this node votes, by the membership that it knows."""
+        ...
+
+    @property
     def membership_index(self) -> Index:
         """Return the index of the membership in force."""
         ...

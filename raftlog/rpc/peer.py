@@ -216,6 +216,13 @@ class GrpcTransport:
         """Note that one side refused the other."""
         self._refusals.note(link.peer, error, by=by)
 
+    def is_behind(self, message: messages.AppendRequest) -> bool:
+        """Whether this node is a learner, and its leader has committed more than it is sent."""
+        events = self._events
+        if not message.entries or message.entries[-1].index >= message.commit_index:
+            return False
+        return events is not None and not events.is_voter
+
     def receive(self, source: NodeId, message: Message) -> None:
         """Hand one message to the node."""
         if self._events is not None and not self._closing:

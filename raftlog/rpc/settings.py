@@ -35,6 +35,8 @@ class TransportSettings:
     handshake_seconds: float = 2.0
     refused_retry_seconds: float = 1.0
     goodbye_seconds: float = 0.5
+    catch_up_bytes_per_second: int = defaults.CATCH_UP_BYTES_PER_SECOND
+    """How fast a snapshot is sent, and a learner that is behind takes entries; 0: no limit."""
     snapshot_bytes_max: int = 1 << 40
     snapshot_chunk_bytes: int = MIB // 2
     snapshot_window_bytes: int = 4 * MIB

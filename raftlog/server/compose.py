@@ -324,6 +324,7 @@ def _transport_settings(
         feature_level_max=FEATURE_LEVEL_MAX,
         machine_versions=versions_of(machine),
         message_bytes_max=message_limit(limits.transaction_bytes_max, limits.group_bytes_max),
+        catch_up_bytes_per_second=settings.raft.catch_up_bytes_per_second,
     )
 
 
