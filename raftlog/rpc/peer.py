@@ -203,6 +203,7 @@ class GrpcTransport:
         self._refusals.clear(link.peer)
         events.peer_identified(link.peer, hello.instance_id, fresh=hello.fresh)
         events.machine_told(link.peer, hello.machine_versions)
+        events.level_told(link.peer, hello.feature_level_max)
         events.address_told(link.peer, hello.instance_id, hello.address)
         if self.is_connected(link.peer):
             self.observer.event(Event.PEER_CONNECTED, peer=link.peer, address=link.address)

@@ -136,6 +136,7 @@ class HubTransport:
             far.node_id, far.storage.identity.instance_id, fresh=far.events.is_fresh
         )
         self.events.machine_told(far.node_id, far.machine_versions)
+        self.events.level_told(far.node_id, far.feature_level_max)
         self.events.address_told(far.node_id, far.storage.identity.instance_id, far.address)
         self.events.peer_connected(far.node_id)
 
