@@ -123,12 +123,11 @@ class Handshake:
             )
 
     def _check_level(self, hello: pb.Hello, peer: NodeId) -> None:
-        level = self._events.feature_level
-        if hello.feature_level_max < level:
+        level, reads = self._events.feature_level, level_of(hello)
+        if reads < level:
             raise VersionTooOld(
-                f"feature level {level} is in force, and {peer} reads up to "
-                f"{hello.feature_level_max}: nothing is wrong with its data; start it with raftlog "
-                f"{LEVELS[level].since} or later"
+                f"feature level {level} is in force, and {peer} reads up to {reads}: nothing is "
+                f"wrong with its data; start it with raftlog {LEVELS[level].since} or later"
             )
 
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
@@ -173,6 +172,11 @@ class Refusals:
             self._alarms.clear(Alarm.PEER_REFUSED, about=peer)
             self._alarms.clear(Alarm.TWINS, about=peer)
             self._alarms.clear(Alarm.REMOVED, about=peer)
+
+
+def level_of(hello: pb.Hello) -> int:
+    """Return the highest feature level that the speaker can read; the first if it does not say."""
+    return max(1, hello.feature_level_max)
 
 
 def claimed_id(hello: pb.Hello) -> NodeId:
