@@ -403,12 +403,12 @@ class Applier:
 
     def installed(self, install: Install) -> None:
         """Start over from the snapshot that replaced the durable state."""
+        check_readable(install.boundary.feature_level)
         self.overlay.clear()
         self._context = ApplyState(self.overlay, self._machine)
         self._flush_due = None
         self.applied = install.boundary
         self.durable_index = self.applied.index
-        check_readable(self.applied.feature_level)
         self.sessions.load(self._storage)
         self.halted = None
         self._paused = False
