@@ -197,6 +197,12 @@ class MachineMismatch(SafetyRefused):
     code = "machine_mismatch"
 
 
+class VersionTooOld(SafetyRefused):
+    """This raftlog cannot read the cluster's feature level; nothing is wrong with the data."""
+
+    code = "version_too_old"
+
+
 class Unauthorized(RaftLogError):
     """The peer's or client's credentials do not allow this."""
 

@@ -165,6 +165,21 @@ class MachineUpgrade:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRaise:
+    """What a request to raise the feature level came to.
+
+    `before` was in force, `level` was asked for; `raised`: by the entry at `index`. `members`: the
+    highest level that each member says it can read; 0: it cannot be asked now.
+    """
+
+    before: int
+    level: int
+    raised: bool
+    index: int
+    members: Mapping[NodeId, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
     """A transfer that came about: to whom, in which term, how long its trial took.
 
@@ -395,6 +410,23 @@ class NodePort(Protocol):
             NotLeader: this node does not lead.
             SafetyRefused: a member with a machine lacks the code or cannot be asked, or the version
                 is below the one in force.
+        """
+        ...
+
+    @property
+    def feature_level(self) -> int:
+        """Return the feature level in force at this node's place in the log."""
+        ...
+
+    async def upgrade_cluster(
+        self, level: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> LevelRaise:
+        """Raise the cluster's feature level; None: to the highest that this node can read.
+
+        Raises:
+            NotLeader: this node does not lead.
+            SafetyRefused: a member cannot read the level or cannot be asked, or the level is below
+                the one in force.
         """
         ...
 

@@ -143,6 +143,7 @@ class Event(enum.StrEnum):
     DAMAGE_MARK_FAILED = (
         "damage_mark_failed", "Damage was found and could not be marked on the disk", Severity.ERROR
     )  # fmt: skip
+    FEATURE_LEVEL_RAISED = "feature_level_raised", "A higher feature level is in force from here on"
     MACHINE_UPGRADED = "machine_upgraded", "A newer version of the machine is in force from here on"
     MACHINE_HALTED = (
         "machine_halted", "The machine raised or lacks a version: nothing more is applied here",

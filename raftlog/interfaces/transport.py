@@ -41,6 +41,15 @@ class PeerEvents(Protocol):
         """A handshake with the peer's present process told which machine versions its code has."""
         ...
 
+    @property
+    def feature_level(self) -> int:
+        """Return the feature level in force at this node."""
+        ...
+
+    def level_told(self, peer: NodeId, level: int) -> None:
+        """A handshake with the peer's present process told which feature level it can read."""
+        ...
+
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         """An outgoing snapshot stream ended."""
         ...

@@ -33,6 +33,7 @@ from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership, Steps
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports, hint_of
 from raftlog.node.reads import ReadQueue
@@ -66,6 +67,7 @@ class Parts:
     reigns: Reigns
     campaigning: Campaigning
     upgrades: Upgrades
+    levels: FeatureLevels
     subscriptions: Subscriptions
     snapshotter: Snapshotter
     backups: Backups

@@ -34,6 +34,7 @@ from raftlog.interfaces import (
     Event,
     Handover,
     Identity,
+    LevelRaise,
     LogInfo,
     MachineUpgrade,
     Measure,
@@ -184,6 +185,15 @@ class Node:
     def machine_told(self, peer: NodeId, versions: Sequence[int]) -> None:
         """A handshake told which versions of the machine the peer has."""
         self._parts.upgrades.told(peer, versions)
+
+    @property
+    def feature_level(self) -> int:
+        """Return the feature level in force at this node's place in the log."""
+        return self._parts.levels.in_force
+
+    def level_told(self, peer: NodeId, level: int) -> None:
+        """A handshake told which feature level the peer can read."""
+        self._parts.levels.told(peer, level)
 
     def address_told(self, peer: NodeId, instance_id: str, address: str) -> None:
         """A handshake told where the peer is reached."""
@@ -381,6 +391,14 @@ class Node:
         """Raise the machine's version in force."""
         return await self._parts.upgrades.upgrade(
             version, dry_run=dry_run, timeout_seconds=timeout_seconds
+        )
+
+    async def upgrade_cluster(
+        self, level: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> LevelRaise:
+        """See `NodePort.upgrade_cluster`."""
+        return await self._parts.levels.upgrade(
+            level, dry_run=dry_run, timeout_seconds=timeout_seconds
         )
 
     async def change_members(

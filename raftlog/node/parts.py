@@ -27,6 +27,7 @@ from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports, Shared
 from raftlog.node.reads import ReadQueue
@@ -76,6 +77,7 @@ def build(
     reads = ReadQueue(inputs, lambda: applier.applied_index)
     members = Members(ports, inputs, writes, transfers, reads)
     subscriptions = Subscriptions(ports, core, applier)
+    levels = FeatureLevels(ports, core, applier, writes)
     needs = _Needs(applier, subscriptions)
     snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
@@ -96,10 +98,11 @@ def build(
         campaigning=Campaigning(ports, inputs, enrolment, transfers, consequences.alarms),
         reigns=Reigns(ports, core),
         upgrades=Upgrades(ports, core, applier, writes),
+        levels=levels,
         subscriptions=subscriptions,
         snapshotter=snapshotter,
         backups=Backups(ports, core, subscriptions, snapshotter),
-        reporter=Reporter(ports, core, applier),
+        reporter=Reporter(ports, core, applier, levels),
         housekeeping=Housekeeping(
             ports,
             inputs.core,

@@ -9,8 +9,6 @@ from raftlog.core.settings import MIB, CoreSettings
 from raftlog.errors import ConfigInvalid
 
 GIB = 1 << 30
-FEATURE_LEVEL_MAX = 1
-"""The highest feature level this version can read (decision 2)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 from raftlog.core.entries import Boundary
 from raftlog.errors import invariant
 from raftlog.interfaces import Alarms, ClusterStatus, LogInfo, Measure, MemberStatus, Observer
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId, Role
 
@@ -35,7 +36,9 @@ class Applying(Protocol):
 class Reporter:
     """Puts together what this node knows; nobody is asked."""
 
-    def __init__(self, ports: Ports, core: CoreView, applier: Applying) -> None:
+    def __init__(
+        self, ports: Ports, core: CoreView, applier: Applying, levels: FeatureLevels
+    ) -> None:
         self._storage = ports.storage
         self._identity = ports.storage.identity
         self._machine = ports.machine
@@ -43,6 +46,7 @@ class Reporter:
         self._is_connected = ports.transport.is_connected
         self._core = core
         self._applier = applier
+        self._levels = levels
 
     def status(self, alarms: Alarms) -> ClusterStatus:
         """Return the status as this node sees it."""
@@ -153,6 +157,7 @@ class Reporter:
             reachable=reachable,
             healthy=reachable and (not mine or healthy_here),
             promoting=node_id in core.membership.promoting,
+            feature_level_max=self._levels.readable(node_id),
         )
 
     def _lag(self, match_index: Index) -> int | None:

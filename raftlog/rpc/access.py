@@ -90,6 +90,7 @@ NEEDS: dict[str, Need] = {
     "Admin/TakeSnapshot": OPERATES,
     "Admin/Snapshots": READS,
     "Admin/Origin": READS,
+    "Admin/UpgradeCluster": OPERATES,
     "Backup/Create": OPERATES,  # all that the cluster holds leaves by these two
     "Backup/Follow": OPERATES,
     "Admin/ChangeMembers": JOINS,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from raftlog import defaults
 from raftlog.interfaces import Authenticator
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.wire.channel import OpenChannel, TlsMaterial, TlsSource, message_limit, open_channel
 
 MIB = 1 << 20
@@ -26,7 +27,7 @@ class TransportSettings:
     """Drawn by each process when it starts; "" where twins are not looked for."""
     tls: TlsSource | None = None
     authenticator: Authenticator | None = None
-    feature_level_max: int = 1
+    feature_level_max: int = FEATURE_LEVEL_MAX
     machine_versions: tuple[int, ...] = ()
     """The versions of the machine that this node's code has."""
     message_bytes_max: int = message_limit(16 * MIB, 4 * MIB)

@@ -44,6 +44,7 @@ STATUS_BY_ERROR: dict[type[RaftLogError], grpc.StatusCode] = {
     errors.Rejected: _Code.FAILED_PRECONDITION,
     errors.SafetyRefused: _Code.FAILED_PRECONDITION,
     errors.MachineMismatch: _Code.FAILED_PRECONDITION,
+    errors.VersionTooOld: _Code.FAILED_PRECONDITION,
     errors.MembershipRejected: _Code.FAILED_PRECONDITION,
     errors.Compacted: _Code.OUT_OF_RANGE,
     errors.SessionExpired: _Code.FAILED_PRECONDITION,

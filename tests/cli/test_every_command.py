@@ -59,6 +59,7 @@ ASKING = {
     "kv range": ("--prefix", "walk/"),
     "kv txn": ("FILE",),
     "kv watch": ("--prefix", "walk/", "--after-revision", "0", "--count", "1"),
+    "cluster upgrade": ("--dry-run",),
     "leader cancel-transfer": (),
     "leader history": (),
     "leader pause-elections": ("--for", "1ms"),

@@ -33,6 +33,7 @@ VERBS = {
     },
     "local": {"grow", "start", "status", "stop"},
     "log": {"append", "compact", "get", "info", "streams", "tail", "verify"},
+    "cluster": {"upgrade"},
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},
     "node": {"campaign", "drain", "no-campaign", "undrain"},

@@ -70,5 +70,5 @@ def test_the_commit_sequence_is_the_core_logs_not_the_disks():
     class Apply:
         applied_index = 2
 
-    reporter = Reporter(new_ports(storage=Disk()), Core(), Apply())
+    reporter = Reporter(new_ports(storage=Disk()), Core(), Apply(), None)
     assert reporter._commit_sequence() == 5

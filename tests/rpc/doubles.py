@@ -33,6 +33,7 @@ from raftlog.interfaces import (
     GroupReceipt,
     Handover,
     Identity,
+    LevelRaise,
     LogInfo,
     MachineUpgrade,
     MembershipOutcome,
@@ -101,6 +102,8 @@ class RecordingEvents:
         self.lost: list[tuple[NodeId, bool]] = []
         self.identified: list[tuple[NodeId, str, bool | None]] = []
         self.twins: list[NodeId] = []
+        self.levels: dict[NodeId, int] = {}
+        self.feature_level = 1
         self.machines: dict[NodeId, tuple[int, ...]] = {}
         self.snapshots: list[tuple[NodeId, bool]] = []
         self.refuse: dict[str, str | IdentityMismatch] = {}
@@ -126,6 +129,9 @@ class RecordingEvents:
 
     def machine_told(self, peer: NodeId, versions) -> None:
         self.machines[peer] = tuple(versions)
+
+    def level_told(self, peer: NodeId, level: int) -> None:
+        self.levels[peer] = level
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         self.snapshots.append((peer, delivered))
@@ -431,6 +437,21 @@ class FakeNode:
 
     async def step_down(self) -> None:
         self.stepped_down = True
+
+    feature_level = 1
+
+    async def upgrade_cluster(
+        self, level: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> LevelRaise:
+        if level == 9:
+            raise SafetyRefused("n2 reads up to 1")
+        return LevelRaise(
+            before=1,
+            level=level or 2,
+            raised=not dry_run,
+            index=0 if dry_run else 7,
+            members={NodeId("n1"): 2, NodeId("n2"): 0},
+        )
 
     async def upgrade_machine(
         self, version: int | None, *, dry_run: bool, timeout_seconds: float

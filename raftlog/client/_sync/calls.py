@@ -34,6 +34,7 @@ from raftlog.client.values import (
     Drained,
     KeyValue,
     LeaseStatus,
+    LevelRaise,
     LogInfo,
     MachineUpgrade,
     MembershipChange,
@@ -919,6 +920,22 @@ class SyncCluster(SyncMemberVerbs):
     def undrain(self, member: str, *, timeout: float | None = None) -> Campaigning:
         """Let a drained member stand for election again."""
         return self._loop.call(self._target.undrain, member, timeout=timeout)
+
+    def upgrade(
+        self, level: int | None = None, *, dry_run: bool = False, timeout: float | None = None
+    ) -> LevelRaise:
+        """Raise the cluster's feature level, once every member can read it.
+
+        None: to the highest that the leader can read. From then on what the level brings may be
+        written, and an older raftlog cannot come back. With `dry_run` all is checked, and nothing
+        is written. To ask again is safe: what is in force already changes nothing.
+
+        Raises:
+            SafetyRefused: a member cannot read the level or cannot be asked (the message names all
+                of them), or the level is below the one in force.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(self._target.upgrade, level, dry_run=dry_run, timeout=timeout)
 
     def step_down(self, *, timeout: float | None = None) -> None:
         """Make the leader stop leading, without choosing a successor.
