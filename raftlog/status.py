@@ -37,6 +37,23 @@ class MemberStatus:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerStatus:
+    """A named consumer: a reader whose position is kept in the log.
+
+    `position` is the last sequence committed under its name; `lag_transactions`, how many the
+    member that answers knows committed behind it. `holds`: what it has not read is kept for it.
+    `generation` changes when it is reset. `committed_at`: microseconds since 1970.
+    """
+
+    name: str
+    position: int
+    lag_transactions: int
+    holds: bool
+    generation: int
+    committed_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
     """The cluster as `served_by` knows it; any one live node answers, without a quorum too.
 
@@ -63,3 +80,4 @@ class ClusterStatus:
     version: str = ""
     membership_version: int = 0
     is_joint: bool = False
+    consumers: tuple[ConsumerStatus, ...] = ()

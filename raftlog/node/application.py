@@ -158,8 +158,10 @@ def apply_group(
 
 
 def apply_session_change(sessions: SessionTable, entry: Entry) -> SessionWrites:
-    """Open or expire sessions, as a SESSION entry says."""
-    change, expired = decode_change(entry.payload)
+    """Open or expire sessions, or change consumers, as a SESSION entry says."""
+    change, expired, consumers = decode_change(entry.payload)
     if change is SessionChange.OPEN:
         return sessions.open(entry.index)
+    if change is SessionChange.CONSUMERS:
+        return sessions.consumers.apply(consumers, entry.index, entry.timestamp)
     return sessions.expire(expired)

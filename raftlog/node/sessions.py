@@ -30,6 +30,13 @@ from raftlog.errors import (
 )
 from raftlog.groups import Group
 from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
+from raftlog.node.consumer_table import (
+    KEY_PREFIX,
+    ConsumerChange,
+    ConsumerTable,
+    decode_changes,
+    encode_changes,
+)
 from raftlog.text import reason
 
 SessionWrites = dict[bytes, bytes | None]
@@ -42,6 +49,8 @@ class SessionChange(enum.Enum):
 
     OPEN = "open"
     EXPIRE = "expire"
+    CONSUMERS = "consumers"
+    """Named consumers are changed (`node/consumer_table.py`)."""
 
 
 def encode_open() -> bytes:
@@ -54,11 +63,22 @@ def encode_expire(sessions: Iterable[int]) -> bytes:
     return bytes(msgpack.packb([SessionChange.EXPIRE.value, sorted(sessions)]))
 
 
-def decode_change(payload: bytes) -> tuple[SessionChange, list[int]]:
-    """Return what a SESSION entry says; raises `InvalidInput` where it does not parse."""
+def encode_consumers(changes: Iterable[ConsumerChange]) -> bytes:
+    """Return the payload of an entry that changes consumers."""
+    return bytes(msgpack.packb([SessionChange.CONSUMERS.value, encode_changes(changes)]))
+
+
+def decode_change(payload: bytes) -> tuple[SessionChange, list[int], list[ConsumerChange]]:
+    """Return what a SESSION entry says; raises `InvalidInput` where it does not parse.
+
+    Sessions or changes of consumers: the other list is empty.
+    """
     try:
-        verb, sessions = msgpack.unpackb(payload)
-        return SessionChange(verb), [_natural(session) for session in sessions]
+        verb, what = msgpack.unpackb(payload)
+        change = SessionChange(verb)
+        if change is SessionChange.CONSUMERS:
+            return change, [], decode_changes(what)
+        return change, [_natural(session) for session in what], []
     except _DOES_NOT_PARSE as error:
         raise InvalidInput(f"session entry does not parse: {error}") from None
 
@@ -185,11 +205,14 @@ class SessionTable:
         self.sessions: dict[int, Session] = {}
         self.size_bytes = 0
         """Kept replies of all sessions."""
+        self.consumers = ConsumerTable()
+        """Named consumers, which lie in the same table."""
 
     def load(self, storage: TableReader) -> None:
         """Read the table back as of the durable applied index; raises `StorageCorrupt`."""
         self.sessions = {}
         self.size_bytes = 0
+        self.consumers.clear()
         start = b""
         while page := storage.scan(Table.SESSION, start, None, count_max=1000):
             for key, value in page:
@@ -202,6 +225,9 @@ class SessionTable:
             start = page[-1][0] + b"\x00"
 
     def _load(self, key: bytes, value: bytes) -> None:
+        if key.startswith(KEY_PREFIX):
+            self.consumers.load(key, value)
+            return
         session = int.from_bytes(key[:8], "big")
         if len(key) == 8:
             self.sessions[session] = Session(last_number=_natural(msgpack.unpackb(value)))
