@@ -101,7 +101,7 @@ class Position:
         try:
             await self._commit(self._passed, loop_time() + COMMIT_TIMEOUT_SECONDS)
         except RaftLogError as error:
-            if not _may_be_later(error):
+            if not may_be_later(error):
                 raise
 
     async def commit(self, sequence: int | None, timeout: float | None) -> int:
@@ -130,7 +130,7 @@ class Position:
         self._committed = max(self._committed, position, found.position)
 
 
-def _may_be_later(error: RaftLogError) -> bool:
+def may_be_later(error: RaftLogError) -> bool:
     """Whether a commit that failed so may come about the next time."""
     return not isinstance(
         error, ConsumerMoved | NotFound | InvalidInput | SafetyRefused | Unauthorized
