@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from raftlog.cli.options import MOMENT, Globals, group
 from raftlog.cli.output import emit, say
 from raftlog.cli.session import ask
-from raftlog.cli.tables import fields, table
+from raftlog.cli.tables import fields, show, table
 from raftlog.client.client import Client
 from raftlog.errors import InvalidInput
 from raftlog.status import ConsumerStatus
@@ -108,7 +108,7 @@ def delete(options: Globals, *, name: str) -> None:
 
     deleted = ask(options, work)
     if not deleted:
-        say(f"there was no consumer {name}")
+        say(f"there was no consumer {show(name)}")
     emit(options.output, {"name": name, "deleted": deleted})
 
 

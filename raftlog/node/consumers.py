@@ -82,7 +82,8 @@ class Consumers:
         self._flushed_at = -ENTRY_SECONDS
         self._stalled: dict[str, tuple[int, float]] = {}
         """Where each one stood when it was first seen to hold a purge back, and when that was."""
-        self._releasing: set[str] = set()
+        self.releasing: set[str] = set()
+        """Those whose holds are being given up."""
 
     @property
     def _known(self) -> dict[str, Consumer]:
@@ -290,14 +291,14 @@ class Consumers:
         self._stalled = stalled
 
     def _release(self, name: str, known: Consumer) -> None:
-        if name in self._releasing:
+        if name in self.releasing:
             return
-        self._releasing.add(name)
+        self.releasing.add(name)
         change = ConsumerChange(ConsumerVerb.RELEASE, name, known.generation, known.position)
         self._enqueue(change).add_done_callback(lambda done: self._released(name, done))
 
     def _released(self, name: str, done: asyncio.Future[None]) -> None:
-        self._releasing.discard(name)
+        self.releasing.discard(name)
         known = self._known.get(name)
         with contextlib.suppress(RaftLogError, asyncio.CancelledError):
             done.result()

@@ -322,8 +322,10 @@ class Snapshotter:
     def _surplus_index(self) -> Index:
         """Return up to where entries hold none of the newest transactions that are to be kept."""
         count, boundary = self._settings.log_transactions_max, self._storage.boundary
+        if not count:
+            return boundary.index
         first_kept = self._needs.applied_sequence - count + 1
-        if not count or first_kept <= boundary.next_sequence:
+        if first_kept <= boundary.next_sequence:
             return boundary.index
         return Index(self._storage.find_sequence(first_kept) - 1)
 

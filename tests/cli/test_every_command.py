@@ -67,6 +67,9 @@ ASKING = {
     "leader step-down": (),
     "leader transfer": (NOBODY,),
     "log append": ("FILE", "--stream", STREAM),
+    "log consumer delete": ("no\x1b]0;x\x07such",),
+    "log consumer list": (),
+    "log consumer reset": ("no\x1b]0;x\x07such", "--oldest"),
     "log get": ("PLACE",),
     "log info": (),
     "log streams": (),
@@ -123,6 +126,7 @@ FAILING = {
     *("kv lease keep", "kv lease revoke", "leader transfer"),
     *("member add", "member demote", "member promote", "member update"),
     *("node campaign", "node drain", "node no-campaign", "node undrain"),
+    "log consumer reset",
 }
 SPARED = {"leader step-down", "bench kv", "bench read", "bench tail"}
 """What would move the leader of the others' cluster; what is slow, and as `bench write` is."""

@@ -32,7 +32,7 @@ VERBS = {
         "transfer",
     },
     "local": {"grow", "start", "status", "stop"},
-    "log": {"append", "get", "info", "streams", "tail", "verify"},
+    "log": {"append", "consumer", "get", "info", "streams", "tail", "verify"},
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},
     "node": {"campaign", "drain", "no-campaign", "undrain"},
