@@ -163,7 +163,9 @@ class ConsumerVerbs:
         return [consumer_from_pb(each) for each in reply.consumers]
 
     async def delete_consumer(self, name: str, *, timeout: float | None = None) -> bool:
-        """Forget a consumer, and keep nothing for it any more; return whether there was one.
+        """Forget a consumer; return whether there was one.
+
+        The log is kept for it no longer.
 
         Who reads under its name gets `NotFound` at the next commit.
         """

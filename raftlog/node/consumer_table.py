@@ -21,6 +21,8 @@ ConsumerWrites = dict[bytes, bytes | None]
 
 KEY_PREFIX = b"\xff"
 """Keys of consumers in the table of sessions; a session's key never begins so."""
+VERB = "consumers"
+"""How an entry of the sessions' kind begins that is about consumers."""
 CHANGES_MAX = 1000
 """In one entry."""
 
@@ -60,21 +62,26 @@ class Consumer:
     committed_at: int
 
 
-def encode_changes(changes: Iterable[ConsumerChange]) -> list[object]:
-    """Return changes as an entry of the sessions' kind carries them."""
-    return [[each.verb.value, each.name, each.generation, each.position] for each in changes]
+def encode_consumers(changes: Iterable[ConsumerChange]) -> bytes:
+    """Return the payload of an entry of the sessions' kind that changes consumers."""
+    what = [[each.verb.value, each.name, each.generation, each.position] for each in changes]
+    return bytes(msgpack.packb([VERB, what]))
 
 
-def decode_changes(encoded: object) -> list[ConsumerChange]:
-    """Return the changes of an entry; raises `InvalidInput` where they do not parse."""
-    if not isinstance(encoded, list):
-        raise InvalidInput("changes of consumers are no list")
+def decode_consumers(payload: bytes) -> list[ConsumerChange] | None:
+    """Return what such an entry says of consumers, or None where it is about sessions.
+
+    Raises `InvalidInput` where it does not parse.
+    """
     try:
+        verb, what = msgpack.unpackb(payload)
+        if verb != VERB:
+            return None
         return [
-            ConsumerChange(ConsumerVerb(verb), _text(name), _number(generation), _number(position))
-            for verb, name, generation, position in encoded
+            ConsumerChange(ConsumerVerb(each), _text(name), _number(generation), _number(position))
+            for each, name, generation, position in what
         ]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
         raise InvalidInput(f"changes of consumers do not parse: {error}") from None
 
 

@@ -26,9 +26,15 @@ from raftlog.errors import (
 )
 from raftlog.groups import check_stream
 from raftlog.interfaces import Event, GroupReceipt, Respond
-from raftlog.node.consumer_table import CHANGES_MAX, Consumer, ConsumerChange, ConsumerVerb
+from raftlog.node.consumer_table import (
+    CHANGES_MAX,
+    Consumer,
+    ConsumerChange,
+    ConsumerVerb,
+    encode_consumers,
+)
 from raftlog.node.ports import CoreView, Ports
-from raftlog.node.sessions import SessionTable, encode_consumers
+from raftlog.node.sessions import SessionTable
 from raftlog.status import ConsumerStatus
 from raftlog.types import Index, Role
 

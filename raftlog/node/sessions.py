@@ -30,13 +30,7 @@ from raftlog.errors import (
 )
 from raftlog.groups import Group
 from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
-from raftlog.node.consumer_table import (
-    KEY_PREFIX,
-    ConsumerChange,
-    ConsumerTable,
-    decode_changes,
-    encode_changes,
-)
+from raftlog.node.consumer_table import KEY_PREFIX, ConsumerTable
 from raftlog.text import reason
 
 SessionWrites = dict[bytes, bytes | None]
@@ -49,8 +43,6 @@ class SessionChange(enum.Enum):
 
     OPEN = "open"
     EXPIRE = "expire"
-    CONSUMERS = "consumers"
-    """Named consumers are changed (`node/consumer_table.py`)."""
 
 
 def encode_open() -> bytes:
@@ -63,22 +55,11 @@ def encode_expire(sessions: Iterable[int]) -> bytes:
     return bytes(msgpack.packb([SessionChange.EXPIRE.value, sorted(sessions)]))
 
 
-def encode_consumers(changes: Iterable[ConsumerChange]) -> bytes:
-    """Return the payload of an entry that changes consumers."""
-    return bytes(msgpack.packb([SessionChange.CONSUMERS.value, encode_changes(changes)]))
-
-
-def decode_change(payload: bytes) -> tuple[SessionChange, list[int], list[ConsumerChange]]:
-    """Return what a SESSION entry says; raises `InvalidInput` where it does not parse.
-
-    Sessions or changes of consumers: the other list is empty.
-    """
+def decode_change(payload: bytes) -> tuple[SessionChange, list[int]]:
+    """Return what a SESSION entry says; raises `InvalidInput` where it does not parse."""
     try:
-        verb, what = msgpack.unpackb(payload)
-        change = SessionChange(verb)
-        if change is SessionChange.CONSUMERS:
-            return change, [], decode_changes(what)
-        return change, [_natural(session) for session in what], []
+        verb, sessions = msgpack.unpackb(payload)
+        return SessionChange(verb), [_natural(session) for session in sessions]
     except _DOES_NOT_PARSE as error:
         raise InvalidInput(f"session entry does not parse: {error}") from None
 

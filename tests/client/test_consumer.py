@@ -27,6 +27,13 @@ async def fill(client: Client, count: int, stream: str = "") -> None:
         await client.log.append(b"%d" % number, stream=stream)
 
 
+async def rest_of(feed) -> None:
+    """Read until it ends: one commit may come too late, and the next one says the same."""
+    async with asyncio.timeout(20):
+        async for _ in feed:
+            pass
+
+
 def kept(cluster: FakeCluster) -> int:
     """Return the position that the cluster keeps."""
     return cluster.consumers.consumers[NAME].position
@@ -115,7 +122,7 @@ async def test_a_reader_that_was_reset_or_deleted_ends(cluster, client, monkeypa
         await anext(feed)
     assert (await client.log.reset_consumer(NAME, 1)).position == 1
     with pytest.raises(ConsumerMoved):
-        await anext(feed)
+        await rest_of(feed)
     assert kept(cluster) == 1
     feed = client.log.tail(consumer=NAME)
     assert (await anext(feed)).sequence == 2
@@ -123,7 +130,7 @@ async def test_a_reader_that_was_reset_or_deleted_ends(cluster, client, monkeypa
     assert await client.log.delete_consumer(NAME)
     assert not await client.log.delete_consumer(NAME)
     with pytest.raises(NotFound):
-        await anext(feed)
+        await rest_of(feed)
     with pytest.raises(NotFound):
         await client.log.reset_consumer(NAME)
     assert await client.log.consumers(member="n2") == []

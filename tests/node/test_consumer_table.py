@@ -14,9 +14,10 @@ from raftlog.node.consumer_table import (
     ConsumerChange,
     ConsumerTable,
     ConsumerVerb,
-    decode_changes,
+    decode_consumers,
+    encode_consumers,
 )
-from raftlog.node.sessions import SessionTable, decode_change, encode_consumers
+from raftlog.node.sessions import SessionTable, encode_open
 from tests.node.parts import boundary, new_storage
 
 CREATE, COMMIT, RESET, DELETE, RELEASE = ConsumerVerb
@@ -105,10 +106,10 @@ def test_they_lie_beside_the_sessions():
     """One table on the disk, in snapshots and in backups: each finds its own in it again."""
     sessions = SessionTable()
     writes = sessions.open(3)
-    verb, others, changes = decode_change(encode_consumers([ConsumerChange(CREATE, NAME, 0, 7)]))
-    assert not others
-    writes |= sessions.consumers.apply(changes, 4, 1)
-    assert verb.value == "consumers"
+    assert decode_consumers(encode_open()) is None
+    change = ConsumerChange(CREATE, NAME, 0, 7)
+    assert decode_consumers(encode_consumers([change])) == [change]
+    writes |= sessions.consumers.apply([change], 4, 1)
     storage = new_storage()
     storage.commit(Round(writes={Table.SESSION: writes}, applied=boundary(0)))
     again = SessionTable()
@@ -118,13 +119,13 @@ def test_they_lie_beside_the_sessions():
 
 
 @pytest.mark.parametrize(
-    "what", ["x", [1], [["create", "a", 0]], [["no", "a", 0, 0]], [["create", 1, 0, 0]],
+    "what", ["x", 7, None, [1], [["create", "a", 0]], [["no", "a", 0, 0]], [["create", 1, 0, 0]],
              [["create", "a", -1, 0]], [["create", "a", 0, True]]],
 )  # fmt: skip
 def test_what_does_not_parse_is_refused(what):
     """As an entry, before anything of it is done."""
     with pytest.raises(InvalidInput):
-        decode_changes(what)
+        decode_consumers(msgpack.packb(["consumers", what]))
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", msgpack.packb([1, 2]), msgpack.packb(["a"] * 4)])
