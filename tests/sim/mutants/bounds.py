@@ -143,6 +143,7 @@ BOUNDS = (
         "hold-of-a-consumer-ignored",
         "the log is purged under a named consumer as if it were not there",
         (SNAPSHOTTER, "min(free, self._needs.hold_index())", "free"),
+        (SNAPSHOTTER, "min(self._hold_index, self._needs.hold_index())", "self._hold_index"),
         script=(
             "node/test_snapshotter.py::test_a_named_consumer_holds_the_log_beyond_what_a_member_may"
         ),
