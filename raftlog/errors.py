@@ -167,6 +167,12 @@ class SessionExpired(RaftLogError):
     code = "session_expired"
 
 
+class ConsumerMoved(RaftLogError):
+    """The named consumer was reset, or made anew, since this reader began under its name."""
+
+    code = "consumer_moved"
+
+
 class SessionMismatch(InvalidInput):
     """A retry under a known session number carries other bytes, or a number leaves a gap."""
 

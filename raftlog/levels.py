@@ -29,6 +29,9 @@ LEVELS: Mapping[int, Level] = MappingProxyType(
     }
 )
 
+CONSUMERS_LEVEL = 2
+"""From here on entries may tell of consumers (decision 34)."""
+
 FEATURE_LEVEL_MAX = max(LEVELS)
 """The highest feature level that this raftlog can read (decision 2)."""
 

@@ -39,6 +39,23 @@ class MemberStatus:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerStatus:
+    """A named consumer: a reader whose position is kept in the log.
+
+    `position` is the last sequence committed under its name; `lag_transactions`, how many the
+    member that answers knows committed behind it. `holds`: what it has not read is kept for it.
+    `generation` changes when it is reset. `committed_at`: microseconds since 1970.
+    """
+
+    name: str
+    position: int
+    lag_transactions: int
+    holds: bool
+    generation: int
+    committed_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterStatus:
     """The cluster as `served_by` knows it; any one live node answers, without a quorum too.
 
@@ -65,6 +82,7 @@ class ClusterStatus:
     version: str = ""
     membership_version: int = 0
     is_joint: bool = False
+    consumers: tuple[ConsumerStatus, ...] = ()
 
     @property
     def feature_level_possible(self) -> int:

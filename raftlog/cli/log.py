@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import click
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from raftlog.cli.append import Appender, Input, Report, size_of
+from raftlog.cli.consumer import CONSUMER_NAME, consumer
 from raftlog.cli.journal import Journal
 from raftlog.cli.options import MOMENT, Globals, group
 from raftlog.cli.output import (
@@ -31,14 +33,17 @@ from raftlog.cli.records import NEWLINE, NUL
 from raftlog.cli.session import ask
 from raftlog.cli.tables import fields, show, table
 from raftlog.client.client import Client
+from raftlog.client.consumer import COMMIT_SECONDS, COMMIT_TIMEOUT_SECONDS, may_be_later
+from raftlog.client.feed import Feed
 from raftlog.client.values import StreamStatus, Transaction
-from raftlog.errors import InvalidInput
+from raftlog.errors import InvalidInput, RaftLogError
 
 log = group(
     "log",
     "The replicated log.",
     ["raftlog log append --lines access.log", "raftlog log tail --follow"],
 )
+log.add_command(consumer)
 FLUSH_SECONDS = 0.05
 
 
@@ -167,6 +172,7 @@ def describe(transaction: Transaction) -> dict[str, object]:
         "raftlog log tail --after 1000 --stream orders | jq .payload",
         "raftlog log tail --last 10 --follow",
         "raftlog log tail --since 15m              or --since 2026-01-31T08:00",
+        "raftlog log tail --consumer audit --follow     goes on where it ended the last time",
     ],
 )
 @click.option("--after", type=click.IntRange(min=0), help="After this sequence. [the oldest kept]")
@@ -175,6 +181,13 @@ def describe(transaction: Transaction) -> dict[str, object]:
 @click.option("--from-now", is_flag=True, help="Only what is appended from now on.")
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("--stream", help="This stream only.")
+@click.option(
+    "--consumer",
+    "name",
+    metavar="NAME",
+    type=CONSUMER_NAME,
+    help="Keep the position under this name, and go on there.",
+)
 @click.option("--commands", is_flag=True, help="Also transactions meant for the state machine.")
 @click.option("--raw", is_flag=True, help="Payloads only, each followed by a newline.")
 @click.option("--nul", is_flag=True, help="Payloads only, each followed by a NUL.")
@@ -188,6 +201,7 @@ def tail(
     from_now: bool,
     follow: bool,
     stream: str | None,
+    name: str | None,
     commands: bool,
     raw: bool,
     nul: bool,
@@ -197,6 +211,10 @@ def tail(
     -o table prints sequence and payload. Without --after, --last, --since or --from-now it begins
     at the oldest transaction kept. With --member only that member is asked, and it answers without
     the others too.
+
+    With --consumer it goes on where the last one of that name ended, on any member; a beginning
+    counts where the name is new. What was printed is kept as read within a second, and at the end,
+    also on Ctrl-C; after a crash the last second may be printed again, and nothing is left out.
     """
     if raw and nul:
         raise InvalidInput("--raw and --nul exclude each other")
@@ -220,28 +238,55 @@ def tail(
             stream=stream,
             follow=follow,
             commands=commands,
+            consumer=name,
+            auto_commit=False,  # what is not out on standard output yet does not count as read
             member=options.member,
         )
-        await _write(line(transaction) async for transaction in found)
+        async with contextlib.aclosing(found):
+            await _write(found, line, commits=name is not None)
 
     ask(options, work)
 
 
-async def _write(lines: AsyncIterator[bytes]) -> None:
-    """Write lines as they come; what has come is out a moment later, also when no more comes."""
+async def _write(
+    found: Feed[Transaction], line: Callable[[Transaction], bytes], *, commits: bool
+) -> None:
+    """Write lines as they come; what has come is out a moment later, also when no more comes.
+
+    `commits`: the position is kept of what is out, now and then and at the end.
+    """
     out = sys.stdout.buffer
+    if commits:
+        await found.begun()
 
     async def flush() -> None:
+        due = time.monotonic() + COMMIT_SECONDS
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             out.flush()
+            if commits and time.monotonic() >= due:
+                await _commit(found)
+                due = time.monotonic() + COMMIT_SECONDS
 
-    async with asyncio.TaskGroup() as tasks:
-        flusher = tasks.create_task(flush())
-        async for line in lines:
-            out.write(line)
-        flusher.cancel()
-    out.flush()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            flusher = tasks.create_task(flush())
+            async for each in found:
+                out.write(line(each))
+            flusher.cancel()
+    finally:
+        out.flush()
+        if commits:
+            await _commit(found)
+
+
+async def _commit(found: Feed[Transaction]) -> None:
+    """Keep the position of what is out; what does not come about now does the next time."""
+    try:
+        await found.commit(timeout=COMMIT_TIMEOUT_SECONDS)
+    except RaftLogError as error:
+        if not may_be_later(error):
+            raise
 
 
 @log.command("get", examples=["raftlog log get 17", "raftlog log get 17 --raw > payload"])

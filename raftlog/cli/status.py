@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from raftlog.cli.consumer import consumers_table
+from raftlog.cli.consumer import describe as describe_consumer
 from raftlog.cli.options import Command, Globals
 from raftlog.cli.output import ExitCode, emit, say
 from raftlog.cli.session import ask
@@ -72,6 +74,7 @@ def describe(found: ClusterStatus) -> dict[str, object]:
         "version": found.version,
         "alarms": list(found.alarms),
         "members": [_member(member) for member in found.members],
+        "consumers": [describe_consumer(each) for each in found.consumers],
     }
 
 
@@ -87,6 +90,8 @@ def _human(found: ClusterStatus, document: dict[str, object]) -> str:
     above["machine"] = found.machine
     above["feature_level"] = _level(found)
     text = f"{fields(above)}\n\n{table(_COLUMNS, map(_row, found.members))}"
+    if found.consumers:
+        text += f"\n\n{consumers_table(found.consumers)}"
     if found.alarms:
         text += "\n\nalarms\n" + "\n".join(f"  {show(alarm)}" for alarm in found.alarms)
     return text

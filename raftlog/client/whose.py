@@ -1,4 +1,4 @@
-"""Whose endpoints these are: a client keeps to one cluster (decision 38).
+"""Whose endpoints these are: a client keeps to one cluster (decision 37).
 
 The id is given, or learned at the first connection. From then on every call carries it
 (`CLUSTER_KEY`), and a server of another cluster refuses the call before it does anything. So an

@@ -15,7 +15,7 @@ from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.machine import Row
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome
 from raftlog.interfaces.storage import Identity, SnapshotInfo
-from raftlog.status import ClusterStatus
+from raftlog.status import ClusterStatus, ConsumerStatus
 from raftlog.types import Consistency, Index, NodeId
 
 
@@ -451,6 +451,46 @@ class NodePort(Protocol):
             Unavailable: another change is under way; nothing was changed.
             Indeterminate: the outcome is not known in time; ask again.
         """
+        ...
+
+    async def open_consumer(
+        self, name: str, after: int | None, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """Return a named consumer; one that is new begins behind `after`. On the leader only.
+
+        Raises:
+            NotFound: it is new, and `after` is None.
+            Compacted: what is behind `after` was purged.
+            SafetyRefused: there are too many.
+        """
+        ...
+
+    async def commit_consumer(
+        self, name: str, generation: int, position: int, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """Keep a consumer's position once an entry with it is applied; it never goes back.
+
+        Raises:
+            ConsumerMoved: it was reset, or made anew, since it was opened as that generation.
+            NotFound: it was deleted.
+        """
+        ...
+
+    async def reset_consumer(self, name: str, after: int, timeout_seconds: float) -> ConsumerStatus:
+        """Move a consumer anywhere in the log kept here; who reads under its name begins anew.
+
+        Raises:
+            NotFound: there is none.
+            Compacted: what is behind `after` was purged.
+        """
+        ...
+
+    async def delete_consumer(self, name: str, timeout_seconds: float) -> bool:
+        """Forget a consumer; return whether there was one."""
+        ...
+
+    def consumers(self) -> tuple[ConsumerStatus, ...]:
+        """Return the consumers that this member knows, by name."""
         ...
 
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:

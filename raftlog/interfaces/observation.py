@@ -135,6 +135,11 @@ class Event(enum.StrEnum):
     SNAPSHOT_REFUSED = "snapshot_refused", "A snapshot that a peer sent was not taken"
     SNAPSHOT_ROTTEN = "snapshot_rotten", "A snapshot on this disk fails its checksum"
 
+    CONSUMER_RELEASED = (
+        "consumer_released", "The log is kept no longer for a named consumer that lags",
+        Severity.WARNING, "consumers_released_total",
+    )  # fmt: skip
+
     DAMAGED = (
         "damaged", "This member lost part of its log and waits for it to be repaired",
         Severity.WARNING,

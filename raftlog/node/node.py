@@ -7,6 +7,7 @@ starts, stops and answers.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
@@ -51,6 +52,7 @@ from raftlog.interfaces.backup import Held
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
 from raftlog.node.ports import Ports, Shared, hint_of, require_state
+from raftlog.status import ConsumerStatus
 from raftlog.types import Consistency, Index, NodeId, Role
 
 SETTLE_SECONDS = 5.0
@@ -353,7 +355,8 @@ class Node:
 
     def status(self) -> ClusterStatus:
         """Return what this node knows of the cluster, without asking anyone."""
-        return self._parts.reporter.status(self.alarms)
+        known = self._parts.reporter.status(self.alarms)
+        return dataclasses.replace(known, consumers=self._parts.consumers.statuses())
 
     async def transfer_leadership(self, target: NodeId | None, timeout_seconds: float) -> NodeId:
         """Hand leadership to `target` and return the new leader."""
@@ -414,6 +417,33 @@ class Node:
         return await self._parts.members.change(
             orders, version=version, dry_run=dry_run, force=force, timeout_seconds=timeout_seconds
         )
+
+    async def open_consumer(
+        self, name: str, after: int | None, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """See `NodePort.open_consumer`."""
+        await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+        return await self._parts.consumers.open(name, after, timeout_seconds)
+
+    async def commit_consumer(
+        self, name: str, generation: int, position: int, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """See `NodePort.commit_consumer`."""
+        return await self._parts.consumers.commit(name, generation, position, timeout_seconds)
+
+    async def reset_consumer(self, name: str, after: int, timeout_seconds: float) -> ConsumerStatus:
+        """See `NodePort.reset_consumer`."""
+        await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+        return await self._parts.consumers.reset(name, after, timeout_seconds)
+
+    async def delete_consumer(self, name: str, timeout_seconds: float) -> bool:
+        """See `NodePort.delete_consumer`."""
+        await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+        return await self._parts.consumers.delete(name, timeout_seconds)
+
+    def consumers(self) -> tuple[ConsumerStatus, ...]:
+        """See `NodePort.consumers`."""
+        return self._parts.consumers.statuses()
 
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
         """See `NodePort.take_snapshot`."""

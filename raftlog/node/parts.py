@@ -20,6 +20,7 @@ from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups
 from raftlog.node.campaigning import Campaigning
 from raftlog.node.consequences import Consequences, Parts
+from raftlog.node.consumers import Consumers
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.fitness import Fitness
@@ -48,6 +49,7 @@ class _Needs:
 
     applier: Applier
     subscriptions: Subscriptions
+    consumers: Consumers
 
     @property
     def durable_index(self) -> Index:
@@ -55,6 +57,13 @@ class _Needs:
 
     def read_indexes(self) -> tuple[Index, ...]:
         return self.subscriptions.read_indexes()
+
+    @property
+    def applied_sequence(self) -> int:
+        return self.applier.applied.next_sequence - 1
+
+    def hold_index(self) -> Index:
+        return self.consumers.hold_index()
 
 
 def build(
@@ -78,7 +87,8 @@ def build(
     members = Members(ports, inputs, writes, transfers, reads)
     subscriptions = Subscriptions(ports, core, applier)
     levels = FeatureLevels(ports, core, applier, writes)
-    needs = _Needs(applier, subscriptions)
+    consumers = Consumers(ports, core, applier, writes, levels)
+    needs = _Needs(applier, subscriptions, consumers)
     snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
         drive=drive,
@@ -100,6 +110,7 @@ def build(
         upgrades=Upgrades(ports, core, applier, writes),
         levels=levels,
         subscriptions=subscriptions,
+        consumers=consumers,
         snapshotter=snapshotter,
         backups=Backups(ports, core, subscriptions, snapshotter),
         reporter=Reporter(ports, core, applier, levels),

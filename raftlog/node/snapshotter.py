@@ -3,7 +3,8 @@
 A snapshot is taken at a threshold of log bytes, on a thread, from the storage's own consistent
 view, while writes go on. The log is purged in slices that ride on rounds: never past the newest
 durable snapshot, never past what the slowest live member still needs within the retention limit,
-and only once retention asks for it.
+never past what a named consumer has not read while it holds the log (`node/consumers.py`), and only
+once retention asks for it.
 """
 
 from __future__ import annotations
@@ -43,12 +44,25 @@ class Needs(Protocol):
         """Return what each subscriber has read."""
         ...
 
+    @property
+    def applied_sequence(self) -> int:
+        """Return the last sequence applied."""
+        ...
+
+    def hold_index(self) -> Index:
+        """Return up to where the log may go, as far as named consumers are concerned."""
+        ...
+
 
 class SnapshotConsequences(Protocol):
     """What follows from snapshots (`node/consequences.py`)."""
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         """A snapshot for `peer` arrived, or did not."""
+        ...
+
+    def held_back(self) -> None:
+        """The purge waits for named consumers alone."""
         ...
 
     def failed(self, error: BaseException) -> None:
@@ -282,13 +296,19 @@ class Snapshotter:
         if self._purging or self._newest is None:
             return
         boundary = self._storage.boundary
-        limit = Index(min(purge_index(self._marks(self._newest)), self._hold_index))
-        if limit <= boundary.index:
+        free = Index(min(purge_index(self._marks(self._newest)), self._hold_index))
+        if free <= boundary.index:
             return
         excess = self._storage.log_bytes() - self._settings.log_bytes_max
-        expired = min(limit, self._ages.older_than(self._settings.log_seconds_max, now))
+        expired = self._ages.older_than(self._settings.log_seconds_max, now)
+        expired = min(free, max(expired, self._surplus_index()))
         if excess <= 0 and expired <= boundary.index:
             return
+        limit = min(free, self._needs.hold_index())
+        if limit <= boundary.index:
+            self._then.held_back()
+            return
+        expired = min(expired, limit)
         # As many as came since the last time, twice: a purge keeps up with any rate of entries.
         grown = self._storage.last_index - self._last_index
         self._last_index = self._storage.last_index
@@ -298,6 +318,16 @@ class Snapshotter:
             self._reader, self._slice, boundary, limit, expired, excess, count
         )
         slicing.add_done_callback(lambda done: self._sliced(done, boundary))
+
+    def _surplus_index(self) -> Index:
+        """Return up to where entries hold none of the newest transactions that are to be kept."""
+        count, boundary = self._settings.log_transactions_max, self._storage.boundary
+        if not count:
+            return boundary.index
+        first_kept = self._needs.applied_sequence - count + 1
+        if first_kept <= boundary.next_sequence:
+            return boundary.index
+        return Index(self._storage.find_sequence(first_kept) - 1)
 
     @property
     def _hold_index(self) -> int:
@@ -319,7 +349,7 @@ class Snapshotter:
         if error is not None or self._storage.boundary.index != boundary.index:
             return
         target = done.result()
-        if boundary.index < target.index <= self._hold_index:
+        if boundary.index < target.index <= min(self._hold_index, self._needs.hold_index()):
             self._purging = True
             self._purge(target)
 

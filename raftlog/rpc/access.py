@@ -69,6 +69,11 @@ NEEDS: dict[str, Need] = {
     "Log/Get": READS,
     "Log/Info": READS,
     "Log/Streams": READS,
+    "Log/OpenConsumer": READS,
+    "Log/CommitConsumer": READS,
+    "Log/Consumers": READS,
+    "Log/ResetConsumer": OPERATES,  # another's position, and what is kept for it
+    "Log/DeleteConsumer": OPERATES,
     "Kv/Execute": WRITES,
     "Kv/Query": READS,
     "Kv/Watch": READS,

@@ -48,6 +48,7 @@ STATUS_BY_ERROR: dict[type[RaftLogError], grpc.StatusCode] = {
     errors.MembershipRejected: _Code.FAILED_PRECONDITION,
     errors.Compacted: _Code.OUT_OF_RANGE,
     errors.SessionExpired: _Code.FAILED_PRECONDITION,
+    errors.ConsumerMoved: _Code.FAILED_PRECONDITION,
     errors.SessionMismatch: _Code.INVALID_ARGUMENT,
     errors.IdentityMismatch: _Code.FAILED_PRECONDITION,
     errors.MemberRemoved: _Code.FAILED_PRECONDITION,

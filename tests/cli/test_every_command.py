@@ -68,6 +68,9 @@ ASKING = {
     "leader step-down": (),
     "leader transfer": (NOBODY,),
     "log append": ("FILE", "--stream", STREAM),
+    "log consumer delete": ("walk",),
+    "log consumer list": (),
+    "log consumer reset": ("walk", "--oldest"),
     "log get": ("PLACE",),
     "log info": (),
     "log streams": (),
@@ -126,6 +129,7 @@ FAILING = {
     *("kv lease keep", "kv lease revoke", "leader transfer"),
     *("member add", "member demote", "member promote", "member update"),
     *("node campaign", "node drain", "node no-campaign", "node undrain"),
+    "log consumer reset",
 }
 SPARED = {"leader step-down", "bench kv", "bench read", "bench tail"}
 """What would move the leader of the others' cluster; what is slow, and as `bench write` is."""

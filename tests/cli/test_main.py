@@ -32,7 +32,7 @@ VERBS = {
         "transfer",
     },
     "local": {"grow", "start", "status", "stop"},
-    "log": {"append", "compact", "get", "info", "streams", "tail", "verify"},
+    "log": {"append", "compact", "consumer", "get", "info", "streams", "tail", "verify"},
     "cluster": {"upgrade"},
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},

@@ -17,6 +17,7 @@ from raftlog.core.messages import Message
 from raftlog.core.ready import Standing
 from raftlog.core.trial import Cancelled
 from raftlog.errors import (
+    ConsumerMoved,
     IdentityMismatch,
     LeaderHint,
     MembershipRejected,
@@ -51,6 +52,7 @@ from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.status import ConsumerStatus
 from raftlog.types import Consistency, Index, NodeId, Role, Term
 from raftlog.wire.channel import TlsMaterial, TlsSource, channel_options, message_limit
 from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc
@@ -58,6 +60,18 @@ from raftlog.wire.status import from_rpc_error
 from tests.rpc.memory_snapshots import MemorySnapshots, membership, snapshot_info
 
 DEADLINE_SECONDS = 10.0
+
+
+def consumer_status(name: str, position: int) -> ConsumerStatus:
+    """Return a consumer two transactions behind the end, of generation 5."""
+    return ConsumerStatus(
+        name=name,
+        position=position,
+        lag_transactions=2,
+        holds=True,
+        generation=5,
+        committed_at=77,
+    )
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:
@@ -428,6 +442,29 @@ class FakeNode:
         return MembershipOutcome(
             before=view, after=view, version=7, changed=not dry_run, allowed=True, why="because"
         )
+
+    async def open_consumer(
+        self, name: str, after: int | None, timeout_seconds: float
+    ) -> ConsumerStatus:
+        if after is None:
+            raise NotFound("there is no such consumer")
+        return consumer_status(name, after)
+
+    async def commit_consumer(
+        self, name: str, generation: int, position: int, timeout_seconds: float
+    ) -> ConsumerStatus:
+        if generation != 5:
+            raise ConsumerMoved("it was reset")
+        return consumer_status(name, position)
+
+    async def reset_consumer(self, name: str, after: int, timeout_seconds: float) -> ConsumerStatus:
+        return consumer_status(name, after)
+
+    async def delete_consumer(self, name: str, timeout_seconds: float) -> bool:
+        return name == "audit"
+
+    def consumers(self) -> tuple[ConsumerStatus, ...]:
+        return (consumer_status("audit", 3),)
 
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
         return snapshot_info("5-4-1", 10)

@@ -53,6 +53,7 @@ ANYONE = {"Admin/Leader"}
 READER = {
     "Admin/Alarms", "Admin/Origin", "Admin/Reigns", "Admin/Snapshots", "Admin/Status", "Kv/Query",
     "Kv/Watch", "Log/Get", "Log/Info", "Log/Streams", "Log/Tail", "Machine/Query",
+    "Log/CommitConsumer", "Log/Consumers", "Log/OpenConsumer",
 }  # fmt: skip
 WRITER = {
     "Kv/Execute", "Log/Append", "Log/CloseSession", "Log/OpenSession", "Log/Write",

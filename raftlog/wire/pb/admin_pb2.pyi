@@ -43,7 +43,7 @@ class MemberStatus(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ..., feature_level_max: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version", "membership_version", "is_joint")
+    __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version", "membership_version", "is_joint", "consumers")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class StatusReply(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_VERSION_FIELD_NUMBER: _ClassVar[int]
     IS_JOINT_FIELD_NUMBER: _ClassVar[int]
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     served_by: str
     leader: str
@@ -82,7 +83,8 @@ class StatusReply(_message.Message):
     version: str
     membership_version: int
     is_joint: bool
-    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., membership_version: _Optional[int] = ..., is_joint: _Optional[bool] = ...) -> None: ...
+    consumers: _containers.RepeatedCompositeFieldContainer[_types_pb2.ConsumerStatus]
+    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., membership_version: _Optional[int] = ..., is_joint: _Optional[bool] = ..., consumers: _Optional[_Iterable[_Union[_types_pb2.ConsumerStatus, _Mapping]]] = ...) -> None: ...
 
 class SettingsReply(_message.Message):
     __slots__ = ("served_by", "settings")
