@@ -30,7 +30,7 @@ from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
 from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
-from raftlog.node.ports import Ports, Shared
+from raftlog.node.ports import CoreView, Ports, Shared
 from raftlog.node.reads import ReadQueue
 from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
@@ -85,9 +85,7 @@ def build(
     transfers = Transfers(ports, inputs)
     reads = ReadQueue(inputs, lambda: applier.applied_index)
     members = Members(ports, inputs, writes, transfers, reads)
-    subscriptions = Subscriptions(ports, core, applier)
-    levels = FeatureLevels(ports, core, applier, writes)
-    consumers = Consumers(ports, core, applier, writes, levels)
+    subscriptions, levels, consumers = _followers(ports, core, applier, writes)
     needs = _Needs(applier, subscriptions, consumers)
     snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
@@ -128,6 +126,15 @@ def build(
         ),
     )
     return consequences.parts
+
+
+def _followers(
+    ports: Ports, core: CoreView, applier: Applier, writes: Writes
+) -> tuple[Subscriptions, FeatureLevels, Consumers]:
+    """Return who follows the log: by streams, by the level in force, and by names."""
+    levels = FeatureLevels(ports, core, applier, writes)
+    consumers = Consumers(ports, core, applier, writes, levels)
+    return Subscriptions(ports, core, applier), levels, consumers
 
 
 def _driven(

@@ -22,8 +22,9 @@ from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import Index, NodeId, Position, Term
 from raftlog.wire.pb import raft_pb2 as pb
-from tests.rpc.doubles import Cluster, FakeNode, Peer, RecordingObserver, until
+from tests.rpc.doubles import Cluster, FakeNode, Peer, until
 from tests.rpc.memory_snapshots import MemorySnapshots
+from tests.rpc.recording import RecordingObserver
 
 T = Term(3)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from raftlog.checksum import chain
 from raftlog.core.changes import Trial
 from raftlog.core.entries import EntryKind
+from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, InstallSnapshot, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded
@@ -71,6 +72,8 @@ class Process:
         "_is_turn_now",
         "_knobs",
         "_timer_due",
+        "decided",
+        "decided_in",
         "desk",
         "dice",
         "disk",
@@ -117,6 +120,9 @@ class Process:
         self.is_stranger = False
         self.looked_at: Trial | None = None
         """The newest transfer whose outcome was counted."""
+        self.decided: Trial | None = None
+        self.decided_in: list[Membership] = []
+        """The newest trial that was won or lost, and the memberships of that moment."""
         self.disk = Disk(self, storage, knobs)
         self.known_lives: dict[int, int] = {}
         self.seen = View()

@@ -44,8 +44,8 @@ ORDERING: tuple[Mutant, ...] = (
         "the address that an emptied or removed directory told is recorded as the member's",
         (
             MEMBERS,
-            "        if address and member.instance_id == instance_id:\n",
-            "        if address:\n",
+            '        return address if member.instance_id == instance_id else ""\n',
+            "        return address\n",
         ),
     ),
     plant(
