@@ -256,6 +256,7 @@ async def _write(
     `commits`: the position is kept of what is out, now and then and at the end.
     """
     out = sys.stdout.buffer
+    written = 0
     if commits:
         await found.begun()
 
@@ -264,26 +265,28 @@ async def _write(
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             out.flush()
-            if commits and time.monotonic() >= due:
-                await _commit(found)
+            if commits and written and time.monotonic() >= due:
+                await _commit(found, written)
                 due = time.monotonic() + COMMIT_SECONDS
 
     try:
         async with asyncio.TaskGroup() as tasks:
             flusher = tasks.create_task(flush())
             async for each in found:
+                # A line that the device does not take raises here, and does not count as written.
                 out.write(line(each))
+                written = each.sequence
             flusher.cancel()
     finally:
         out.flush()
-        if commits:
-            await _commit(found)
+        if commits and written:
+            await _commit(found, written)
 
 
-async def _commit(found: Feed[Transaction]) -> None:
+async def _commit(found: Feed[Transaction], sequence: int) -> None:
     """Keep the position of what is out; what does not come about now does the next time."""
     try:
-        await found.commit(timeout=COMMIT_TIMEOUT_SECONDS)
+        await found.commit(sequence, timeout=COMMIT_TIMEOUT_SECONDS)
     except RaftLogError as error:
         if not may_be_later(error):
             raise

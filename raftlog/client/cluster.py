@@ -421,7 +421,11 @@ async def _try_status(
         reply = await connections.peer(address).probe.Status(
             types_pb2.Empty(), timeout=STATUS_SECONDS
         )
-        return reply if connections.whose.belongs(address, reply.cluster_id) else None
+        return (
+            reply
+            if connections.whose.belongs(address, reply.cluster_id, is_led=bool(reply.leader))
+            else None
+        )
     except grpc.aio.AioRpcError as error:
         refusal = wire_status.from_rpc_error(error, sent=False)
         return refusal if isinstance(refusal, Unauthorized) else None

@@ -53,13 +53,15 @@ class Consumer:
     """One consumer as applied.
 
     `position`: the last sequence committed under its name. `holds`: whether the log behind it is
-    kept. `committed_at`: the timestamp of the entry that moved it last.
+    kept. `committed_at`: the timestamp of the entry that moved it last. `released_to`: its hold was
+    given up, and comes back once it has read up to this sequence.
     """
 
     position: int
     generation: int
     holds: bool
     committed_at: int
+    released_to: int = 0
 
 
 def encode_consumers(changes: Iterable[ConsumerChange]) -> bytes:
@@ -98,12 +100,13 @@ class ConsumerTable:
     def load(self, key: bytes, value: bytes) -> None:
         """Take one as it is stored; raises `StorageCorrupt`."""
         try:
-            position, generation, holds, committed_at = msgpack.unpackb(value)
+            position, generation, holds, committed_at, released_to = msgpack.unpackb(value)
             self.consumers[key[len(KEY_PREFIX) :].decode()] = Consumer(
                 position=_number(position),
                 generation=_number(generation),
                 holds=bool(holds),
                 committed_at=_number(committed_at),
+                released_to=_number(released_to),
             )
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
             raise StorageCorrupt(f"a consumer does not parse: {error}") from None
@@ -124,9 +127,7 @@ class ConsumerTable:
                 writes[key] = None
                 continue
             self.consumers[change.name] = found
-            writes[key] = bytes(
-                msgpack.packb([found.position, found.generation, found.holds, found.committed_at])
-            )
+            writes[key] = bytes(msgpack.packb(dataclasses.astuple(found)))
         return writes
 
 
@@ -145,12 +146,17 @@ def _changed(
         case ConsumerVerb.COMMIT:
             is_news = change.position > known.position
             if is_news and change.generation == known.generation:
-                return dataclasses.replace(made, generation=known.generation)
+                return dataclasses.replace(
+                    made,
+                    generation=known.generation,
+                    holds=known.holds or change.position >= known.released_to,
+                    released_to=known.released_to,
+                )
         case ConsumerVerb.RELEASE:
-            # One that has moved on meanwhile is read: what it holds is not given up.
-            is_same = (change.generation, change.position) == (known.generation, known.position)
+            # One that is beyond that by now is read: what it holds is not given up.
+            is_same = change.generation == known.generation and known.position <= change.position
             if is_same and known.holds:
-                return dataclasses.replace(known, holds=False)
+                return dataclasses.replace(known, holds=False, released_to=change.position)
         case ConsumerVerb.CREATE:
             pass  # somebody was faster
     return known

@@ -96,6 +96,8 @@ class Consumers:
         self._writes = writes
         self._levels = levels
         self._waiting: list[_Waiting] = []
+        self._creating: set[str] = set()
+        """Those whose entries are on their way."""
         self._flushing = False
         self._flushed_at = -ENTRY_SECONDS
         self._stalled: dict[str, tuple[int, float]] = {}
@@ -108,7 +110,8 @@ class Consumers:
         return self._applier.sessions.consumers.consumers
 
     @property
-    def _last_sequence(self) -> int:
+    def last_sequence(self) -> int:
+        """Return the last sequence that this member has applied."""
         return self._applier.applied.next_sequence - 1
 
     def statuses(self) -> tuple[ConsumerStatus, ...]:
@@ -120,7 +123,7 @@ class Consumers:
         return ConsumerStatus(
             name=name,
             position=known.position,
-            lag_transactions=max(0, self._last_sequence - known.position),
+            lag_transactions=max(0, self.last_sequence - known.position),
             holds=known.holds,
             generation=known.generation,
             committed_at=known.committed_at,
@@ -139,6 +142,7 @@ class Consumers:
         self._levels.require_level(CONSUMERS_LEVEL, "a named consumer")
         self._check_place(after)
         coming = {each.name for each, _ in self._waiting if each.verb is ConsumerVerb.CREATE}
+        coming |= self._creating
         if len(coming | self._known.keys() | {name}) > self._settings.consumers_max:
             raise SafetyRefused(
                 f"there are {self._settings.consumers_max} consumers already, as many as "
@@ -154,9 +158,9 @@ class Consumers:
         """See `NodePort.commit_consumer`."""
         self._writes.require_open()
         known = self._check_generation(name, generation)
-        if position > self._last_sequence:
+        if position > self.last_sequence:
             raise InvalidInput(
-                f"position {position} is behind the newest transaction, {self._last_sequence}"
+                f"position {position} is behind the newest transaction, {self.last_sequence}"
             )
         if position > known.position:
             change = ConsumerChange(ConsumerVerb.COMMIT, name, generation, position)
@@ -197,9 +201,9 @@ class Consumers:
     def _check_place(self, after: int) -> None:
         """Raise unless a reader may begin there."""
         oldest = self._storage.boundary.next_sequence
-        if after > self._last_sequence:
+        if after > self.last_sequence:
             raise InvalidInput(
-                f"position {after} is behind the newest transaction, {self._last_sequence}"
+                f"position {after} is behind the newest transaction, {self.last_sequence}"
             )
         if after + 1 < oldest:
             raise Compacted(
@@ -252,7 +256,11 @@ class Consumers:
         # Nobody waits for what was given up, so it need not happen.
         batch = [(change, future) for change, future in batch if not future.done()]
 
+        creating = {change.name for change, _ in batch if change.verb is ConsumerVerb.CREATE}
+        self._creating |= creating
+
         def respond(outcome: GroupReceipt | RaftLogError) -> None:
+            self._creating -= creating
             for _, future in batch:
                 if future.done():
                     continue
@@ -305,15 +313,18 @@ class Consumers:
             if position != known.position:
                 since = now
             stalled[name] = (known.position, since)
-            if is_over or now - since >= self._settings.hold_seconds_max:
-                self._release(name, known)
+            if is_over:
+                # However it moves on meanwhile, it holds nothing before it has read all of this.
+                self._release(name, known, self.last_sequence)
+            elif now - since >= self._settings.hold_seconds_max:
+                self._release(name, known, known.position)
         self._stalled = stalled
 
-    def _release(self, name: str, known: Consumer) -> None:
+    def _release(self, name: str, known: Consumer, up_to: int) -> None:
         if name in self.releasing:
             return
         self.releasing.add(name)
-        change = ConsumerChange(ConsumerVerb.RELEASE, name, known.generation, known.position)
+        change = ConsumerChange(ConsumerVerb.RELEASE, name, known.generation, up_to)
         self._enqueue(change).add_done_callback(lambda done: self._released(name, done))
 
     def _released(self, name: str, done: asyncio.Future[None]) -> None:
@@ -326,7 +337,7 @@ class Consumers:
                     Event.CONSUMER_RELEASED,
                     consumer=name,
                     position=known.position,
-                    lag=self._last_sequence - known.position,
+                    lag=self.last_sequence - known.position,
                 )
 
     @property

@@ -151,10 +151,13 @@ class Members:
         missing = [order for order in orders if not _is_so(current, order)]
         if not missing:
             return None
-        if version not in {0, int(self._core.membership_index)}:
+        # An index that is committed names one membership for good, the one in force there. One that
+        # is not may come to name another, so none is told to operators (`node/status.py`).
+        first, last = int(self._core.membership_index), int(self._core.commit_index)
+        if version and not first <= version <= last:
             raise MembershipRejected(
-                f"the membership is at version {int(self._core.membership_index)}, not at "
-                f"{version}: somebody changed it; look at it again (raftlog member list)"
+                f"the membership is at version {first}, not at {version}: somebody changed it; "
+                "look at it again (raftlog member list)"
             )
         steps = [_change_of(current, order) for order in missing]
         proposed, final = _next(current, steps), _final(current, steps)

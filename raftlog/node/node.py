@@ -429,6 +429,9 @@ class Node:
         self, name: str, generation: int, position: int, timeout_seconds: float
     ) -> ConsumerStatus:
         """See `NodePort.commit_consumer`."""
+        if position > self._parts.consumers.last_sequence:
+            # It may have been read where more is applied, or where another one leads by now.
+            await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
         return await self._parts.consumers.commit(name, generation, position, timeout_seconds)
 
     async def reset_consumer(self, name: str, after: int, timeout_seconds: float) -> ConsumerStatus:

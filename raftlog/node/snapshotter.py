@@ -135,7 +135,8 @@ class Snapshotter:
     def consider(self) -> None:
         """Take a snapshot if the log has grown enough, and purge if retention asks for it."""
         grown = self._storage.log_bytes() - self._bytes_at_snapshot
-        if grown >= self._settings.snapshot_log_bytes and self._taking is None:
+        has_more = self._needs.durable_index > self.newest_index
+        if grown >= self._settings.snapshot_log_bytes and has_more and self._taking is None:
             self.take()
         self._consider_purge()
 
@@ -143,13 +144,13 @@ class Snapshotter:
         """Take a snapshot now, or join the one being taken."""
         if self._taking is not None:
             return self._taking
-        log_bytes = self._storage.log_bytes()
+        log_bytes, last = self._storage.log_bytes(), self._storage.last_index
         started = self._clock.monotonic()
         taking = self._loop.run_in_executor(
             self._executor, self._storage.take_snapshot, self._machine_bytes(), self._go_on
         )
         self._taking = taking
-        taking.add_done_callback(lambda done: self._taken(done, log_bytes, started))
+        taking.add_done_callback(lambda done: self._taken(done, log_bytes, last, started))
         return taking
 
     def close(self) -> None:
@@ -163,7 +164,9 @@ class Snapshotter:
         if self._closed:
             raise Unavailable("the node stops")
 
-    def _taken(self, done: asyncio.Future[SnapshotInfo], log_bytes: int, started: float) -> None:
+    def _taken(
+        self, done: asyncio.Future[SnapshotInfo], log_bytes: int, last: Index, started: float
+    ) -> None:
         self._taking = None
         if done.cancelled():
             return
@@ -177,7 +180,10 @@ class Snapshotter:
             self._bytes_at_snapshot = log_bytes
             return
         self._newest = done.result()
-        self._bytes_at_snapshot = log_bytes
+        # A burst may be in the log and not in the state on disk yet: it is still to be covered.
+        first = self._storage.boundary.index
+        covered = Index(min(self._newest.boundary.index, last)) - first
+        self._bytes_at_snapshot = log_bytes * max(covered, 0) // max(last - first, 1)
         self._observer.event(
             Event.SNAPSHOT_TAKEN,
             index=self._newest.boundary.index,

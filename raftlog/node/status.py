@@ -80,7 +80,7 @@ class Reporter:
             machine=f"{self._machine.name} {applier.applied.machine_version}",
             members=members,
             alarms=tuple(one.text(self._identity.node_id) for one in alarms.raised),
-            membership_version=int(core.membership_index),
+            membership_version=int(min(core.membership_index, core.commit_index)),
             is_joint=membership.is_joint,
         )
 

@@ -169,6 +169,28 @@ async def test_a_reset_under_way_with_a_commit_wins(rig):
     assert rig.consumers.statuses()[0].position == 3
 
 
+async def test_who_commits_often_does_not_keep_the_log_beyond_its_size(rig):
+    """A consumer that is slow and moves holds nothing before it has read what made it too much."""
+    known = await rig.open()
+    rig.log.append([b"x" * 20_000])
+    for position in range(1, 11):
+        rig.consumers.held_back()
+        await rig.consumers.commit("audit", known.generation, position, PATIENCE)
+        assert not rig.consumers.statuses()[0].holds
+
+
+async def test_creations_on_their_way_count(rig):
+    """Those that are proposed and not applied yet take their places."""
+    rig.is_silent = True
+    asked = [asyncio.create_task(rig.open(f"c{number}")) for number in range(3)]
+    while rig.consumers._waiting or not rig.consumers._creating:
+        await asyncio.sleep(0.001)
+    with pytest.raises(SafetyRefused):
+        await rig.open("more")
+    for each in asked:
+        each.cancel()
+
+
 async def test_names_numbers_and_places_are_bounded(rig):
     """What is too much or nowhere is refused before anything is appended."""
     for name in ("", "x" * 9, "a\nb"):
@@ -246,8 +268,10 @@ async def test_a_hold_is_given_up_beyond_its_size(rig):
     assert rig.consumers.alarm is None
     rig.core.role = Role.LEADER
     await rig.consumers.commit("slow", slow.generation, 6, PATIENCE)
+    assert rig.consumers.alarm == "slow at 6, 14 behind", "it has not read what was there"
+    await rig.consumers.commit("slow", slow.generation, 20, PATIENCE)
     assert rig.consumers.alarm is None
-    assert rig.consumers.hold_index() == 3
+    assert rig.consumers.hold_index() == 5
     assert fast.holds
 
 

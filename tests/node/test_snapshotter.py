@@ -193,6 +193,25 @@ async def test_a_grown_log_is_snapshotted_and_purged_within_its_bounds(rig):
     assert 2 < rig.purges.wanted[1].index < 7, "retention keeps the rest"
 
 
+async def test_what_a_snapshot_does_not_cover_counts_as_grown(rig):
+    """A burst that is in the log before it is in the state on disk is covered by the next one."""
+    rig.fill(2)
+    for _ in range(18):
+        last = rig.log.append([b"x" * 100])
+    for _ in range(2):  # the second time nothing more is in the state on disk
+        rig.snapshotter.consider()
+        await rig.settle()
+        assert rig.snapshotter.newest_index == 2
+        assert len(rig.observer.named("snapshot_taken")) == 1
+    rig.storage.commit(Round(applied=rig.reached(last), writes={}))
+    rig.durable = last
+    for _ in range(2):
+        rig.snapshotter.consider()
+        await rig.settle()
+    assert rig.snapshotter.newest_index == last
+    assert len(rig.observer.named("snapshot_taken")) == 2, "the log has not grown since"
+
+
 async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
     """A connected member that never advances holds twice the retention, not the whole disk."""
     rig.fill(8)

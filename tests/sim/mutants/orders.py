@@ -12,8 +12,8 @@ ORDERING: tuple[Mutant, ...] = (
         "an operator changes a membership that another operator has changed meanwhile",
         (
             MEMBERS,
-            "        if version not in {0, int(",
-            "        if False and version not in {0, int(",
+            "        if version and not first <= version <= last:",
+            "        if version and False:",
         ),
     ),
     plant(
