@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from raftlog.errors import (
     Compacted,
-    ConsumerMoved,
     ConnectFailed,
+    ConsumerMoved,
     IdentityMismatch,
     InvalidInput,
     MachineHalted,
