@@ -42,6 +42,7 @@ from raftlog.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    VersionTooOld,
 )
 from raftlog.status import ClusterStatus, MemberStatus
 from raftlog.types import Consistency
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         Drained,
         KeyValue,
         LeaseStatus,
+        LevelRaise,
         LogInfo,
         MachineUpgrade,
         OperationResult,
@@ -82,7 +84,7 @@ if TYPE_CHECKING:
     )
     from raftlog.interfaces import ApplyContext, ReadState, RoleContext, StateMachine
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY: dict[str, str] = {
     **dict.fromkeys(("Client", "connect"), "raftlog.client.client"),
@@ -99,6 +101,7 @@ _LAZY: dict[str, str] = {
             "Drained",
             "KeyValue",
             "LeaseStatus",
+            "LevelRaise",
             "LogInfo",
             "MachineUpgrade",
             "OperationResult",
@@ -142,6 +145,7 @@ __all__ = [
     "LeadershipLost",
     "Lease",
     "LeaseStatus",
+    "LevelRaise",
     "LogInfo",
     "LogSession",
     "MachineHalted",
@@ -177,6 +181,7 @@ __all__ = [
     "Transfer",
     "Unauthorized",
     "Unavailable",
+    "VersionTooOld",
     "connect",
     "connect_sync",
     "errors",

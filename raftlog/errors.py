@@ -167,6 +167,12 @@ class SessionExpired(RaftLogError):
     code = "session_expired"
 
 
+class ConsumerMoved(RaftLogError):
+    """The named consumer was reset, or made anew, since this reader began under its name."""
+
+    code = "consumer_moved"
+
+
 class SessionMismatch(InvalidInput):
     """A retry under a known session number carries other bytes, or a number leaves a gap."""
 
@@ -195,6 +201,12 @@ class MachineMismatch(SafetyRefused):
     """The code of the machine that the log names, in the version in force, is not here."""
 
     code = "machine_mismatch"
+
+
+class VersionTooOld(SafetyRefused):
+    """This raftlog cannot read the cluster's feature level; nothing is wrong with the data."""
+
+    code = "version_too_old"
 
 
 class Unauthorized(RaftLogError):

@@ -17,7 +17,8 @@ class MemberStatus:
 
     Only the leader knows what the others hold. `kind`: voter, learner or witness. `role`: leader,
     follower or candidate; unknown where the member cannot be reached. `promoting`: a learner that
-    becomes a voter once it has caught up.
+    becomes a voter once it has caught up. `feature_level_max`: the highest feature level that its
+    raftlog can read, if it is connected to the node that answered.
     """
 
     node_id: NodeId
@@ -34,6 +35,24 @@ class MemberStatus:
     reachable: bool
     healthy: bool
     promoting: bool = False
+    feature_level_max: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerStatus:
+    """A named consumer: a reader whose position is kept in the log.
+
+    `position` is the last sequence committed under its name; `lag_transactions`, how many the
+    member that answers knows committed behind it. `holds`: what it has not read is kept for it.
+    `generation` changes when it is reset. `committed_at`: microseconds since 1970.
+    """
+
+    name: str
+    position: int
+    lag_transactions: int
+    holds: bool
+    generation: int
+    committed_at: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +82,13 @@ class ClusterStatus:
     version: str = ""
     membership_version: int = 0
     is_joint: bool = False
+    consumers: tuple[ConsumerStatus, ...] = ()
+
+    @property
+    def feature_level_possible(self) -> int:
+        """Return the level that all members can read; the one in force while some do not answer."""
+        told = [member.feature_level_max or 0 for member in self.members]
+        return max(self.feature_level, min(told, default=0))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

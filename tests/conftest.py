@@ -18,7 +18,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from tests import loop_guard
+from tests import forked, loop_guard
 from tests.syncs import Syncs
 
 pytest_plugins = ["raftlog.testing.plugin"]
@@ -67,6 +67,17 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Let the guard of event loops know of every node that is begun."""
     loop_guard.watch_processes()
+    forked.fork_nodes()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process that nodes were forked from."""
+    forked.NURSERY.close()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have a test's nodes forked, or begun as users begin them."""
+    forked.NURSERY.is_wanted = not item.nodeid.startswith(forked.REAL)
 
 
 def _look_at_loops(item: pytest.Item, report: pytest.TestReport) -> None:

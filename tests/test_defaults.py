@@ -13,11 +13,12 @@ from raftlog import defaults
 from raftlog.config.schema import SETTINGS
 from raftlog.core.settings import CoreSettings
 from raftlog.node.settings import NodeSettings
-from raftlog.rpc.settings import ServerSettings
+from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.storage.lmdb import StorageSettings
+from tests.sources import parsed
 
 TOP = pathlib.Path(raftlog.__file__).parent
-PARTS = (CoreSettings, NodeSettings, ServerSettings, StorageSettings)
+PARTS = (CoreSettings, NodeSettings, ServerSettings, StorageSettings, TransportSettings)
 TUNED = [key for key in SETTINGS if key.split(".")[0] in {"raft", "limits", "retention", "disk"}]
 """What is handed on to a part; all else is used where the settings are composed."""
 
@@ -28,7 +29,7 @@ def attributes_read() -> set[str]:
     for path in TOP.rglob("*.py"):
         if path.parent.name == "config" or path.name in {"compose.py", "directory.py"}:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 found.add(node.attr)
     return found

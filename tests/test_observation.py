@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
-from collections.abc import Iterator
 
 import pytest
 
 import raftlog
 from raftlog.interfaces.observation import Event, Kind, Measure, Severity
+from tests.sources import parsed
 
 TOP = pathlib.Path(raftlog.__file__).parent
 TOLD_BY = {
@@ -20,17 +21,20 @@ TOLD_BY = {
 }
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
-    """Yield every call of an observer's methods, with the method's name."""
+@functools.cache
+def calls() -> tuple[tuple[str, ast.Call], ...]:
+    """Return every call of an observer's methods, with the method's name."""
+    found: list[tuple[str, ast.Call]] = []
     for path in TOP.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             if isinstance(node.func, ast.Attribute) and node.func.attr in TOLD_BY:
                 if "observer" in ast.unparse(node.func.value).lower():
-                    yield node.func.attr, node
+                    found.append((node.func.attr, node))
             elif isinstance(node.func, ast.Name) and node.func.id == "gauge":
-                yield "gauge", node
+                found.append(("gauge", node))
+    return tuple(found)
 
 
 def told(enumeration: str) -> set[str]:
@@ -38,7 +42,7 @@ def told(enumeration: str) -> set[str]:
     return {
         node.attr
         for path in TOP.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == enumeration
@@ -47,7 +51,7 @@ def told(enumeration: str) -> set[str]:
 
 def test_whatever_is_told_is_declared() -> None:
     """An observer is given a member, never a string of somebody's own."""
-    found = list(calls())
+    found = calls()
     assert len(found) > 40
     for name, call in found:
         first = call.args[0]

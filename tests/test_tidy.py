@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from raftlog._tools import diagrams, genproto, gensync
+from tests.sources import parsed
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 GENERATED = {TOP / "raftlog" / "wire" / "pb", TOP / "raftlog" / "client" / "_sync"}
@@ -78,12 +79,6 @@ def sources(*trees: str) -> list[pathlib.Path]:
     """Return the hand-written Python files, of those trees only if any are named."""
     wanted = trees or TREES
     return [p for p in texts() if p.suffix == ".py" and p.relative_to(TOP).parts[0] in wanted]
-
-
-@functools.cache
-def parsed(path: pathlib.Path) -> ast.Module:
-    """Return the file's syntax tree."""
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def functions(path: pathlib.Path) -> Iterator[tuple[str, Function]]:
@@ -296,7 +291,10 @@ BEGINS_PROCESSES = re.compile(
     r"raftlog_(cluster|client|sync_client)\b|_raftlog_shared|make_cluster|testing\.cluster\("
     r"|LocalCluster\.create\(|raftlog local start"
 )
-PROCESSES_EXEMPTIONS = {"tests/test_tidy.py", "tests/test_docs.py", "tests/bench/bench_load.py"}
+PROCESSES_EXEMPTIONS = {
+    *("tests/test_tidy.py", "tests/test_docs.py"),
+    *("tests/bench/bench_load.py", "tests/bench/bench_restart.py"),
+}
 
 
 def test_tests_of_real_processes_run_one_after_another() -> None:

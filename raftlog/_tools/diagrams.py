@@ -20,7 +20,14 @@ from raftlog.core.progress import PROGRESS_TRANSITIONS, ProgressState
 from raftlog.core.roles import ROLE_TRANSITIONS
 from raftlog.interfaces import Alarm, Event, Kind, Measure
 from raftlog.rpc.access import NEEDS
-from raftlog.telemetry.metrics import ALARM_GAUGE, COMMITTED, PEER_GAUGES, PREFIX, STATUS_GAUGES
+from raftlog.telemetry.metrics import (
+    ALARM_GAUGE,
+    COMMITTED,
+    CONSUMER_GAUGE,
+    PEER_GAUGES,
+    PREFIX,
+    STATUS_GAUGES,
+)
 from raftlog.telemetry.surroundings import SURROUNDINGS
 from raftlog.types import ClientRole, Role
 
@@ -105,6 +112,7 @@ def metrics_table() -> str:
     rows += [(f"`{PREFIX}{name}`", gauge, help_) for name, help_ in STATUS_GAUGES.items()]
     rows.append((f"`{PREFIX}{COMMITTED[0]}`", Kind.COUNTER.value, COMMITTED[1]))
     rows.append((f"`{PREFIX}{ALARM_GAUGE[0]}{{alarm}}`", gauge, ALARM_GAUGE[1]))
+    rows.append((f"`{PREFIX}{CONSUMER_GAUGE[0]}{{consumer}}`", gauge, CONSUMER_GAUGE[1]))
     rows += [(f"`{PREFIX}{name}{{peer}}`", gauge, help_) for name, help_ in PEER_GAUGES.items()]
     rows += [
         (f"`{PREFIX}{name}{f'{{{label}}}' if label else ''}`", kind.value, help_)

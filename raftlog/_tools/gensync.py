@@ -25,6 +25,7 @@ CLASSES = {
     "Lock": ("lock", "SyncLock"),
     "Election": ("lock", "SyncElection"),
     "LogSession": ("log", "SyncLogSession"),
+    "ConsumerVerbs": ("consumer", "SyncConsumerVerbs"),
     "Log": ("log", "SyncLog"),
     "Kv": ("kv", "SyncKv"),
     "Machine": ("machine", "SyncMachine"),

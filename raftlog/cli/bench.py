@@ -13,12 +13,14 @@ import click
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from raftlog.cli.catch_up import CatchUp, CatchUpPlan, Holding, assignments, measure_catch_up
 from raftlog.cli.interpreter import interpreter
 from raftlog.cli.options import SECONDS, Command, Globals, group
-from raftlog.cli.output import emit, say
+from raftlog.cli.output import ExitCode, emit, say
 from raftlog.cli.session import run_async, terminable
 from raftlog.cli.tables import table
 from raftlog.cli.workload import Row, Work, WorkKind, measure, prepare
+from raftlog.config.values import parse_size
 from raftlog.local import LocalCluster
 
 CLIENTS_DEFAULT = "1,16,64,256,1024"
@@ -32,8 +34,24 @@ bench = group(
     [
         "raftlog bench write --local 3",
         "raftlog bench kv --clients 256 --operations 100000 -o json",
+        "raftlog bench catch-up --local 3 --size 1GiB",
     ],
 )
+
+
+class Size(click.ParamType[int]):
+    """Bytes, as 1048576, 64MiB or 1GiB."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Convert."""
+        try:
+            return parse_size(value)
+        except ValueError:
+            self.fail(f"{value} is no size: write 1048576, 64MiB or 1GiB", param, ctx)
 
 
 def parse_clients(text: str) -> list[int]:
@@ -94,6 +112,79 @@ _command(WorkKind.READ, "Get keys of the kv machine, linearizably.")
 _command(WorkKind.TAIL, "Read the log back; each caller reads all of it.")
 
 
+@bench.command(
+    "catch-up",
+    cls=Command,
+    examples=[
+        "raftlog bench catch-up --local 3 --size 1GiB",
+        "raftlog bench catch-up --kind log --size 64MiB --payload 1024 -o json",
+    ],
+)
+@click.option("--local", default=3, type=click.IntRange(3, 9), help="A throw-away cluster of N.")
+@click.option("--size", default="1GiB", type=Size(), help="What the cluster holds.")
+@click.option("--kind", default="kv", type=click.Choice([each.value for each in Holding]))
+@click.option("--payload", default=4096, type=click.IntRange(1, 1 << 20), help="Bytes each.")
+@click.option("--clients", default=64, type=click.IntRange(1, 4096), help="Concurrent callers.")
+@click.option("--seconds", default=10.0, type=SECONDS, help="Of each phase but the catching up.")
+@click.pass_obj
+def catch_up(options: Globals, /, *, local: int, size: int, kind: str, **given: float) -> int:
+    """Wipe a member, have a new one catch up in its place, and say what that costs the writers.
+
+    A row for each phase: before, without the member, during the catching up, and after. Exits 1 if
+    there was an election. kv: a snapshot is sent; log: the log is.
+    """
+    plan = CatchUpPlan(
+        holding=Holding(kind),
+        size_bytes=size,
+        payload_bytes=int(given["payload"]),
+        clients=int(given["clients"]),
+        seconds=given["seconds"],
+    )
+    console = Console(stderr=True)
+    with (
+        _cluster(local, assignments(plan)) as cluster,
+        Bar(console=console, transient=True, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task("filling", total=size)
+        found = run_async(
+            measure_catch_up(cluster, plan, say, lambda written: bar.advance(task, written))
+        )
+    emit(options.output, found.document(), lambda: _caught_up(found))
+    return ExitCode.FAILED if found.elections else ExitCode.OK
+
+
+def _caught_up(found: CatchUp) -> str:
+    columns = ["phase", "seconds", "per_second", "p50_ms", "p99_ms", "stall_ms", "errors"]
+    rows = [[getattr(each, name) for name in columns] for each in found.phases]
+    memory = []
+    for each in found.memory:
+        sizes = (each.before_bytes, each.peak_bytes, each.extra_bytes)
+        memory.append([each.node_id, each.part, *(f"{size / 1e6:.0f} MB" for size in sizes)])
+    used = {name: 0.0 for each in found.phases for name in each.cpu_seconds}
+    return "\n".join(
+        [
+            table(columns, rows),
+            "",
+            table(
+                ["phase", *used],
+                [
+                    [
+                        f"{each.phase}: CPU seconds",
+                        *(each.cpu_seconds.get(name, "-") for name in used),
+                    ]
+                    for each in found.phases
+                ],
+            ),
+            "",
+            table(["node", "part", "private before", "peak", "extra"], memory),
+            "",
+            f"throughput kept  {found.kept:.0%} of that with every member",
+            f"elections        {found.elections}",
+            f"loops held up    {len(found.held_up_seconds)}",
+        ]
+    )
+
+
 def _run(options: Globals, kind: WorkKind, given: dict[str, object]) -> None:
     fields = dict(given)
     fields["clients"] = parse_clients(str(given["clients"]))
@@ -102,7 +193,7 @@ def _run(options: Globals, kind: WorkKind, given: dict[str, object]) -> None:
     elif fields["operations"] is None and fields["seconds"] is None:
         fields["seconds"] = SECONDS_DEFAULT
     plan = Plan(kind=kind, **fields)  # type: ignore[arg-type]  # click has checked each of them
-    with _cluster(options, plan.local) as reached:
+    with _reached(options, plan.local) as reached:
         rows = _measure_rows(reached, plan)
     columns = [field.name for field in dataclasses.fields(Row)]
 
@@ -170,18 +261,25 @@ def _share(total: int, parts: int, number: int) -> int:
 
 
 @contextlib.contextmanager
-def _cluster(options: Globals, local: int | None) -> Iterator[Globals]:
+def _reached(options: Globals, local: int | None) -> Iterator[Globals]:
     """Return options that reach the cluster to measure: the one named, or a throw-away one."""
     if local is None:
         yield options
         return
+    with _cluster(local) as cluster:
+        yield dataclasses.replace(options, endpoints=cluster.endpoints)
+
+
+@contextlib.contextmanager
+def _cluster(nodes: int, settings: tuple[str, ...] = ()) -> Iterator[LocalCluster]:
+    """Start a throw-away cluster."""
     place = Path(tempfile.mkdtemp(prefix="raftlog-bench-"))
-    cluster = LocalCluster.create(place, nodes=local, base_port=0)
+    cluster = LocalCluster.create(place, nodes=nodes, base_port=0, assignments=settings)
     try:
-        say(f"starting {local} nodes in {place}")
+        say(f"starting {nodes} nodes in {place}")
         with terminable():
             cluster.start()
-            yield dataclasses.replace(options, endpoints=cluster.endpoints)
+            yield cluster
     finally:
         cluster.stop()
         shutil.rmtree(place, ignore_errors=True)

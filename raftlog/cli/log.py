@@ -1,4 +1,4 @@
-"""`log`: append, tail, get, info, verify."""
+"""`log`: append, tail, get, info, verify, compact."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import click
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from raftlog.cli.append import Appender, Input, Report, size_of
+from raftlog.cli.consumer import CONSUMER_NAME, consumer
 from raftlog.cli.journal import Journal
 from raftlog.cli.options import MOMENT, Globals, group
 from raftlog.cli.output import (
@@ -31,14 +33,17 @@ from raftlog.cli.records import NEWLINE, NUL
 from raftlog.cli.session import ask
 from raftlog.cli.tables import fields, show, table
 from raftlog.client.client import Client
+from raftlog.client.consumer import COMMIT_SECONDS, COMMIT_TIMEOUT_SECONDS, may_be_later
+from raftlog.client.feed import Feed
 from raftlog.client.values import StreamStatus, Transaction
-from raftlog.errors import InvalidInput
+from raftlog.errors import InvalidInput, RaftLogError
 
 log = group(
     "log",
     "The replicated log.",
     ["raftlog log append --lines access.log", "raftlog log tail --follow"],
 )
+log.add_command(consumer)
 FLUSH_SECONDS = 0.05
 
 
@@ -167,6 +172,7 @@ def describe(transaction: Transaction) -> dict[str, object]:
         "raftlog log tail --after 1000 --stream orders | jq .payload",
         "raftlog log tail --last 10 --follow",
         "raftlog log tail --since 15m              or --since 2026-01-31T08:00",
+        "raftlog log tail --consumer audit --follow     goes on where it ended the last time",
     ],
 )
 @click.option("--after", type=click.IntRange(min=0), help="After this sequence. [the oldest kept]")
@@ -175,6 +181,13 @@ def describe(transaction: Transaction) -> dict[str, object]:
 @click.option("--from-now", is_flag=True, help="Only what is appended from now on.")
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("--stream", help="This stream only.")
+@click.option(
+    "--consumer",
+    "name",
+    metavar="NAME",
+    type=CONSUMER_NAME,
+    help="Keep the position under this name, and go on there.",
+)
 @click.option("--commands", is_flag=True, help="Also transactions meant for the state machine.")
 @click.option("--raw", is_flag=True, help="Payloads only, each followed by a newline.")
 @click.option("--nul", is_flag=True, help="Payloads only, each followed by a NUL.")
@@ -188,6 +201,7 @@ def tail(
     from_now: bool,
     follow: bool,
     stream: str | None,
+    name: str | None,
     commands: bool,
     raw: bool,
     nul: bool,
@@ -197,6 +211,10 @@ def tail(
     -o table prints sequence and payload. Without --after, --last, --since or --from-now it begins
     at the oldest transaction kept. With --member only that member is asked, and it answers without
     the others too.
+
+    With --consumer it goes on where the last one of that name ended, on any member; a beginning
+    counts where the name is new. What was printed is kept as read within a second, and at the end,
+    also on Ctrl-C; after a crash the last second may be printed again, and nothing is left out.
     """
     if raw and nul:
         raise InvalidInput("--raw and --nul exclude each other")
@@ -220,28 +238,58 @@ def tail(
             stream=stream,
             follow=follow,
             commands=commands,
+            consumer=name,
+            auto_commit=False,  # what is not out on standard output yet does not count as read
             member=options.member,
         )
-        await _write(line(transaction) async for transaction in found)
+        async with contextlib.aclosing(found):
+            await _write(found, line, commits=name is not None)
 
     ask(options, work)
 
 
-async def _write(lines: AsyncIterator[bytes]) -> None:
-    """Write lines as they come; what has come is out a moment later, also when no more comes."""
+async def _write(
+    found: Feed[Transaction], line: Callable[[Transaction], bytes], *, commits: bool
+) -> None:
+    """Write lines as they come; what has come is out a moment later, also when no more comes.
+
+    `commits`: the position is kept of what is out, now and then and at the end.
+    """
     out = sys.stdout.buffer
+    written = 0
+    if commits:
+        await found.begun()
 
     async def flush() -> None:
+        due = time.monotonic() + COMMIT_SECONDS
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             out.flush()
+            if commits and written and time.monotonic() >= due:
+                await _commit(found, written)
+                due = time.monotonic() + COMMIT_SECONDS
 
-    async with asyncio.TaskGroup() as tasks:
-        flusher = tasks.create_task(flush())
-        async for line in lines:
-            out.write(line)
-        flusher.cancel()
-    out.flush()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            flusher = tasks.create_task(flush())
+            async for each in found:
+                # A line that the device does not take raises here, and does not count as written.
+                out.write(line(each))
+                written = each.sequence
+            flusher.cancel()
+    finally:
+        out.flush()
+        if commits and written:
+            await _commit(found, written)
+
+
+async def _commit(found: Feed[Transaction], sequence: int) -> None:
+    """Keep the position of what is out; what does not come about now does the next time."""
+    try:
+        await found.commit(sequence, timeout=COMMIT_TIMEOUT_SECONDS)
+    except RaftLogError as error:
+        if not may_be_later(error):
+            raise
 
 
 @log.command("get", examples=["raftlog log get 17", "raftlog log get 17 --raw > payload"])
@@ -332,3 +380,41 @@ def verify(options: Globals, data_dir: str) -> int:
 
     emit(options.output, document, human)
     return ExitCode.OK if report.ok else ExitCode.IO_OR_CORRUPTION
+
+
+# ---------------------------------------------------------------- compact
+
+
+@log.command(
+    "compact",
+    examples=[
+        "raftlog log compact --data-dir ./cluster/n1/data --dry-run",
+        "raftlog log compact --data-dir ./cluster/n1/data",
+    ],
+)
+@click.option("--data-dir", required=True, type=click.Path(), help="Of a node that is stopped.")
+@click.option("--dry-run", is_flag=True, help="Say what it would give back, and change nothing.")
+@click.pass_obj
+def compact(options: Globals, *, data_dir: str, dry_run: bool) -> None:
+    """Make a stopped node's data file as small as what it holds; nothing in it changes.
+
+    While the node runs, what was dropped is used again, and the file never shrinks. There must be
+    room for a copy beside it; whatever interrupts the command, the old file or the new is there.
+    """
+    from raftlog.server import directory  # noqa: PLC0415 - spares the others
+
+    with Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("compacting", total=None)
+        made = directory.compact(
+            data_dir,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            dry_run=dry_run,
+        )
+    document = {
+        "data_dir": made.path,
+        "node_id": made.node_id,
+        "before_bytes": made.before_bytes,
+        "after_bytes": made.after_bytes,
+        "done": made.done,
+    }
+    emit(options.output, document)

@@ -66,6 +66,7 @@ COMMANDS = LazyCommands(
         "backup": "raftlog.cli.backup",
         "bench": "raftlog.cli.bench",
         "certs": "raftlog.cli.certs",
+        "cluster": "raftlog.cli.cluster",
         "completion": "raftlog.cli.shell",
         "config": "raftlog.cli.settings",
         "debug": "raftlog.cli.debug",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from raftlog.cli.consumer import consumers_table
+from raftlog.cli.consumer import describe as describe_consumer
 from raftlog.cli.options import Command, Globals
 from raftlog.cli.output import ExitCode, emit, say
 from raftlog.cli.session import ask
@@ -14,6 +16,7 @@ from raftlog.status import ClusterStatus, MemberStatus
 MEMBER_FIELDS = (
     "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
     "lag_transactions", "last_contact_ms", "reachable", "healthy",
+    "feature_level_max",
 )  # fmt: skip
 _COLUMNS = ("id", "address", "role", "kind", "applied", "lag", "heard", "state")
 """What a terminal of 80 columns has room for; -o json says all."""
@@ -66,10 +69,12 @@ def describe(found: ClusterStatus) -> dict[str, object]:
         "has_quorum": found.has_quorum,
         "fault_tolerance": found.fault_tolerance,
         "feature_level": found.feature_level,
+        "feature_level_possible": found.feature_level_possible,
         "machine": found.machine,
         "version": found.version,
         "alarms": list(found.alarms),
         "members": [_member(member) for member in found.members],
+        "consumers": [describe_consumer(each) for each in found.consumers],
     }
 
 
@@ -83,7 +88,10 @@ def _human(found: ClusterStatus, document: dict[str, object]) -> str:
     )}  # fmt: skip
     above["quorum"] = _quorum(found)
     above["machine"] = found.machine
+    above["feature_level"] = _level(found)
     text = f"{fields(above)}\n\n{table(_COLUMNS, map(_row, found.members))}"
+    if found.consumers:
+        text += f"\n\n{consumers_table(found.consumers)}"
     if found.alarms:
         text += "\n\nalarms\n" + "\n".join(f"  {show(alarm)}" for alarm in found.alarms)
     return text
@@ -95,6 +103,13 @@ def _quorum(found: ClusterStatus) -> str:
     if not found.has_quorum:
         return f"LOST: {needed} are needed"
     return f"{needed}; {found.fault_tolerance} more may fail"
+
+
+def _level(found: ClusterStatus) -> str:
+    if found.feature_level_possible == found.feature_level:
+        return str(found.feature_level)
+    possible = found.feature_level_possible
+    return f"{found.feature_level}; `raftlog cluster upgrade` can raise it to {possible}"
 
 
 def _row(member: MemberStatus) -> list[object]:

@@ -14,20 +14,28 @@ from raftlog.client import promotion
 from raftlog.client.alarms import AlarmReport, report
 from raftlog.client.changes import change
 from raftlog.client.connections import Connections, Peer
-from raftlog.client.context import loop_time
+from raftlog.client.context import check_number, loop_time
 from raftlog.client.log_ends import LogEnds, log_ends
 from raftlog.client.members import MemberVerbs
 from raftlog.client.values import (
     Campaigning,
     Diagnostics,
     Drained,
+    LevelRaise,
     NodeSetting,
     Paused,
     Reign,
     Snapshot,
     Transfer,
 )
-from raftlog.errors import Indeterminate, LeaderHint, Unauthorized, Unavailable
+from raftlog.errors import (
+    Indeterminate,
+    InvalidInput,
+    LeaderHint,
+    SafetyRefused,
+    Unauthorized,
+    Unavailable,
+)
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
 from raftlog.wire.cluster import status_from_pb
@@ -35,6 +43,7 @@ from raftlog.wire.pb import admin_pb2, types_pb2
 
 STATUS_SECONDS = 0.5
 PATIENCE_SECONDS = 2.0
+LEVEL_MAX = 2**31 - 1
 GRACE_SECONDS = 0.1
 """How long members are waited for, once the leader has answered, to say what only they know."""
 
@@ -190,6 +199,49 @@ class Cluster(MemberVerbs):
 
     async def _names(self, timeout: float | None) -> tuple[str, ...]:
         return tuple(each.node_id for each in (await self.status(timeout=timeout)).members)
+
+    async def upgrade(
+        self, level: int | None = None, *, dry_run: bool = False, timeout: float | None = None
+    ) -> LevelRaise:
+        """Raise the cluster's feature level, once every member can read it.
+
+        None: to the highest that the leader can read. From then on what the level brings may be
+        written, and an older raftlog cannot come back. With `dry_run` all is checked, and nothing
+        is written. To ask again is safe: what is in force already changes nothing.
+
+        Raises:
+            SafetyRefused: a member cannot read the level or cannot be asked (the message names all
+                of them), or the level is below the one in force.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        deadline = self._context.deadline(timeout)
+        wanted = 0 if level is None else check_number("level", level, low=1)
+        if wanted > LEVEL_MAX:
+            raise InvalidInput(f"level {wanted} is out of range: 1 to {LEVEL_MAX}")
+
+        async def call(peer: Peer, seconds: float) -> admin_pb2.UpgradeClusterReply:
+            request = admin_pb2.UpgradeClusterRequest(
+                level=wanted, dry_run=dry_run, timeout_seconds=seconds
+            )
+            try:
+                reply = await peer.admin.UpgradeCluster(request, timeout=seconds)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    raise SafetyRefused(
+                        f"the leader at {peer.address} runs a raftlog that cannot raise the level: "
+                        "restart every member with the new version first; nothing was changed"
+                    ) from None
+                raise
+            return cast("admin_pb2.UpgradeClusterReply", reply)
+
+        reply = await change(self._context, call, deadline)
+        return LevelRaise(
+            before=reply.before,
+            level=reply.level,
+            raised=reply.raised,
+            index=reply.index,
+            members={each.node_id: each.feature_level_max for each in reply.members},
+        )
 
     async def step_down(self, *, timeout: float | None = None) -> None:
         """Make the leader stop leading, without choosing a successor.
@@ -381,7 +433,11 @@ async def _try_status(
         reply = await connections.peer(address).probe.Status(
             types_pb2.Empty(), timeout=STATUS_SECONDS
         )
-        return reply if connections.whose.belongs(address, reply.cluster_id) else None
+        return (
+            reply
+            if connections.whose.belongs(address, reply.cluster_id, is_led=bool(reply.leader))
+            else None
+        )
     except grpc.aio.AioRpcError as error:
         refusal = wire_status.from_rpc_error(error, sent=False)
         return refusal if isinstance(refusal, Unauthorized) else None

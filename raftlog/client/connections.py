@@ -259,7 +259,11 @@ class Connections:
         """Ask every address once and return the ready leader of the highest term, if any."""
         answers = await asyncio.gather(*map(self._probe, self.book.addresses()))
         self.whose.settle()
-        return newest_leader(answer for answer in answers if answer is not None)
+        return newest_leader(
+            answer
+            for answer in answers
+            if answer is not None and not self.whose.is_foreign(answer.address)
+        )
 
     def no_answer(self) -> RaftLogError:
         """Return why there is no leader, as known now; nothing was sent."""
@@ -441,6 +445,8 @@ class Connections:
                         raise wrong
                     if answer is not None and accept(answer):
                         await self._settle(running)
+                        if self.whose.is_foreign(address):
+                            continue
                         if answer.ready:
                             self.limits, self.knows_limits = answer.limits, True
                         peer = self.peer(address)
@@ -504,7 +510,8 @@ class Connections:
             return None
         self._answered_at = asyncio.get_running_loop().time()
         self._diagnoses.pop(address, None)
-        if not self.whose.belongs(address, reply.cluster_id):
+        is_led = bool(reply.leader.node_id)
+        if not self.whose.belongs(address, reply.cluster_id, is_led=is_led):
             return None
         self.book.learn({member.node_id: member.address for member in reply.members})
         self.book.learn_hint(reply.leader.address)

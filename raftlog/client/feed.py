@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, Protocol, Self, TypeVar
 
+from raftlog.errors import InvalidInput
+
 T = TypeVar("T")
+Commit = Callable[[int | None, float | None], Awaitable[int]]
 
 
 class Begins(Protocol):
@@ -25,10 +28,14 @@ class Feed(Generic[T]):
     """
 
     def __init__(
-        self, source: AsyncGenerator[T, None], begin: Callable[[], Awaitable[int]]
+        self,
+        source: AsyncGenerator[T, None],
+        begin: Callable[[], Awaitable[int]],
+        commit: Commit | None = None,
     ) -> None:
         self._source = source
         self._begin = begin
+        self._commit = commit
 
     def __aiter__(self) -> Self:
         return self
@@ -43,6 +50,21 @@ class Feed(Generic[T]):
             Unavailable: no member could say so in time.
         """
         return await self._begin()
+
+    async def commit(self, sequence: int | None = None, *, timeout: float | None = None) -> int:
+        """Keep a consumer's position: everything up to `sequence` is processed.
+
+        Without `sequence`: everything that the feed has handed out. Returns the position kept, once
+        a quorum has it. A position never goes back, so an older one changes nothing.
+
+        Raises:
+            InvalidInput: the feed has no consumer's name, or did not hand that out yet.
+            ConsumerMoved: the consumer was reset meanwhile; make another feed to go on from there.
+            NotFound: it was deleted.
+        """
+        if self._commit is None:
+            raise InvalidInput("only a tail with a consumer's name has a position to commit")
+        return await self._commit(sequence, timeout)
 
     async def aclose(self) -> None:
         """End it."""

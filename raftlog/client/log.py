@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Self, cast
 
 from raftlog.client.connections import Peer
+from raftlog.client.consumer import ConsumerVerbs, Position
 from raftlog.client.context import Context, Payload, check_number, check_payload, check_timeout
 from raftlog.client.feed import Feed
 from raftlog.client.routing import Limits
@@ -27,16 +28,17 @@ from raftlog.groups import (
     check_stream,
     tag_bytes,
 )
+from raftlog.status import ConsumerStatus
 from raftlog.wire.pb import log_pb2, types_pb2
 
 TAGS_KEPT_MAX = 4096
 
 
-class Log:
+class Log(ConsumerVerbs):
     """The ordered, durable log. An answer means: on the disks of a quorum, and applied."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        super().__init__(context)
         self._tags: dict[str, Tag] = {"": OPAQUE_TAG}
 
     async def append(
@@ -122,6 +124,8 @@ class Log:
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
+        consumer: str | None = None,
+        auto_commit: bool = True,
         member: str | None = None,
         timeout: float | None = None,
     ) -> Feed[Transaction]:
@@ -137,16 +141,23 @@ class Log:
             stream: Only this stream; None: all of them.
             follow: Wait for more at the end; else stop at what the member knows committed.
             commands: Also transactions meant for the state machine.
+            consumer: Read under this name: the position is kept in the log, and a reader of the
+                same name goes on there, on any member. The beginning counts where the name is new.
+            auto_commit: Count what was handed out as processed once the next one is asked for, and
+                keep that within a second; else `Feed.commit` does.
             member: Ask this member alone.
             timeout: How long all members may be away before it raises `Unavailable`.
 
         Raises:
             InvalidInput: more than one beginning is given, or one that cannot be.
             Compacted: transactions after `after` were purged; it names the oldest kept.
+            ConsumerMoved: the consumer was reset meanwhile.
         """
         beginning = _beginning(after, last, since, from_now=from_now)
         wanted = _wanted(stream, follow=follow, commands=commands)
-        return Tail(self._context, beginning, wanted, member=member, timeout=timeout).feed()
+        kept = self._kept(consumer, auto_commit=auto_commit)
+        tail = Tail(self._context, beginning, wanted, member=member, timeout=timeout, kept=kept)
+        return tail.feed()
 
     def tail_batches(
         self,
@@ -158,13 +169,48 @@ class Log:
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
+        consumer: str | None = None,
+        auto_commit: bool = True,
         member: str | None = None,
         timeout: float | None = None,
     ) -> Feed[list[Transaction]]:
         """Do what `tail` does, but yield transactions as they arrive together."""
         beginning = _beginning(after, last, since, from_now=from_now)
         wanted = _wanted(stream, follow=follow, commands=commands)
-        return Tail(self._context, beginning, wanted, member=member, timeout=timeout).batch_feed()
+        kept = self._kept(consumer, auto_commit=auto_commit)
+        tail = Tail(self._context, beginning, wanted, member=member, timeout=timeout, kept=kept)
+        return tail.batch_feed()
+
+    def _kept(self, consumer: str | None, *, auto_commit: bool) -> Position | None:
+        if consumer is None:
+            return None
+        return Position(self._context, consumer, auto_commit=auto_commit)
+
+    async def reset_consumer(
+        self,
+        name: str,
+        after: int | None = None,
+        *,
+        last: int | None = None,
+        since: datetime | float | None = None,
+        from_now: bool = False,
+        timeout: float | None = None,
+    ) -> ConsumerStatus:
+        """Move a named consumer, back or forth; without a place, to the oldest transaction kept.
+
+        Who reads under its name gets `ConsumerMoved` at the next commit, and begins anew.
+
+        Raises:
+            NotFound: there is no consumer of that name.
+            Compacted: what lies behind `after` was purged.
+        """
+        beginning = _beginning(after, last, since, from_now=from_now)
+        wanted = Wanted(commands=True)
+        kept = Position(self._context, name, auto_commit=False)
+        place = await Tail(
+            self._context, beginning, wanted, timeout=timeout, kept=kept
+        ).find_place()
+        return await self._reset(name, place, timeout)
 
     async def get(
         self, sequence: int, *, member: str | None = None, timeout: float | None = None

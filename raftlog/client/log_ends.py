@@ -95,6 +95,6 @@ async def _ask(connections: Connections, address: str, deadline: float) -> Answe
         is_unreachable = isinstance(found, ConnectFailed)
         return ConnectFailed(f"cannot connect to {address}") if is_unreachable else found
     end = log_end_from_pb(reply)
-    if not connections.whose.belongs(address, end.cluster_id):
+    if not connections.whose.belongs(address, end.cluster_id, is_led=True):
         return WrongCluster(f"the node there is of the cluster {end.cluster_id}")
     return end, {each.node_id: each.address for each in leader.members}

@@ -104,13 +104,13 @@ class LoopThread:
     def feed(self, start: Callable[[], Feed[T]]) -> SyncFeed[T]:
         """Return a feed; it exists on the loop when this returns."""
         feed = self.run(start)
-        return SyncFeed(self, feed.begun, SyncIterator(self, feed))
+        return SyncFeed(self, feed, SyncIterator(self, feed))
 
     def feed_of_batches(self, start: Callable[[], Feed[list[T]]]) -> SyncFeed[T]:
         """Return a feed of what comes in batches, each of which crosses the threads once."""
         feed = self.run(start)
         batches = SyncIterator(self, feed)
-        return SyncFeed(self, feed.begun, _each(batches), batches)
+        return SyncFeed(self, feed, _Each(batches), batches)
 
     def end(self, source: AsyncIterator[object], *, wait: bool = True) -> None:
         """End an async iterator; `wait` until it has ended."""
@@ -187,12 +187,12 @@ class SyncFeed(Generic[T]):
     def __init__(
         self,
         loop: LoopThread,
-        begun: Callable[[], Coroutine[object, object, int]],
+        feed: Feed[Any],
         items: Iterator[T],
         source: SyncIterator[Any] | None = None,
     ) -> None:
         self._loop = loop
-        self._begun = begun
+        self._feed = feed
         self._items = items
         self._source = source
 
@@ -204,7 +204,13 @@ class SyncFeed(Generic[T]):
 
     def begun(self) -> int:
         """Wait until the feed has begun; return the sequence after which it reads."""
-        return self._loop.call(self._begun)
+        return self._loop.call(self._feed.begun)
+
+    def commit(self, sequence: int | None = None, *, timeout: float | None = None) -> int:
+        """Keep a consumer's position, as `raftlog.client.feed.Feed.commit` does."""
+        if sequence is None and isinstance(self._items, _Each):
+            sequence = self._items.last_sequence
+        return self._loop.call(self._feed.commit, sequence, timeout=timeout)
 
     def close(self) -> None:
         """End it."""
@@ -214,9 +220,24 @@ class SyncFeed(Generic[T]):
                 close()
 
 
-def _each(batches: Iterator[list[T]]) -> Iterator[T]:
-    for batch in batches:
-        yield from batch
+class _Each(Generic[T]):
+    """The items of batches, one by one."""
+
+    def __init__(self, batches: Iterator[list[T]]) -> None:
+        self._batches = batches
+        self._batch: Iterator[T] = iter(())
+        self.last_sequence: int | None = None
+        """Of the item handed out last, where items have sequences."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        for item in self._batch:
+            self.last_sequence = getattr(item, "sequence", None)
+            return item
+        self._batch = iter(next(self._batches))
+        return next(self)
 
 
 async def _next(source: AsyncIterator[T]) -> tuple[T] | None:

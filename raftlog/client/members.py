@@ -85,6 +85,7 @@ class MemberVerbs:
             machine_name=reply.machine_name,
             machine_version=reply.machine_version,
             predecessors=tuple(reply.predecessors),
+            feature_level_in_force=reply.feature_level_in_force,
         )
 
     async def remove_member(

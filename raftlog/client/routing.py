@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from raftlog.errors import (
     Compacted,
     ConnectFailed,
+    ConsumerMoved,
     IdentityMismatch,
     InvalidInput,
     MachineHalted,
@@ -57,6 +58,7 @@ _RECOURSES: tuple[tuple[type[RaftLogError], Recourse], ...] = (
     (Rejected, Recourse.FINAL),
     (NotFound, Recourse.FINAL),
     (Compacted, Recourse.FINAL),
+    (ConsumerMoved, Recourse.FINAL),
     (Overloaded, Recourse.LATER),
     (ProposalDropped, Recourse.LATER),
     (MachineHalted, Recourse.LATER),

@@ -45,9 +45,8 @@ class SyncClient:
         *,
         timeout: float = TIMEOUT_SECONDS,
         tls: TlsMaterial | None = None,
-        cluster_id: str | None = None,
     ) -> None:
-        self._client = Client(endpoints, timeout=timeout, tls=tls).keep_to(cluster_id)
+        self._client = Client(endpoints, timeout=timeout, tls=tls)
         self._loop = LoopThread()
         self._is_open = False
         self.log = SyncLog(self._loop, self._client.log)
@@ -60,6 +59,11 @@ class SyncClient:
     def endpoints(self) -> tuple[str, ...]:
         """Return the addresses given."""
         return self._client.endpoints
+
+    def keep_to(self, cluster_id: str | None) -> Self:
+        """Name the only cluster that is meant; before the client is opened. None: whichever."""
+        self._client.keep_to(cluster_id)
+        return self
 
     def open(self) -> Self:
         """Start the loop's thread; `with` does it. Connects at the first call."""
@@ -96,6 +100,5 @@ def connect_sync(
     cluster_id: str | None = None,
 ) -> SyncClient:
     """Return a client without await; the arguments are those of `raftlog.connect`."""
-    return SyncClient(
-        endpoints, timeout=timeout, tls=tls_material(cacert, cert, key), cluster_id=cluster_id
-    )
+    client = SyncClient(endpoints, timeout=timeout, tls=tls_material(cacert, cert, key))
+    return client.keep_to(cluster_id)

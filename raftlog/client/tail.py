@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from typing import cast
 
 import grpc
 
 from raftlog.client.connections import Peer
+from raftlog.client.consumer import Position
 from raftlog.client.context import Context
 from raftlog.client.feed import Feed
 from raftlog.client.subscription import Subscription
 from raftlog.client.values import Transaction, of_lineage
-from raftlog.errors import Compacted, Unavailable
+from raftlog.errors import Compacted, InvalidInput, Unavailable
 from raftlog.groups import TransactionKind, parse
-from raftlog.wire.pb import log_pb2
+from raftlog.wire.pb import log_pb2, types_pb2
+
+INFO_SECONDS = 1.0
 
 
 def transactions_of(
@@ -76,13 +81,15 @@ class Tail:
         *,
         member: str | None = None,
         timeout: float | None = None,
+        kept: Position | None = None,
     ) -> None:
         self._context = context
+        self._kept = kept
         self._beginning = beginning
         self._wanted = wanted
         self._member = member
         self._timeout = timeout
-        self._position = beginning.after
+        self._position = beginning.after if kept is None else None
         self._parts: list[bytes] = []
         self._subscription: Subscription[log_pb2.TailReply] = Subscription(
             context, self._open, member=member, follow=wanted.follow, timeout=timeout
@@ -92,11 +99,16 @@ class Tail:
 
     def feed(self) -> Feed[Transaction]:
         """Return the iterator over transactions."""
-        return Feed(self.transactions(), self.begin)
+        return Feed(self.transactions(), self.begin, self._commit)
 
     def batch_feed(self) -> Feed[list[Transaction]]:
         """Return the iterator over transactions as they arrive together."""
-        return Feed(self.batches(), self.begin)
+        return Feed(self._handed_batches(), self.begin, self._commit)
+
+    async def _commit(self, sequence: int | None, timeout: float | None) -> int:
+        if self._kept is None:
+            raise InvalidInput("only a tail with a consumer's name has a position to commit")
+        return await self._kept.commit(sequence, timeout)
 
     def _request(self, **where: object) -> log_pb2.TailRequest:
         return log_pb2.TailRequest(
@@ -119,7 +131,15 @@ class Tail:
         return self._position
 
     async def _find(self) -> int:
+        if self._kept is not None:
+            return await self._kept.open(self.find_place, self._timeout)
+        return await self.find_place()
+
+    async def find_place(self) -> int:
+        """Return the sequence behind which the tail's beginning lies; nothing is remembered."""
         beginning = self._beginning
+        if beginning.after is not None:
+            return beginning.after
         if beginning.from_now:
             where: dict[str, object] = {"from_now": True}
         elif beginning.last is not None:
@@ -146,12 +166,29 @@ class Tail:
         if self._member is not None:
             return await connections.ask_member(self._member, call, deadline)
         # The leader knows everything acknowledged; who only reads what is kept asks anyone.
-        if beginning.from_now or beginning.last is not None:
+        # Where a consumer may begin is for the leader to say, who keeps its position.
+        if beginning.from_now or beginning.last is not None or self._kept is not None:
             return await connections.ask_leader(call, deadline)
         return await connections.ask_anyone(call, deadline)
 
+    async def _handed_batches(self) -> AsyncGenerator[list[Transaction], None]:
+        async with contextlib.aclosing(self.batches()) as batches:
+            async for batch in batches:
+                if self._kept is not None:
+                    self._kept.hand(batch[-1].sequence)
+                yield batch
+
     async def batches(self) -> AsyncGenerator[list[Transaction], None]:
         """Yield the matching transactions as they arrive together; no batch is empty."""
+        try:
+            async with contextlib.aclosing(self._all_batches()) as batches:
+                async for batch in batches:
+                    yield batch
+        finally:
+            if self._kept is not None:
+                await self._kept.finish()
+
+    async def _all_batches(self) -> AsyncGenerator[list[Transaction], None]:
         while True:
             begins_at = await self.begin()
             try:
@@ -159,6 +196,11 @@ class Tail:
                     async for batch in batches:
                         yield batch
             except Compacted as error:
+                if self._kept is not None:
+                    async with contextlib.aclosing(self._elsewhere(self._kept, error)) as batches:
+                        async for batch in batches:
+                            yield batch
+                    continue
                 begins_anew = self._position == begins_at and self._beginning == Beginning()
                 if not begins_anew or error.oldest_sequence <= begins_at + 1:
                     raise
@@ -182,6 +224,52 @@ class Tail:
                     position = self._position = batch[-1].sequence
                     yield batch
                 position = self._position = max(position, reply.position)
+                if self._kept is not None:
+                    await self._kept.passed(position)
+
+    async def _elsewhere(
+        self, kept: Position, error: Compacted
+    ) -> AsyncGenerator[list[Transaction], None]:
+        """Yield what a member purged that another one still has: each keeps its own log.
+
+        Raises:
+            Compacted: nobody has what comes next.
+        """
+        position = self._position or 0
+        member = await self._who_has(position + 1)
+        if member is None or member == self._member:
+            raise behind(kept.name, position, error)
+        wanted = dataclasses.replace(self._wanted, follow=False)
+        other = Tail(
+            self._context, Beginning(after=position), wanted, member=member, timeout=self._timeout
+        )
+        async with contextlib.aclosing(other.batches()) as batches:
+            async for batch in batches:
+                yield batch
+                self._position = batch[-1].sequence
+                await kept.passed(self._position)
+        reached = await other.begin()
+        if reached <= position:
+            raise behind(kept.name, position, error)
+        self._position = reached
+
+    async def _who_has(self, sequence: int) -> str | None:
+        """Return a member that still has that transaction, or None."""
+        connections = self._context.connections
+
+        async def ask(address: str) -> log_pb2.InfoReply | None:
+            try:
+                info = connections.peer(address).log.Info
+                return cast(
+                    "log_pb2.InfoReply", await info(types_pb2.Empty(), timeout=INFO_SECONDS)
+                )
+            except grpc.aio.AioRpcError:
+                return None
+
+        for found in await asyncio.gather(*map(ask, connections.book.addresses())):
+            if found is not None and found.first_sequence <= sequence <= found.last_sequence:
+                return str(found.served_by)
+        return None
 
     def _whole(self, entries: Iterable[log_pb2.TailEntry]) -> Iterator[log_pb2.TailEntry]:
         """Yield entries that are whole, put together where they came in parts."""
@@ -202,10 +290,26 @@ class Tail:
         async with contextlib.aclosing(self.batches()) as batches:
             async for batch in batches:
                 for transaction in batch:
+                    if self._kept is not None:
+                        self._kept.hand(transaction.sequence)
                     yield transaction
+                    if self._kept is not None:
+                        await self._kept.passed(transaction.sequence)
 
     def _matches(self, transaction: Transaction) -> bool:
         wanted = self._wanted
         if wanted.stream is not None and transaction.stream != wanted.stream:
             return False
         return wanted.commands or transaction.kind is TransactionKind.OPAQUE
+
+
+def behind(name: str, position: int, error: Compacted) -> Compacted:
+    """Return what a consumer is told of which no member has what comes next."""
+    oldest = error.oldest_sequence
+    gone = f", {oldest - position - 1} transactions later" if oldest > position + 1 else ""
+    return Compacted(
+        f"consumer {name!r} had read up to {position}, and the oldest transaction kept is "
+        f"{oldest}{gone}: what lies between is gone. To go on at the oldest: "
+        f"`raftlog log consumer reset {name} --oldest`",
+        oldest_sequence=oldest,
+    )

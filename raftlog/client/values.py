@@ -304,6 +304,22 @@ class MachineUpgrade:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRaise:
+    """What raising the cluster's feature level came to.
+
+    `before` was in force, and `level` was asked for; `raised` by the entry at `index`, or not,
+    because it was in force already or this was a dry run. `members`: the highest level that each
+    member says it can read; 0: it could not be asked.
+    """
+
+    before: int
+    level: int
+    raised: bool
+    index: int
+    members: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A snapshot that a member holds: all of the state up to `index`.
 
@@ -334,6 +350,8 @@ class Origin:
     machine_version: int
     predecessors: tuple[str, ...] = ()
     """The ids of the clusters that this one descends from."""
+    feature_level_in_force: int = 0
+    """The level now, at the member that answered; 0 from a raftlog that does not say."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

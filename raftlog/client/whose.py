@@ -1,9 +1,11 @@
-"""Whose endpoints these are: a client keeps to one cluster (decision 38).
+"""Whose endpoints these are: a client keeps to one cluster (decision 37).
 
 The id is given, or learned at the first connection. From then on every call carries it
 (`CLUSTER_KEY`), and a server of another cluster refuses the call before it does anything. So an
 address that another cluster uses now, or a restored cluster beside the one that runs, is never
-written to by mistake: it is looked past, and named in the error if nobody else answers.
+written to by mistake: it is looked past, and named in the error if nobody else answers. Among
+endpoints of several clusters the one that has a leader is meant; a lone node that was started with
+another cluster's identity in a member's place keeps nobody from the cluster.
 """
 
 from __future__ import annotations
@@ -27,30 +29,44 @@ class Whose:
         """The cluster that is meant; None until one is given or learned."""
         self._is_given = cluster_id is not None
         self._said: dict[str, str] = {}
+        self._led: set[str] = set()
 
-    def belongs(self, address: str, cluster_id: str) -> bool:
-        """Take which cluster answered there; return whether it may be the one that is meant.
+    def belongs(self, address: str, cluster_id: str, *, is_led: bool) -> bool:
+        """Take which cluster answered there, and whether with a leader.
 
-        A server that is too old to say so is believed.
+        Returns whether it may be the one that is meant. A server that is too old to say so is
+        believed.
         """
         if not cluster_id:
             return True
         self._said[address] = cluster_id
+        if is_led:
+            self._led.add(cluster_id)
         return self.cluster_id in {None, cluster_id}
 
     def settle(self) -> None:
         """Keep to the cluster that answered, if none is meant yet.
 
         Raises:
-            WrongCluster: several answered, and nobody said which one is meant.
+            WrongCluster: several answered, not one of them alone with a leader, and nobody said
+                which one is meant.
         """
         self.check()
         if self.cluster_id is None and self._said:
-            (self.cluster_id,) = set(self._said.values())
+            (self.cluster_id,) = self._candidates
+
+    def is_foreign(self, address: str) -> bool:
+        """Whether another cluster answered there than the one that is meant."""
+        return self._said.get(address, self.cluster_id) != self.cluster_id
+
+    @property
+    def _candidates(self) -> set[str]:
+        said = set(self._said.values())
+        return said & self._led or said
 
     def check(self) -> None:
-        """Raise `WrongCluster` if several clusters answered, and nobody said which is meant."""
-        if self.cluster_id is None and len(set(self._said.values())) > 1:
+        """Raise `WrongCluster` if several might be meant, and nobody said which."""
+        if self.cluster_id is None and len(self._candidates) > 1:
             raise WrongCluster(
                 f"the endpoints belong to different clusters: {_listed(self._said)}; name those of "
                 "one cluster only, or say which one is meant (--cluster-id, cluster_id=)"

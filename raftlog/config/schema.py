@@ -99,6 +99,11 @@ class RaftSection:
     transfer_timeout_seconds: float = _seconds(
         defaults.TRANSFER_TIMEOUT_SECONDS, "give up a leadership transfer after", 0.01
     )
+    catch_up_bytes_per_second: int = _bytes(
+        defaults.CATCH_UP_BYTES_PER_SECOND,
+        "how fast a snapshot is sent, and a learner that is behind takes entries; 0: no limit",
+        0,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +125,10 @@ class LimitsSection:
         defaults.SUBSCRIBER_BYTES_MAX, "buffer of one tail, watch or dump", 64 * KIB
     )
     connections_max: int = _count(defaults.CONNECTIONS_MAX, "gRPC streams a node serves at once")
+    consumers_max: int = _count(defaults.CONSUMERS_MAX, "named consumers at once")
+    consumer_name_bytes_max: int = _bytes(
+        defaults.CONSUMER_NAME_BYTES_MAX, "longest name of a consumer"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +139,17 @@ class RetentionSection:
         defaults.LOG_BYTES_MAX, "purge the log's head beyond this size", MIB
     )
     log_seconds_max: float = _seconds(defaults.LOG_SECONDS_MAX, "purge entries older than this", 1)
+    log_transactions_max: int = _count(
+        defaults.LOG_TRANSACTIONS_MAX,
+        "purge the log's head beyond so many transactions; 0: no such limit",
+        at_least=0,
+    )
+    hold_bytes_max: int = _bytes(
+        defaults.HOLD_BYTES_MAX, "keep no more log than this for named consumers that lag", 0
+    )
+    hold_seconds_max: float = _seconds(
+        defaults.HOLD_SECONDS_MAX, "keep the log no longer than this for one that does not move", 1
+    )
     snapshot_log_bytes: int = _bytes(
         defaults.SNAPSHOT_LOG_BYTES, "take a snapshot after this much log", 64 * KIB
     )

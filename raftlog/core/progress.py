@@ -16,6 +16,9 @@ from raftlog.core.settings import CoreSettings
 from raftlog.errors import invariant
 from raftlog.types import Index
 
+PATIENCE_MAX = 32
+"""So many times the usual wait an answer may be given at most (`Progress.patience`)."""
+
 
 class ProgressState(enum.Enum):
     """How the leader sends to a peer."""
@@ -85,7 +88,8 @@ class Progress:
     this leader's log, as acked in this term since the peer last connected; it may be reset to 0,
     which commits nothing and undoes nothing. `commit_sent` is the commit index the peer was told.
     `read_round` is the newest heartbeat round it answered. `applied_index` is how far its machine
-    was then, and `lacks_room` whether its disk took no entries, both by its own word.
+    was then, and `lacks_room` whether its disk took no entries, both by its own word. `patience` is
+    how many times the usual wait an answer is given before what is on its way is sent anew.
     """
 
     __slots__ = (
@@ -98,6 +102,7 @@ class Progress:
         "last_progress",
         "match_index",
         "next_index",
+        "patience",
         "probed_at",
         "read_round",
         "state",
@@ -112,6 +117,7 @@ class Progress:
         self.last_contact = now
         self.last_progress = now
         self.probed_at = now
+        self.patience = 1
         self.commit_sent = Index(0)
         self.read_round = 0
         self.applied_index: Index | None = None
@@ -151,6 +157,14 @@ class Progress:
             self.become_probe(Index(self.match_index + 1))
         elif self.state is ProgressState.PROBE:
             self.become_probe(self.next_index)
+
+    def wait_longer(self) -> None:
+        """Give the next answer twice the time: what is sent anew may only be slow.
+
+        Over a link that takes longer for a message than the usual wait, each repetition delays
+        all that comes behind it, and with it the answer that would end the repetitions.
+        """
+        self.patience = min(2 * self.patience, PATIENCE_MAX)
 
     def forget_match(self) -> None:
         """Probe anew a peer that may have lost what it had acked (decision 8)."""

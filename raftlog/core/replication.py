@@ -18,6 +18,11 @@ from raftlog.types import Index, NodeId, Position
 
 Batch = tuple[AppendRequest, int]
 
+PROBE_HEARTBEATS = 2
+"""So many heartbeats a probe waits for its answer, times the patience with the peer."""
+SWIFT = 4
+"""Acks that need less than this part of an election timeout come over a link that is not slow."""
+
 
 def replicate(state: RaftState, leadership: LeaderState, now: float) -> None:
     """Send every peer what its state and window allow."""
@@ -105,6 +110,7 @@ def handle_append_response(
     if not message.success:
         _take_rejection(state, progress, message)
         return
+    waited = now - progress.last_progress
     is_news = progress.acked(message.match_index, now)
     if progress.state is not ProgressState.REPLICATE:
         _resume(state, progress, message.match_index, now)
@@ -112,6 +118,8 @@ def handle_append_response(
     if progress.next_index <= state.log.last_index:
         state.is_replication_wanted = True
     if is_news:
+        if progress.patience > 1 and SWIFT * waited < state.settings.election_timeout_seconds:
+            progress.patience = 1
         if message.match_index > state.commit_index:  # else a quorum holds it already
             commit.advance_commit(state, now)
         if leadership.trial is not None:
@@ -180,27 +188,31 @@ def _take_rejection(state: RaftState, progress: Progress, message: AppendRespons
 def check_stuck(state: RaftState, leadership: LeaderState, now: float) -> None:
     """Probe peers anew that acked nothing for an election timeout, though something is on its way.
 
-    An AppendRequest may have been dropped without a rejection to tell of it (complaint 20).
+    An AppendRequest may have been dropped without a rejection to tell of it (complaint 20), or the
+    link is slow: each time the peer is given longer (`Progress.patience`).
     """
+    timeout = state.settings.election_timeout_seconds
     for progress in leadership.progress.values():
         if (
             progress.state is ProgressState.REPLICATE
             and progress.inflights
-            and now - progress.last_progress > state.settings.election_timeout_seconds
+            and now - progress.last_progress > timeout * progress.patience
         ):
             progress.look_again()
+            progress.wait_longer()
             state.is_replication_wanted = True
 
 
 def wake_probe(state: RaftState, progress: Progress, now: float) -> None:
     """Repeat a probe that got no answer although its peer is alive."""
-    patience = 2 * state.settings.heartbeat_seconds
+    patience = PROBE_HEARTBEATS * state.settings.heartbeat_seconds * progress.patience
     if (
         progress.state is ProgressState.PROBE
         and progress.is_paused
         and now - progress.probed_at >= patience
     ):
         progress.is_paused = False
+        progress.wait_longer()
         state.is_replication_wanted = True
 
 
@@ -213,6 +225,7 @@ def peer_connected(state: RaftState, peer: NodeId) -> None:
     if progress is None:
         return
     progress.forget_match()
+    progress.patience = 1
     progress.read_round = 0
     state.is_replication_wanted = True
 

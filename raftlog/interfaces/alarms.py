@@ -217,6 +217,18 @@ class Alarm(enum.StrEnum):
         ),
         "Set all clocks by NTP. Timestamps stand still until the clocks have reached them.",
     )
+    CONSUMER_BEHIND = (
+        "consumer_behind",
+        Event.CONSUMER_RELEASED,
+        (
+            "A named consumer does not read on, and the log is kept for it no longer: what it has "
+            "not read is purged as if it were not there."
+        ),
+        (
+            "Start its reader, move it with `raftlog log consumer reset NAME`, or forget it with "
+            "`raftlog log consumer delete NAME`."
+        ),
+    )
     CERTIFICATE_UNUSABLE = (
         "certificate_unusable",
         Event.CERTIFICATE_UNUSABLE,
@@ -251,6 +263,7 @@ _FIT = frozenset(
         Alarm.STARVED,
         Alarm.CLOCK_AHEAD,
         Alarm.LOG_IN_THE_FUTURE,
+        Alarm.CONSUMER_BEHIND,
     }
 )
 

@@ -15,7 +15,7 @@ from raftlog.interfaces.alarms import Alarms
 from raftlog.interfaces.machine import Row
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome
 from raftlog.interfaces.storage import Identity, SnapshotInfo
-from raftlog.status import ClusterStatus, LogEnd
+from raftlog.status import ClusterStatus, ConsumerStatus, LogEnd
 from raftlog.types import Consistency, Index, NodeId
 
 
@@ -162,6 +162,21 @@ class MachineUpgrade:
     raised: bool
     index: int
     members: Mapping[NodeId, tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRaise:
+    """What a request to raise the feature level came to.
+
+    `before` was in force, `level` was asked for; `raised`: by the entry at `index`. `members`: the
+    highest level that each member says it can read; 0: it cannot be asked now.
+    """
+
+    before: int
+    level: int
+    raised: bool
+    index: int
+    members: Mapping[NodeId, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,6 +428,23 @@ class NodePort(Protocol):
         """
         ...
 
+    @property
+    def feature_level(self) -> int:
+        """Return the feature level in force at this node's place in the log."""
+        ...
+
+    async def upgrade_cluster(
+        self, level: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> LevelRaise:
+        """Raise the cluster's feature level; None: to the highest that this node can read.
+
+        Raises:
+            NotLeader: this node does not lead.
+            SafetyRefused: a member cannot read the level or cannot be asked, or the level is below
+                the one in force.
+        """
+        ...
+
     async def change_members(
         self,
         orders: Sequence[MemberOrder],
@@ -434,6 +466,46 @@ class NodePort(Protocol):
             Unavailable: another change is under way; nothing was changed.
             Indeterminate: the outcome is not known in time; ask again.
         """
+        ...
+
+    async def open_consumer(
+        self, name: str, after: int | None, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """Return a named consumer; one that is new begins behind `after`. On the leader only.
+
+        Raises:
+            NotFound: it is new, and `after` is None.
+            Compacted: what is behind `after` was purged.
+            SafetyRefused: there are too many.
+        """
+        ...
+
+    async def commit_consumer(
+        self, name: str, generation: int, position: int, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """Keep a consumer's position once an entry with it is applied; it never goes back.
+
+        Raises:
+            ConsumerMoved: it was reset, or made anew, since it was opened as that generation.
+            NotFound: it was deleted.
+        """
+        ...
+
+    async def reset_consumer(self, name: str, after: int, timeout_seconds: float) -> ConsumerStatus:
+        """Move a consumer anywhere in the log kept here; who reads under its name begins anew.
+
+        Raises:
+            NotFound: there is none.
+            Compacted: what is behind `after` was purged.
+        """
+        ...
+
+    async def delete_consumer(self, name: str, timeout_seconds: float) -> bool:
+        """Forget a consumer; return whether there was one."""
+        ...
+
+    def consumers(self) -> tuple[ConsumerStatus, ...]:
+        """Return the consumers that this member knows, by name."""
         ...
 
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:

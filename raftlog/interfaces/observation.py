@@ -135,6 +135,11 @@ class Event(enum.StrEnum):
     SNAPSHOT_REFUSED = "snapshot_refused", "A snapshot that a peer sent was not taken"
     SNAPSHOT_ROTTEN = "snapshot_rotten", "A snapshot on this disk fails its checksum"
 
+    CONSUMER_RELEASED = (
+        "consumer_released", "The log is kept no longer for a named consumer that lags",
+        Severity.WARNING, "consumers_released_total",
+    )  # fmt: skip
+
     DAMAGED = (
         "damaged", "This member lost part of its log and waits for it to be repaired",
         Severity.WARNING,
@@ -143,6 +148,7 @@ class Event(enum.StrEnum):
     DAMAGE_MARK_FAILED = (
         "damage_mark_failed", "Damage was found and could not be marked on the disk", Severity.ERROR
     )  # fmt: skip
+    FEATURE_LEVEL_RAISED = "feature_level_raised", "A higher feature level is in force from here on"
     MACHINE_UPGRADED = "machine_upgraded", "A newer version of the machine is in force from here on"
     MACHINE_HALTED = (
         "machine_halted", "The machine raised or lacks a version: nothing more is applied here",

@@ -41,6 +41,15 @@ class PeerEvents(Protocol):
         """A handshake with the peer's present process told which machine versions its code has."""
         ...
 
+    @property
+    def feature_level(self) -> int:
+        """Return the feature level in force at this node."""
+        ...
+
+    def level_told(self, peer: NodeId, level: int) -> None:
+        """A handshake with the peer's present process told which feature level it can read."""
+        ...
+
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         """An outgoing snapshot stream ended."""
         ...
@@ -70,6 +79,11 @@ class PeerEvents(Protocol):
     @property
     def is_fresh(self) -> bool:
         """Whether this node's log is empty."""
+        ...
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether this node votes, by the membership that it knows."""
         ...
 
     @property

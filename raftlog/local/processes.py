@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from raftlog import files
@@ -45,22 +45,24 @@ class Processes:
 
         It inherits the environment but for the variables that would make it another node.
         """
+        pid = self.begin(node, arguments)
+        node.pid_file.touch(mode=files.FILE_MODE)
+        node.pid_file.write_text(f"{pid}\n")
+        with self._lock:
+            self._children[node.id] = pid
+
+    def begin(self, node: LocalNode, arguments: Sequence[str]) -> int:
+        """Begin the process itself, a child of this one; return its id."""
         files.make_directory(node.directory)
-        prefix = "RAFTLOG_"
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in {prefix + suffix for suffix in _NOT_INHERITED}
-        }
         # Not subprocess: the node outlives this object, and this process, on purpose.
         with (
             open(node.log_file, "ab", opener=files.private) as log,
             open(os.devnull, "rb") as nothing,  # noqa: PTH123
         ):
-            pid = os.posix_spawn(
+            return os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-m", "raftlog.cli.main", "serve", *arguments],
-                environment,
+                environment_of(os.environ),
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, nothing.fileno(), 0),
                     (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
@@ -68,10 +70,6 @@ class Processes:
                 ],
                 setsid=True,
             )
-        node.pid_file.touch(mode=files.FILE_MODE)
-        node.pid_file.write_text(f"{pid}\n")
-        with self._lock:
-            self._children[node.id] = pid
 
     def _living_child(self, node_id: str) -> int | None:
         """Return the pid of a node that this process began and that still lives."""
@@ -87,6 +85,13 @@ class Processes:
                 del self._children[node_id]
                 return None
             return pid
+
+
+def environment_of(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return a node's environment: what is inherited but for what would make it another node."""
+    prefix = "RAFTLOG_"
+    left_out = {prefix + suffix for suffix in _NOT_INHERITED}
+    return {name: value for name, value in inherited.items() if name not in left_out}
 
 
 def command_line(pid: int) -> str:

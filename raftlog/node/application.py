@@ -20,6 +20,7 @@ from raftlog.interfaces import (
     StateMachine,
     rejection_text,
 )
+from raftlog.node.consumer_table import decode_consumers
 from raftlog.node.sessions import SessionChange, SessionTable, SessionWrites, decode_change
 
 _DONE = Result()
@@ -158,7 +159,10 @@ def apply_group(
 
 
 def apply_session_change(sessions: SessionTable, entry: Entry) -> SessionWrites:
-    """Open or expire sessions, as a SESSION entry says."""
+    """Open or expire sessions, or change consumers, as a SESSION entry says."""
+    consumers = decode_consumers(entry.payload)
+    if consumers is not None:
+        return sessions.consumers.apply(consumers, entry.index, entry.timestamp)
     change, expired = decode_change(entry.payload)
     if change is SessionChange.OPEN:
         return sessions.open(entry.index)

@@ -21,9 +21,10 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.ready import Install
-from raftlog.errors import Compacted, InvariantBroken, MachineMismatch
+from raftlog.errors import Compacted, MachineMismatch
 from raftlog.groups import Group
 from raftlog.interfaces import Event, Table, versions_of
+from raftlog.levels import check_readable
 from raftlog.node.application import (
     AppliedEntry,
     apply_commands,
@@ -36,7 +37,6 @@ from raftlog.node.group_commit import Flush
 from raftlog.node.overlay import Overlay, StateView
 from raftlog.node.ports import Ports
 from raftlog.node.sessions import SessionTable
-from raftlog.node.settings import FEATURE_LEVEL_MAX
 from raftlog.node.workbench import ApplyState, Outcome, parse, run_batch, without_commands
 from raftlog.types import Index, Term
 
@@ -113,6 +113,7 @@ class Applier:
         """Whether this member's code lacks the version of the machine in force."""
         self.stuck: str | None = None
         """Why nothing is applied for now: the machine does not come back."""
+        check_readable(self.applied.feature_level)
         self.sessions.load(storage)
         self.check_machine()
         if type(machine).external:
@@ -309,7 +310,7 @@ class Applier:
                 session_writes.update(apply_session_change(self.sessions, entry))
             case _:
                 pass  # what else an entry says is in the boundary
-        before = self.applied.machine_version
+        before, level = self.applied.machine_version, self.applied.feature_level
         self.applied = self.applied.after(entry)
         if self.applied.machine_version != before:
             self._look_at_version()
@@ -319,12 +320,17 @@ class Applier:
                 before=before,
                 index=int(entry.index),
             )
-        if self.applied.feature_level > FEATURE_LEVEL_MAX:
-            raise InvariantBroken(
-                f"the cluster's feature level {self.applied.feature_level} is above this version's "
-                f"{FEATURE_LEVEL_MAX}: upgrade this member"
-            )
+        if self.applied.feature_level != level:
+            self._level_raised(level, entry)
         return result
+
+    def _level_raised(self, before: int, entry: Entry) -> None:
+        """Stop here if what stands behind this entry cannot be read (decision 36)."""
+        level = self.applied.feature_level
+        self._observer.event(
+            Event.FEATURE_LEVEL_RAISED, level=level, before=before, index=int(entry.index)
+        )
+        check_readable(level)
 
     # ------------------------------------------------------------ halting
 
@@ -397,6 +403,7 @@ class Applier:
 
     def installed(self, install: Install) -> None:
         """Start over from the snapshot that replaced the durable state."""
+        check_readable(install.boundary.feature_level)
         self.overlay.clear()
         self._context = ApplyState(self.overlay, self._machine)
         self._flush_due = None

@@ -26,6 +26,7 @@ from raftlog.node.application import AppliedEntry
 from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups
 from raftlog.node.campaigning import Campaigning
+from raftlog.node.consumers import Consumers
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.fitness import Fitness
@@ -33,6 +34,7 @@ from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership, Steps
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports, hint_of
 from raftlog.node.reads import ReadQueue
@@ -66,7 +68,9 @@ class Parts:
     reigns: Reigns
     campaigning: Campaigning
     upgrades: Upgrades
+    levels: FeatureLevels
     subscriptions: Subscriptions
+    consumers: Consumers
     snapshotter: Snapshotter
     backups: Backups
     reporter: Reporter
@@ -161,6 +165,10 @@ class Consequences:
         self.parts.snapshotter.sent(peer, delivered=delivered)
         self.parts.inputs.snapshot_finished(peer, delivered=delivered)
 
+    def held_back(self) -> None:
+        """The purge waits for named consumers alone: perhaps they are beyond a limit."""
+        self.parts.consumers.held_back()
+
     # ------------------------------------------------------------ of applying
 
     def applied(self, batch: Sequence[AppliedEntry]) -> None:
@@ -252,6 +260,7 @@ class Consequences:
         self.alarms.set(Alarm.REMOVED, why if is_removed else None, told=True)
         self.alarms.set(Alarm.NOT_THE_KNOWN_INSTANCE, why if is_stranger else None, told=True)
         self.alarms.set(Alarm.BOOTSTRAP_WAITS, None if is_stranger or is_removed else why)
+        self.alarms.set(Alarm.CONSUMER_BEHIND, self.parts.consumers.alarm, told=True)
 
     def measure(self) -> None:
         """Set the gauges."""

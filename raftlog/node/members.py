@@ -65,6 +65,21 @@ class _Round:
     began: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What orders come to: what is proposed, what stands in the end, and why it is a risk.
+
+    `refused` says why it cannot be, whoever takes the risk; `hands_over`: another member is to lead
+    before it is proposed.
+    """
+
+    proposed: Membership
+    final: Membership
+    refused: str
+    why: str
+    hands_over: bool
+
+
 class Members:
     """Carries out orders while this node leads, and promotes learners that have caught up."""
 
@@ -106,37 +121,51 @@ class Members:
         _check_orders(orders)
         self._check_settled()
         await self._confirm(deadline)
-        self._check_settled()
-        current = self._core.membership
-        missing = [order for order in orders if not _is_so(current, order)]
-        before = self._view(current)
-        if not missing:
+        before = self._view(self._core.membership)
+        plan = self.plan(orders, version=version)
+        if plan is None:
             return self._outcome(before, before, changed=False, why="it is so already")
-        if version not in {0, int(self._core.membership_index)}:
-            raise MembershipRejected(
-                f"the membership is at version {int(self._core.membership_index)}, not at "
-                f"{version}: somebody changed it; look at it again (raftlog member list)"
-            )
-        steps = [_change_of(current, order) for order in missing]
-        proposed = _next(current, steps)
-        final = _final(current, steps)
-        after = self._view(final)
-        contradicted = self._contradicted(current, missing)
-        if contradicted and dry_run:
-            return self._outcome(before, before, changed=False, allowed=False, why=contradicted)
-        if contradicted:
-            raise MembershipRejected(f"{contradicted}; nothing was changed")
-        why = self._risk(current, final)
+        if plan.refused and dry_run:
+            return self._outcome(before, before, changed=False, allowed=False, why=plan.refused)
+        if plan.refused:
+            raise MembershipRejected(f"{plan.refused}; nothing was changed")
+        why, after = plan.why, self._view(plan.final)
         if dry_run:
             return self._outcome(before, after, changed=False, allowed=not why or force, why=why)
         if why and not force:
             raise MembershipRejected(f"{why}; nothing was changed (--force takes the risk)")
-        others = current.voters - current.witnesses - {self._node_id}
-        # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
-        if self._node_id not in final.voters and others:
+        if plan.hands_over:
             await self._hand_over()
-        await self._carry_out(proposed, deadline)
+        await self._carry_out(plan.proposed, deadline)
         return self._outcome(before, after, changed=True, why=why)
+
+    def plan(self, orders: Sequence[MemberOrder], *, version: int) -> Plan | None:
+        """Return what the orders come to by the membership in force; None if it is so already.
+
+        Raises:
+            MembershipRejected: they do not fit it, or it is not at `version` any more.
+            Unavailable: another change is on its way.
+        """
+        self._check_settled()
+        current = self._core.membership
+        missing = [order for order in orders if not _is_so(current, order)]
+        if not missing:
+            return None
+        # An index that is committed names one membership for good, the one in force there. One that
+        # is not may come to name another, so none is told to operators (`node/status.py`).
+        first, last = int(self._core.membership_index), int(self._core.commit_index)
+        if version and not first <= version <= last:
+            raise MembershipRejected(
+                f"the membership is at version {first}, not at {version}: somebody changed it; "
+                "look at it again (raftlog member list)"
+            )
+        steps = [_change_of(current, order) for order in missing]
+        proposed, final = _next(current, steps), _final(current, steps)
+        # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
+        others = current.voters - current.witnesses - {self._node_id}
+        hands_over = self._node_id not in final.voters and bool(others)
+        refused = self._contradicted(current, missing)
+        return Plan(proposed, final, refused, self._risk(current, final), hands_over)
 
     async def _confirm(self, deadline: float) -> None:
         """Make sure that this node leads: one that was deposed must not say that it is so already.

@@ -7,6 +7,7 @@ starts, stops and answers.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
@@ -34,6 +35,7 @@ from raftlog.interfaces import (
     Event,
     Handover,
     Identity,
+    LevelRaise,
     LogEnd,
     LogInfo,
     MachineUpgrade,
@@ -51,6 +53,7 @@ from raftlog.interfaces.backup import Held
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
 from raftlog.node.ports import Ports, Shared, hint_of, require_machine, require_state
+from raftlog.status import ConsumerStatus
 from raftlog.types import Consistency, Index, NodeId, Role
 
 SETTLE_SECONDS = 5.0
@@ -186,6 +189,15 @@ class Node:
         """A handshake told which versions of the machine the peer has."""
         self._parts.upgrades.told(peer, versions)
 
+    @property
+    def feature_level(self) -> int:
+        """Return the feature level in force at this node's place in the log."""
+        return self._parts.levels.in_force
+
+    def level_told(self, peer: NodeId, level: int) -> None:
+        """A handshake told which feature level the peer can read."""
+        self._parts.levels.told(peer, level)
+
     def address_told(self, peer: NodeId, instance_id: str, address: str) -> None:
         """A handshake told where the peer is reached."""
         if self._parts.members.address_told(peer, instance_id, address):
@@ -209,6 +221,11 @@ class Node:
     def is_fresh(self) -> bool:
         """Whether this node's log is empty."""
         return self._parts.enrolment.is_fresh
+
+    @property
+    def is_voter(self) -> bool:
+        """See `PeerEvents.is_voter`."""
+        return self.identity.node_id in self._parts.inputs.core.membership.all_voters
 
     @property
     def membership_index(self) -> Index:
@@ -341,7 +358,8 @@ class Node:
 
     def status(self) -> ClusterStatus:
         """Return what this node knows of the cluster, without asking anyone."""
-        return self._parts.reporter.status(self.alarms)
+        known = self._parts.reporter.status(self.alarms)
+        return dataclasses.replace(known, consumers=self._parts.consumers.statuses())
 
     def log_end(self) -> LogEnd:
         """See `NodePort.log_end`."""
@@ -385,6 +403,14 @@ class Node:
             version, dry_run=dry_run, timeout_seconds=timeout_seconds
         )
 
+    async def upgrade_cluster(
+        self, level: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> LevelRaise:
+        """See `NodePort.upgrade_cluster`."""
+        return await self._parts.levels.upgrade(
+            level, dry_run=dry_run, timeout_seconds=timeout_seconds
+        )
+
     async def change_members(
         self,
         orders: Sequence[MemberOrder],
@@ -398,6 +424,36 @@ class Node:
         return await self._parts.members.change(
             orders, version=version, dry_run=dry_run, force=force, timeout_seconds=timeout_seconds
         )
+
+    async def open_consumer(
+        self, name: str, after: int | None, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """See `NodePort.open_consumer`."""
+        await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+        return await self._parts.consumers.open(name, after, timeout_seconds)
+
+    async def commit_consumer(
+        self, name: str, generation: int, position: int, timeout_seconds: float
+    ) -> ConsumerStatus:
+        """See `NodePort.commit_consumer`."""
+        if position > self._parts.consumers.last_sequence:
+            # It may have been read where more is applied, or where another one leads by now.
+            await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+        return await self._parts.consumers.commit(name, generation, position, timeout_seconds)
+
+    async def reset_consumer(self, name: str, after: int, timeout_seconds: float) -> ConsumerStatus:
+        """See `NodePort.reset_consumer`."""
+        await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+        return await self._parts.consumers.reset(name, after, timeout_seconds)
+
+    async def delete_consumer(self, name: str, timeout_seconds: float) -> bool:
+        """See `NodePort.delete_consumer`."""
+        await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+        return await self._parts.consumers.delete(name, timeout_seconds)
+
+    def consumers(self) -> tuple[ConsumerStatus, ...]:
+        """See `NodePort.consumers`."""
+        return self._parts.consumers.statuses()
 
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
         """See `NodePort.take_snapshot`."""

@@ -20,6 +20,7 @@ from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups
 from raftlog.node.campaigning import Campaigning
 from raftlog.node.consequences import Consequences, Parts
+from raftlog.node.consumers import Consumers
 from raftlog.node.drive import Drive
 from raftlog.node.enrolment import Enrolment
 from raftlog.node.fitness import Fitness
@@ -27,8 +28,9 @@ from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
 from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
-from raftlog.node.ports import Ports, Shared
+from raftlog.node.ports import CoreView, Ports, Shared
 from raftlog.node.reads import ReadQueue
 from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
@@ -47,6 +49,7 @@ class _Needs:
 
     applier: Applier
     subscriptions: Subscriptions
+    consumers: Consumers
 
     @property
     def durable_index(self) -> Index:
@@ -54,6 +57,13 @@ class _Needs:
 
     def read_indexes(self) -> tuple[Index, ...]:
         return self.subscriptions.read_indexes()
+
+    @property
+    def applied_sequence(self) -> int:
+        return self.applier.applied.next_sequence - 1
+
+    def hold_index(self) -> Index:
+        return self.consumers.hold_index()
 
 
 def build(
@@ -75,8 +85,8 @@ def build(
     transfers = Transfers(ports, inputs)
     reads = ReadQueue(inputs, lambda: applier.applied_index)
     members = Members(ports, inputs, writes, transfers, reads)
-    subscriptions = Subscriptions(ports, core, applier)
-    needs = _Needs(applier, subscriptions)
+    subscriptions, levels, consumers = _followers(ports, core, applier, writes)
+    needs = _Needs(applier, subscriptions, consumers)
     snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
         drive=drive,
@@ -96,10 +106,12 @@ def build(
         campaigning=Campaigning(ports, inputs, enrolment, transfers, consequences.alarms),
         reigns=Reigns(ports, core),
         upgrades=Upgrades(ports, core, applier, writes),
+        levels=levels,
         subscriptions=subscriptions,
+        consumers=consumers,
         snapshotter=snapshotter,
         backups=Backups(ports, core, subscriptions, snapshotter),
-        reporter=Reporter(ports, core, applier),
+        reporter=Reporter(ports, core, applier, levels),
         housekeeping=Housekeeping(
             ports,
             inputs.core,
@@ -114,6 +126,15 @@ def build(
         ),
     )
     return consequences.parts
+
+
+def _followers(
+    ports: Ports, core: CoreView, applier: Applier, writes: Writes
+) -> tuple[Subscriptions, FeatureLevels, Consumers]:
+    """Return who follows the log: by streams, by the level in force, and by names."""
+    levels = FeatureLevels(ports, core, applier, writes)
+    consumers = Consumers(ports, core, applier, writes, levels)
+    return Subscriptions(ports, core, applier), levels, consumers
 
 
 def _driven(

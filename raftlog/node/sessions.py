@@ -30,6 +30,7 @@ from raftlog.errors import (
 )
 from raftlog.groups import Group
 from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
+from raftlog.node.consumer_table import KEY_PREFIX, ConsumerTable
 from raftlog.text import reason
 
 SessionWrites = dict[bytes, bytes | None]
@@ -185,11 +186,14 @@ class SessionTable:
         self.sessions: dict[int, Session] = {}
         self.size_bytes = 0
         """Kept replies of all sessions."""
+        self.consumers = ConsumerTable()
+        """Named consumers, which lie in the same table."""
 
     def load(self, storage: TableReader) -> None:
         """Read the table back as of the durable applied index; raises `StorageCorrupt`."""
         self.sessions = {}
         self.size_bytes = 0
+        self.consumers.clear()
         start = b""
         while page := storage.scan(Table.SESSION, start, None, count_max=1000):
             for key, value in page:
@@ -202,6 +206,9 @@ class SessionTable:
             start = page[-1][0] + b"\x00"
 
     def _load(self, key: bytes, value: bytes) -> None:
+        if key.startswith(KEY_PREFIX):
+            self.consumers.load(key, value)
+            return
         session = int.from_bytes(key[:8], "big")
         if len(key) == 8:
             self.sessions[session] = Session(last_number=_natural(msgpack.unpackb(value)))

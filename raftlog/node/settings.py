@@ -9,8 +9,6 @@ from raftlog.core.settings import MIB, CoreSettings
 from raftlog.errors import ConfigInvalid
 
 GIB = 1 << 30
-FEATURE_LEVEL_MAX = 1
-"""The highest feature level this version can read (decision 2)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +39,13 @@ class NodeSettings:
     snapshot_log_bytes: int = defaults.SNAPSHOT_LOG_BYTES
     log_bytes_max: int = defaults.LOG_BYTES_MAX
     log_seconds_max: float = defaults.LOG_SECONDS_MAX
+    log_transactions_max: int = defaults.LOG_TRANSACTIONS_MAX
+    """0: no such limit."""
+    hold_bytes_max: int = defaults.HOLD_BYTES_MAX
+    """Beyond this size of the log nothing more of it is kept for named consumers."""
+    hold_seconds_max: float = defaults.HOLD_SECONDS_MAX
+    consumers_max: int = defaults.CONSUMERS_MAX
+    consumer_name_bytes_max: int = defaults.CONSUMER_NAME_BYTES_MAX
     hand_over_seconds: float = 2.0
     inline_commit_seconds_max: float = 0.01
     """A commit slower than this moves later ones to the writer thread for a while."""
@@ -73,7 +78,10 @@ class NodeSettings:
             raise ConfigInvalid("the limit of a commit must be longer than 0 s")
         if self.stream_page < 1 or self.change_page < 1:
             raise ConfigInvalid("a page holds at least 1")
-        if self.snapshot_log_bytes < 1 or self.log_bytes_max < 0:
+        if self.consumers_max < 1 or self.consumer_name_bytes_max < 1:
+            raise ConfigInvalid("limits of named consumers must be at least 1")
+        kept = (self.log_bytes_max, self.log_transactions_max, self.hold_bytes_max)
+        if self.snapshot_log_bytes < 1 or min(kept) < 0:
             raise ConfigInvalid("snapshot threshold and retention must be positive")
 
     @property

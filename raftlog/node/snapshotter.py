@@ -3,7 +3,8 @@
 A snapshot is taken at a threshold of log bytes, on a thread, from the storage's own consistent
 view, while writes go on. The log is purged in slices that ride on rounds: never past the newest
 durable snapshot, never past what the slowest live member still needs within the retention limit,
-and only once retention asks for it.
+never past what a named consumer has not read while it holds the log (`node/consumers.py`), and only
+once retention asks for it.
 """
 
 from __future__ import annotations
@@ -43,12 +44,25 @@ class Needs(Protocol):
         """Return what each subscriber has read."""
         ...
 
+    @property
+    def applied_sequence(self) -> int:
+        """Return the last sequence applied."""
+        ...
+
+    def hold_index(self) -> Index:
+        """Return up to where the log may go, as far as named consumers are concerned."""
+        ...
+
 
 class SnapshotConsequences(Protocol):
     """What follows from snapshots (`node/consequences.py`)."""
 
     def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
         """A snapshot for `peer` arrived, or did not."""
+        ...
+
+    def held_back(self) -> None:
+        """The purge waits for named consumers alone."""
         ...
 
     def failed(self, error: BaseException) -> None:
@@ -121,7 +135,8 @@ class Snapshotter:
     def consider(self) -> None:
         """Take a snapshot if the log has grown enough, and purge if retention asks for it."""
         grown = self._storage.log_bytes() - self._bytes_at_snapshot
-        if grown >= self._settings.snapshot_log_bytes and self._taking is None:
+        has_more = self._needs.durable_index > self.newest_index
+        if grown >= self._settings.snapshot_log_bytes and has_more and self._taking is None:
             self.take()
         self._consider_purge()
 
@@ -129,13 +144,13 @@ class Snapshotter:
         """Take a snapshot now, or join the one being taken."""
         if self._taking is not None:
             return self._taking
-        log_bytes = self._storage.log_bytes()
+        log_bytes, last = self._storage.log_bytes(), self._storage.last_index
         started = self._clock.monotonic()
         taking = self._loop.run_in_executor(
             self._executor, self._storage.take_snapshot, self._machine_bytes(), self._go_on
         )
         self._taking = taking
-        taking.add_done_callback(lambda done: self._taken(done, log_bytes, started))
+        taking.add_done_callback(lambda done: self._taken(done, log_bytes, last, started))
         return taking
 
     def close(self) -> None:
@@ -149,7 +164,9 @@ class Snapshotter:
         if self._closed:
             raise Unavailable("the node stops")
 
-    def _taken(self, done: asyncio.Future[SnapshotInfo], log_bytes: int, started: float) -> None:
+    def _taken(
+        self, done: asyncio.Future[SnapshotInfo], log_bytes: int, last: Index, started: float
+    ) -> None:
         self._taking = None
         if done.cancelled():
             return
@@ -163,7 +180,10 @@ class Snapshotter:
             self._bytes_at_snapshot = log_bytes
             return
         self._newest = done.result()
-        self._bytes_at_snapshot = log_bytes
+        # A burst may be in the log and not in the state on disk yet: it is still to be covered.
+        first = self._storage.boundary.index
+        covered = Index(min(self._newest.boundary.index, last)) - first
+        self._bytes_at_snapshot = log_bytes * max(covered, 0) // max(last - first, 1)
         self._observer.event(
             Event.SNAPSHOT_TAKEN,
             index=self._newest.boundary.index,
@@ -282,13 +302,19 @@ class Snapshotter:
         if self._purging or self._newest is None:
             return
         boundary = self._storage.boundary
-        limit = Index(min(purge_index(self._marks(self._newest)), self._hold_index))
-        if limit <= boundary.index:
+        free = Index(min(purge_index(self._marks(self._newest)), self._hold_index))
+        if free <= boundary.index:
             return
         excess = self._storage.log_bytes() - self._settings.log_bytes_max
-        expired = min(limit, self._ages.older_than(self._settings.log_seconds_max, now))
+        expired = self._ages.older_than(self._settings.log_seconds_max, now)
+        expired = min(free, max(expired, self._surplus_index()))
         if excess <= 0 and expired <= boundary.index:
             return
+        limit = min(free, self._needs.hold_index())
+        if limit <= boundary.index:
+            self._then.held_back()
+            return
+        expired = min(expired, limit)
         # As many as came since the last time, twice: a purge keeps up with any rate of entries.
         grown = self._storage.last_index - self._last_index
         self._last_index = self._storage.last_index
@@ -298,6 +324,16 @@ class Snapshotter:
             self._reader, self._slice, boundary, limit, expired, excess, count
         )
         slicing.add_done_callback(lambda done: self._sliced(done, boundary))
+
+    def _surplus_index(self) -> Index:
+        """Return up to where entries hold none of the newest transactions that are to be kept."""
+        count, boundary = self._settings.log_transactions_max, self._storage.boundary
+        if not count:
+            return boundary.index
+        first_kept = self._needs.applied_sequence - count + 1
+        if first_kept <= boundary.next_sequence:
+            return boundary.index
+        return Index(self._storage.find_sequence(first_kept) - 1)
 
     @property
     def _hold_index(self) -> int:
@@ -319,7 +355,7 @@ class Snapshotter:
         if error is not None or self._storage.boundary.index != boundary.index:
             return
         target = done.result()
-        if boundary.index < target.index <= self._hold_index:
+        if boundary.index < target.index <= min(self._hold_index, self._needs.hold_index()):
             self._purging = True
             self._purge(target)
 

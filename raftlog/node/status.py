@@ -16,6 +16,7 @@ from raftlog.interfaces import (
     MemberStatus,
     Observer,
 )
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.ports import CoreView, Ports
 from raftlog.types import Index, NodeId, Role
 
@@ -48,7 +49,9 @@ class Applying(Protocol):
 class Reporter:
     """Puts together what this node knows; nobody is asked."""
 
-    def __init__(self, ports: Ports, core: CoreView, applier: Applying) -> None:
+    def __init__(
+        self, ports: Ports, core: CoreView, applier: Applying, levels: FeatureLevels
+    ) -> None:
         self._storage = ports.storage
         self._identity = ports.storage.identity
         self._machine = ports.machine
@@ -56,6 +59,7 @@ class Reporter:
         self._is_connected = ports.transport.is_connected
         self._core = core
         self._applier = applier
+        self._levels = levels
 
     def status(self, alarms: Alarms) -> ClusterStatus:
         """Return the status as this node sees it."""
@@ -89,7 +93,7 @@ class Reporter:
             machine=f"{self._machine.name} {applier.applied.machine_version}",
             members=members,
             alarms=tuple(one.text(self._identity.node_id) for one in alarms.raised),
-            membership_version=int(core.membership_index),
+            membership_version=int(min(core.membership_index, core.commit_index)),
             is_joint=membership.is_joint,
         )
 
@@ -199,6 +203,7 @@ class Reporter:
             reachable=reachable,
             healthy=reachable and (not mine or healthy_here),
             promoting=node_id in core.membership.promoting,
+            feature_level_max=self._levels.readable(node_id),
         )
 
     def _lag(self, match_index: Index) -> int | None:

@@ -222,13 +222,15 @@ class Writes:
         self, kind: EntryKind, payload: bytes, timeout_seconds: float
     ) -> GroupReceipt:
         """Propose an entry that holds no transactions, and wait until it is applied here."""
+        return await self._answered(
+            lambda respond: self.propose_own(kind, payload, respond), timeout_seconds
+        )
 
-        def propose(respond: Respond) -> None:
-            self.require_open()
-            self._require_room(len(payload))
-            self.propose_plain(kind, payload, respond)
-
-        return await self._answered(propose, timeout_seconds)
+    def propose_own(self, kind: EntryKind, payload: bytes, respond: Respond) -> None:
+        """Propose an entry that holds no transactions, where this member takes writes."""
+        self.require_open()
+        self._require_room(len(payload))
+        self.propose_plain(kind, payload, respond)
 
     async def open_session(self, timeout_seconds: float) -> int:
         """Open a session and return its id."""

@@ -69,6 +69,11 @@ NEEDS: dict[str, Need] = {
     "Log/Get": READS,
     "Log/Info": READS,
     "Log/Streams": READS,
+    "Log/OpenConsumer": READS,
+    "Log/CommitConsumer": READS,
+    "Log/Consumers": READS,
+    "Log/ResetConsumer": OPERATES,  # another's position, and what is kept for it
+    "Log/DeleteConsumer": OPERATES,
     "Kv/Execute": WRITES,
     "Kv/Query": READS,
     "Kv/Watch": READS,
@@ -91,6 +96,7 @@ NEEDS: dict[str, Need] = {
     "Admin/TakeSnapshot": OPERATES,
     "Admin/Snapshots": READS,
     "Admin/Origin": READS,
+    "Admin/UpgradeCluster": OPERATES,
     "Backup/Create": OPERATES,  # all that the cluster holds leaves by these two
     "Backup/Follow": OPERATES,
     "Admin/ChangeMembers": JOINS,

@@ -17,8 +17,10 @@ from raftlog.errors import (
     MemberRemoved,
     RaftLogError,
     Unauthorized,
+    VersionTooOld,
 )
 from raftlog.interfaces import Alarm, Alarms, Event, Identity, Observer, PeerEvents
+from raftlog.levels import LEVELS
 from raftlog.rpc.settings import TransportSettings
 from raftlog.rpc.twins import Twins, TwinsFound
 from raftlog.types import NODE_ID_BYTES_MAX, NodeId
@@ -82,6 +84,7 @@ class Handshake:
             raise IdentityMismatch(f"a peer claims to be {peer}, which is this node's own id")
         self._check_certificate(peer, uris)
         self._check_instance(hello, peer)
+        self._check_level(hello, peer)
         self._twins.check(peer, hello.incarnation[:INCARNATION_CHARACTERS_MAX])
         return peer
 
@@ -93,6 +96,7 @@ class Handshake:
                 f"{address} answers as node {hello.node_id!r}, but {expected} was expected there"
             )
         self._check_instance(hello, expected)
+        self._check_level(hello, expected)
         self._twins.check(expected, hello.incarnation[:INCARNATION_CHARACTERS_MAX])
 
     def _check_sides(self, hello: pb.Hello, peer: NodeId) -> None:
@@ -116,6 +120,14 @@ class Handshake:
             raise Unauthorized(
                 f"a certificate with {shown} among its alternative names may not speak as node "
                 f"{peer}: a node's certificate has the URI raftlog://node/{peer}"
+            )
+
+    def _check_level(self, hello: pb.Hello, peer: NodeId) -> None:
+        level, reads = self._events.feature_level, level_of(hello)
+        if reads < level:
+            raise VersionTooOld(
+                f"feature level {level} is in force, and {peer} reads up to {reads}: nothing is "
+                f"wrong with its data; start it with raftlog {LEVELS[level].since} or later"
             )
 
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
@@ -160,6 +172,11 @@ class Refusals:
             self._alarms.clear(Alarm.PEER_REFUSED, about=peer)
             self._alarms.clear(Alarm.TWINS, about=peer)
             self._alarms.clear(Alarm.REMOVED, about=peer)
+
+
+def level_of(hello: pb.Hello) -> int:
+    """Return the highest feature level that the speaker can read; the first if it does not say."""
+    return max(1, hello.feature_level_max)
 
 
 def claimed_id(hello: pb.Hello) -> NodeId:

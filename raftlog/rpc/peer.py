@@ -24,7 +24,7 @@ from raftlog.core.messages import Message
 from raftlog.errors import InvariantBroken, RaftLogError, Unavailable
 from raftlog.interfaces import Event, Identity, Measure, Observer, PeerEvents, SnapshotInfo
 from raftlog.rpc import convert, snapshots
-from raftlog.rpc.handshake import Handshake, Refusals
+from raftlog.rpc.handshake import Handshake, Refusals, level_of
 from raftlog.rpc.inbound import Inbound, InboundStreams
 from raftlog.rpc.links import Channel, Link
 from raftlog.rpc.settings import TransportSettings
@@ -203,6 +203,7 @@ class GrpcTransport:
         self._refusals.clear(link.peer)
         events.peer_identified(link.peer, hello.instance_id, fresh=hello.fresh)
         events.machine_told(link.peer, hello.machine_versions)
+        events.level_told(link.peer, level_of(hello))
         events.address_told(link.peer, hello.instance_id, hello.address)
         if self.is_connected(link.peer):
             self.observer.event(Event.PEER_CONNECTED, peer=link.peer, address=link.address)
@@ -215,6 +216,13 @@ class GrpcTransport:
     def link_refused(self, link: Link, error: RaftLogError, *, by: str) -> None:
         """Note that one side refused the other."""
         self._refusals.note(link.peer, error, by=by)
+
+    def is_behind(self, message: messages.AppendRequest) -> bool:
+        """Whether this node is a learner, and its leader has committed more than it is sent."""
+        events = self._events
+        if not message.entries or message.entries[-1].index >= message.commit_index:
+            return False
+        return events is not None and not events.is_voter
 
     def receive(self, source: NodeId, message: Message) -> None:
         """Hand one message to the node."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from raftlog import defaults
 from raftlog.interfaces import Authenticator
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.wire.channel import OpenChannel, TlsMaterial, TlsSource, message_limit, open_channel
 
 MIB = 1 << 20
@@ -26,7 +27,7 @@ class TransportSettings:
     """Drawn by each process when it starts; "" where twins are not looked for."""
     tls: TlsSource | None = None
     authenticator: Authenticator | None = None
-    feature_level_max: int = 1
+    feature_level_max: int = FEATURE_LEVEL_MAX
     machine_versions: tuple[int, ...] = ()
     """The versions of the machine that this node's code has."""
     message_bytes_max: int = message_limit(16 * MIB, 4 * MIB)
@@ -35,6 +36,8 @@ class TransportSettings:
     handshake_seconds: float = 2.0
     refused_retry_seconds: float = 1.0
     goodbye_seconds: float = 0.5
+    catch_up_bytes_per_second: int = defaults.CATCH_UP_BYTES_PER_SECOND
+    """How fast a snapshot is sent, and a learner that is behind takes entries; 0: no limit."""
     snapshot_bytes_max: int = 1 << 40
     snapshot_chunk_bytes: int = MIB // 2
     snapshot_window_bytes: int = 4 * MIB

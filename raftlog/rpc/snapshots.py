@@ -27,6 +27,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import SnapshotInfo, SnapshotWriter
 from raftlog.rpc import convert
+from raftlog.rpc.pace import Pace
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NodeId, Term
 from raftlog.wire.channel import channel_options
@@ -96,6 +97,7 @@ class _Sending:
         self._offset = 0
         self._acked = 0
         self._installed = False
+        self._pace = Pace(settings.catch_up_bytes_per_second)
 
     async def run(self) -> None:
         size = self._outgoing.snapshot.size_bytes
@@ -134,6 +136,7 @@ class _Sending:
         chunk = pb.SnapshotChunk(offset=self._offset, data=data, checksum=crc32c(data), last=last)
         await self._write(chunk)
         self._offset += len(data)
+        await self._pace.take(len(data))
         return last
 
     async def _write(self, chunk: pb.SnapshotChunk) -> None:

@@ -17,9 +17,9 @@ from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
 from raftlog.errors import ConfigInvalid, Indeterminate, Unavailable
 from raftlog.interfaces import Event, StateMachine, Storage, versions_of
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
-from raftlog.node.settings import FEATURE_LEVEL_MAX
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, ShownSetting, TransportSettings
@@ -324,6 +324,7 @@ def _transport_settings(
         feature_level_max=FEATURE_LEVEL_MAX,
         machine_versions=versions_of(machine),
         message_bytes_max=message_limit(limits.transaction_bytes_max, limits.group_bytes_max),
+        catch_up_bytes_per_second=settings.raft.catch_up_bytes_per_second,
     )
 
 

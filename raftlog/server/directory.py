@@ -31,8 +31,8 @@ from raftlog.errors import (
     SafetyRefused,
 )
 from raftlog.interfaces import Identity, StateMachine
-from raftlog.node.settings import FEATURE_LEVEL_MAX
-from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport
+from raftlog.levels import FEATURE_LEVEL_MAX
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport, compaction
 from raftlog.storage.lmdb import verify as verify_records
 from raftlog.types import Index, NodeId, Term
 
@@ -140,7 +140,8 @@ def first_boundary(settings: Settings, machine: StateMachine) -> Boundary:
         Member(node_id=NodeId(name), address=address) for name, address in members.items()
     )
     cluster_id = cluster_id_of(settings.bootstrap_token)
-    pinned = f"{cluster_id} {machine.name} {machine.version}".encode()
+    # Founders that begin with different levels or machines disagree at once.
+    pinned = f"{cluster_id} {machine.name} {machine.version} level {FEATURE_LEVEL_MAX}".encode()
     return Boundary(
         index=Index(0),
         term=Term(0),
@@ -172,3 +173,13 @@ def verify(data_dir: str, progress: Callable[[int, int], None]) -> VerifyReport:
     `progress` is told how many records are done, and of how many.
     """
     return verify_records(data_dir, progress)
+
+
+def compact(
+    data_dir: str, progress: Callable[[int, int], None], *, dry_run: bool = False
+) -> compaction.Compaction:
+    """Make a stopped node's data file as small as what it holds; `dry_run`: say how small.
+
+    `progress` is told how many bytes are written, and of about how many.
+    """
+    return compaction.plan(data_dir) if dry_run else compaction.compact(data_dir, progress)

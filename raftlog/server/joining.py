@@ -18,6 +18,7 @@ from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
 from raftlog.errors import ConfigInvalid, IdentityMismatch, MachineMismatch, RaftLogError
 from raftlog.interfaces import Event, Identity, Observer, StateMachine, Storage, versions_of
+from raftlog.levels import check_readable
 from raftlog.server.directory import removed
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.types import Index, NodeId, Term
@@ -36,6 +37,7 @@ async def make_directory(settings: Settings, machine: StateMachine) -> None:
     Raises:
         ConnectFailed: nobody answers at the address that was given.
         MachineMismatch: the cluster runs another machine, or a version this code has not.
+        VersionTooOld: the cluster's feature level is above what this raftlog reads.
     """
     if LmdbStorage.exists(settings.data_dir):
         return
@@ -48,6 +50,7 @@ async def make_directory(settings: Settings, machine: StateMachine) -> None:
             f"{origin.machine_version}, and this node has {machine.name!r} in "
             f"{', '.join(map(str, versions_of(machine)))}: pass the same --machine"
         )
+    check_readable(max(origin.feature_level, origin.feature_level_in_force))
     LmdbStorage.create(
         settings.data_dir,
         identity=Identity(

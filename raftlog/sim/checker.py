@@ -49,6 +49,9 @@ def require(condition: object, name: str, text: str) -> None:
         raise broken(name, text)
 
 
+MembershipCheck = Callable[[tuple[int, int], Membership, Membership], None]
+
+
 class View:
     """What was last seen of one node; `durable_term` and `durable_commit` outlive its processes."""
 
@@ -94,6 +97,8 @@ class Checker:
         self._folds: dict[int, int] = {}
         self._events = 0
         self._top_term = 0
+        self.membership_chosen: MembershipCheck | None = None
+        """What else is to be checked of a membership: its entry, the one before, and itself."""
         self.is_ruined = False
         self._ruined_index = 0
 
@@ -241,12 +246,17 @@ class Checker:
                 self.next_sequence = entry.next_sequence
                 self.chosen.append(entry.checksum)
                 if entry.kind is EntryKind.MEMBERSHIP:
-                    self.chosen_membership = Membership.decode(entry.payload)
-                    self.chosen_membership_index = entry.index
-                    self._count("membership_changed")
-                    if self.chosen_membership.is_joint:
-                        self._count("membership_joint")
+                    self._membership_chosen(entry)
                 last = entry.index
+
+    def _membership_chosen(self, entry: Entry) -> None:
+        after, before = Membership.decode(entry.payload), self.chosen_membership
+        self.chosen_membership, self.chosen_membership_index = after, entry.index
+        self._count("membership_changed")
+        if after.is_joint:
+            self._count("membership_joint")
+        if self.membership_chosen is not None:
+            self.membership_chosen((entry.index, entry.checksum), before, after)
 
     def _check_durable(self, process: Process, index: int, what: str) -> None:
         checksum = self.chosen[index]

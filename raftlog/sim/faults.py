@@ -45,6 +45,7 @@ class Fault(enum.Enum):
     TRANSFER = "transfer"
     STEP_DOWN = "step_down"
     MEMBERSHIP = "membership"
+    ORDER = "order"
 
     __hash__ = object.__hash__
 

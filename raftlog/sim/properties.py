@@ -22,6 +22,16 @@ WHY = {
         "who hands over after a mock election must know that a majority would follow the successor"
     ),
     "acknowledged is committed": "a client was told that something happened which may be undone",
+    "a removed member is not heard": (
+        "whoever was removed and comes back with its old directory must disturb nobody, and its "
+        "votes and acks must count for nothing (section 4.2.3, S12, S37)"
+    ),
+    "an address is of the known directory": (
+        "a stranger under a member's name must not draw the traffic that is meant for the member"
+    ),
+    "an order changes the version that it saw": (
+        "two operators at once: the slower one's order was meant for a membership that is gone"
+    ),
     "apply once, in order": (
         "each entry changes the state exactly once and in the log's order, or members differ "
         "(section 3.5, S38)"
@@ -95,6 +105,12 @@ WHY = {
         "two nodes applied, or hold as committed, different entries at one index (section 3.6.3)"
     ),
     "tail": "who follows the log sees each transaction once, in order, and none that is undone",
+    "what is so already is a success": (
+        "an order whose answer was lost is given again; it must neither fail nor act twice"
+    ),
+    "who is promoted has caught up": (
+        "a voter that lacks much of the log keeps commits waiting until it has it (section 4.2.1)"
+    ),
     "watch": "who watches keys sees each change once, in order, and none that is undone",
     "term monotone": (
         "a term that falls lets old leaders and old votes count again (section 3.3, S1)"

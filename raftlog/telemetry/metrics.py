@@ -59,6 +59,10 @@ STATUS_GAUGES = {
     "alarms": "Alarms raised on this node",
 }
 COMMITTED = ("transactions_committed_total", "Transactions committed in the cluster's life")
+CONSUMER_GAUGE = (
+    "consumer_lag_transactions",
+    "How many transactions a named consumer has not committed yet",
+)
 ALARM_GAUGE = ("alarm", "1 while the alarm of that name is raised on this node")
 PEER_GAUGES = {
     "peer_reachable": "1 while streams to the member are up",
@@ -246,6 +250,11 @@ class StatusCollector(Collector):
         name, help_ = COMMITTED
         yield CounterMetricFamily(PREFIX + name, help_, value=float(status.commit_sequence))
         yield from self._peers(status)
+        name, help_ = CONSUMER_GAUGE
+        lag = GaugeMetricFamily(PREFIX + name, help_, labels=["consumer"])
+        for consumer in status.consumers:
+            lag.add_metric([consumer.name], float(consumer.lag_transactions))
+        yield lag
 
     def _peers(self, status: ClusterStatus) -> Iterator[Metric]:
         families = {

@@ -8,17 +8,29 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from raftlog.status import ClusterStatus, LogEnd, MemberStatus
+from raftlog.status import ClusterStatus, ConsumerStatus, LogEnd, MemberStatus
 from raftlog.types import NodeId
 from raftlog.wire.pb import admin_pb2 as pb
+from raftlog.wire.pb import types_pb2
 
 
 def status_to_pb(status: ClusterStatus) -> pb.StatusReply:
     """Return the answer that carries a status. What is None stays unset."""
     return pb.StatusReply(
-        **_set_fields(status, without={"members"}),
+        **_set_fields(status, without={"members", "consumers"}),
         members=[pb.MemberStatus(**_set_fields(member)) for member in status.members],
+        consumers=[consumer_to_pb(consumer) for consumer in status.consumers],
     )
+
+
+def consumer_to_pb(consumer: ConsumerStatus) -> types_pb2.ConsumerStatus:
+    """Return the message that carries a consumer."""
+    return types_pb2.ConsumerStatus(**_set_fields(consumer))
+
+
+def consumer_from_pb(message: types_pb2.ConsumerStatus) -> ConsumerStatus:
+    """Return the consumer that a message carries."""
+    return ConsumerStatus(**_fields(ConsumerStatus, message))
 
 
 def status_from_pb(reply: pb.StatusReply, applied: Mapping[str, int] = {}) -> ClusterStatus:
@@ -38,6 +50,7 @@ def status_from_pb(reply: pb.StatusReply, applied: Mapping[str, int] = {}) -> Cl
         leader_address=reply.leader_address or None,
         members=tuple(members),
         alarms=tuple(reply.alarms),
+        consumers=tuple(consumer_from_pb(each) for each in reply.consumers),
     )
     return ClusterStatus(**fields)
 

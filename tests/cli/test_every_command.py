@@ -59,6 +59,7 @@ ASKING = {
     "kv range": ("--prefix", "walk/"),
     "kv txn": ("FILE",),
     "kv watch": ("--prefix", "walk/", "--after-revision", "0", "--count", "1"),
+    "cluster upgrade": ("--dry-run",),
     "leader cancel-transfer": (),
     "leader history": (),
     "leader pause-elections": ("--for", "1ms"),
@@ -67,6 +68,9 @@ ASKING = {
     "leader step-down": (),
     "leader transfer": (NOBODY,),
     "log append": ("FILE", "--stream", STREAM),
+    "log consumer delete": ("walk",),
+    "log consumer list": (),
+    "log consumer reset": ("walk", "--oldest"),
     "log get": ("PLACE",),
     "log info": (),
     "log streams": (),
@@ -102,6 +106,7 @@ ALONE = {
         "a:1",
     ),
     "backup verify": ("no\x1b]0;x\x07\x9bsuch",),
+    "bench catch-up": ("--size", "no\x1b]0;x\x07\x9bsuch"),
     "certs create": ("a\x1b]0;x\x07\x9b",),
     "completion": ("no\x07shell",),
     "config check": ("FILE",),
@@ -110,6 +115,7 @@ ALONE = {
     "local start": ("--dir", "FILE"),
     "local status": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
     "local stop": ("--dir", "no\x1b]0;x\x07\x9bsuch"),
+    "log compact": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
     "log verify": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
     "recover force-new-cluster": ("--data-dir", "no\x1b]0;x\x07\x9bsuch", "--yes"),
     "recover inspect": ("--data-dir", "no\x1b]0;x\x07\x9bsuch"),
@@ -123,6 +129,7 @@ FAILING = {
     *("kv lease keep", "kv lease revoke", "leader transfer"),
     *("member add", "member demote", "member promote", "member update"),
     *("node campaign", "node drain", "node no-campaign", "node undrain"),
+    "log consumer reset",
 }
 SPARED = {"leader step-down", "bench kv", "bench read", "bench tail"}
 """What would move the leader of the others' cluster; what is slow, and as `bench write` is."""

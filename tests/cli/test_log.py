@@ -10,7 +10,9 @@ import pytest
 from raftlog.cli.log import describe
 from raftlog.client.values import Transaction
 from raftlog.groups import TransactionKind
+from raftlog.interfaces import Table
 from raftlog.local import LocalCluster
+from tests.storage.builders import Writer, lmdb_at, round_of
 
 from .conftest import spawn
 
@@ -180,3 +182,28 @@ def test_text_instead_of_a_file_is_told_apart(ask):
     wrong = ask("log", "append", "hello world")
     assert wrong.code == 3
     assert "echo 'hello world' | raftlog log append --lines -" in wrong.err
+
+
+def test_compact_says_what_it_gave_back(raftlog, tmp_path):
+    """In bytes; a dry run says it before; a directory that a process uses is refused."""
+    path = tmp_path / "data"
+    storage, writer = lmdb_at(path), Writer()
+    state = {b"k%d" % number: bytes(4000) for number in range(200)}
+    entries = writer.many(2)
+    storage.commit(round_of(*entries, writes={Table.STATE: state}, applied=writer.boundary_at(1)))
+    refused = raftlog("log", "compact", "--data-dir", path)
+    assert refused.code == 4
+    assert "in use" in refused.err
+    storage.commit(
+        round_of(writes={Table.STATE: dict.fromkeys(state)}, applied=writer.boundary_at(2))
+    )
+    storage.close()
+    size = (path / "data.mdb").stat().st_size
+    planned = raftlog("log", "compact", "--data-dir", path, "--dry-run", "-o", "json").json
+    assert (planned["before_bytes"], planned["done"]) == (size, False)
+    made = raftlog("log", "compact", "--data-dir", path, "-o", "json").json
+    assert made == {
+        "data_dir": str(path), "node_id": "n1", "before_bytes": size,
+        "after_bytes": (path / "data.mdb").stat().st_size, "done": True,
+    }  # fmt: skip
+    assert made["after_bytes"] < size / 2

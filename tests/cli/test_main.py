@@ -17,7 +17,7 @@ from .conftest import spawn
 VERBS = {
     "alarm": {"list"},
     "backup": {"create", "follow", "list", "restore", "verify"},
-    "bench": {"kv", "read", "tail", "write"},
+    "bench": {"catch-up", "kv", "read", "tail", "write"},
     "certs": {"create"},
     "config": {"check", "show"},
     "debug": {"bundle"},
@@ -32,7 +32,8 @@ VERBS = {
         "transfer",
     },
     "local": {"grow", "start", "status", "stop"},
-    "log": {"append", "get", "info", "streams", "tail", "verify"},
+    "log": {"append", "compact", "consumer", "get", "info", "streams", "tail", "verify"},
+    "cluster": {"upgrade"},
     "machine": {"execute", "query", "upgrade"},
     "member": {"add", "demote", "list", "promote", "remove", "replace", "update"},
     "node": {"campaign", "drain", "no-campaign", "undrain"},

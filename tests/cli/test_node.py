@@ -13,6 +13,7 @@ import pytest
 
 from raftlog.cli.node import serve
 from raftlog.local import wait_until
+from raftlog.server import joining
 from raftlog.server import main as server_main
 
 from .conftest import spawn
@@ -78,6 +79,7 @@ def test_file_environment_flags(raftlog, served, tmp_path, monkeypatch):
 def test_what_is_wrong_is_said_with_its_code(raftlog, line, code, why, tmp_path, monkeypatch):
     """A wrong flag, file or key exits 3, an open port 4, wrong usage 128."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(joining, "JOIN_SECONDS", 0.5)
     result = raftlog("serve", *line)
     assert result.code == code
     assert why in result.err

@@ -11,11 +11,11 @@ from raftlog.status import ClusterStatus
 pytestmark = pytest.mark.integration
 PROMISED = {
     "cluster_id", "served_by", "leader", "term", "commit_sequence", "quorum", "fault_tolerance",
-    "feature_level", "members",
+    "feature_level", "feature_level_possible", "members",
 }  # fmt: skip
 PROMISED_OF_MEMBERS = {
     "id", "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
-    "lag_transactions", "last_contact_ms", "reachable", "healthy",
+    "lag_transactions", "last_contact_ms", "reachable", "healthy", "feature_level_max",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import grpc
 
 from raftlog import groups
 from raftlog.errors import (
+    Compacted,
     Indeterminate,
     LeaderHint,
     LeadershipLost,
@@ -27,6 +28,7 @@ from raftlog.errors import (
     SessionMismatch,
     Unavailable,
 )
+from raftlog.node.consumer_table import ConsumerTable
 from raftlog.wire import status
 from raftlog.wire.pb import (
     admin_pb2,
@@ -39,6 +41,7 @@ from raftlog.wire.pb import (
     machine_pb2_grpc,
     types_pb2,
 )
+from tests.client.fake_consumers import FakeConsumers
 from tests.client.fake_kv import FakeKv
 from tests.client.fake_reports import Reports
 
@@ -111,6 +114,10 @@ class FakeCluster:
         self.refusals: list[RaftLogError] = []
         self.group_counts: list[int] = []
         self.changed = asyncio.Condition()
+        self.consumers = ConsumerTable()
+        self.commits: list[int] = []
+        self.oldest: dict[str, int] = {}
+        """The oldest sequence that a node keeps, where that is not the first."""
         self.mute: set[str] = set()
 
     @classmethod
@@ -267,6 +274,7 @@ class _Naming(grpc.aio.ServerInterceptor):
 
 
 class FakeNode(
+    FakeConsumers,
     log_pb2_grpc.LogServicer,
     kv_pb2_grpc.KvServicer,
     Reports,
@@ -458,6 +466,9 @@ class FakeNode(
         self.tail_calls += 1
         cluster = self.cluster
         position = after = self._tail_start(request)
+        oldest = cluster.oldest.get(self.node_id, 1)
+        if after + 1 < oldest:
+            await self._abort(context, Compacted("purged", oldest_sequence=oldest))
         if request.follow:
             await self._stand()
             yield log_pb2.TailReply(position=after, served_by=self.node_id)
@@ -522,7 +533,9 @@ class FakeNode(
     async def Info(self, request, context):
         await self._stand()
         return log_pb2.InfoReply(
-            served_by=self.node_id, first_sequence=1, last_sequence=self.cluster.sequence
+            served_by=self.node_id,
+            first_sequence=self.cluster.oldest.get(self.node_id, 1),
+            last_sequence=self.cluster.sequence,
         )
 
     # ------------------------------------------------------------ Kv and Machine

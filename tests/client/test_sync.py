@@ -208,7 +208,8 @@ def handed_out() -> set[type]:
 def test_every_class_handed_out_has_a_twin() -> None:
     """A class that the async client gains is one of the sync client, and is compared here."""
     assert handed_out() == TWINS.keys()
-    bases = {"MemberVerbs": "SyncMemberVerbs"}  # handed out as a part of `Cluster`
+    # Handed out as parts of `Cluster` and `Log`.
+    bases = {"MemberVerbs": "SyncMemberVerbs", "ConsumerVerbs": "SyncConsumerVerbs"}
     assert {
         kind.__name__: TWINS[kind].__name__ for kind in TWINS if kind is not Client
     } | bases == {name: twin for name, (_, twin) in gensync.CLASSES.items()}
@@ -363,3 +364,19 @@ def test_closing_from_another_thread_ends_the_calls_of_all_threads(background: B
     assert all(isinstance(outcome, RaftLogError) for outcome in outcomes), outcomes
     with contextlib.closing(client):
         assert client.open() is client
+
+
+def test_a_named_reader_commits_the_same(client: SyncClient) -> None:
+    """By itself and by hand, one by one though they cross the threads in batches."""
+    for number in range(7):
+        client.log.append(b"%d" % number)
+    feed = client.log.tail(consumer="audit", auto_commit=False)
+    for _ in range(2):
+        next(feed)
+    assert feed.commit() == 2
+    feed.close()
+    rest = [each.sequence for each in client.log.tail(consumer="audit", follow=False)]
+    assert rest == [3, 4, 5, 6, 7]
+    assert client.log.consumers()[0].position == 7
+    assert client.log.reset_consumer("audit", 3).position == 3
+    assert client.log.delete_consumer("audit")

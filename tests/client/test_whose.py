@@ -69,6 +69,22 @@ async def test_endpoints_of_two_clusters_are_refused_at_the_first_connection(clu
     assert cluster.payloads == other.payloads == []
 
 
+def test_who_has_no_leader_has_no_say():
+    """A node that was started in a member's place with another identity keeps nobody away."""
+    whose = Whose()
+    assert whose.belongs("a:1", "stranger", is_led=False)
+    with pytest.raises(WrongCluster):
+        both = Whose()
+        both.belongs("a:1", "stranger", is_led=False)
+        both.belongs("b:1", "c", is_led=False)
+        both.settle()
+    assert whose.belongs("b:1", "c", is_led=True)
+    whose.settle()
+    assert whose.cluster_id == "c"
+    assert whose.is_foreign("a:1")
+    assert not whose.is_foreign("b:1")
+
+
 async def test_the_cluster_that_is_named_is_the_only_one_taken(cluster):
     """A client that is told another id than the one that answers says so at once."""
     async with Client(cluster.endpoints, timeout=30).keep_to("mine") as client:
@@ -93,14 +109,14 @@ async def test_every_call_but_a_probe_names_the_cluster(cluster):
 def test_a_server_too_old_to_say_its_cluster_is_believed():
     """A cluster in the middle of an upgrade is not taken for another one."""
     whose = Whose()
-    assert whose.belongs("a:1", "")
+    assert whose.belongs("a:1", "", is_led=True)
     whose.settle()
     assert whose.label is None
-    assert whose.belongs("b:1", "c")
+    assert whose.belongs("b:1", "c", is_led=True)
     whose.settle()
     assert whose.label == (("raftlog-cluster-id", "c"),)
-    assert whose.belongs("a:1", "")
-    assert not whose.belongs("a:1", "d")
+    assert whose.belongs("a:1", "", is_led=True)
+    assert not whose.belongs("a:1", "d", is_led=True)
     assert whose.refusal(["b:1"]) is None
 
 

@@ -96,6 +96,15 @@ def test_demoting_a_learner_is_refused() -> None:
         simple(learning, MemberChange(kind=MemberChangeKind.DEMOTE, node_id=D))
 
 
+def test_a_learner_that_waits_for_its_vote_may_be_demoted() -> None:
+    """Its wish is withdrawn; it stays a learner."""
+    wished = dataclasses.replace(change(MemberChangeKind.ADD_LEARNER, "d"), promoting=True)
+    waiting = simple(ABC, wished)
+    assert waiting.promoting == {D}
+    after = simple(waiting, MemberChange(kind=MemberChangeKind.DEMOTE, node_id=D))
+    assert after == simple(ABC, change(MemberChangeKind.ADD_LEARNER, "d"))
+
+
 def test_a_membership_keeps_a_voter_with_a_machine() -> None:
     """Neither the last voter nor the last promotable one can go."""
     with pytest.raises(MembershipRejected, match="needs a voter"):

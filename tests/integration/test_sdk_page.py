@@ -34,5 +34,5 @@ async def test_an_example_runs(raftlog_cluster: LocalCluster, at: int) -> None:
 
 
 def test_every_part_of_the_page_has_an_example() -> None:
-    """Connecting, appending, sessions, tails, keys, locks, errors, threads, testing."""
-    assert len(EXAMPLES) == 9
+    """Connecting, appending, sessions, tails, keys, consumers, locks, errors, threads, testing."""
+    assert len(EXAMPLES) == 10

@@ -21,6 +21,7 @@ from raftlog.core.messages import InstallSnapshot
 from raftlog.core.settings import CoreSettings
 from raftlog.errors import RaftLogError
 from raftlog.interfaces import GroupReceipt, Identity, versions_of
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.machines.kv import KvMachine
 from raftlog.node import Node, NodeSettings
 from raftlog.node.ports import Ports, Shared
@@ -101,6 +102,7 @@ class HubTransport:
         self.address = ""
         self.closed = False
         self.machine_versions: tuple[int, ...] = ()
+        self.feature_level_max = FEATURE_LEVEL_MAX
 
     def start(self, events, identity) -> None:
         self.events = events
@@ -136,6 +138,7 @@ class HubTransport:
             far.node_id, far.storage.identity.instance_id, fresh=far.events.is_fresh
         )
         self.events.machine_told(far.node_id, far.machine_versions)
+        self.events.level_told(far.node_id, far.feature_level_max)
         self.events.address_told(far.node_id, far.storage.identity.instance_id, far.address)
         self.events.peer_connected(far.node_id)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from raftlog import groups
 from raftlog.core.entries import EntryKind
 from raftlog.core.ready import Install
-from raftlog.errors import Compacted, InvariantBroken
+from raftlog.errors import Compacted, VersionTooOld
 from raftlog.interfaces import StateMachine, Table, rejection_text
 from raftlog.interfaces.machine import REJECTION_BYTES_MAX
 from raftlog.node.applier import Applier
@@ -124,7 +124,7 @@ async def test_a_broken_rule_stops_the_node_and_nothing_of_it_is_flushed(make, m
     rig.log.add(EntryKind.VERSION, (99).to_bytes(8, "big"))
     rig.applier.advance(4)
     await rig.settle()
-    assert [type(error) for error in rig.failures] == [InvariantBroken]
+    assert [type(error) for error in rig.failures] == [VersionTooOld]
     assert rig.applier.take_flush(4, force=True) is None
     rig.applier.advance(4)
     await rig.settle()

@@ -65,6 +65,8 @@ class Rig:
         self.failures: list[BaseException] = []
         self.core, self.durable = Core(), 0
         self.read: list[int] = []
+        self.hold = 1 << 60
+        self.held_back = 0
         self.finished: list = []
         self.executor = ThreadPoolExecutor(1)
         self.settings = NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500)
@@ -86,7 +88,9 @@ class Rig:
             self.purges.purge,
             self,
             types.SimpleNamespace(
-                failed=self.failures.append, snapshot_finished=self.snapshot_finished
+                failed=self.failures.append,
+                snapshot_finished=self.snapshot_finished,
+                held_back=self.note_held_back,
             ),
         )
 
@@ -96,6 +100,16 @@ class Rig:
 
     def read_indexes(self):
         return tuple(self.read)
+
+    @property
+    def applied_sequence(self):
+        return self.storage.entry(self.durable).next_sequence - 1
+
+    def hold_index(self):
+        return self.hold
+
+    def note_held_back(self):
+        self.held_back += 1
 
     def snapshot_finished(self, peer, *, delivered):
         self.finished.append((peer, delivered))
@@ -179,6 +193,25 @@ async def test_a_grown_log_is_snapshotted_and_purged_within_its_bounds(rig):
     assert 2 < rig.purges.wanted[1].index < 7, "retention keeps the rest"
 
 
+async def test_what_a_snapshot_does_not_cover_counts_as_grown(rig):
+    """A burst that is in the log before it is in the state on disk is covered by the next one."""
+    rig.fill(2)
+    for _ in range(18):
+        last = rig.log.append([b"x" * 100])
+    for _ in range(2):  # the second time nothing more is in the state on disk
+        rig.snapshotter.consider()
+        await rig.settle()
+        assert rig.snapshotter.newest_index == 2
+        assert len(rig.observer.named("snapshot_taken")) == 1
+    rig.storage.commit(Round(applied=rig.reached(last), writes={}))
+    rig.durable = last
+    for _ in range(2):
+        rig.snapshotter.consider()
+        await rig.settle()
+    assert rig.snapshotter.newest_index == last
+    assert len(rig.observer.named("snapshot_taken")) == 2, "the log has not grown since"
+
+
 async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
     """A connected member that never advances holds twice the retention, not the whole disk."""
     rig.fill(8)
@@ -210,6 +243,55 @@ async def test_a_subscriber_holds_the_log_for_as_long_as_a_member_would(rig):
     rig.snapshotter.consider()
     await rig.settle()
     assert rig.purges.wanted[-1].index > 2
+
+
+async def test_a_named_consumer_holds_the_log_beyond_what_a_member_may(rig):
+    """What it has not read is kept however large the log grows; who decides otherwise is told."""
+    rig.core.matched["n2"] = 1 << 30
+    rig.hold = 2
+    rig.fill(40)
+    await rig.take()
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert [reached.index for reached in rig.purges.wanted] == [2]
+    assert not rig.held_back, "up to there the purge still goes"
+    rig.storage.commit(Round(purge_to=rig.purges.wanted.pop()))
+    rig.snapshotter.purged()
+    await rig.settle()
+    assert not rig.purges.wanted
+    assert rig.held_back == 1
+    rig.hold = 1 << 60
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert rig.purges.wanted[-1].index > 2
+
+
+async def test_a_hold_that_comes_while_a_slice_is_cut_counts(rig):
+    """A consumer that was moved back meanwhile is heard before anything is dropped."""
+    rig.core.matched["n2"] = 1 << 30
+    rig.fill(40)
+    await rig.take()
+    rig.snapshotter.consider()
+    rig.hold = 1
+    await rig.settle()
+    assert rig.purges.wanted == []
+
+
+async def test_retention_by_count_keeps_the_newest_transactions(rig):
+    """Whole entries go, and never one that holds one of the newest that are to be kept."""
+    rig.settings = NodeSettings(
+        snapshot_log_bytes=1 << 30, log_bytes_max=1 << 30, log_transactions_max=5
+    )
+    rig.core.matched["n2"] = 1 << 30
+    rig.open()
+    rig.fill(3)
+    index = rig.log.append([b"a", b"b", b"c", b"d"])
+    rig.storage.commit(Round(applied=rig.reached(index), writes={}))
+    rig.durable = index
+    await rig.take()
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert [reached.index for reached in rig.purges.wanted] == [2], "7 transactions: 5 are kept"
 
 
 async def test_a_snapshot_never_installed_lets_nothing_be_purged_that_a_restart_applies(rig):

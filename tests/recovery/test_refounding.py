@@ -26,6 +26,7 @@ def test_a_plan_changes_nothing_and_is_carried_out_as_it_was_read(tmp_path):
     carry_out(made)
     held = survey(path)
     assert held.identity == made.identity
+    assert held.identity.cluster_id != "cluster", "members of the old one would be let in"
     assert held.identity.predecessors == ("cluster",)
     assert held.last.membership == made.membership
     assert held.last.membership.members[0].address == "here:9"

@@ -13,11 +13,10 @@ import grpc
 from raftlog import groups
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Membership
-from raftlog.core.messages import Message
 from raftlog.core.ready import Standing
 from raftlog.core.trial import Cancelled
 from raftlog.errors import (
-    IdentityMismatch,
+    ConsumerMoved,
     LeaderHint,
     MembershipRejected,
     NotFound,
@@ -33,6 +32,7 @@ from raftlog.interfaces import (
     GroupReceipt,
     Handover,
     Identity,
+    LevelRaise,
     LogEnd,
     LogInfo,
     MachineUpgrade,
@@ -51,13 +51,27 @@ from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.status import ConsumerStatus
 from raftlog.types import Consistency, Index, NodeId, Role, Term
 from raftlog.wire.channel import TlsMaterial, TlsSource, channel_options, message_limit
 from raftlog.wire.pb import admin_pb2_grpc, kv_pb2_grpc, log_pb2_grpc, machine_pb2_grpc
 from raftlog.wire.status import from_rpc_error
 from tests.rpc.memory_snapshots import MemorySnapshots, membership, snapshot_info
+from tests.rpc.recording import RecordingEvents, RecordingObserver
 
 DEADLINE_SECONDS = 10.0
+
+
+def consumer_status(name: str, position: int) -> ConsumerStatus:
+    """Return a consumer two transactions behind the end, of generation 5."""
+    return ConsumerStatus(
+        name=name,
+        position=position,
+        lag_transactions=2,
+        holds=True,
+        generation=5,
+        committed_at=77,
+    )
 
 
 async def until(condition: Callable[[], object], what: str = "") -> None:
@@ -67,88 +81,6 @@ async def until(condition: Callable[[], object], what: str = "") -> None:
         if time.monotonic() > end:
             raise AssertionError(f"never came true: {what or condition}")
         await asyncio.sleep(0.005)
-
-
-class RecordingObserver:
-    """Keeps events and counts."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, object]]] = []
-        self.counts: dict[str, int] = {}
-        self.gauges: dict[str, float] = {}
-
-    def event(self, name: str, **fields: str | float | bool | None) -> None:
-        self.events.append((name, dict(fields)))
-
-    def count(self, name: str, amount: int = 1) -> None:
-        self.counts[name] = self.counts.get(name, 0) + amount
-
-    def measure(self, name: str, value: float) -> None:
-        pass
-
-    def gauge(self, name: str, value: float) -> None:
-        self.gauges[name] = value
-
-    def named(self, name: str) -> list[dict[str, object]]:
-        return [fields for event, fields in self.events if event == name]
-
-
-class RecordingEvents:
-    """A PeerEvents that keeps what it is told. `refuse` maps an instance id to a reason."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[NodeId, Message]] = []
-        self.connected: list[NodeId] = []
-        self.lost: list[tuple[NodeId, bool]] = []
-        self.identified: list[tuple[NodeId, str, bool | None]] = []
-        self.twins: list[NodeId] = []
-        self.machines: dict[NodeId, tuple[int, ...]] = {}
-        self.snapshots: list[tuple[NodeId, bool]] = []
-        self.refuse: dict[str, str | IdentityMismatch] = {}
-        self.addresses: dict[NodeId, tuple[str, str]] = {}
-        self.fresh = True
-        self.on_receive: Callable[[NodeId, Message], None] | None = None
-        self.alarms = Alarms(RecordingObserver())
-
-    def receive(self, source: NodeId, message: Message) -> None:
-        self.received.append((source, message))
-        if self.on_receive is not None:
-            self.on_receive(source, message)
-
-    def peer_connected(self, peer: NodeId) -> None:
-        self.connected.append(peer)
-
-    def peer_lost(self, peer: NodeId, *, announced: bool) -> None:
-        self.lost.append((peer, announced))
-
-    def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
-        self.identified.append((peer, instance_id, fresh))
-
-    def machine_told(self, peer: NodeId, versions) -> None:
-        self.machines[peer] = tuple(versions)
-
-    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
-        self.snapshots.append((peer, delivered))
-
-    def twins_found(self, peer: NodeId) -> None:
-        self.twins.append(peer)
-
-    def address_told(self, peer: NodeId, instance_id: str, address: str) -> None:
-        self.addresses[peer] = (instance_id, address)
-
-    def check_peer(
-        self, peer: NodeId, instance_id: str, membership_index: int
-    ) -> IdentityMismatch | None:
-        why = self.refuse.get(instance_id)
-        return IdentityMismatch(why) if isinstance(why, str) else why
-
-    @property
-    def is_fresh(self) -> bool:
-        return self.fresh
-
-    @property
-    def membership_index(self) -> Index:
-        return Index(0)
 
 
 @dataclasses.dataclass
@@ -434,6 +366,29 @@ class FakeNode:
             before=view, after=view, version=7, changed=not dry_run, allowed=True, why="because"
         )
 
+    async def open_consumer(
+        self, name: str, after: int | None, timeout_seconds: float
+    ) -> ConsumerStatus:
+        if after is None:
+            raise NotFound("there is no such consumer")
+        return consumer_status(name, after)
+
+    async def commit_consumer(
+        self, name: str, generation: int, position: int, timeout_seconds: float
+    ) -> ConsumerStatus:
+        if generation != 5:
+            raise ConsumerMoved("it was reset")
+        return consumer_status(name, position)
+
+    async def reset_consumer(self, name: str, after: int, timeout_seconds: float) -> ConsumerStatus:
+        return consumer_status(name, after)
+
+    async def delete_consumer(self, name: str, timeout_seconds: float) -> bool:
+        return name == "audit"
+
+    def consumers(self) -> tuple[ConsumerStatus, ...]:
+        return (consumer_status("audit", 3),)
+
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
         return snapshot_info("5-4-1", 10)
 
@@ -442,6 +397,21 @@ class FakeNode:
 
     async def step_down(self) -> None:
         self.stepped_down = True
+
+    feature_level = 1
+
+    async def upgrade_cluster(
+        self, level: int | None, *, dry_run: bool, timeout_seconds: float
+    ) -> LevelRaise:
+        if level == 9:
+            raise SafetyRefused("n2 reads up to 1")
+        return LevelRaise(
+            before=1,
+            level=level or 2,
+            raised=not dry_run,
+            index=0 if dry_run else 7,
+            members={NodeId("n1"): 2, NodeId("n2"): 0},
+        )
 
     async def upgrade_machine(
         self, version: int | None, *, dry_run: bool, timeout_seconds: float

@@ -52,8 +52,9 @@ PEERS = {"Raft/Bulk", "Raft/Control", "Raft/Snapshot"}
 ANYONE = {"Admin/Leader"}
 READER = {
     "Admin/Alarms", "Admin/LogEnd", "Admin/Origin", "Admin/Reigns", "Admin/Snapshots",
-    "Admin/Status", "Kv/Query", "Kv/Watch", "Log/Get", "Log/Info", "Log/Streams",
-    "Log/Tail", "Machine/Query",
+    "Admin/Status", "Kv/Query", "Kv/Watch",
+    "Log/Get", "Log/Info", "Log/Streams", "Log/Tail", "Machine/Query",
+    "Log/CommitConsumer", "Log/Consumers", "Log/OpenConsumer",
 }  # fmt: skip
 WRITER = {
     "Kv/Execute", "Log/Append", "Log/CloseSession", "Log/OpenSession", "Log/Write",

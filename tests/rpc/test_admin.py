@@ -6,7 +6,8 @@ from raftlog.interfaces import Alarm, Alarms
 from raftlog.rpc.settings import Diagnostic, ServerSettings, ShownSetting
 from raftlog.wire.pb import admin_pb2 as pb
 from raftlog.wire.pb import types_pb2
-from tests.rpc.doubles import Cluster, FakeNode, RecordingObserver, Serving
+from tests.rpc.doubles import Cluster, FakeNode, Serving
+from tests.rpc.recording import RecordingObserver
 
 EMPTY = types_pb2.Empty()
 

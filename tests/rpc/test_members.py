@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from raftlog.errors import InvalidInput, MembershipRejected, Unavailable
+from raftlog.errors import InvalidInput, MembershipRejected, SafetyRefused, Unavailable
 from raftlog.interfaces import MemberOrder, MemberVerb
 from raftlog.rpc.services.members import MemberMethods
 from raftlog.types import NodeId
@@ -41,6 +41,26 @@ async def test_orders_and_their_outcome_travel_whole(serving: Serving) -> None:
     assert reply == pb.ChangeMembersReply(
         before=view, after=view, version=7, changed=True, allowed=True, why="because"
     )
+
+
+async def test_a_raise_of_the_level_travels_whole(serving: Serving) -> None:
+    """What was asked reaches the node, and all that it says comes back; 0 asks for the highest."""
+    reply = await serving.admin.UpgradeCluster(pb.UpgradeClusterRequest(level=3))
+    assert reply == pb.UpgradeClusterReply(
+        before=1,
+        level=3,
+        raised=True,
+        index=7,
+        members=[
+            pb.MemberLevel(node_id="n1", feature_level_max=2),
+            pb.MemberLevel(node_id="n2"),
+        ],
+    )
+    highest = await serving.admin.UpgradeCluster(pb.UpgradeClusterRequest(dry_run=True))
+    assert (highest.level, highest.raised, highest.index) == (2, False, 0)
+    error = await failure(serving.admin.UpgradeCluster(pb.UpgradeClusterRequest(level=9)))
+    assert isinstance(error, SafetyRefused)
+    assert error.definite
 
 
 async def test_a_refusal_is_definite_and_typed(serving: Serving) -> None:

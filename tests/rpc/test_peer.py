@@ -14,6 +14,7 @@ from raftlog.core import messages
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.errors import IdentityMismatch
 from raftlog.interfaces import Alarm, Alarms
+from raftlog.levels import FEATURE_LEVEL_MAX, LEVELS
 from raftlog.rpc.handshake import Refusals
 from raftlog.rpc.links import Call, Channel
 from raftlog.rpc.peer import GrpcTransport
@@ -21,8 +22,9 @@ from raftlog.rpc.server import GrpcServer
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import Index, NodeId, Position, Term
 from raftlog.wire.pb import raft_pb2 as pb
-from tests.rpc.doubles import Cluster, FakeNode, Peer, RecordingObserver, until
+from tests.rpc.doubles import Cluster, FakeNode, Peer, until
 from tests.rpc.memory_snapshots import MemorySnapshots
+from tests.rpc.recording import RecordingObserver
 
 T = Term(3)
 
@@ -239,6 +241,21 @@ async def test_the_opening_side_refuses_too(cluster: Cluster) -> None:
     await until(lambda: n1.transport.refusals)
     assert n1.observer.named("peer_refused")[0]["by"] == "us"
     assert not n1.transport.is_connected(n2.node_id)
+
+
+async def test_a_peer_that_cannot_read_the_level_is_refused(cluster: Cluster) -> None:
+    """Both sides learn which raftlog is needed, and that nothing is wrong with the data."""
+    n1, n2 = await cluster.start("n1"), await cluster.start("n2")
+    n1.events.feature_level = FEATURE_LEVEL_MAX
+    async with raw_stream(n1, Channel.CONTROL) as call:
+        await call.write(hello_bytes(n1, feature_level_max=FEATURE_LEVEL_MAX - 1))
+        assert await ending(call) is grpc.StatusCode.FAILED_PRECONDITION
+    why = n1.transport.refusals[NodeId("n2")]
+    assert f"n2 reads up to {FEATURE_LEVEL_MAX - 1}: nothing is wrong with its data" in why
+    assert f"raftlog {LEVELS[FEATURE_LEVEL_MAX].since} or later" in why
+    cluster.connect()
+    await until(lambda: n1.transport.is_connected(n2.node_id))
+    assert n1.events.levels[n2.node_id] == FEATURE_LEVEL_MAX
 
 
 async def test_a_wrong_address_is_noticed(cluster: Cluster) -> None:

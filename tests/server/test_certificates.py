@@ -20,7 +20,8 @@ from raftlog.server.certificates import CertificateWatch
 from raftlog.server.compose import compose
 from raftlog.wire.channel import TlsSource
 from raftlog.wire.material import expires_at, serial_number
-from tests.rpc.doubles import RecordingObserver, until
+from tests.rpc.doubles import until
+from tests.rpc.recording import RecordingObserver
 from tests.security.certificates import material, reissue
 
 

@@ -24,8 +24,8 @@ def test_the_cluster_id_comes_from_the_token_alone(settings):
     assert cluster_id_of(settings.bootstrap_token) == cluster_id_of(moved.bootstrap_token)
 
 
-def test_members_founded_differently_disagree_at_once(settings):
-    """The first boundary's checksum covers cluster, machine and members, in any order."""
+def test_members_founded_differently_disagree_at_once(settings, monkeypatch):
+    """The first boundary's checksum covers cluster, machine, level and members, in any order."""
     members = (("n1", "a:1"), ("n2", "b:2"))
     one = first_boundary(dataclasses.replace(settings, initial_cluster=members), KvMachine())
     same = first_boundary(dataclasses.replace(settings, initial_cluster=members[::-1]), KvMachine())
@@ -34,8 +34,10 @@ def test_members_founded_differently_disagree_at_once(settings):
     elsewhere = first_boundary(
         dataclasses.replace(settings, initial_cluster=members, bootstrap_token="t2"), KvMachine()
     )
+    monkeypatch.setattr("raftlog.server.directory.FEATURE_LEVEL_MAX", one.feature_level + 1)
+    newer = first_boundary(dataclasses.replace(settings, initial_cluster=members), KvMachine())
     assert one == same
-    assert len({each.checksum for each in (one, other, opaque, elsewhere)}) == 4
+    assert len({each.checksum for each in (one, other, opaque, elsewhere, newer)}) == 5
     assert (opaque.machine_name, opaque.machine_version) == ("log", 1)
     assert (one.index, one.next_sequence) == (0, 1)
 

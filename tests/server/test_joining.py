@@ -21,6 +21,7 @@ from raftlog.errors import (
     MemberRemoved,
     MembershipRejected,
     RaftLogError,
+    VersionTooOld,
 )
 from raftlog.local.layout import find_base_port
 from raftlog.machines.registry import load
@@ -184,6 +185,16 @@ async def test_a_removed_directory_does_not_start(settings, first, second) -> No
         await joined.stop(hand_over=False)
     with pytest.raises(MemberRemoved, match="empty the directory and start it with --join"):
         await compose(second)
+
+
+async def test_a_raftlog_that_cannot_read_the_level_makes_no_directory(
+    settings, first, second, monkeypatch
+) -> None:
+    """It says what it needs before anything is made, and the cluster does not hear of it."""
+    monkeypatch.setattr("raftlog.levels.FEATURE_LEVEL_MAX", 1)
+    with pytest.raises(VersionTooOld, match="this raftlog reads up to 1"):
+        await compose(second)
+    assert not LmdbStorage.exists(second.data_dir)
 
 
 async def test_what_cannot_join_is_told_why(settings, first, second) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import threading
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from raftlog.server.loop_watch import (
     HELD_UP_SECONDS,
     PERIOD_SECONDS,
     LoopWatch,
-    Waits,
+    ThreadTimes,
     stolen_ticks,
 )
 from tests.loop_guard import LoopGuard, held_up
@@ -47,9 +48,16 @@ async def looks():
 
 def compute(seconds: float) -> None:
     """Use the processor for that long."""
-    end = time.process_time() + seconds
-    while time.process_time() < end:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
         pass
+
+
+def stand_still(seconds: float) -> None:
+    """Hold up the loop for that long, as a disk that takes its time does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(PERIOD_SECONDS)
 
 
 async def test_what_computes_on_the_loop_is_told(looks: Looks) -> None:
@@ -66,37 +74,62 @@ async def test_a_loop_that_was_refused_a_processor_is_not_to_blame(
     looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the scheduler made the thread wait is taken off."""
-    monkeypatch.setattr(Waits, "seconds", lambda _: time.monotonic())  # it waits all the time
+    read = ThreadTimes.read
+    monkeypatch.setattr(ThreadTimes, "read", lambda self: (read(self)[0], time.monotonic()))
     await looks.next()
     compute(HELD_UP_SECONDS + 2 * PERIOD_SECONDS)
     await looks.next()
     assert not looks.observer.named("loop_held_up")
 
 
-async def test_a_process_that_was_stopped_is_not_to_blame(
-    looks: Looks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SIGSTOP, or a machine that slept, is late and has used nothing."""
-    monkeypatch.setattr(time, "process_time", lambda: 1.0)
+async def test_a_loop_that_waits_for_the_disk_is_not_to_blame(looks: Looks) -> None:
+    """It computes nothing, nor does a process that was stopped, or a machine that slept."""
     await looks.next()
-    end = time.monotonic() + HELD_UP_SECONDS + 2 * PERIOD_SECONDS
-    while time.monotonic() < end:
-        pass
+    stand_still(HELD_UP_SECONDS + 2 * PERIOD_SECONDS)
     await looks.next()
     assert not looks.observer.named("loop_held_up")
 
 
+@pytest.mark.parametrize(
+    ("name", "is_told"), [("flush", True), ("Thread-1 (_poll_wrapper)", False)]
+)
+async def test_a_thread_that_keeps_the_interpreter_is_told(
+    looks: Looks, name: str, is_told: bool
+) -> None:
+    """Another thread's computing counts while the loop stands still; gRPC's own does not."""
+    await looks.next()
+    computed, looked = threading.Event(), threading.Event()
+
+    def work() -> None:
+        compute(HELD_UP_SECONDS + 2 * PERIOD_SECONDS)
+        computed.set()
+        looked.wait(PATIENCE)
+
+    threading.Thread(target=work, name=name).start()
+    assert computed.wait(PATIENCE)
+    await looks.next()
+    looked.set()
+    assert bool(looks.observer.named("loop_held_up")) == is_told
+
+
 def test_the_systems_word_is_read_where_there_is_one(tmp_path) -> None:
-    """Nanoseconds become seconds; where there is no such file, nothing was waited for."""
-    path = tmp_path / "schedstat"
-    path.write_text("12 2500000000 7\n")
-    waits = Waits(str(path))
-    assert waits.seconds() == 2.5
-    waits.close()
-    assert Waits(str(tmp_path / "none")).seconds() == 0.0
-    if pathlib.Path(loop_watch.SCHEDULER_FILE).exists():
-        real = Waits()
-        assert real.seconds() >= 0.0
+    """Nanoseconds become seconds; elsewhere the process ran, and nothing was waited for."""
+    (tmp_path / "7").mkdir()
+    file = tmp_path / "7" / "schedstat"
+    file.write_text("1500000000 2500000000 7\n")
+    times = ThreadTimes(7, str(tmp_path))
+    assert times.read() == (1.5, 2.5)
+    file.write_text("")
+    assert times.read() == (1.5, 2.5)
+    times.close()
+    before = time.process_time()
+    ran, waited = ThreadTimes(8, str(tmp_path)).read()
+    assert ran >= before
+    assert waited == 0.0
+    native_id = threading.get_native_id()
+    if pathlib.Path(loop_watch.THREADS_DIRECTORY, str(native_id), "schedstat").exists():
+        real = ThreadTimes(native_id)
+        assert real.read()[0] == pytest.approx(time.thread_time(), abs=1.0)
         real.close()
 
 

@@ -24,8 +24,8 @@ from .mutants.automatic.table import Row, load, save
 from .mutants.automatic.trial import Finding, TrialBroken, finding_of
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-SHARE = 30
-SECONDS = 25
+SHARE = 20
+SECONDS = 15
 MISSING = "python -m tests.sim.mutants.automatic --missing, and explain or kill what survives"
 
 

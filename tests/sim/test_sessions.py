@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 
 import pytest
@@ -62,25 +61,6 @@ def an_open_client(world: World) -> SessionClient:
 
 
 # ---------------------------------------------------------------- the whole
-
-
-def test_retries_happen_in_every_way_and_histories_hold() -> None:
-    """A few dozen worlds reach joined, remembered and handed-over retries, and all is explained."""
-    counters: collections.Counter[str] = collections.Counter()
-    for seed in range(40):
-        outcome = World(draw_knobs(seed)).run()
-        assert outcome.failure is None, outcome.failure
-        counters.update(outcome.counters)
-    for name in (
-        "retry_joined",
-        "retry_answered_from_kept_reply",
-        "retry_to_another_leader",
-        "unknown_happened",
-        "unknown_had_not_happened",
-        "history_checked",
-    ):
-        assert counters[name] > 0, name
-    assert counters["history_given_up"] <= 1
 
 
 def test_what_a_seed_says_of_sessions_repeats_itself() -> None:

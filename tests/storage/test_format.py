@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 
 import pytest
 
+from raftlog.errors import VersionTooOld
 from raftlog.interfaces import Identity, Round, Table
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.storage.lmdb import LmdbStorage, layout, verify
 from raftlog.storage.memory import MemoryStorage
 from tests.storage import format_directory
@@ -46,6 +49,17 @@ def test_old_directory_verifies(directory) -> None:
     report = verify(directory)
     assert report.problems == ()
     assert (report.entries, report.snapshots) == (9, 1)
+
+
+def test_a_newer_raftlogs_directory_is_refused_as_no_damage(tmp_path) -> None:
+    """One whose feature level cannot be read does not open, and nothing in it is marked."""
+    newer = dataclasses.replace(FIRST, feature_level=FEATURE_LEVEL_MAX + 1)
+    who = Identity(cluster_id="c", node_id="n1", instance_id="i")
+    LmdbStorage.create(tmp_path / "data", identity=who, boundary=newer)
+    before = (tmp_path / "data" / layout.DATA_FILE).read_bytes()
+    with pytest.raises(VersionTooOld, match="nothing is wrong with the data"):
+        lmdb_at(tmp_path / "data")
+    assert (tmp_path / "data" / layout.DATA_FILE).read_bytes() == before
 
 
 def test_old_directory_is_gone_on_with(directory) -> None:

@@ -392,7 +392,7 @@ def test_a_repeated_request_does_no_harm() -> None:
 @broken_by(
     (
         REPLICATION,
-        "        progress.is_paused = False\n        state.is_replication_wanted = True",
+        "        progress.is_paused = False\n        progress.wait_longer()",
         "        pass",
     ),
     (REPLICATION, "            progress.look_again()\n", "            pass\n"),

@@ -14,6 +14,7 @@ from raftlog import kv as words
 from raftlog.client.alarms import AlarmReport
 from raftlog.client.backup import Backup
 from raftlog.client.cluster import Cluster
+from raftlog.client.consumer import ConsumerVerbs
 from raftlog.client.context import Payload
 from raftlog.client.kv import Kv
 from raftlog.client.lease import Lease
@@ -35,6 +36,7 @@ from raftlog.client.values import (
     Drained,
     KeyValue,
     LeaseStatus,
+    LevelRaise,
     LogInfo,
     MachineUpgrade,
     MembershipChange,
@@ -52,7 +54,7 @@ from raftlog.client.values import (
     Transfer,
 )
 from raftlog.errors import LeaderHint
-from raftlog.status import ClusterStatus
+from raftlog.status import ClusterStatus, ConsumerStatus
 from raftlog.types import Consistency
 
 
@@ -228,11 +230,37 @@ class SyncLogSession:
         self._loop.call(self._target.__aexit__, *_exception)
 
 
-class SyncLog:
+class SyncConsumerVerbs:
+    """`raftlog.client.consumer.ConsumerVerbs` without await."""
+
+    def __init__(self, loop: LoopThread, target: ConsumerVerbs) -> None:
+        self._loop = loop
+        self._target: ConsumerVerbs = target
+
+    def consumers(
+        self, *, member: str | None = None, timeout: float | None = None
+    ) -> list[ConsumerStatus]:
+        """Return the named consumers, with how far each has come and lags behind.
+
+        The leader is asked, who knows best; with `member` that member, which may know less.
+        """
+        return self._loop.call(self._target.consumers, member=member, timeout=timeout)
+
+    def delete_consumer(self, name: str, *, timeout: float | None = None) -> bool:
+        """Forget a consumer; return whether there was one.
+
+        The log is kept for it no longer.
+
+        Who reads under its name gets `NotFound` at the next commit.
+        """
+        return self._loop.call(self._target.delete_consumer, name, timeout=timeout)
+
+
+class SyncLog(SyncConsumerVerbs):
     """`raftlog.client.log.Log` without await."""
 
     def __init__(self, loop: LoopThread, target: Log) -> None:
-        self._loop = loop
+        super().__init__(loop, target)
         self._target: Log = target
 
     def append(
@@ -267,6 +295,8 @@ class SyncLog:
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
+        consumer: str | None = None,
+        auto_commit: bool = True,
         member: str | None = None,
         timeout: float | None = None,
     ) -> SyncFeed[Transaction]:
@@ -282,12 +312,17 @@ class SyncLog:
             stream: Only this stream; None: all of them.
             follow: Wait for more at the end; else stop at what the member knows committed.
             commands: Also transactions meant for the state machine.
+            consumer: Read under this name: the position is kept in the log, and a reader of the
+                same name goes on there, on any member. The beginning counts where the name is new.
+            auto_commit: Count what was handed out as processed once the next one is asked for, and
+                keep that within a second; else `Feed.commit` does.
             member: Ask this member alone.
             timeout: How long all members may be away before it raises `Unavailable`.
 
         Raises:
             InvalidInput: more than one beginning is given, or one that cannot be.
             Compacted: transactions after `after` were purged; it names the oldest kept.
+            ConsumerMoved: the consumer was reset meanwhile.
         """
         return self._loop.feed_of_batches(
             lambda: self._target.tail_batches(
@@ -298,6 +333,8 @@ class SyncLog:
                 stream=stream,
                 follow=follow,
                 commands=commands,
+                consumer=consumer,
+                auto_commit=auto_commit,
                 member=member,
                 timeout=timeout,
             )
@@ -313,6 +350,8 @@ class SyncLog:
         stream: str | None = None,
         follow: bool = True,
         commands: bool = False,
+        consumer: str | None = None,
+        auto_commit: bool = True,
         member: str | None = None,
         timeout: float | None = None,
     ) -> SyncFeed[list[Transaction]]:
@@ -326,9 +365,39 @@ class SyncLog:
                 stream=stream,
                 follow=follow,
                 commands=commands,
+                consumer=consumer,
+                auto_commit=auto_commit,
                 member=member,
                 timeout=timeout,
             )
+        )
+
+    def reset_consumer(
+        self,
+        name: str,
+        after: int | None = None,
+        *,
+        last: int | None = None,
+        since: datetime | float | None = None,
+        from_now: bool = False,
+        timeout: float | None = None,
+    ) -> ConsumerStatus:
+        """Move a named consumer, back or forth; without a place, to the oldest transaction kept.
+
+        Who reads under its name gets `ConsumerMoved` at the next commit, and begins anew.
+
+        Raises:
+            NotFound: there is no consumer of that name.
+            Compacted: what lies behind `after` was purged.
+        """
+        return self._loop.call(
+            self._target.reset_consumer,
+            name,
+            after,
+            last=last,
+            since=since,
+            from_now=from_now,
+            timeout=timeout,
         )
 
     def get(
@@ -920,6 +989,22 @@ class SyncCluster(SyncMemberVerbs):
     def undrain(self, member: str, *, timeout: float | None = None) -> Campaigning:
         """Let a drained member stand for election again."""
         return self._loop.call(self._target.undrain, member, timeout=timeout)
+
+    def upgrade(
+        self, level: int | None = None, *, dry_run: bool = False, timeout: float | None = None
+    ) -> LevelRaise:
+        """Raise the cluster's feature level, once every member can read it.
+
+        None: to the highest that the leader can read. From then on what the level brings may be
+        written, and an older raftlog cannot come back. With `dry_run` all is checked, and nothing
+        is written. To ask again is safe: what is in force already changes nothing.
+
+        Raises:
+            SafetyRefused: a member cannot read the level or cannot be asked (the message names all
+                of them), or the level is below the one in force.
+            Indeterminate: the answer did not come in time; ask again.
+        """
+        return self._loop.call(self._target.upgrade, level, dry_run=dry_run, timeout=timeout)
 
     def step_down(self, *, timeout: float | None = None) -> None:
         """Make the leader stop leading, without choosing a successor.

@@ -39,6 +39,9 @@ class AdminService:
             "Settings": methods.unary(types_pb2.Empty, self.settings),
             "ChangeMembers": methods.unary(pb.ChangeMembersRequest, self._members.change_members),
             "Origin": methods.unary(types_pb2.Empty, self._members.origin),
+            "UpgradeCluster": methods.unary(
+                pb.UpgradeClusterRequest, self._members.upgrade_cluster
+            ),
             **self._promotion.handlers(methods),
             **self._snapshots.handlers(methods),
             "Alarms": methods.unary(types_pb2.Empty, self.alarms),

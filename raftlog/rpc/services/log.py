@@ -8,6 +8,7 @@ from raftlog.groups import TransactionKind
 from raftlog.interfaces import Histogram, NodePort, TailStart
 from raftlog.mysql.gtid import native_gtid, server_id_of, wire_server_id
 from raftlog.rpc.methods import Context, Handlers, Methods, closing, seconds_left, write
+from raftlog.rpc.services.consumers import ConsumerMethods
 from raftlog.rpc.services.submit import submit_one
 from raftlog.rpc.services.tail import Filter, replies, single
 from raftlog.rpc.services.write import WriteStream
@@ -42,6 +43,7 @@ class LogService:
             "Get": methods.unary(pb.GetRequest, self.get),
             "Info": methods.unary(types_pb2.Empty, self.info),
             "Streams": methods.unary(pb.StreamsRequest, self.streams),
+            **ConsumerMethods(self._node, self._settings).handlers(methods),
         }
 
     async def append(self, request: pb.AppendOne, context: Context) -> pb.AppendReceipt:

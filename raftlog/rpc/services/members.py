@@ -40,6 +40,25 @@ class MemberMethods:
             why=outcome.why,
         )
 
+    async def upgrade_cluster(
+        self, request: pb.UpgradeClusterRequest, context: Context
+    ) -> pb.UpgradeClusterReply:
+        """Raise the cluster's feature level."""
+        timeout = timeout_of(request.timeout_seconds, context, self._timeout_seconds)
+        done = await self._node.upgrade_cluster(
+            request.level or None, dry_run=request.dry_run, timeout_seconds=timeout
+        )
+        return pb.UpgradeClusterReply(
+            before=done.before,
+            level=done.level,
+            raised=done.raised,
+            index=done.index,
+            members=[
+                pb.MemberLevel(node_id=peer, feature_level_max=reads)
+                for peer, reads in done.members.items()
+            ],
+        )
+
     async def origin(self, _: types_pb2.Empty, __: Context) -> pb.OriginReply:
         """Return what the directory of a node that joins is made from."""
         origin = self._node.origin
@@ -54,6 +73,7 @@ class MemberMethods:
             # Where a cluster began behind index 0, nobody ever needs what lies below.
             checksum=origin.checksum if origin.index == 0 else 0,
             feature_level=origin.feature_level,
+            feature_level_in_force=self._node.feature_level,
             machine_name=origin.machine_name,
             machine_version=origin.machine_version,
             predecessors=self._node.identity.predecessors,

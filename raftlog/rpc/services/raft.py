@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 
 import grpc
 
+from raftlog.core.messages import AppendRequest
 from raftlog.errors import (
     InvalidInput,
     Overloaded,
@@ -20,6 +21,7 @@ from raftlog.rpc.handshake import Uris, certificate_uris, claimed_id
 from raftlog.rpc.inbound import Inbound
 from raftlog.rpc.links import Channel
 from raftlog.rpc.methods import Admission, Context, Handlers, abort, read
+from raftlog.rpc.pace import Pace
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.snapshots import as_error
 from raftlog.rpc.twins import TwinsFound
@@ -123,6 +125,7 @@ class RaftService:
 
     async def _read(self, context: Context, stream: Inbound) -> None:
         receive, peer = self._transport.receive, stream.peer
+        pace = Pace(self._transport.settings.catch_up_bytes_per_second)
         while True:
             data = await read(context)
             if data is None:
@@ -134,6 +137,8 @@ class RaftService:
             if isinstance(message, pb.Hello):
                 raise InvalidInput(f"node {peer} says Hello twice on one stream")
             receive(peer, message)
+            if isinstance(message, AppendRequest) and self._transport.is_behind(message):
+                await pace.take(len(data))
 
     async def _snapshot(self, context: Context) -> None:
         try:

@@ -8,7 +8,7 @@ of the own term is applied, and a reader is answered once its read index is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.messages import Message
@@ -16,8 +16,11 @@ from raftlog.core.ready import Standing
 from raftlog.errors import Indeterminate, LeadershipLost
 from raftlog.interfaces import Event, Identity, Measure, PeerEvents, SnapshotInfo
 from raftlog.node.application import AppliedEntry
+from raftlog.node.members import Members
 from raftlog.node.ports import Ports
+from raftlog.node.reads import ReadQueue
 from raftlog.node.settings import NodeSettings
+from raftlog.node.transfers import Transfers
 from raftlog.node.writes import Writes
 from raftlog.sim.core.machine import KV
 from raftlog.types import Index, NodeId, Role
@@ -47,8 +50,11 @@ class Silence:
 SILENCE = Silence()
 
 
-class NoTransport:
+class Links:
     """`interfaces.Transport` for parts that send nothing: engine 1's network carries all."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
 
     def start(self, events: PeerEvents, identity: Identity) -> None:
         """Deliver nothing."""
@@ -66,9 +72,9 @@ class NoTransport:
         """Drop it."""
 
     def is_connected(self, peer: NodeId) -> bool:
-        """Whether streams to `peer` are up: never."""
-        del peer
-        return False
+        """Whether streams to `peer` are up."""
+        world = self._process.world
+        return world.network.is_connected(self._process, world.by_id[peer])
 
     async def announce_close(self) -> None:
         """Tell nobody."""
@@ -80,7 +86,9 @@ class NoTransport:
 class Desk:
     """One life's proposals and readers."""
 
-    __slots__ = ("_leads", "_process", "_readers", "_term", "is_open", "is_promoting", "writes")
+    __slots__ = (
+        "_leads", "_process", "_readers", "_term", "is_open", "is_promoting", "members", "writes",
+    )  # fmt: skip
 
     def __init__(self, process: Process, settings: NodeSettings) -> None:
         self._process = process
@@ -91,7 +99,7 @@ class Desk:
         self.is_promoting = False
         ports = Ports(
             storage=process.storage,
-            transport=NoTransport(),
+            transport=Links(process),
             machine=KV,
             clock=process,
             observer=SILENCE,
@@ -99,6 +107,10 @@ class Desk:
             settings=settings,
         )
         self.writes = Writes(ports, process.inputs, process.machine, self)
+        self.members: Members | None = None
+        if process.world.orders.is_needed:
+            transfers, reads = cast(Transfers, None), cast(ReadQueue, None)  # what waits is not run
+            self.members = Members(ports, process.inputs, self.writes, transfers, reads)
 
     # ------------------------------------------------------------ writes
 

@@ -44,8 +44,10 @@ FAULTS = (
 """What a seed may have, in the order of its draws."""
 HAZARDS = (Fault.FULL_DISK, Fault.WIPE, Fault.ROT_OF_SNAPSHOT)
 """Faults that a share of the seeds has besides, drawn by dice of their own."""
-BESIDES = (*HAZARDS, Fault.ROT_OF_STATE)
-"""Those, and what comes with them."""
+BESIDES = (*HAZARDS, Fault.ROT_OF_STATE, Fault.ORDER)
+"""Those, and what comes with them or instead of them."""
+ORDER_SHARE = 0.25
+"""Of the seeds with faults, and without membership changes by the core's own functions."""
 
 
 class Ending(enum.Enum):
@@ -180,12 +182,24 @@ def _hazardous(knobs: Knobs) -> Knobs:
     ending = Ending.ALL if Fault.WIPE in faults else knobs.ending
     if dice.random() < RUIN_SHARE:
         ending = Ending.RUIN
-    return dataclasses.replace(
+    hazardous = dataclasses.replace(
         knobs,
         faults=(*knobs.faults, *faults),
         ending=ending,
         witnesses=dice.randint(1, knobs.voters // 2) if dice.random() < WITNESS_SHARE else 0,
     )
+    return _ordered(hazardous)
+
+
+def _ordered(knobs: Knobs) -> Knobs:
+    """Return the same world with operators who change its membership through the nodes."""
+    dice = random.Random(f"{knobs.seed}:ordered")
+    if Fault.MEMBERSHIP in knobs.faults or knobs.ending is Ending.RUIN:
+        return knobs
+    if dice.random() >= ORDER_SHARE:
+        return knobs
+    orders = (Fault.ORDER,) * max(1, len(knobs.faults) // 2)
+    return dataclasses.replace(knobs, faults=(*knobs.faults, *orders), spares=2, ending=Ending.ALL)
 
 
 def _restless(knobs: Knobs, dice: random.Random) -> Knobs:

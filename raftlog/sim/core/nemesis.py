@@ -62,6 +62,7 @@ class CoreNemesis(Nemesis["Process"]):
             Fault.TRANSFER: self._transfer,
             Fault.STEP_DOWN: self._step_down,
             Fault.MEMBERSHIP: self._membership,
+            Fault.ORDER: self._order,
             Fault.FULL_DISK: self._fill_disk,
             Fault.WIPE: self._wipe,
             Fault.ROT_OF_SNAPSHOT: self._rot_snapshot,
@@ -241,6 +242,9 @@ class CoreNemesis(Nemesis["Process"]):
         except MembershipRejected:
             return
         leader.input(self._world.operator.propose, leader, after)
+
+    def _order(self) -> None:
+        self._world.orders.give(self._dice)
 
     def _next_membership(self, current: Membership) -> Membership:
         if self._dice.random() < 0.3:

@@ -60,7 +60,7 @@ class Network:
         self._dice = random.Random(f"{knobs.seed}:network")
         self._knobs = knobs
         self.settings = knobs.network
-        self._enrols = Fault.WIPE in knobs.faults
+        self._enrols = world.operator.is_needed
         self._drops_dead = self._enrols or Fault.ROT in knobs.faults or knobs.ending is Ending.RUIN
         count = knobs.voters + knobs.spares
         self.links = [[Link() for _ in range(count)] for _ in range(count)]
@@ -155,6 +155,11 @@ class Network:
             link.held.append((epoch, message))
         else:
             target.receive(source, message)
+
+    def is_connected(self, one: Process, other: Process) -> bool:
+        """Whether one node takes the other for connected."""
+        is_up = self.pairs[one.number][other.number].is_up or not self.settings.is_stream
+        return other.is_up and is_up
 
     def reaches(self, source: Process, target: Process) -> bool:
         """Whether a snapshot's stream from one node to another would get through now."""

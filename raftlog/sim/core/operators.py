@@ -30,13 +30,13 @@ BEHIND_MAX = 20
 
 
 class Operator:
-    """Looks after the membership now and then; asleep in worlds where no disk is emptied."""
+    """Looks after the membership now and then; asleep where no disk is emptied, no order given."""
 
     def __init__(self, world: World, knobs: Knobs) -> None:
         self._world = world
         self._knobs = knobs
         self._period = knobs.core.election_timeout_seconds
-        self.is_needed = Fault.WIPE in knobs.faults
+        self.is_needed = Fault.WIPE in knobs.faults or Fault.ORDER in knobs.faults
         self._returning: list[Process] = []
         self._refused: list[Process] = []
 
@@ -99,6 +99,7 @@ class Operator:
                 self._world.count("restarted_amid_bootstrap")
                 process.crash()
                 self._world.restart_later(process)
+        self._world.orders.look_after()
         if leader is not None:
             leader.input(self._serve, leader)
 

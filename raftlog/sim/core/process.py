@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from raftlog.checksum import chain
 from raftlog.core.changes import Trial
 from raftlog.core.entries import EntryKind
+from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, InstallSnapshot, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, ReadOutcome, SnapshotNeeded
@@ -71,6 +72,8 @@ class Process:
         "_is_turn_now",
         "_knobs",
         "_timer_due",
+        "decided",
+        "decided_in",
         "desk",
         "dice",
         "disk",
@@ -117,6 +120,9 @@ class Process:
         self.is_stranger = False
         self.looked_at: Trial | None = None
         """The newest transfer whose outcome was counted."""
+        self.decided: Trial | None = None
+        self.decided_in: list[Membership] = []
+        """The newest trial that was won or lost, and the memberships of that moment."""
         self.disk = Disk(self, storage, knobs)
         self.known_lives: dict[int, int] = {}
         self.seen = View()
@@ -144,6 +150,8 @@ class Process:
     def admits(self, peer: Process) -> bool:
         """Whether a handshake with that peer goes well on this side."""
         enrolment = self.enrolment
+        if enrolment is not None and enrolment.is_fresh and peer.waits_to_join:
+            return False  # who waits to be named dials nobody, and nobody dials it
         if (
             enrolment is None
             or enrolment.check(peer.node_id, peer.instance_id, peer.state.membership_index) is None
@@ -151,6 +159,11 @@ class Process:
             return True
         self.world.count("stranger_refused")
         return False
+
+    @property
+    def waits_to_join(self) -> bool:
+        """Whether this node was started to join, and no leader has reached it yet."""
+        return self.storage.identity.joined and self.raft.last_index == 0
 
     def _enrolment_changed(self) -> None:
         if self.enrolment is not None:
@@ -305,6 +318,7 @@ class Process:
         if self.enrolment is None:
             self._watched(source, message)
         elif self.enrolment.hears(source, message):
+            self.world.orders.heard(self, source, message)
             self._watched(source, message)
             self.enrolment.stepped()
         else:
@@ -323,6 +337,7 @@ class Process:
         if self.enrolment is not None and peer.enrolment is not None:
             fresh = peer.enrolment.is_fresh and peer.instance_id == instance_id
             self.enrolment.identified(peer.node_id, instance_id, fresh=fresh)
+            self.world.orders.connected(self, peer, instance_id)
         self.raft.peer_connected(peer.node_id, self.local())
 
     def peer_lost(self, peer: Process) -> None:

@@ -104,7 +104,13 @@ def look(process: Process) -> None:
     tried = process.state.changes.tried
     if tried is None or tried is process.looked_at or tried.context == 0:
         return
-    if tried.phase in {TrialPhase.ASKING, TrialPhase.CATCHING_UP}:
+    if tried.phase is TrialPhase.ASKING:
+        return
+    # Orders may change the membership while the target catches up: it was won in this one.
+    if process.decided is not tried:
+        process.decided = tried
+        process.decided_in = [membership for _, membership in process.state.memberships]
+    if tried.phase is TrialPhase.CATCHING_UP:
         return
     process.looked_at = tried
     word = {TrialPhase.HANDING_OVER: "won", TrialPhase.CANCELLED: "cancelled"}
@@ -115,7 +121,7 @@ def look(process: Process) -> None:
 
 def _check_won(process: Process, tried: Trial) -> None:
     votes = {voter: said.name == "GRANTED" for voter, said in tried.verdicts.items()}
-    quorums = [quorum_of(each) for _, each in process.state.memberships]
+    quorums = [quorum_of(each) for each in process.decided_in]
     if not votes.get(tried.target) or not any(
         quorum.vote_result(votes) is VoteResult.WON for quorum in quorums
     ):

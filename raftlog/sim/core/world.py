@@ -15,6 +15,7 @@ import random
 import struct
 import time
 import traceback
+from collections.abc import Iterator
 
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
@@ -29,6 +30,7 @@ from raftlog.sim.core.knobs import Knobs, draw_knobs
 from raftlog.sim.core.nemesis import CoreNemesis
 from raftlog.sim.core.network import Network
 from raftlog.sim.core.operators import Operator, member_of
+from raftlog.sim.core.orders import Orders
 from raftlog.sim.core.process import Process
 from raftlog.sim.core.snapshots import SnapshotStreams
 from raftlog.sim.outcome import Outcome
@@ -56,6 +58,8 @@ class World:
         self.events = 0
         self.is_ending = False
         self.is_calm = knobs.is_fault_free
+        self.operator = Operator(self, knobs)
+        self.orders = Orders(self, knobs)
         self.network = Network(self, knobs)
         self.snapshots = SnapshotStreams(self, knobs)
         self._dice = random.Random(f"{knobs.seed}:world")
@@ -65,20 +69,33 @@ class World:
         self.checker = Checker(self.count, boundary.checksum, boundary.membership)
         names = _names(knobs)
         self.members = [
-            Process(self, number, name, self._new_storage(name, boundary, 1), knobs)
-            for number, name in enumerate(names)
+            Process(self, number, name, storage, knobs)
+            for number, (name, storage) in enumerate(self._first_storages(names, boundary))
         ]
         self.by_id = {process.node_id: process for process in self.members}
         self.checker.processes = self.members
         self.atlas = Atlas(self.members, self.checker)
-        self.operator = Operator(self, knobs)
+        if self.orders.is_needed:
+            self.checker.membership_chosen = self.orders.chose
         self._boundary = boundary
         self.clients = Clients(self, knobs)
         self.nemesis = CoreNemesis(self, knobs, kept)
         self._started = time.process_time()
 
-    def _new_storage(self, name: NodeId, boundary: Boundary, instance: int) -> MemoryStorage:
-        identity = Identity(cluster_id="sim", node_id=name, instance_id=f"{name}-{instance}")
+    def _first_storages(
+        self, names: list[NodeId], boundary: Boundary
+    ) -> Iterator[tuple[NodeId, MemoryStorage]]:
+        """Yield each node's first disk; where nodes give orders, spares come to join."""
+        for number, name in enumerate(names):
+            joined = self.orders.is_needed and number >= self.knobs.voters
+            yield name, self._new_storage(name, boundary, 1, joined=joined)
+
+    def _new_storage(
+        self, name: NodeId, boundary: Boundary, instance: int, *, joined: bool = False
+    ) -> MemoryStorage:
+        identity = Identity(
+            cluster_id="sim", node_id=name, instance_id=f"{name}-{instance}", joined=joined
+        )
         return MemoryStorage.create(
             identity=identity,
             boundary=boundary,
@@ -125,14 +142,16 @@ class World:
         delay = self.knobs.restart_seconds * (0.1 + 1.9 * self._dice.random())
         self.scheduler.after(delay, process.restart)
 
-    def wipe(self, process: Process) -> None:
+    def wipe(self, process: Process, *, joined: bool = False) -> None:
         """Empty a dead node's disk: it will come back as somebody new under the old name."""
         self.note("loses its disk", process, None)
         self.count("disk_wiped")
         self.checker.wiped(process)
         process.disk.storage.close()
         instance = int(process.instance_id.rpartition("-")[2]) + 1
-        process.disk.storage = self._new_storage(process.node_id, self._boundary, instance)
+        process.disk.storage = self._new_storage(
+            process.node_id, self._boundary, instance, joined=joined
+        )
 
     left_dead: tuple[Process, ...] = ()
     watch: CoreWatch | None = None

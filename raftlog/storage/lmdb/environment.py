@@ -17,7 +17,7 @@ import errno
 import fcntl
 import os
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import lmdb
 
@@ -91,6 +91,13 @@ class Databases:
     log: Database
     stream: Database
     tables: dict[Table, Database]
+
+
+class Opened(NamedTuple):
+    """An environment and the handles that are its own: read as one, for a pair never mixes."""
+
+    environment: lmdb.Environment
+    databases: Databases
 
 
 def map_error(error: BaseException, doing: str) -> RaftLogError:
@@ -179,32 +186,35 @@ def check_format(path: pathlib.Path) -> None:
 
 def open_environment(
     path: pathlib.Path, settings: StorageSettings, *, read_only: bool = False
-) -> tuple[lmdb.Environment, Databases]:
+) -> Opened:
     """Open the environment of a data directory and its sub-databases."""
     environment = None
     try:
         environment = _open_lmdb(path, settings.map_bytes, read_only=read_only)
         _cover_file_end(environment, layout.data_path(path), read_only=read_only)
-        return environment, open_databases(environment, create=False)
+        return Opened(environment, open_databases(environment, create=False))
     except (lmdb.Error, OSError) as error:
         if environment is not None:
             environment.close()
         raise map_error(error, f"cannot open {path}") from None
 
 
-def create_environment(path: pathlib.Path, map_bytes: int) -> tuple[lmdb.Environment, Databases]:
-    """Make a new environment with empty sub-databases."""
-    environment = _open_lmdb(path, map_bytes, read_only=False)
-    return environment, open_databases(environment, create=True)
+def create_environment(path: pathlib.Path, map_bytes: int, *, sync: bool = True) -> Opened:
+    """Make a new environment with empty sub-databases; `sync`: each commit is durable."""
+    environment = _open_lmdb(path, map_bytes, read_only=False, sync=sync)
+    return Opened(environment, open_databases(environment, create=True))
 
 
-def _open_lmdb(path: pathlib.Path, map_bytes: int, *, read_only: bool) -> lmdb.Environment:
+def _open_lmdb(
+    path: pathlib.Path, map_bytes: int, *, read_only: bool, sync: bool = True
+) -> lmdb.Environment:
     return lmdb.open(
         str(path),
         map_size=map_bytes,
         readonly=read_only,
         lock=not read_only,
         create=not read_only,
+        sync=sync,
         max_dbs=len(layout.DATABASES) + 2,
         max_spare_txns=8,
         mode=files.FILE_MODE,
@@ -227,6 +237,23 @@ def _cover_file_end(environment: lmdb.Environment, data: pathlib.Path, *, read_o
     size = data.stat().st_size
     if size < wanted and not read_only:
         os.truncate(data, wanted)
+
+
+def adopt_data(creating: pathlib.Path, path: pathlib.Path) -> None:
+    """Move a data file that was made below `creating` over the one of `path`, durably.
+
+    A crash leaves the one or the other. Whoever has the old one open goes on reading that.
+    """
+    made = layout.data_path(creating)
+    made.chmod(files.FILE_MODE)
+    descriptor = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    files.sync_directory(creating)
+    made.replace(layout.data_path(path))
+    files.sync_directory(path)
 
 
 def size_bytes(txn: lmdb.Transaction[memoryview], database: Database) -> int:

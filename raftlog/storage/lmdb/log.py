@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
 
@@ -20,7 +20,7 @@ from raftlog.core.entries import Boundary, Entry, Seal
 from raftlog.errors import Compacted, StorageCorrupt, invariant
 from raftlog.interfaces import StreamSpan
 from raftlog.storage.entry_cache import EntryCache
-from raftlog.storage.lmdb.environment import Databases, map_error
+from raftlog.storage.lmdb.environment import Databases, Opened, map_error
 from raftlog.storage.lmdb.layout import decode_index, encode_index
 from raftlog.storage.lmdb.stream_index import (
     delete_streams,
@@ -39,6 +39,9 @@ from raftlog.storage.records import (
 from raftlog.storage.rules import LogShape
 from raftlog.storage.streams import stream_names
 from raftlog.types import Index
+
+if TYPE_CHECKING:
+    from lmdb import _Database as Database
 
 _STREAM_KIND_OFFSET = 1
 _STREAM_CODEC_OFFSET = 2
@@ -82,8 +85,7 @@ class LmdbLog:
         seal: Seal,
         cache_bytes_max: int,
     ) -> None:
-        self._environment = environment
-        self._databases = databases
+        self.opened = Opened(environment, databases)
         self._seal = seal
         self._shape = shape
         self._cache = EntryCache(cache_bytes_max)
@@ -172,10 +174,9 @@ class LmdbLog:
         if low > high or not stream:
             return []
         try:
-            with self._environment.begin(buffers=True) as txn:
-                return find_streams(
-                    txn, self._databases.stream, stream.encode(), low, high, count_max
-                )
+            environment, databases = self.opened
+            with environment.begin(buffers=True) as txn:
+                return find_streams(txn, databases.stream, stream.encode(), low, high, count_max)
         except lmdb.Error as error:
             raise map_error(error, "cannot read the stream index") from None
 
@@ -183,8 +184,9 @@ class LmdbLog:
         """See `LogReader.streams`."""
         high = Index(min(high, self._shape.last_index))
         try:
-            with self._environment.begin(buffers=True) as txn:
-                found = list_streams(txn, self._databases.stream, after.encode(), high, count_max)
+            environment, databases = self.opened
+            with environment.begin(buffers=True) as txn:
+                found = list_streams(txn, databases.stream, after.encode(), high, count_max)
         except lmdb.Error as error:
             raise map_error(error, "cannot read the stream index") from None
         return [StreamSpan(name.decode(errors="replace"), *span) for name, *span in found]
@@ -208,7 +210,7 @@ class LmdbLog:
         elif last == shape.last_index:
             kept = shape
         else:
-            header = self._read_header(txn, last)
+            header = _read_header(txn, self.opened.databases.log, last)
             kept = dataclasses.replace(
                 shape,
                 last_index=last,
@@ -228,9 +230,9 @@ class LmdbLog:
             except StorageCorrupt:
                 sound = False
         if sound:
-            delete_streams(txn, self._databases.stream, streams)
+            delete_streams(txn, self.opened.databases.stream, streams)
         else:
-            sweep_streams(txn, self._databases.stream, truncate_from)
+            sweep_streams(txn, self.opened.databases.stream, truncate_from)
         return dataclasses.replace(
             kept, physical_last=last, payload_bytes=shape.payload_bytes - dropped
         )
@@ -248,12 +250,12 @@ class LmdbLog:
             names = stream_names(entry.kind, entry.codec, entry.payload)
             if names:
                 streams += [(name, entry.index) for name in names]
-        cursor = txn.cursor(self._databases.log)
+        cursor = txn.cursor(self.opened.databases.log)
         _, added = cursor.putmulti(records, append=True)
         if added != len(records):
             raise StorageCorrupt("the log holds records above its end: its tree is damaged")
         if streams:
-            put_streams(txn, self._databases.stream, streams)
+            put_streams(txn, self.opened.databases.stream, streams)
         return shape.extended(entries)
 
     def purge(
@@ -272,20 +274,22 @@ class LmdbLog:
                 kind, codec = record[_STREAM_KIND_OFFSET], record[_STREAM_CODEC_OFFSET]
                 names = stream_names(kind, codec, record[HEADER_BYTES:])
                 streams += ((name, index) for name in names)
-        delete_streams(txn, self._databases.stream, streams)
+        delete_streams(txn, self.opened.databases.stream, streams)
         return dataclasses.replace(
             shape, boundary=purge_to, payload_bytes=max(0, shape.payload_bytes - dropped)
         )
 
-    def reset(self, txn: lmdb.Transaction[memoryview], boundary: Boundary) -> LogShape:
-        """Drop the whole log; `boundary` is what a snapshot covers."""
-        txn.drop(self._databases.log, delete=False)
-        txn.drop(self._databases.stream, delete=False)
-        return LogShape.empty(boundary)
+    def switch(self, opened: Opened, boundary: Boundary) -> None:
+        """Go on in another file, whose log is empty behind `boundary`: that of a snapshot.
+
+        A reader may still look in the old one, or for what the new one has not; it looks again.
+        """
+        self.opened, self._shape = opened, LogShape.empty(boundary)
+        self._cache.clear()
 
     def position_in(self, txn: lmdb.Transaction[memoryview], index: Index) -> tuple[int, int]:
         """Return term and chained checksum at `index`, as the transaction sees it."""
-        header = self._read_header(txn, index)
+        header = _read_header(txn, self.opened.databases.log, index)
         return header.term, header.checksum
 
     def publish(
@@ -294,13 +298,10 @@ class LmdbLog:
         *,
         truncated_from: Index | None,
         entries: tuple[Entry, ...],
-        replaced: bool,
     ) -> None:
-        """Make visible what a successful commit left; `replaced`: by a snapshot."""
+        """Make visible what a successful commit left."""
         before, self._shape = self._shape, shape
-        if replaced:
-            self._cache.clear()
-        elif truncated_from is not None:
+        if truncated_from is not None:
             self._cache.truncate(truncated_from)
         if entries:
             self._cache.extend(entries)
@@ -344,37 +345,41 @@ class LmdbLog:
         cached = self._cache.get(index)
         if cached is not None:
             return cached
-        return self._retried(index, lambda txn: self._read_header(txn, index))
+        return self._retried(index, lambda txn, log: _read_header(txn, log, index))
 
     def _read_run(self, low: Index, high: Index, bytes_max: int) -> list[Entry]:
-        return self._retried(low, lambda txn: self._read_entries(txn, low, high, bytes_max))
+        return self._retried(
+            low, lambda txn, log: self._read_entries(txn, log, low, high, bytes_max)
+        )
 
-    def _retried(self, index: Index, read: Callable[[lmdb.Transaction[memoryview]], T]) -> T:
+    def _retried(
+        self, index: Index, read: Callable[[lmdb.Transaction[memoryview], Database], T]
+    ) -> T:
         """Run a read; look again under the write lock before a failure is believed."""
         try:
-            with self._environment.begin(buffers=True) as txn:
-                return read(txn)
+            environment, databases = self.opened
+            with environment.begin(buffers=True) as txn:
+                return read(txn, databases.log)
         except (StorageCorrupt, lmdb.Error):
             pass
         with self.write_lock:
             self._check_kept(index)
             try:
-                with self._environment.begin(buffers=True) as txn:
-                    return read(txn)
+                with self.opened.environment.begin(buffers=True) as txn:
+                    return read(txn, self.opened.databases.log)
             except lmdb.Error as error:
                 raise map_error(error, f"cannot read record {index}") from None
 
-    def _read_header(self, txn: lmdb.Transaction[memoryview], index: Index) -> Header:
-        record = txn.get(encode_index(index), db=self._databases.log)
-        if record is None:
-            raise StorageCorrupt(f"record {index} is missing")
-        return decode_header(index, record)
-
     def _read_entries(
-        self, txn: lmdb.Transaction[memoryview], low: Index, high: Index, bytes_max: int
+        self,
+        txn: lmdb.Transaction[memoryview],
+        log: Database,
+        low: Index,
+        high: Index,
+        bytes_max: int,
     ) -> list[Entry]:
         """Read at least one entry; all after the first are checked against their predecessor."""
-        cursor = txn.cursor(self._databases.log)
+        cursor = txn.cursor(log)
         if not cursor.set_key(encode_index(low)):
             raise StorageCorrupt(f"record {low} is missing")
         found: list[Entry] = []
@@ -398,7 +403,7 @@ class LmdbLog:
         self, txn: lmdb.Transaction[memoryview], low: Index, high: Index
     ) -> Iterator[tuple[Index, memoryview]]:
         """Yield the records in low..high and delete each after it was looked at."""
-        cursor = txn.cursor(self._databases.log)
+        cursor = txn.cursor(self.opened.databases.log)
         more = cursor.set_range(encode_index(low))
         while more:
             key, record = cursor.item()
@@ -408,3 +413,10 @@ class LmdbLog:
             yield index, record
             cursor.delete()
             more = bool(cursor.key())
+
+
+def _read_header(txn: lmdb.Transaction[memoryview], log: Database, index: Index) -> Header:
+    record = txn.get(encode_index(index), db=log)
+    if record is None:
+        raise StorageCorrupt(f"record {index} is missing")
+    return decode_header(index, record)

@@ -21,6 +21,7 @@ import lmdb
 from raftlog.core.entries import Boundary, Entry, Seal
 from raftlog.errors import StorageCorrupt
 from raftlog.interfaces import Recovered
+from raftlog.levels import check_readable
 from raftlog.storage.lmdb.environment import Databases, StorageSettings
 from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.lmdb.layout import decode_index, encode_index
@@ -52,11 +53,13 @@ def recover(
 
     Raises:
         StorageCorrupt: hard state, boundary or applied position is damaged or missing.
+        VersionTooOld: a newer raftlog wrote it, at a feature level that this one cannot read.
     """
     meta = MetaStore(databases)
     hard_state = meta.read_hard_state(txn)
     boundary = meta.read_boundary(txn)
     applied = meta.read_applied(txn)
+    check_readable(max(boundary.feature_level, applied.feature_level))
     mark = meta.read_damage(txn)
     scan = _LogScan(txn, databases, boundary, seal)
     start = boundary.index + 1 if mark else scan.tail_start(settings)

@@ -41,6 +41,7 @@ from raftlog.storage.lmdb.environment import (
     Databases,
     DirectoryLock,
     StorageSettings,
+    adopt_data,
     check_format,
     create_environment,
     map_error,
@@ -48,6 +49,7 @@ from raftlog.storage.lmdb.environment import (
     size_bytes,
 )
 from raftlog.storage.lmdb.hard_state import MetaStore
+from raftlog.storage.lmdb.installation import Kept, build
 from raftlog.storage.lmdb.log import LmdbLog
 from raftlog.storage.lmdb.recovery import recover
 from raftlog.storage.lmdb.snapshots import SnapshotStore, StagedSnapshot
@@ -187,9 +189,10 @@ class LmdbStorage:
     def size_bytes(self) -> int:
         """See `Storage.size_bytes`."""
         try:
-            with self._environment.begin(buffers=True) as txn:
-                log = size_bytes(txn, self._databases.log)
-                streams = size_bytes(txn, self._databases.stream)
+            environment, databases = self._log.opened
+            with environment.begin(buffers=True) as txn:
+                log = size_bytes(txn, databases.log)
+                streams = size_bytes(txn, databases.stream)
         except lmdb.Error as error:
             raise map_error(error, "cannot measure the log") from None
         return log + streams + self._tables.size_bytes()
@@ -332,9 +335,7 @@ class LmdbStorage:
             if self._closed or self._read_only:
                 raise StorageError("the storage is closed or read-only")
             self._disk.require(self._tables.size_bytes(), "cannot take a snapshot")
-            return self._snapshots.take(
-                self._environment, self._databases, machine_bytes, after_chunk
-            )
+            return self._snapshots.take(*self._log.opened, machine_bytes, after_chunk)
 
     def snapshots(self) -> list[SnapshotInfo]:
         """See `Storage.snapshots`."""
@@ -438,6 +439,8 @@ class LmdbStorage:
         return True
 
     def _commit(self, round_: Round) -> None:
+        if round_.install_snapshot_id is not None:
+            round_ = self._install(round_, round_.install_snapshot_id)
         hard_state = round_.hard_state or self._deferred
         current = self._deferred or self._hard_state
         if hard_state is not None:
@@ -465,7 +468,6 @@ class LmdbStorage:
             shape,
             truncated_from=round_.truncate_from,
             entries=round_.entries,
-            replaced=round_.install_snapshot_id is not None,
         )
         self._hard_state = hard_state or self._hard_state
         self._deferred = None
@@ -485,10 +487,6 @@ class LmdbStorage:
         if round_.truncate_from is not None:
             rules.check_truncate(round_.truncate_from, shape, commit_index)
             shape = self._log.truncate(txn, shape, round_.truncate_from)
-        if round_.install_snapshot_id is not None:
-            boundary = self._install(txn, round_.install_snapshot_id, commit_index)
-            shape = self._log.reset(txn, boundary)
-            applied_index = boundary.index
         if round_.entries:
             rules.check_entries(round_.entries, shape, self._seal)
             shape = self._log.append(txn, shape, round_.entries)
@@ -504,17 +502,42 @@ class LmdbStorage:
             shape = self._purge(txn, shape, round_.purge_to, applied_index)
         return shape, applied_index
 
-    def _install(
-        self, txn: lmdb.Transaction[memoryview], snapshot_id: str, commit_index: Index
-    ) -> Boundary:
-        """Replace the tables by a snapshot's; return its boundary, which becomes the log's."""
+    def _install(self, round_: Round, snapshot_id: str) -> Round:
+        """Put a snapshot in the place of log and tables, durably; return the rest of the round.
+
+        As two rounds: what follows it has no meaning without it, and the mark of damage is cleared
+        by the second one. Term and vote go with the first.
+        """
+        current = self._deferred or self._hard_state
+        hard_state = round_.hard_state or current
+        rules.check_hard_state(hard_state, current)
+        if round_.truncate_from is not None:
+            rules.check_truncate(round_.truncate_from, self._log.shape, current.commit)
         with self._snapshots.reader(snapshot_id) as reader:
             boundary = reader.boundary
             if not self._is_damaged:
-                rules.check_install(boundary, self._applied_index, commit_index)
-            self._tables.install(txn, reader)
-        self._meta.write_applied(txn, boundary)
-        return boundary
+                rules.check_install(boundary, self._applied_index, current.commit)
+                commit = Index(min(hard_state.commit, boundary.index))
+                hard_state = dataclasses.replace(hard_state, commit=commit)
+            with self._environment.begin(buffers=True) as txn:
+                damage = self._meta.read_damage(txn)
+            kept = Kept(
+                identity=self._identity,
+                origin=self._origin,
+                hard_state=hard_state,
+                damage=damage,
+            )
+            opened = build(self._path, self._settings, kept, reader)
+        adopt_data(self._path / layout.CREATING_DIRECTORY, self._path)
+        self._environment, self._databases = opened
+        self._meta = MetaStore(opened.databases)
+        self._tables.switch(*opened)
+        self._log.switch(opened, boundary)
+        self._hard_state, self._deferred = hard_state, None
+        self._applied_index = boundary.index
+        self._commits += 1
+        shutil.rmtree(self._path / layout.CREATING_DIRECTORY, ignore_errors=True)
+        return dataclasses.replace(round_, truncate_from=None, install_snapshot_id=None)
 
     def _purge(
         self,

@@ -7,7 +7,8 @@ found when it is read instead of being applied to.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import lmdb
 
@@ -16,17 +17,22 @@ from raftlog.interfaces import SCAN_BYTES_MAX, Table
 from raftlog.storage.lmdb.environment import Databases, map_error, size_bytes
 from raftlog.storage.lmdb.layout import encode_index
 from raftlog.storage.records import protect, unprotect
-from raftlog.storage.snapshot_file import TABLES, SnapshotFileReader
 from raftlog.text import shown
 from raftlog.types import Index
+
+if TYPE_CHECKING:
+    from lmdb import _Database as Database
 
 
 class LmdbTables:
     """The tables of one data directory."""
 
     def __init__(self, environment: lmdb.Environment, databases: Databases) -> None:
-        self._environment = environment
-        self._databases = databases.tables
+        self._open = (environment, databases.tables)
+
+    def switch(self, environment: lmdb.Environment, databases: Databases) -> None:
+        """Read from another file from now on; reads under way end in the one they began in."""
+        self._open = (environment, databases.tables)
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         """See `TableReader.get`. Raises `StorageCorrupt` for a value that fails its checksum.
@@ -34,9 +40,10 @@ class LmdbTables:
         A state machine asks this once per command, so it spells out what `_reading` does.
         """
         try:
-            txn = self._environment.begin(buffers=True)
+            environment, databases = self._open
+            txn = environment.begin(buffers=True)
             try:
-                stored = txn.get(key, db=self._databases[table])
+                stored = txn.get(key, db=databases[table])
                 return None if stored is None else _value(table, key, stored)
             finally:
                 txn.abort()
@@ -56,8 +63,8 @@ class LmdbTables:
         """See `TableReader.scan`; `reverse`: from the high end down."""
         left = SCAN_BYTES_MAX
         found: list[tuple[bytes, bytes]] = []
-        with self._reading() as txn:
-            cursor = txn.cursor(self._databases[table])
+        with self._reading() as (txn, databases):
+            cursor = txn.cursor(databases[table])
             if reverse:
                 more = cursor.last() if end is None else _before(cursor, end)
             else:
@@ -75,14 +82,14 @@ class LmdbTables:
 
     def size_bytes(self) -> int:
         """Return the bytes of the pages the tables take."""
-        with self._reading() as txn:
-            return sum(size_bytes(txn, database) for database in self._databases.values())
+        with self._reading() as (txn, databases):
+            return sum(size_bytes(txn, database) for database in databases.values())
 
     def write(
         self, txn: lmdb.Transaction[memoryview], table: Table, writes: Mapping[bytes, bytes | None]
     ) -> None:
         """Put and delete keys inside a round."""
-        database = self._databases[table]
+        database = self._open[1][table]
         puts = []
         for key, value in sorted(writes.items()):
             if value is None:
@@ -92,34 +99,34 @@ class LmdbTables:
         if puts:
             txn.cursor(database).putmulti(puts)
 
-    def install(self, txn: lmdb.Transaction[memoryview], reader: SnapshotFileReader) -> None:
-        """Replace all tables by a snapshot's, inside a round."""
-        for database in self._databases.values():
-            txn.drop(database, delete=False)
-        for table in TABLES:
-            database = self._databases[table]
-            for pairs in reader.records(table):
-                stored = [(key, protect(key, value)) for key, value in pairs]
-                _, added = txn.cursor(database).putmulti(stored, append=True)
-                invariant(added == len(stored), "a snapshot's records are out of order")
-
     def purge(self, txn: lmdb.Transaction[memoryview], purge_to: Index) -> None:
         """Drop what tables hold of entries up to `purge_to`, inside a round."""
         end = encode_index(Index(purge_to + 1))  # an entry's records begin with its index
-        for table, database in self._databases.items():
+        for table, database in self._open[1].items():
             if table.purges_with_log:
                 cursor = txn.cursor(database)
                 while cursor.first() and bytes(cursor.key()) < end:
                     cursor.delete()
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[lmdb.Transaction[memoryview]]:
-        """One read transaction that ends with the call."""
+    def _reading(self) -> Iterator[tuple[lmdb.Transaction[memoryview], dict[Table, Database]]]:
+        """One read transaction that ends with the call, and the handles that go with it."""
+        environment, databases = self._open
         try:
-            with self._environment.begin(buffers=True) as txn:
-                yield txn
+            with environment.begin(buffers=True) as txn:
+                yield txn, databases
         except lmdb.Error as error:
             raise map_error(error, "cannot read a table") from None
+
+
+def load(
+    txn: lmdb.Transaction[memoryview], database: Database, pairs: Sequence[tuple[bytes, bytes]]
+) -> int:
+    """Add a snapshot's records behind those that are there; return the bytes stored."""
+    stored = [(key, protect(key, value)) for key, value in pairs]
+    _, added = txn.cursor(database).putmulti(stored, append=True)
+    invariant(added == len(stored), "a snapshot's records are out of order")
+    return sum(len(key) + len(value) for key, value in stored)
 
 
 def _value(table: Table, key: bytes, stored: memoryview) -> bytes:

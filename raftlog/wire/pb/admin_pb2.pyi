@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MemberStatus(_message.Message):
-    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy", "promoting")
+    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy", "promoting", "feature_level_max")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class MemberStatus(_message.Message):
     REACHABLE_FIELD_NUMBER: _ClassVar[int]
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
     PROMOTING_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_LEVEL_MAX_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     address: str
     role: str
@@ -38,10 +39,11 @@ class MemberStatus(_message.Message):
     reachable: bool
     healthy: bool
     promoting: bool
-    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ...) -> None: ...
+    feature_level_max: int
+    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ..., feature_level_max: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version", "membership_version", "is_joint")
+    __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version", "membership_version", "is_joint", "consumers")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +63,7 @@ class StatusReply(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_VERSION_FIELD_NUMBER: _ClassVar[int]
     IS_JOINT_FIELD_NUMBER: _ClassVar[int]
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     served_by: str
     leader: str
@@ -80,7 +83,8 @@ class StatusReply(_message.Message):
     version: str
     membership_version: int
     is_joint: bool
-    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., membership_version: _Optional[int] = ..., is_joint: _Optional[bool] = ...) -> None: ...
+    consumers: _containers.RepeatedCompositeFieldContainer[_types_pb2.ConsumerStatus]
+    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., leader: _Optional[str] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., commit_index: _Optional[int] = ..., commit_sequence: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_sequence: _Optional[int] = ..., quorum: _Optional[int] = ..., has_quorum: _Optional[bool] = ..., fault_tolerance: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine: _Optional[str] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., alarms: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., membership_version: _Optional[int] = ..., is_joint: _Optional[bool] = ..., consumers: _Optional[_Iterable[_Union[_types_pb2.ConsumerStatus, _Mapping]]] = ...) -> None: ...
 
 class SettingsReply(_message.Message):
     __slots__ = ("served_by", "settings")
@@ -352,7 +356,7 @@ class ChangeMembersReply(_message.Message):
     def __init__(self, before: _Optional[_Union[MembershipView, _Mapping]] = ..., after: _Optional[_Union[MembershipView, _Mapping]] = ..., version: _Optional[int] = ..., changed: _Optional[bool] = ..., allowed: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
 
 class OriginReply(_message.Message):
-    __slots__ = ("cluster_id", "served_by", "membership", "checksum", "feature_level", "machine_name", "machine_version", "predecessors")
+    __slots__ = ("cluster_id", "served_by", "membership", "checksum", "feature_level", "machine_name", "machine_version", "feature_level_in_force", "predecessors")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
@@ -360,6 +364,7 @@ class OriginReply(_message.Message):
     FEATURE_LEVEL_FIELD_NUMBER: _ClassVar[int]
     MACHINE_NAME_FIELD_NUMBER: _ClassVar[int]
     MACHINE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_LEVEL_IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     PREDECESSORS_FIELD_NUMBER: _ClassVar[int]
     cluster_id: str
     served_by: str
@@ -368,8 +373,41 @@ class OriginReply(_message.Message):
     feature_level: int
     machine_name: str
     machine_version: int
+    feature_level_in_force: int
     predecessors: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., membership: _Optional[bytes] = ..., checksum: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine_name: _Optional[str] = ..., machine_version: _Optional[int] = ..., predecessors: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, cluster_id: _Optional[str] = ..., served_by: _Optional[str] = ..., membership: _Optional[bytes] = ..., checksum: _Optional[int] = ..., feature_level: _Optional[int] = ..., machine_name: _Optional[str] = ..., machine_version: _Optional[int] = ..., feature_level_in_force: _Optional[int] = ..., predecessors: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpgradeClusterRequest(_message.Message):
+    __slots__ = ("level", "dry_run", "timeout_seconds")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    level: int
+    dry_run: bool
+    timeout_seconds: float
+    def __init__(self, level: _Optional[int] = ..., dry_run: _Optional[bool] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+
+class UpgradeClusterReply(_message.Message):
+    __slots__ = ("before", "level", "raised", "index", "members")
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    RAISED_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    before: int
+    level: int
+    raised: bool
+    index: int
+    members: _containers.RepeatedCompositeFieldContainer[MemberLevel]
+    def __init__(self, before: _Optional[int] = ..., level: _Optional[int] = ..., raised: _Optional[bool] = ..., index: _Optional[int] = ..., members: _Optional[_Iterable[_Union[MemberLevel, _Mapping]]] = ...) -> None: ...
+
+class MemberLevel(_message.Message):
+    __slots__ = ("node_id", "feature_level_max")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_LEVEL_MAX_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    feature_level_max: int
+    def __init__(self, node_id: _Optional[str] = ..., feature_level_max: _Optional[int] = ...) -> None: ...
 
 class AlarmsReply(_message.Message):
     __slots__ = ("served_by", "alarms")

@@ -105,6 +105,11 @@ class AdminStub:
                 request_serializer=raftlog_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
                 _registered_method=True)
+        self.UpgradeCluster = channel.unary_unary(
+                '/raftlog.v1.Admin/UpgradeCluster',
+                request_serializer=raftlog_dot_v1_dot_admin__pb2.UpgradeClusterRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_admin__pb2.UpgradeClusterReply.FromString,
+                _registered_method=True)
         self.Alarms = channel.unary_unary(
                 '/raftlog.v1.Admin/Alarms',
                 request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
@@ -223,6 +228,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpgradeCluster(self, request, context):
+        """Raise the cluster's feature level, once every member can read it. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Alarms(self, request, context):
         """The alarms of this node alone, with since when and what to do; every member knows its own.
         """
@@ -316,6 +328,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=raftlog_dot_v1_dot_admin__pb2.DrainRequest.FromString,
                     response_serializer=raftlog_dot_v1_dot_admin__pb2.CampaigningReply.SerializeToString,
+            ),
+            'UpgradeCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpgradeCluster,
+                    request_deserializer=raftlog_dot_v1_dot_admin__pb2.UpgradeClusterRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_admin__pb2.UpgradeClusterReply.SerializeToString,
             ),
             'Alarms': grpc.unary_unary_rpc_method_handler(
                     servicer.Alarms,
@@ -711,6 +728,33 @@ class Admin:
             '/raftlog.v1.Admin/Drain',
             raftlog_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
             raftlog_dot_v1_dot_admin__pb2.CampaigningReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpgradeCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Admin/UpgradeCluster',
+            raftlog_dot_v1_dot_admin__pb2.UpgradeClusterRequest.SerializeToString,
+            raftlog_dot_v1_dot_admin__pb2.UpgradeClusterReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,31 @@ class LogStub:
                 request_serializer=raftlog_dot_v1_dot_log__pb2.StreamsRequest.SerializeToString,
                 response_deserializer=raftlog_dot_v1_dot_log__pb2.StreamsReply.FromString,
                 _registered_method=True)
+        self.OpenConsumer = channel.unary_unary(
+                '/raftlog.v1.Log/OpenConsumer',
+                request_serializer=raftlog_dot_v1_dot_log__pb2.OpenConsumerRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_types__pb2.ConsumerStatus.FromString,
+                _registered_method=True)
+        self.CommitConsumer = channel.unary_unary(
+                '/raftlog.v1.Log/CommitConsumer',
+                request_serializer=raftlog_dot_v1_dot_log__pb2.CommitConsumerRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_types__pb2.ConsumerStatus.FromString,
+                _registered_method=True)
+        self.ResetConsumer = channel.unary_unary(
+                '/raftlog.v1.Log/ResetConsumer',
+                request_serializer=raftlog_dot_v1_dot_log__pb2.ResetConsumerRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_types__pb2.ConsumerStatus.FromString,
+                _registered_method=True)
+        self.DeleteConsumer = channel.unary_unary(
+                '/raftlog.v1.Log/DeleteConsumer',
+                request_serializer=raftlog_dot_v1_dot_log__pb2.DeleteConsumerRequest.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_log__pb2.DeleteConsumerReply.FromString,
+                _registered_method=True)
+        self.Consumers = channel.unary_unary(
+                '/raftlog.v1.Log/Consumers',
+                request_serializer=raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+                response_deserializer=raftlog_dot_v1_dot_log__pb2.ConsumersReply.FromString,
+                _registered_method=True)
 
 
 class LogServicer:
@@ -137,6 +162,41 @@ class LogServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenConsumer(self, request, context):
+        """Named consumers. Begin under a name, or go on: it is made if `after` is set. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitConsumer(self, request, context):
+        """Keep the position of a consumer; it never goes back. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetConsumer(self, request, context):
+        """Move a consumer anywhere; its readers have to begin anew. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteConsumer(self, request, context):
+        """Forget a consumer, and keep nothing for it any more. Answered by the leader only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Consumers(self, request, context):
+        """The consumers that this member knows; any member answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +239,31 @@ def add_LogServicer_to_server(servicer, server):
                     servicer.Streams,
                     request_deserializer=raftlog_dot_v1_dot_log__pb2.StreamsRequest.FromString,
                     response_serializer=raftlog_dot_v1_dot_log__pb2.StreamsReply.SerializeToString,
+            ),
+            'OpenConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenConsumer,
+                    request_deserializer=raftlog_dot_v1_dot_log__pb2.OpenConsumerRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_types__pb2.ConsumerStatus.SerializeToString,
+            ),
+            'CommitConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitConsumer,
+                    request_deserializer=raftlog_dot_v1_dot_log__pb2.CommitConsumerRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_types__pb2.ConsumerStatus.SerializeToString,
+            ),
+            'ResetConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetConsumer,
+                    request_deserializer=raftlog_dot_v1_dot_log__pb2.ResetConsumerRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_types__pb2.ConsumerStatus.SerializeToString,
+            ),
+            'DeleteConsumer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteConsumer,
+                    request_deserializer=raftlog_dot_v1_dot_log__pb2.DeleteConsumerRequest.FromString,
+                    response_serializer=raftlog_dot_v1_dot_log__pb2.DeleteConsumerReply.SerializeToString,
+            ),
+            'Consumers': grpc.unary_unary_rpc_method_handler(
+                    servicer.Consumers,
+                    request_deserializer=raftlog_dot_v1_dot_types__pb2.Empty.FromString,
+                    response_serializer=raftlog_dot_v1_dot_log__pb2.ConsumersReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -397,6 +482,141 @@ class Log:
             '/raftlog.v1.Log/Streams',
             raftlog_dot_v1_dot_log__pb2.StreamsRequest.SerializeToString,
             raftlog_dot_v1_dot_log__pb2.StreamsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Log/OpenConsumer',
+            raftlog_dot_v1_dot_log__pb2.OpenConsumerRequest.SerializeToString,
+            raftlog_dot_v1_dot_types__pb2.ConsumerStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Log/CommitConsumer',
+            raftlog_dot_v1_dot_log__pb2.CommitConsumerRequest.SerializeToString,
+            raftlog_dot_v1_dot_types__pb2.ConsumerStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Log/ResetConsumer',
+            raftlog_dot_v1_dot_log__pb2.ResetConsumerRequest.SerializeToString,
+            raftlog_dot_v1_dot_types__pb2.ConsumerStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteConsumer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Log/DeleteConsumer',
+            raftlog_dot_v1_dot_log__pb2.DeleteConsumerRequest.SerializeToString,
+            raftlog_dot_v1_dot_log__pb2.DeleteConsumerReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Consumers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/raftlog.v1.Log/Consumers',
+            raftlog_dot_v1_dot_types__pb2.Empty.SerializeToString,
+            raftlog_dot_v1_dot_log__pb2.ConsumersReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,19 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16raftlog/v1/types.proto\x12\nraftlog.v1\"y\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x66inite\x18\x03 \x01(\x08\x12&\n\x06leader\x18\x04 \x01(\x0b\x32\x16.raftlog.v1.LeaderHint\x12\x17\n\x0foldest_sequence\x18\x05 \x01(\x04\"<\n\nLeaderHint\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x07\n\x05\x45mpty*C\n\x0b\x43onsistency\x12\x10\n\x0cLINEARIZABLE\x10\x00\x12\t\n\x05LEASE\x10\x01\x12\x0c\n\x08\x46OLLOWER\x10\x02\x12\t\n\x05STALE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16raftlog/v1/types.proto\x12\nraftlog.v1\"y\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65\x66inite\x18\x03 \x01(\x08\x12&\n\x06leader\x18\x04 \x01(\x0b\x32\x16.raftlog.v1.LeaderHint\x12\x17\n\x0foldest_sequence\x18\x05 \x01(\x04\"<\n\nLeaderHint\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\"\x07\n\x05\x45mpty\"\x83\x01\n\x0e\x43onsumerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x18\n\x10lag_transactions\x18\x03 \x01(\x04\x12\r\n\x05holds\x18\x04 \x01(\x08\x12\x12\n\ngeneration\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommitted_at\x18\x06 \x01(\x03*C\n\x0b\x43onsistency\x12\x10\n\x0cLINEARIZABLE\x10\x00\x12\t\n\x05LEASE\x10\x01\x12\x0c\n\x08\x46OLLOWER\x10\x02\x12\t\n\x05STALE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'raftlog.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONSISTENCY']._serialized_start=232
-  _globals['_CONSISTENCY']._serialized_end=299
+  _globals['_CONSISTENCY']._serialized_start=366
+  _globals['_CONSISTENCY']._serialized_end=433
   _globals['_ERROR']._serialized_start=38
   _globals['_ERROR']._serialized_end=159
   _globals['_LEADERHINT']._serialized_start=161
   _globals['_LEADERHINT']._serialized_end=221
   _globals['_EMPTY']._serialized_start=223
   _globals['_EMPTY']._serialized_end=230
+  _globals['_CONSUMERSTATUS']._serialized_start=233
+  _globals['_CONSUMERSTATUS']._serialized_end=364
 # @@protoc_insertion_point(module_scope)

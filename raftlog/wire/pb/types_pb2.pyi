@@ -44,3 +44,19 @@ class LeaderHint(_message.Message):
 class Empty(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class ConsumerStatus(_message.Message):
+    __slots__ = ("name", "position", "lag_transactions", "holds", "generation", "committed_at")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    LAG_TRANSACTIONS_FIELD_NUMBER: _ClassVar[int]
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_AT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    position: int
+    lag_transactions: int
+    holds: bool
+    generation: int
+    committed_at: int
+    def __init__(self, name: _Optional[str] = ..., position: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., holds: _Optional[bool] = ..., generation: _Optional[int] = ..., committed_at: _Optional[int] = ...) -> None: ...

@@ -10,7 +10,7 @@ WORKBENCH, APPLICATION, LOOKOUT = (
     "node/lookout.py",
 )
 SNAPSHOTTER, STATUS, WATCH = "node/snapshotter.py", "wire/status.py", "client/watch.py"
-SESSION = "client/session.py"
+SESSION, CONSUMER_TABLE = "client/session.py", "node/consumer_table.py"
 EFFECTS = "node/test_effects.py::test_what_does_not_fit_has_no_effect_and_is_deferred"
 
 BOUNDS = (
@@ -120,12 +120,58 @@ BOUNDS = (
         (
             SNAPSHOTTER,
             "self._ages.older_than(self._settings.log_seconds_max, now)",
-            "limit if self._clock.wall_microseconds() > 1e16 else Index(0)",
+            "free if self._clock.wall_microseconds() > 1e16 else Index(0)",
         ),
         script=(
             "node/test_snapshotter.py"
             "::test_age_is_this_members_own_running_time_and_takes_nothing_young_along"
         ),
+    ),
+    plant(
+        "consumer-goes-backward",
+        "an older commit that comes late moves a consumer back",
+        (CONSUMER_TABLE, "change.position > known.position", "True"),
+        script="node/test_consumer_table.py::test_a_position_never_goes_back_but_by_a_reset",
+    ),
+    plant(
+        "commit-undoes-a-reset",
+        "a reader from before a reset goes on committing behind it",
+        (CONSUMER_TABLE, "is_news and change.generation == known.generation", "is_news"),
+        script="node/test_consumer_table.py::test_who_read_before_a_reset_commits_no_more",
+    ),
+    plant(
+        "hold-of-a-consumer-ignored",
+        "the log is purged under a named consumer as if it were not there",
+        (SNAPSHOTTER, "min(free, self._needs.hold_index())", "free"),
+        (SNAPSHOTTER, "min(self._hold_index, self._needs.hold_index())", "self._hold_index"),
+        script=(
+            "node/test_snapshotter.py::test_a_named_consumer_holds_the_log_beyond_what_a_member_may"
+        ),
+    ),
+    plant(
+        "hold-given-up-though-it-moved",
+        "the log is kept no longer for a consumer that moved while its hold was being given up",
+        (CONSUMER_TABLE, "if is_same and known.holds:", "if known.holds:"),
+        script=(
+            "node/test_consumer_table.py"
+            "::test_a_hold_is_given_up_only_where_the_consumer_still_stands"
+        ),
+    ),
+    plant(
+        "what-is-handed-out-is-committed",
+        "a consumer's position covers the transaction that its reader still works on",
+        (
+            "client/tail.py",
+            (
+                "                    if self._kept is not None:\n"
+                "                        self._kept.hand(transaction.sequence)\n"
+            ),
+            (
+                "                    if self._kept is not None:\n"
+                "                        await self._kept.passed(transaction.sequence)\n"
+            ),
+        ),
+        script=("client/test_consumer.py::test_the_next_reader_goes_on_behind_what_was_processed"),
     ),
     plant(
         "snapshot-deleted-under-its-receiver",

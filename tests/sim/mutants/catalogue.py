@@ -6,6 +6,7 @@ from .bounds import BOUNDS
 from .classics import ELECTIONS, QUORUMS_AND_HANDOVERS
 from .fitness import LEADING_UNFIT
 from .histories import ANSWERS, EXACTLY_ONCE
+from .orders import ORDERING
 from .planting import Mutant
 from .protocol import COMMITTING, REPLICATING, VOTING
 from .shell import ANSWERING, COMMITTING_IN_THE_SHELL, RETRYING
@@ -16,6 +17,6 @@ __all__ = ["BY_NAME", "MUTANTS", "Mutant"]
 MUTANTS: tuple[Mutant, ...] = (
     *VOTING, *COMMITTING, *REPLICATING, *READING, *MEMBERSHIP, *DAMAGE_AND_SNAPSHOTS,
     *STRANGERS,     *ELECTIONS, *QUORUMS_AND_HANDOVERS, *EXACTLY_ONCE, *ANSWERS,
-    *COMMITTING_IN_THE_SHELL, *ANSWERING, *RETRYING, *BOUNDS, *LEADING_UNFIT,
+    *COMMITTING_IN_THE_SHELL, *ANSWERING, *RETRYING, *BOUNDS, *LEADING_UNFIT, *ORDERING,
 )  # fmt: skip
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

@@ -42,7 +42,7 @@ def summary_under(hash_seed: str, *arguments: str) -> dict[str, object]:
 @pytest.mark.timeout(300)
 def test_a_seed_repeats_itself_in_any_process() -> None:
     """Two processes with different hash seeds see the same events, to the last one."""
-    first, second = (summary_under(seed, "--seeds", "0..3") for seed in ("1", "4711"))
+    first, second = (summary_under(seed, "--seeds", "0..1") for seed in ("1", "4711"))
     for name in ("digests", "events", "counters", "virtual_seconds", "failed"):
         assert first[name] == second[name]
 

@@ -9,7 +9,7 @@ import pytest
 from raftlog.checksum import chain
 from raftlog.errors import Compacted, InvariantBroken, StorageCorrupt
 from raftlog.interfaces import Round
-from raftlog.storage.lmdb.log import check_link
+from raftlog.storage.lmdb.log import _read_header, check_link
 from tests.storage.builders import FIRST, Writer, round_of, vote
 
 
@@ -46,7 +46,7 @@ def test_hole_in_a_run_is_never_skipped(lmdb_rig) -> None:
             lmdb_rig.storage.entry(hole)
         with pytest.raises(StorageCorrupt):
             lmdb_rig.storage._log._retried(
-                hole, lambda txn, hole=hole: lmdb_rig.storage._log._read_header(txn, hole)
+                hole, lambda txn, log, hole=hole: _read_header(txn, log, hole)
             )
 
 

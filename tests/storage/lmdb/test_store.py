@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import random
 import signal
 import threading
 
@@ -30,6 +31,7 @@ from tests.storage.builders import (
     round_of,
     vote,
 )
+from tests.storage.churn import Churn
 
 WRITE_FOREVER = """
 import pathlib, sys
@@ -349,3 +351,16 @@ def test_full_map_poisons_instead_of_lying(tmp_path) -> None:
     storage = lmdb_at(tmp_path / "data", settings)
     assert storage.last_index == 0
     storage.close()
+
+
+def test_the_file_is_bounded_while_much_is_written_through_it(tmp_path):
+    """What is overwritten and purged is used again: the file settles at some times what is live."""
+    live = 1 << 19
+    churn = Churn(tmp_path / "data", live, random.Random(0))
+    sizes = []
+    for _ in range(16):
+        churn.overwrite_all()
+        sizes.append((tmp_path / "data" / "data.mdb").stat().st_size)
+    churn.storage.close()
+    assert sizes[-1] <= 1.25 * sizes[4]
+    assert sizes[-1] < 10 * live
