@@ -223,8 +223,9 @@ class Snapshotter:
 
     def _send(self, needed: SnapshotNeeded, snapshot: SnapshotInfo) -> None:
         """Send a snapshot; it is kept until it has arrived, or nobody has asked for it for long."""
-        self._release(needed.peer)
+        # Pinned first: what is let go of may be this very snapshot, and is deleted at once.
         self._storage.pin_snapshot(snapshot.snapshot_id)
+        self._release(needed.peer)
         self._held[needed.peer] = _Held(snapshot)
         self._transport.send_snapshot(needed.peer, needed.term, snapshot)
 
@@ -243,24 +244,26 @@ class Snapshotter:
         What did not arrive may have rotted here; then the next one is taken anew.
         """
         self._sending.discard(peer)
+        held = self._held.get(peer)
         if delivered:
             self._release(peer)
-        elif (held := self._held.get(peer)) is not None:
+        elif held is not None:
             held.until = self._clock.monotonic() + HOLD_SECONDS
-        newest = self._newest
-        if delivered or newest is None or self._closed:
+        snapshot = self._newest if held is None else held.snapshot
+        if delivered or snapshot is None or self._closed:
             return
         checking = self._loop.run_in_executor(
-            self._executor, self._storage.check_snapshot, newest.snapshot_id
+            self._executor, self._storage.check_snapshot, snapshot.snapshot_id
         )
-        checking.add_done_callback(lambda done: self._checked(done, newest))
+        checking.add_done_callback(lambda done: self._checked(done, snapshot))
 
     def _checked(self, done: asyncio.Future[bool], snapshot: SnapshotInfo) -> None:
         is_gone = done.cancelled() or done.exception() is not None
-        if is_gone or done.result() or self._newest is not snapshot:
+        if is_gone or done.result():
             return
         self._observer.event(Event.SNAPSHOT_ROTTEN, snapshot_id=snapshot.snapshot_id)
-        self._newest = None
+        if self._newest == snapshot:
+            self._newest = None
         for peer in [peer for peer, held in self._held.items() if held.snapshot == snapshot]:
             self._release(peer)
 

@@ -96,6 +96,14 @@ def test_demoting_a_learner_is_refused() -> None:
         simple(learning, MemberChange(kind=MemberChangeKind.DEMOTE, node_id=D))
 
 
+def test_a_wish_to_vote_is_one_learners() -> None:
+    """It is nobody else's, and a learner that is only described anew gets none."""
+    wished = dataclasses.replace(change(MemberChangeKind.ADD_LEARNER, "d"), promoting=True)
+    both = simple(simple(ABC, change(MemberChangeKind.ADD_LEARNER, "e")), wished)
+    assert both.promoting == {D}
+    assert simple(both, change(MemberChangeKind.UPDATE, "e", has_machine=False)).promoting == {D}
+
+
 def test_a_learner_that_waits_for_its_vote_may_be_demoted() -> None:
     """Its wish is withdrawn; it stays a learner."""
     wished = dataclasses.replace(change(MemberChangeKind.ADD_LEARNER, "d"), promoting=True)

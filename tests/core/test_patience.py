@@ -70,6 +70,15 @@ def test_what_a_slow_link_carries_is_not_sent_again_and_again() -> None:
     assert node.leadership.progress[B].patience == 1
 
 
+def test_reads_are_confirmed_by_new_streams_alone() -> None:
+    """What a peer confirmed over its former streams confirms nothing once it has new ones."""
+    node = Lone()
+    node.lead_settled()
+    node.leadership.progress[B].read_round = 7
+    node.call(lambda raft: raft.peer_connected(B, node.now))
+    assert node.leadership.progress[B].read_round == 0
+
+
 def test_patience_is_with_a_link_and_ends_with_it() -> None:
     """A probe that is not answered waits twice as long each time; new streams begin anew."""
     node = Lone()

@@ -496,6 +496,7 @@ async def test_a_snapshot_on_its_way_is_kept_and_gone_on_with(rig):
     rig.snapshotter.sent("n3", delivered=False)
     rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
     assert [index for _, _, index in rig.sends.sent] == [5, 5]
+    assert first in rig.storage.snapshots(), "it is not let go of as it is sent again"
     rig.snapshotter.sent("n3", delivered=True)
     assert first not in rig.storage.snapshots()
 
