@@ -117,9 +117,9 @@ class Progress:
         self.last_contact = now
         self.last_progress = now
         self.probed_at = now
-        self.patience = 1
         self.commit_sent = Index(0)
         self.read_round = 0
+        self.patience = 1
         self.applied_index: Index | None = None
         self.lacks_room = False
 
