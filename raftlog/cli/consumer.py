@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
-from click.shell_completion import CompletionItem
 
+from raftlog.cli.members import CONSUMER_NAME
 from raftlog.cli.options import MOMENT, Globals, group
 from raftlog.cli.output import emit, say
 from raftlog.cli.session import ask
@@ -20,29 +19,6 @@ from raftlog.status import ConsumerStatus
 
 COLUMNS = ("consumer", "position", "lag", "kept for it", "committed at")
 
-
-class ConsumerName(click.ParamType[str]):
-    """The name of a consumer, as typed; a shell completes it by asking the cluster, quickly."""
-
-    name = "name"
-
-    def shell_complete(
-        self,
-        ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002 - click's
-        incomplete: str,
-    ) -> list[CompletionItem]:
-        """Return the names that begin with what was typed; none where nobody answers."""
-        from raftlog.cli.known import ask_consumers  # noqa: PLC0415 - for whoever completes one
-
-        try:
-            known = asyncio.run(ask_consumers(ctx.obj))
-        except Exception:  # noqa: BLE001 - a shell's line is no place for an error
-            return []
-        return [CompletionItem(each) for each in known if each.startswith(incomplete)]
-
-
-CONSUMER_NAME = ConsumerName()
 
 consumer = group(
     "consumer",

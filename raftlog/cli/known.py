@@ -17,7 +17,7 @@ COMPLETION_SECONDS = 0.5
 """Who presses a key waits no longer; a cluster that is slower completes nothing."""
 
 
-async def ask(options: Any) -> list[str]:
+async def ask_members(options: Any) -> list[str]:
     """Return the members' ids by the first endpoint that answers; `options`: the global ones.
 
     Every certificate of the authority may ask this, whatever its role.

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 
 from raftlog.cli.append import Appender, Input, Report, size_of
-from raftlog.cli.consumer import CONSUMER_NAME, consumer
+from raftlog.cli.consumer import consumer
 from raftlog.cli.journal import Journal
+from raftlog.cli.members import CONSUMER_NAME
 from raftlog.cli.options import MOMENT, Globals, group
 from raftlog.cli.output import (
     ExitCode,

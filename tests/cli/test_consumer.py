@@ -11,7 +11,8 @@ import pytest
 from rich.cells import cell_len
 
 from raftlog.cli import tables
-from raftlog.cli.consumer import CONSUMER_NAME, consumers_table
+from raftlog.cli.consumer import consumers_table
+from raftlog.cli.members import CONSUMER_NAME
 from raftlog.status import ConsumerStatus
 from tests.cli.conftest import spawn
 
