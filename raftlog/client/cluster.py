@@ -30,7 +30,6 @@ from raftlog.client.values import (
 )
 from raftlog.errors import (
     Indeterminate,
-    InvalidInput,
     LeaderHint,
     SafetyRefused,
     Unauthorized,
@@ -215,9 +214,7 @@ class Cluster(MemberVerbs):
             Indeterminate: the answer did not come in time; ask again.
         """
         deadline = self._context.deadline(timeout)
-        wanted = 0 if level is None else check_number("level", level, low=1)
-        if wanted > LEVEL_MAX:
-            raise InvalidInput(f"level {wanted} is out of range: 1 to {LEVEL_MAX}")
+        wanted = 0 if level is None else check_number("level", level, low=1, high=LEVEL_MAX)
 
         async def call(peer: Peer, seconds: float) -> admin_pb2.UpgradeClusterReply:
             request = admin_pb2.UpgradeClusterRequest(
@@ -433,14 +430,12 @@ async def _try_status(
         reply = await connections.peer(address).probe.Status(
             types_pb2.Empty(), timeout=STATUS_SECONDS
         )
-        return (
-            reply
-            if connections.whose.belongs(address, reply.cluster_id, is_led=bool(reply.leader))
-            else None
-        )
     except grpc.aio.AioRpcError as error:
         refusal = wire_status.from_rpc_error(error, sent=False)
         return refusal if isinstance(refusal, Unauthorized) else None
+    is_led = bool(reply.leader)
+    is_ours = connections.whose.belongs(address, reply.cluster_id, is_led=is_led)
+    return reply if is_ours else None
 
 
 def _answers(

@@ -219,16 +219,16 @@ def _number(name: str, seconds: float) -> float:
 U64_MAX = (1 << 64) - 1
 
 
-def check_number(name: str, value: int, *, low: int = 0) -> int:
-    """Return `value` if it is a number that the wire can carry.
+def check_number(name: str, value: int, *, low: int = 0, high: int = U64_MAX) -> int:
+    """Return `value` if it is a number that the wire can carry, and within bounds.
 
     Raises:
         InvalidInput: it is none, or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidInput(f"{name} is {type(value).__name__}, expected a number")
-    if not low <= value <= U64_MAX:
-        raise InvalidInput(f"{name} {value} is out of range: {low} to {U64_MAX}")
+    if not low <= value <= high:
+        raise InvalidInput(f"{name} {value} is out of range: {low} to {high}")
     return value
 
 

@@ -17,7 +17,6 @@ from raftlog.client.context import (
     parse_consistency,
 )
 from raftlog.client.values import Applied, MachineUpgrade
-from raftlog.errors import InvalidInput
 from raftlog.groups import COMMAND_TAG, Tag
 from raftlog.types import Consistency
 from raftlog.wire.pb import machine_pb2
@@ -117,9 +116,7 @@ class Machine:
             Indeterminate: the answer did not come in time; ask again.
         """
         deadline = self._context.deadline(timeout)
-        wanted = 0 if version is None else check_number("version", version, low=1)
-        if wanted > VERSION_MAX:
-            raise InvalidInput(f"version {wanted} is out of range: 1 to {VERSION_MAX}")
+        wanted = 0 if version is None else check_number("version", version, low=1, high=VERSION_MAX)
         request = machine_pb2.UpgradeRequest(version=wanted, dry_run=dry_run)
 
         async def call(peer: Peer, seconds: float) -> machine_pb2.UpgradeReply:
