@@ -9,11 +9,11 @@ operator from that; safety does not rest on it, since an answer may be outdated 
 from __future__ import annotations
 
 from raftlog.core.entries import EntryKind
-from raftlog.errors import RaftLogError, SafetyRefused, Unavailable
+from raftlog.errors import SafetyRefused
 from raftlog.interfaces import LevelRaise
 from raftlog.levels import FEATURE_LEVEL_MAX, LEVELS, check_known, encode_level
 from raftlog.node.ports import CoreView, Ports
-from raftlog.node.upgrades import Appending, Applying
+from raftlog.node.upgrades import Appending, Applying, OneRaise
 from raftlog.types import NodeId
 
 
@@ -27,8 +27,8 @@ class FeatureLevels:
         self._applier = applier
         self._writes = writes
         self._told: dict[NodeId, int] = {}
-        self._raising: tuple[int, int] | None = None
-        """Term and index behind which the raise proposed last lies or comes to nothing."""
+        # A level never goes down, so none is proposed behind one that may be higher.
+        self._raise = OneRaise(core, applier, writes, "another raise of the level")
 
     @property
     def in_force(self) -> int:
@@ -67,7 +67,7 @@ class FeatureLevels:
     ) -> LevelRaise:
         """Raise the level in force to `level`. See `NodePort.upgrade_cluster`."""
         self._writes.require_open()
-        self._check_none_pending()
+        self._raise.check_none_pending()
         wanted = FEATURE_LEVEL_MAX if level is None else level
         check_known(wanted)
         before = self.in_force
@@ -81,7 +81,8 @@ class FeatureLevels:
         if wanted > before:
             _check_members(wanted, members)
             if not dry_run:
-                index = await self._raise(wanted, timeout_seconds)
+                payload = encode_level(wanted)
+                index = await self._raise.append(EntryKind.VERSION, payload, timeout_seconds)
         return LevelRaise(
             before=before,
             level=wanted,
@@ -89,27 +90,6 @@ class FeatureLevels:
             index=index,
             members={peer: reads or 0 for peer, reads in members.items()},
         )
-
-    def _check_none_pending(self) -> None:
-        """A level never goes down, so none is proposed behind one that may be higher."""
-        if self._raising is None:
-            return
-        term, index = self._raising
-        if term == int(self._core.term) and int(self._applier.applied.index) < index:
-            raise Unavailable("another raise of the level is on its way; ask again in a moment")
-        self._raising = None
-
-    async def _raise(self, wanted: int, timeout_seconds: float) -> int:
-        self._raising = (int(self._core.term), int(self._core.last_index) + 1)
-        try:
-            receipt = await self._writes.append_own(
-                EntryKind.VERSION, encode_level(wanted), timeout_seconds
-            )
-        except RaftLogError as error:
-            if error.definite:
-                self._raising = None
-            raise
-        return receipt.index
 
 
 def _check_members(wanted: int, members: dict[NodeId, int | None]) -> None:

@@ -44,6 +44,38 @@ class Appending(Protocol):
         ...
 
 
+class OneRaise:
+    """Appends entries that raise what is in force, each only once the one before is decided."""
+
+    def __init__(self, core: CoreView, applier: Applying, writes: Appending, what: str) -> None:
+        self._core = core
+        self._applier = applier
+        self._writes = writes
+        self._what = what
+        self._raising: tuple[int, int] | None = None
+        """Term and index behind which the one proposed last lies or comes to nothing."""
+
+    def check_none_pending(self) -> None:
+        """Raise Unavailable while another one is on its way."""
+        if self._raising is None:
+            return
+        term, index = self._raising
+        if term == int(self._core.term) and int(self._applier.applied.index) < index:
+            raise Unavailable(f"{self._what} is on its way; ask again in a moment")
+        self._raising = None
+
+    async def append(self, kind: EntryKind, payload: bytes, timeout_seconds: float) -> int:
+        """Propose an entry, wait until it is applied here, and return its index."""
+        self._raising = (int(self._core.term), int(self._core.last_index) + 1)
+        try:
+            receipt = await self._writes.append_own(kind, payload, timeout_seconds)
+        except RaftLogError as error:
+            if error.definite:
+                self._raising = None
+            raise
+        return receipt.index
+
+
 class Upgrades:
     """What members said of their machines' code, and the one upgrade under way."""
 
@@ -55,8 +87,8 @@ class Upgrades:
         self._applier = applier
         self._writes = writes
         self._told: dict[NodeId, tuple[int, ...]] = {}
-        self._raising: tuple[int, int] | None = None
-        """Term and index behind which the upgrade proposed last lies or comes to nothing."""
+        # An entry says what was in force before it, so none is proposed behind another.
+        self._raise = OneRaise(core, applier, writes, "another upgrade of the machine")
 
     def told(self, peer: NodeId, versions: Sequence[int]) -> None:
         """Take what a handshake showed; it replaces what an earlier process said."""
@@ -68,7 +100,7 @@ class Upgrades:
     ) -> MachineUpgrade:
         """Raise the version in force to `version`. See `NodePort.upgrade_machine`."""
         self._writes.require_open()
-        self._check_none_pending()
+        self._raise.check_none_pending()
         mine = versions_of(self._machine)
         wanted = mine[-1] if version is None else version
         if wanted < 1:
@@ -83,7 +115,8 @@ class Upgrades:
         if wanted > before:
             self._check_members(wanted, members)
             if not dry_run:
-                index = await self._raise(before, wanted, timeout_seconds)
+                payload = encode_upgrade(before, wanted)
+                index = await self._raise.append(EntryKind.MACHINE, payload, timeout_seconds)
         return MachineUpgrade(
             machine=self._machine.name,
             before=before,
@@ -92,26 +125,6 @@ class Upgrades:
             index=index,
             members={peer: versions or () for peer, versions in members.items()},
         )
-
-    def _check_none_pending(self) -> None:
-        """An entry says what was in force before it, so none is proposed behind another."""
-        if self._raising is None:
-            return
-        term, index = self._raising
-        if term == int(self._core.term) and int(self._applier.applied.index) < index:
-            raise Unavailable("another upgrade of the machine is on its way; ask again in a moment")
-        self._raising = None
-
-    async def _raise(self, before: int, wanted: int, timeout_seconds: float) -> int:
-        self._raising = (int(self._core.term), int(self._core.last_index) + 1)
-        payload = encode_upgrade(before, wanted)
-        try:
-            receipt = await self._writes.append_own(EntryKind.MACHINE, payload, timeout_seconds)
-        except RaftLogError as error:
-            if error.definite:
-                self._raising = None
-            raise
-        return receipt.index
 
     def _members(self) -> dict[NodeId, tuple[int, ...] | None]:
         """Return what each member with a machine has code for; None: it cannot be asked now."""
