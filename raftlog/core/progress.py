@@ -162,9 +162,12 @@ class Progress:
         """Give the next answer twice the time: what is sent anew may only be slow.
 
         Over a link that takes longer for a message than the usual wait, each repetition delays
-        all that comes behind it, and with it the answer that would end the repetitions.
+        all that comes behind it, and with it the answer that would end the repetitions. A peer
+        whose disk is full drops what it is sent without an answer: it is not slow, and is soon
+        asked again.
         """
-        self.patience = min(2 * self.patience, PATIENCE_MAX)
+        if not self.lacks_room:
+            self.patience = min(2 * self.patience, PATIENCE_MAX)
 
     def forget_match(self) -> None:
         """Probe anew a peer that may have lost what it had acked (decision 8)."""

@@ -238,3 +238,4 @@ def peer_lost(state: RaftState, peer: NodeId, now: float) -> None:
     progress.look_again()
     progress.is_paused = True
     progress.probed_at = now
+    progress.patience = 1

@@ -70,6 +70,39 @@ def test_what_a_slow_link_carries_is_not_sent_again_and_again() -> None:
     assert node.leadership.progress[B].patience == 1
 
 
+def test_a_disk_that_has_room_again_is_offered_entries_at_once() -> None:
+    """A full one drops what it is sent and says nothing, which is no sign of a slow link."""
+    node = Lone()
+    node.lead_settled()
+    propose(node)
+
+    def beat(*, lacks_room: bool) -> None:
+        node.tick(0.01)
+        answer = HeartbeatResponse(
+            term=Term(1), context=node.leadership.round, lacks_room=lacks_room
+        )
+        for peer in (B, C):
+            node.step(peer, answer)
+
+    for _ in range(2000):
+        beat(lacks_room=True)
+    for _ in range(30):
+        node.sent.clear()
+        beat(lacks_room=False)
+        if node.of(AppendRequest, B):
+            return
+    raise AssertionError("nothing was offered within 0.3 s")
+
+
+def test_streams_that_broke_end_the_patience() -> None:
+    """What was queued in them is gone, so the next probe waits for nobody."""
+    node = Lone()
+    node.lead_settled()
+    node.leadership.progress[B].patience = 32
+    node.call(lambda raft: raft.peer_lost(B, node.now))
+    assert node.leadership.progress[B].patience == 1
+
+
 def test_reads_are_confirmed_by_new_streams_alone() -> None:
     """What a peer confirmed over its former streams confirms nothing once it has new ones."""
     node = Lone()
