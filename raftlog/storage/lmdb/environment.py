@@ -242,10 +242,13 @@ def _cover_file_end(environment: lmdb.Environment, data: pathlib.Path, *, read_o
 def adopt_data(creating: pathlib.Path, path: pathlib.Path) -> None:
     """Move a data file that was made below `creating` over the one of `path`, durably.
 
-    A crash leaves the one or the other. Whoever has the old one open goes on reading that.
+    A crash leaves the one or the other. Whoever has the old one open goes on reading that. The new
+    one is the old one's owner's, whoever made it.
     """
-    made = layout.data_path(creating)
+    made, owner = layout.data_path(creating), layout.data_path(path).stat()
     made.chmod(files.FILE_MODE)
+    if made.stat().st_uid != owner.st_uid:  # root works on a service's directory
+        os.chown(made, owner.st_uid, owner.st_gid)
     descriptor = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -53,14 +53,22 @@ def build(
     creating = path / layout.CREATING_DIRECTORY
     shutil.rmtree(creating, ignore_errors=True)
     creating.mkdir(mode=files.DIRECTORY_MODE)
-    opened = create_environment(creating, settings.map_bytes, sync=False)
+    try:
+        _write(create_environment(creating, settings.map_bytes, sync=False), kept, reader)
+        return open_environment(creating, settings)
+    except BaseException:
+        # The disk may be full: what is no use takes no room on it.
+        shutil.rmtree(creating, ignore_errors=True)
+        raise
+
+
+def _write(opened: Opened, kept: Kept, reader: SnapshotFileReader) -> None:
     try:
         _write_first_records(opened, kept, reader.boundary)
         _load(opened, reader)
         opened.environment.sync(True)
     finally:
         opened.environment.close()
-    return open_environment(creating, settings)
 
 
 def _write_first_records(opened: Opened, kept: Kept, boundary: Boundary) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,26 @@ def test_the_file_shrinks_and_holds_the_same(path):
     assert layout.data_path(path).stat().st_mode & 0o777 == 0o600
     assert verify(path).ok
     assert holding(path) == before
+
+
+def test_the_file_stays_its_owners(path, monkeypatch):
+    """Whoever compacts it as root leaves it to the account that the node runs under."""
+    given, data = [], layout.data_path(path)
+    monkeypatch.setattr(os, "chown", lambda file, uid, gid: given.append((str(file), uid, gid)))
+    stat = type(data).stat
+
+    def as_anothers(self, **options):
+        found = stat(self, **options)
+        if self != data:
+            return found
+        fields = list(found)
+        fields[4:6] = [12345, 54321]
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(type(data), "stat", as_anothers)
+    compaction.compact(path, quiet)
+    made = layout.data_path(path / layout.CREATING_DIRECTORY)
+    assert given == [(str(made), 12345, 54321)]
 
 
 def test_it_takes_writes_again(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -92,6 +93,23 @@ def test_state_log_and_hard_state_are_those_of_the_snapshot(rig, tmp_path):
     storage.close()
     assert verify(tmp_path / "data").ok
     assert not (tmp_path / "data" / layout.CREATING_DIRECTORY).exists()
+
+
+def test_one_that_fails_takes_no_room(rig, tmp_path, monkeypatch):
+    """The disk may be full, of what was written so far: it is removed, and the old state stays."""
+    storage, snapshot = rig
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(installation, "_load", fail)
+    with pytest.raises(RaftLogError):
+        install(storage, snapshot)
+    assert not (tmp_path / "data" / layout.CREATING_DIRECTORY).exists()
+    storage.close()
+    storage = lmdb_at(tmp_path / "data")
+    assert dict(storage.scan(Table.STATE, b"", None, count_max=5000)) == OLD
+    storage.close()
 
 
 def test_one_after_another_in_the_same_process(rig, tmp_path):
