@@ -20,6 +20,8 @@ T = TypeVar("T")
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DAY_SECONDS = 86_400.0
 ENVIRONMENT_PREFIX = "RAFTLOG_"
+CATCH_UP_LEAST = 64 * KIB
+"""A chunk of a snapshot takes 8 s so; 30 s without one count as a stall (`rpc/settings.py`)."""
 
 
 def _setting(
@@ -349,6 +351,11 @@ def check(settings: Settings) -> Settings:
         raise ConfigInvalid(
             f"raft.election_timeout_seconds ({raft.election_timeout_seconds:g}) must be at least "
             f"twice raft.heartbeat_seconds ({raft.heartbeat_seconds:g})"
+        )
+    if 0 < raft.catch_up_bytes_per_second < CATCH_UP_LEAST:
+        raise ConfigInvalid(
+            f"raft.catch_up_bytes_per_second ({raft.catch_up_bytes_per_second}) must be 0, for no "
+            f"limit, or at least {CATCH_UP_LEAST}: a slower snapshot counts as stalled"
         )
     if raft.lease_seconds > raft.election_timeout_seconds:
         raise ConfigInvalid(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pathlib
 import statistics
 import tempfile
@@ -22,6 +21,7 @@ import grpc
 import raftlog
 from raftlog.interfaces import Table
 from raftlog.local import LocalCluster
+from raftlog.local.gauges import processor_seconds
 from raftlog.node.overlay import Overlay, StateView
 from raftlog.wire.pb import kv_pb2, kv_pb2_grpc, log_pb2, log_pb2_grpc, types_pb2
 
@@ -35,12 +35,6 @@ READS = 2_000
 
 Amounts = tuple[int, ...]
 Load = Callable[[str, int], "contextlib.AbstractAsyncContextManager[None]"]
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return what a process has used so far (proc(5))."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def gather_few(work: list[Callable[[], Awaitable[object]]]) -> None:
@@ -106,16 +100,16 @@ async def cost(cluster: LocalCluster, address: str) -> float:
     assert pid is not None
     async with raftlog.connect(address, timeout=60) as client:
         await client.kv.put(b"warm", b"up")
-        before, began = cpu_seconds(pid), time.monotonic()
+        before, began = processor_seconds(pid), time.monotonic()
         while time.monotonic() < began + IDLE_SECONDS:
             await asyncio.sleep(0.1)
-        idle = (cpu_seconds(pid) - before) / (time.monotonic() - began)
+        idle = (processor_seconds(pid) - before) / (time.monotonic() - began)
         found = []
         for _ in range(ROUNDS):
-            before, began = cpu_seconds(pid), time.monotonic()
+            before, began = processor_seconds(pid), time.monotonic()
             for number in range(PUTS):
                 await client.kv.put(b"hot/%d" % number, b"x")
-            used = cpu_seconds(pid) - before - idle * (time.monotonic() - began)
+            used = processor_seconds(pid) - before - idle * (time.monotonic() - began)
             found.append(1000 * used / PUTS)
     return statistics.median(found)
 

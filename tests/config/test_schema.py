@@ -62,6 +62,7 @@ def test_keys_and_variables_do_not_collide():
     ("section", "fields", "why"),
     [
         ("raft", {"election_timeout_seconds": 0.15}, "at least twice raft.heartbeat_seconds"),
+        ("raft", {"catch_up_bytes_per_second": 65_535}, "must be 0, .* or at least 65536"),
         ("raft", {"lease_seconds": 0.6}, "raft.lease_seconds .* must not be above"),
         ("limits", {"inbox_groups_max": 10}, "session_groups_max must not be above"),
         ("tls", {"cacert": "ca.crt"}, "tls needs all three"),
