@@ -229,13 +229,19 @@ class Enrolment:
 
     @property
     def _is_outside(self) -> bool:
-        """Whether this node joined, and the membership in force does not name its directory.
+        """Whether this node joined, and no membership names its directory yet.
 
         Until then its membership is that of the founding, of years ago, or of the cluster that this
         one was restored from: it must not stand for election by it, though it be named there.
+        Who is removed by an entry not known committed is inside: only its log may be long enough to
+        get that entry committed (§4.2.2, figure 4.6).
         """
         identity = self._identity
-        return identity.joined and self._bound(identity.node_id) != identity.instance_id
+        return identity.joined and not any(
+            (member := membership.member(identity.node_id)) is not None
+            and member.instance_id == identity.instance_id
+            for membership in (self._core.membership, self._core.committed_membership)
+        )
 
     @property
     def is_removed(self) -> bool:

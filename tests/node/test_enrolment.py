@@ -12,6 +12,7 @@ from raftlog.core.membership import Membership, Removed
 from raftlog.core.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
 from raftlog.core.raft import Raft
 from raftlog.core.settings import CoreSettings
+from raftlog.core.state import adopt_membership, replace_memberships
 from raftlog.errors import MemberRemoved
 from raftlog.interfaces import Identity
 from raftlog.node.enrolment import OUTSIDERS_MAX, Enrolment
@@ -301,6 +302,20 @@ def test_a_node_that_joined_stands_only_by_a_membership_that_names_its_directory
     named = Rig(bound("i1"), joined=True)
     named.see("n2", "n3", fresh=False)
     assert (named.raft.may_campaign, named.raft.is_outside) == (True, False)
+
+
+def test_a_joined_voter_that_an_uncommitted_entry_removes_may_still_have_to_lead():
+    """Only its log may be long enough to commit that entry (figure 4.6); then it is out."""
+    rig = Rig(bound("i1"), joined=True)
+    rig.see("n2", "n3", fresh=False)
+    state = rig.raft._state
+    without = Membership.of_voters([m for m in MEMBERSHIP.members if m.node_id != "n1"])
+    adopt_membership(state, Index(5), without)
+    rig.enrolment.update()
+    assert (rig.raft.may_campaign, rig.raft.is_outside) == (True, False)
+    replace_memberships(state, Index(5), without)
+    rig.enrolment.update()
+    assert (rig.raft.may_campaign, rig.raft.is_outside) == (False, True)
 
 
 def test_a_member_in_whose_place_another_directory_answers_is_misplaced():

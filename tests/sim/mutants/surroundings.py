@@ -468,12 +468,25 @@ STRANGERS = (
         "S37: a node that joined stands by the founding membership, and may lead alone",
         (
             ENROLMENT,
-            "return identity.joined and self._bound(",
-            "return False and self._bound(",
+            "return identity.joined and not any(",
+            "return False and not any(",
         ),
         script=(
             "node/test_enrolment.py"
             "::test_a_node_that_joined_stands_only_by_a_membership_that_names_its_directory"
+        ),
+    ),
+    plant(
+        "joined-silent-before-removal-commits",
+        "§4.2.2: a voter that joined counts as outside once an uncommitted entry removes it",
+        (
+            ENROLMENT,
+            "for membership in (self._core.membership, self._core.committed_membership)",
+            "for membership in (self._core.membership,)",
+        ),
+        script=(
+            "node/test_enrolment.py"
+            "::test_a_joined_voter_that_an_uncommitted_entry_removes_may_still_have_to_lead"
         ),
     ),
     plant(
