@@ -7,7 +7,8 @@ import pathlib
 import pytest
 
 from .mutants.catalogue import BY_NAME, MUTANTS
-from .mutants.runner import SEEDS, PatchFailed, hunt, planted
+from .mutants.record import known_seeds
+from .mutants.runner import SEEDS, PatchFailed, find_again, hunt, planted
 
 QUICK = (
     "vote-told-before-durable",
@@ -43,10 +44,25 @@ def test_a_planted_bug_is_found(name: str) -> None:
     assert ":" in verdict.failure
 
 
+def test_a_seed_of_the_record_that_finds_nothing_any_more_is_no_survivor() -> None:
+    """A bug that another seed finds now is found, and so is one whose seed nobody knows."""
+    mutant = BY_NAME["votes-twice"]
+    seed = known_seeds()[mutant.name]
+    assert seed > 0  # so seed 0 does not find it
+    assert find_again(mutant, seeds=SEEDS, known=seed).seeds == 1
+    assert find_again(mutant, seeds=SEEDS, known=0).seed == seed
+
+
+def test_the_record_says_of_every_bug_what_finds_it() -> None:
+    """The seed of each bug without a directed test is known."""
+    unknown = {mutant.name for mutant in MUTANTS} - set(known_seeds())
+    assert all(BY_NAME[name].script for name in unknown)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", [mutant.name for mutant in MUTANTS])
 def test_no_planted_bug_survives(name: str) -> None:
-    """Every bug of the catalogue is found within its budget."""
-    verdict = hunt(BY_NAME[name], seeds=SEEDS)
+    """Every bug of the catalogue is found: by what found it the last time, or in its budget."""
+    verdict = find_again(BY_NAME[name], seeds=SEEDS, known=known_seeds().get(name))
     assert verdict.is_found, f"{name} survived {verdict.seeds} seeds"
