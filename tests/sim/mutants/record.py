@@ -7,7 +7,7 @@ import re
 
 from .runner import PACKAGE
 
-PAGE = PACKAGE.parent / "docs" / "evidence" / "planted-bugs.md"
+PAGE = PACKAGE.parent / "docs/evidence/planted-bugs.md"
 ROW = re.compile(r"^\| `([a-z0-9-]+)`:.*\| seed (\d+) \|", re.MULTILINE)
 
 
