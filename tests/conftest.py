@@ -72,10 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Have the garbage collector pass over what lives until the end: all that is imported by now.
-
-    A worker has so much of it that looking through it takes a fifth of what computes.
-    """
+    """Have the garbage collector pass over what lives until the end: all that is imported by now."""
     gc.collect()
     gc.freeze()
 
