@@ -6,8 +6,12 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 BENCH_ARGS ?= --local 3
 SIM_FIRST ?= $(shell date +%s)
-# Tests of real processes: they would mind the company, so they run one after another. All others
-# need nothing but processors, and share them.
+# Half as many again as processors: a test that waits for a process or a timer leaves its own free.
+WORKERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) * 3 // 2)')
+SHARED = -n $(WORKERS) --dist worksteal
+# Tests that count or measure what the company of others would change: they run one after another.
+ALONE := tests/client/test_lock.py tests/integration/test_round_budget.py
+# Tests of real processes: the longer ones put a load on them and measure, one after another as well.
 PROCESSES := tests/cli tests/integration tests/local tests/server tests/testing tests/deploy \
 	tests/client/test_lock.py tests/machines/test_example.py tests/test_files.py
 # Nodes and commands are processes by the hundred: each would compile the package anew.
@@ -36,11 +40,11 @@ demo: $(STAMP) ## a real cluster under load: two kill -9 of the leader, a transf
 	$(BIN)/raftlog demo
 
 test: $(TEST_STAMP) ## set up and run the tests (about eight minutes on two cores)
-	$(BIN)/python -m pytest -m "not long" -q -n auto $(addprefix --ignore=,$(PROCESSES)) $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "not long" -q $(PROCESSES) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -q $(SHARED) $(addprefix --ignore=,$(ALONE)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long" -q $(ALONE) $(PYTEST_ARGS)
 
 long: $(TEST_STAMP) ## the longer batches: planted bugs, a million lines under kill -9, containers
-	$(BIN)/python -m pytest -m long -q -n auto $(addprefix --ignore=,$(PROCESSES)) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m long -q $(SHARED) $(addprefix --ignore=,$(PROCESSES)) $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m long -q $(PROCESSES) $(PYTEST_ARGS)
 
 sim: $(STAMP) ## simulate for five minutes: fresh seeds under faults, every property checked

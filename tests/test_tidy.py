@@ -297,8 +297,8 @@ PROCESSES_EXEMPTIONS = {
 }
 
 
-def test_tests_of_real_processes_run_one_after_another() -> None:
-    """A file of tests that begins nodes as processes is among those the Makefile runs alone."""
+def test_longer_tests_of_real_processes_run_one_after_another() -> None:
+    """A file that begins nodes as processes is among those whose longer tests run alone."""
     listed = re.search(
         r"^PROCESSES := ((?:.*\\\n)*.*)$", (TOP / "Makefile").read_text(), re.MULTILINE
     )

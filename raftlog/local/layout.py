@@ -13,6 +13,11 @@ from raftlog.errors import Unavailable
 HTTP_PORT_OFFSET = 100
 MYSQL_PORT_OFFSET = 200
 BASE_PORT_DEFAULT = 7101
+BASE_PORT_STEP = 10
+BLOCK_PORTS = 300
+"""The three ranges of ten base ports, a step apart, fill so many ports and meet nowhere."""
+BLOCKS = range(10_000, 30_000 - BLOCK_PORTS, BLOCK_PORTS)
+"""Where the blocks of ports begin: below the ephemeral ones."""
 HOST = "127.0.0.1"
 
 
@@ -47,13 +52,46 @@ class LocalNode:
 
 
 def find_base_port(nodes: int) -> int:
-    """Return a base port whose three ranges are free now, below the ephemeral ones."""
+    """Return a base port whose three ranges are free now.
+
+    Processes that ask at the same time get different ones, and so does a process that asks again:
+    a member that is stopped finds its ports free when it starts again.
+    """
+    for base in _BASES:
+        if all(is_free(port) for port in ports(base, nodes)):
+            return base
     chooser = random.SystemRandom()
     for _ in range(200):
-        base = chooser.randrange(10_000, 30_000, 10)
+        base = chooser.randrange(BLOCKS.start, BLOCKS.stop, BASE_PORT_STEP)
         if all(is_free(port) for port in ports(base, nodes)):
             return base
     raise Unavailable("found no free ports on loopback")
+
+
+def deal(blocks: Sequence[int]) -> Iterator[int]:
+    """Yield base ports from those blocks that no other process has, each once."""
+    for block in blocks:
+        if _claim(block):
+            yield from range(block, block + HTTP_PORT_OFFSET, BASE_PORT_STEP)
+
+
+def _claim(block: int) -> bool:
+    """Take a block of ports until this process ends; False if another has it.
+
+    A name that begins with a zero byte is the system's own and goes with its process. Where there
+    are none (they are Linux's) nobody has a block.
+    """
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0raftlog-local-ports-{block}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()
+    return True
+
+
+_BASES = deal(random.SystemRandom().sample(BLOCKS, len(BLOCKS)))
 
 
 def ports_are_free(base: int, nodes: int) -> bool:

@@ -185,7 +185,7 @@ async def test_wrong_keys_are_refused_here(cluster: FakeCluster, client: Client)
 
 async def test_lease_is_kept_and_revoked(cluster: FakeCluster, client: Client) -> None:
     """As a context manager a lease is refreshed meanwhile, and its keys vanish at the end."""
-    async with await client.kv.lease(ttl_seconds=0.1) as lease:
+    async with await client.kv.lease(ttl_seconds=0.5) as lease:
         await client.kv.put(b"k", b"v", lease=lease)
         assert (await client.kv.lease_status(lease)).keys == (b"k",)
         await until(lambda: cluster.kv.refreshes >= 2)

@@ -8,7 +8,7 @@ import pytest
 
 from raftlog.errors import InvalidInput
 from raftlog.local.cluster import LocalCluster
-from raftlog.local.layout import find_base_port, ports_are_free
+from raftlog.local.layout import BLOCK_PORTS, deal, find_base_port, ports, ports_are_free
 
 
 def test_addresses_are_laid_out(tmp_path):
@@ -31,3 +31,20 @@ def test_a_taken_port_is_refused(tmp_path):
         assert not ports_are_free(base, 1)
         with pytest.raises(InvalidInput, match=f"port {base + 100} is in use"):
             LocalCluster.create(tmp_path, nodes=1, base_port=base)
+
+
+def test_processes_that_ask_at_once_get_different_ports():
+    """A block of ports is dealt by one process, and no two of its clusters meet."""
+    first, second = deal([300, 600, 900]), deal([300, 600])
+    bases = [next(first) for _ in range(10)]
+    assert all(300 <= port < 600 for base in bases for port in ports(base, 10))
+    assert len({port for base in bases for port in ports(base, 10)}) == BLOCK_PORTS
+    assert next(second) == 600
+    assert next(first) == 900
+
+
+def test_ports_are_not_found_twice():
+    """The ports of a cluster that is stopped are not another one's."""
+    bases = [find_base_port(3) for _ in range(30)]
+    taken = [port for base in bases for port in ports(base, 3)]
+    assert len(set(taken)) == len(taken)

@@ -478,6 +478,7 @@ async def test_a_member_without_room_declines_leadership(cluster, monkeypatch):
     with pytest.raises(Unavailable):
         await leader.transfer_leadership(full.identity.node_id, 5.0)
     observer = cluster.observers[full.identity.node_id]
+    await cluster.until(lambda: observer.named("leadership_declined"))
     assert observer.named("leadership_declined") == [{"alarm": "disk_full", "why": "no room"}]
 
 

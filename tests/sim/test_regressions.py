@@ -7,7 +7,7 @@ import pytest
 from raftlog.sim.shell.world import run_shell_seed
 
 from .mutants.catalogue import BY_NAME
-from .mutants.runner import hunt
+from .mutants.runner import find_again
 from .shell.test_world import complain as complain_of_shell
 from .test_world import complain, run_seed
 
@@ -44,6 +44,6 @@ def test_a_seed_of_the_second_engine_that_failed_holds(seed: int) -> None:
 @pytest.mark.parametrize("name", FOUND)
 def test_the_bug_would_be_found_again(name: str) -> None:
     """With the old behaviour back, that seed, an earlier one or its directed test fails."""
-    verdict = hunt(BY_NAME[name], seeds=FOUND[name] + 1)
+    verdict = find_again(BY_NAME[name], seeds=FOUND[name] + 1, known=FOUND[name])
     assert verdict.is_found
     assert verdict.script or (verdict.seed or 0) <= FOUND[name]

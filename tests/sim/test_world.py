@@ -73,6 +73,7 @@ def test_leaving_out_faults_repeats_itself_too() -> None:
     assert set(first.faults) <= kept
 
 
+@pytest.mark.timeout(300)
 def test_fixed_seeds_hold_and_retries_happen_in_every_way() -> None:
     """The same few dozen worlds hold every property at every build.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import pathlib
 import pkgutil
 import shutil
@@ -12,7 +11,13 @@ import sys
 import pytest
 
 from tests import thesis
-from tests.sim.mutants.runner import PACKAGE, passes
+from tests.sim.mutants.runner import (
+    HALF_WRITTEN,
+    PACKAGE,
+    environment_of,
+    forget_compiled,
+    passes,
+)
 
 HERE = pathlib.Path(__file__).parent
 README = HERE / "README.md"
@@ -51,12 +56,12 @@ def table() -> str:
 
 def broken(edits, directory: pathlib.Path) -> None:
     """Make a copy of the package with the edits in it."""
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, directory / "raftlog", ignore=ignored)
+    shutil.copytree(PACKAGE, directory / "raftlog", ignore=HALF_WRITTEN)
     for file, before, after in edits:
         path = directory / "raftlog" / file
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(before, after), encoding="utf-8")
+        forget_compiled(path)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -75,8 +80,7 @@ def test_every_rule_names_its_section_and_what_breaks_it(name: str) -> None:
 def test_a_broken_rule_is_seen(name: str, tmp_path: pathlib.Path) -> None:
     """The test of a rule fails on a copy of the sources in which the rule is broken."""
     broken(RULES[name].edits, tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    assert not passes(name, tmp_path, environment)
+    assert not passes(name, tmp_path, environment_of(tmp_path))
 
 
 def test_the_table_is_the_tests_own() -> None:

@@ -22,6 +22,8 @@ SHELL_SEEDS_BEFORE_SCRIPT = 10
 """Worlds of engine 2 take longer, and what they must find is found sooner."""
 SEEDS_BEFORE_SCRIPT = 40
 """What has a script is looked for with it after so many: seeds reach it seldom, if at all."""
+HALF_WRITTEN = shutil.ignore_patterns("*.pyc.*")
+"""What Python compiles at this moment for somebody else: left out of a copy."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,8 +55,7 @@ def planted(mutant: Mutant, directory: pathlib.Path) -> None:
     patched = {*PATCHED, *(name.split("/")[0] for name, _, _ in mutant.edits)}
     for item in PACKAGE.iterdir():
         if item.name in patched and item.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(item, package / item.name, ignore=ignored)
+            shutil.copytree(item, package / item.name, ignore=HALF_WRITTEN)
         elif item.name in patched:
             shutil.copy(item, package / item.name)
         elif item.name != "__pycache__":
@@ -65,6 +66,30 @@ def planted(mutant: Mutant, directory: pathlib.Path) -> None:
         if text.count(before) != 1:
             raise PatchFailed(f"{mutant.name}: {name} holds {text.count(before)} times: {before!r}")
         path.write_text(text.replace(before, after), encoding="utf-8")
+        forget_compiled(path)
+
+
+def forget_compiled(path: pathlib.Path) -> None:
+    """Remove what Python has compiled of that file of a copy; of all others it stays valid."""
+    for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
+        compiled.unlink()
+
+
+def find_again(mutant: Mutant, *, seeds: int, known: int | None = None) -> Verdict:
+    """Plant the bug, and try what is known to find it first: its script, or that seed.
+
+    Where that finds nothing any more, hunt as if nothing were known.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        planted(mutant, directory)
+        if mutant.script and not passes(mutant.script, directory, environment_of(directory)):
+            return Verdict(mutant, None, "", seeds=0, seconds=0.0, script=mutant.script)
+        if not mutant.script and known is not None:
+            verdict = _simulated(mutant, directory, known, known)
+            if verdict.is_found:
+                return verdict
+    return hunt(mutant, seeds=seeds)
 
 
 def hunt(mutant: Mutant, *, seeds: int) -> Verdict:
@@ -76,17 +101,29 @@ def hunt(mutant: Mutant, *, seeds: int) -> Verdict:
         if mutant.engine == "shell":
             seeds, before_script = min(seeds, SHELL_SEEDS), SHELL_SEEDS_BEFORE_SCRIPT
         last = (min(seeds, before_script) if mutant.script else seeds) - 1
-        command = [
-            sys.executable, "-m", "raftlog.sim", "--seeds", f"0..{last}",
-            "--until-failure", "--json", "--engine", mutant.engine,
-        ]  # fmt: skip
-        environment = {**os.environ, "PYTHONPATH": name, "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(
-            command, cwd=directory, env=environment, capture_output=True, text=True, check=False
-        )
-        script = mutant.script if done.returncode == 0 else ""
-        if script and passes(script, directory, environment):
-            script = ""
+        verdict = _simulated(mutant, directory, 0, last)
+        if verdict.is_found or not mutant.script:
+            return verdict
+        if passes(mutant.script, directory, environment_of(directory)):
+            return verdict
+        return dataclasses.replace(verdict, script=mutant.script)
+
+
+def environment_of(directory: pathlib.Path) -> dict[str, str]:
+    """Return the environment in which Python imports the copy that lies there."""
+    return {**os.environ, "PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _simulated(mutant: Mutant, directory: pathlib.Path, first: int, last: int) -> Verdict:
+    """Run those seeds on the planted copy, or until one fails."""
+    command = [
+        sys.executable, "-m", "raftlog.sim", "--seeds", f"{first}..{last}",
+        "--until-failure", "--json", "--engine", mutant.engine,
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=directory, env=environment_of(directory), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
     if done.returncode not in {0, 1} or not done.stdout.strip():
         raise PatchFailed(f"{mutant.name}: the simulator did not run: {done.stderr[-2000:]}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
@@ -97,7 +134,6 @@ def hunt(mutant: Mutant, *, seeds: int) -> Verdict:
         failure=found["failure"] or "",
         seeds=found["seeds"],
         seconds=found["cpu_seconds"],
-        script=script,
     )
 
 
