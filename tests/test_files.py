@@ -87,6 +87,10 @@ def test_the_record_of_syncs_sees_what_is_at_risk(tmp_path: pathlib.Path, syncs:
     found = syncs.at_risk(place / "named")
     texts = ("before its content", "not synced", "not synced")
     assert all(text in why for text, why in zip(texts, found, strict=True))
+    with (place / "longer").open("wb") as opened:
+        os.fsync(opened)
+        opened.write(b"content")
+    assert "came after it was synced" in syncs.at_risk(place / "longer")[0]
 
 
 def test_a_clusters_description_survives(tmp_path: pathlib.Path, syncs: Syncs) -> None:

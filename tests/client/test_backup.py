@@ -50,7 +50,7 @@ async def test_the_file_is_what_was_sent(cluster, tmp_path):
 async def test_a_backup_survives(cluster, tmp_path, syncs):
     """All of it is on disk before it has its name, and the name before anybody is told."""
     staged, target = tmp_path / "a.partial", tmp_path / "a"
-    await receive(cluster, staged, Source(b"one", b"two" * 100_000))
+    await receive(cluster, staged, Source(b"two" * 100_000, b"one"))
     _publish(staged, target)
     assert syncs.at_risk(target) == []
 

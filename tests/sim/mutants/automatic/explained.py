@@ -27,4 +27,16 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.layout:decode_index:one-less:1": (
         "What is unpacked is a tuple of one: it is first and last."
     ),
+    "client.backup:_Receiving._flush:one-more:1": (
+        "Pieces are joined for one write a byte earlier; what is written is the same."
+    ),
+    "client.backup:_Receiving._flush:one-less:1": (
+        "Pieces are joined for one write a byte later; what is written is the same."
+    ),
+    "storage.lmdb.disk:DiskGuard.make_reserve:operand-dropped:2": (
+        "A file of no bytes cannot be allocated: the try fails, and its file is removed."
+    ),
+    "storage.lmdb.environment:adopt_data:other-operator:1": (
+        "O_RDONLY is no flag: the descriptor, closed three lines below, is open for reading."
+    ),
 }
