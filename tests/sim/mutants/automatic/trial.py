@@ -44,6 +44,8 @@ CORE_TESTS = TOP / "tests" / "core"
 SLOW_TESTS = ("test_hostile.py", "test_properties.py")
 """Files that try much at random: they come after the seeds."""
 QUICK = "not long and not integration and not container"
+PATIENT = "not kill and not memory_does_not_grow and not rotten_pages"
+"""Around the core, tests that start one process after another would find little, and take long."""
 STEP_CPU_SECONDS = 10.0
 STEP_SECONDS = 60.0
 """A test that waits for longer than this, whatever for, does not end."""
@@ -236,7 +238,7 @@ def _child(report: TextIO, module: str, mutant: Mutant | None, seeds: int, first
             number = int(step.split()[1]) if step != "seeds" else None
             over = _run_seeds(report, range(seeds) if number is None else [number])
         elif step == "tests":
-            over = _run_tests(report, test_files(module))
+            over = _run_tests(report, test_files(module), "" if is_core else PATIENT)
         elif step == "slow tests":
             over = _run_tests(report, [CORE_TESTS / name for name in SLOW_TESTS])
         else:
@@ -294,11 +296,11 @@ def _files_outside(module: str) -> list[pathlib.Path]:
 test_files.__test__ = False  # type: ignore[attr-defined]
 
 
-def _run_tests(report: TextIO, paths: Sequence[pathlib.Path]) -> bool:
+def _run_tests(report: TextIO, paths: Sequence[pathlib.Path], names: str = "") -> bool:
     """Run tests until one fails; return whether one did."""
     code = pytest.main(
         [
-            "-x", "-q", "--no-header", "--tb=line", "-m", QUICK, "-p", "no:cacheprovider",
+            "-x", "-q", "--no-header", "--tb=line", "-m", QUICK, "-k", names, "-p", "no:cacheprovider",
             "-p", "no:randomly", "--timeout=0", "-p", "no:faulthandler",
             "-W", "ignore::pytest.PytestAssertRewriteWarning",
             *(str(path) for path in paths),
