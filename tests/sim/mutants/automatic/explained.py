@@ -39,4 +39,7 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.environment:adopt_data:other-operator:1": (
         "O_RDONLY is no flag: the descriptor, closed three lines below, is open for reading."
     ),
+    "storage.lmdb.hard_state:MetaStore.read_log_bytes:one-less:1": (
+        "What is unpacked is a tuple of one: it is first and last."
+    ),
 }

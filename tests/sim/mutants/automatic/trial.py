@@ -300,7 +300,8 @@ def _run_tests(report: TextIO, paths: Sequence[pathlib.Path], names: str = "") -
     """Run tests until one fails; return whether one did."""
     code = pytest.main(
         [
-            "-x", "-q", "--no-header", "--tb=line", "-m", QUICK, "-k", names, "-p", "no:cacheprovider",
+            "-x", "-q", "--no-header", "--tb=line", "-m", QUICK, "-k", names,
+            "-p", "no:cacheprovider",
             "-p", "no:randomly", "--timeout=0", "-p", "no:faulthandler",
             "-W", "ignore::pytest.PytestAssertRewriteWarning",
             *(str(path) for path in paths),
