@@ -150,9 +150,10 @@ def try_mutant(mutant: Mutant, *, seeds: int, first: str = "") -> Finding:
 def is_repeated(mutant: Mutant, finding: Finding, *, seeds: int) -> bool:
     """Say whether what found a mutant finds it again: a test that failed by chance found nothing.
 
-    Seeds and the core's tests repeat themselves; around the core tests wait for real time.
+    Seeds and the tests of the core, of storages and of machines repeat themselves; others wait for
+    real time.
     """
-    if mutant.module in CORE:
+    if mutant.module in CORE or mutant.module.startswith(("storage.", "machines.")):
         return True
     return _try(mutant.module, mutant, seeds, finding.by).by == finding.by
 
