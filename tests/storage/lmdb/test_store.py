@@ -20,7 +20,7 @@ from raftlog.errors import (
     StorageError,
 )
 from raftlog.interfaces import Round, Table
-from raftlog.storage.lmdb import LmdbStorage, StorageSettings, store
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings, environment, store
 from tests.storage.builders import (
     FIRST,
     IDENTITY,
@@ -92,6 +92,72 @@ def test_commit_is_synced(lmdb_rig) -> None:
     """The environment syncs data and meta page at every commit, and writes no map (S39)."""
     flags = lmdb_rig.storage._environment.flags()
     assert (flags["sync"], flags["metasync"], flags["writemap"]) == (True, True, False)
+
+
+def test_a_map_that_is_nearly_full_refuses_appends(tmp_path) -> None:
+    """The pages in use and what is wanted stay below 95 % of it, to the byte."""
+    settings = dataclasses.replace(SETTINGS, map_bytes=8 << 20)
+    storage, writer = lmdb_at(tmp_path / "data", settings), Writer()
+    storage.commit(round_of(*writer.many(30, b"x" * 100_000)))
+    info = storage._environment.info()
+    used = info["last_pgno"] * storage._environment.stat()["psize"]
+    assert used > 3_000_000
+    left = int(settings.map_bytes * 0.95) - used
+    assert storage.refusal(left) is None
+    assert "nearly filled its map" in storage.refusal(left + 1)
+    storage.close()
+
+
+@pytest.mark.parametrize("error", [OSError(5, "injected"), RuntimeError("a bug")])
+def test_a_mark_that_cannot_be_saved_is_told(lmdb_rig, monkeypatch, error) -> None:
+    """Whatever the reason, the caller hears it, and nothing is written any more."""
+    storage = lmdb_rig.storage
+
+    def fail(*_arguments) -> None:
+        raise error
+
+    monkeypatch.setattr(storage._meta, "write_damage", fail)
+    wanted = StorageError if isinstance(error, OSError) else RuntimeError
+    with pytest.raises(wanted):
+        storage.mark_damaged("rot")
+    with pytest.raises(StorageError, match="must be opened again"):
+        storage.commit(round_of(*Writer().many(1)))
+
+
+def test_the_index_of_streams_is_made_anew(lmdb_rig) -> None:
+    """From the log alone: what is missing comes back, and what does not belong there goes."""
+    storage, writer = lmdb_rig.storage, Writer()
+    storage.commit(round_of(*writer.many(3, stream="s"), *writer.many(2, stream="t")))
+    with storage._environment.begin(write=True) as txn:
+        txn.drop(storage._databases.stream, delete=False)
+    assert storage.stream_indexes("s", 1, 5, 10) == []
+    storage.rebuild_streams()
+    storage = lmdb_rig.reopen()
+    assert storage.stream_indexes("s", 1, 5, 10) == [1, 2, 3]
+    assert storage.stream_indexes("t", 1, 5, 10) == [4, 5]
+
+
+def test_what_it_takes_is_that_of_log_streams_and_tables(lmdb_rig) -> None:
+    """Each page of each counts once."""
+    storage, writer = lmdb_rig.storage, Writer()
+    entries = [writer.make(b"x" * 300, stream=f"{number:040}") for number in range(200)]
+    storage.commit(
+        round_of(
+            *entries,
+            hard_state=vote(1, commit=200),
+            writes={table: {b"%d" % i: b"v" * 500 for i in range(50)} for table in Table},
+            applied=writer.boundary_at(200),
+        )
+    )
+    databases = storage._databases
+    with storage._environment.begin(buffers=True) as txn:
+        sizes = [
+            environment.size_bytes(txn, each)
+            for each in (databases.log, databases.stream, *databases.tables.values())
+        ]
+    assert all(size > 4096 for size in sizes)
+    assert storage.size_bytes() == sum(sizes)
+    assert storage.log_bytes() == sum(len(entry.payload) for entry in entries)
 
 
 def test_followers_and_tailers_read_from_memory(lmdb_rig) -> None:
