@@ -124,6 +124,21 @@ def test_a_mark_that_cannot_be_saved_is_told(lmdb_rig, monkeypatch, error) -> No
         storage.commit(round_of(*Writer().many(1)))
 
 
+def test_a_closed_storage_says_that_it_is_closed(lmdb_rig) -> None:
+    """To whoever wants to write; closing it again is nothing."""
+    storage = lmdb_rig.storage
+    storage.close()
+    storage.close()
+    for write in (
+        lambda: storage.commit(round_of(*Writer().many(1))),
+        lambda: storage.mark_damaged("rot"),
+        lambda: storage.stage_snapshot("1-1-00000000", 10),
+        lambda: storage.take_snapshot(None),
+    ):
+        with pytest.raises(StorageError, match="the storage is closed"):
+            write()
+
+
 def test_the_index_of_streams_is_made_anew(lmdb_rig) -> None:
     """From the log alone: what is missing comes back, and what does not belong there goes."""
     storage, writer = lmdb_rig.storage, Writer()

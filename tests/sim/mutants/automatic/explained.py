@@ -42,4 +42,16 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.hard_state:MetaStore.read_log_bytes:one-less:1": (
         "What is unpacked is a tuple of one: it is first and last."
     ),
+    "storage.lmdb.log:LmdbLog._first_cached:one-more:2": (
+        "Less is read from the disk in one go, and the rest in the next."
+    ),
+    "storage.lmdb.log:LmdbLog._position:guard-dropped:1": (
+        "What is known of the last entry without looking is what its record says."
+    ),
+    "storage.lmdb.log:LmdbLog._header:statement-dropped:1": (
+        "A record that is gone is looked for twice, and the second look asks whether it is kept."
+    ),
+    "storage.lmdb.store:_write_first_records:other-boolean:2": (
+        "Whether a transaction reads into copies or views matters to nobody: this one only writes."
+    ),
 }
