@@ -88,6 +88,26 @@ def test_one_round_is_one_commit(lmdb_rig) -> None:
     assert (statistics.commits, statistics.deferred_rounds, statistics.entries) == (10, 1, 50)
 
 
+def test_only_a_bare_hint_is_kept_back(lmdb_rig) -> None:
+    """Whatever a round says of itself, a vote, a term, entries or state are on disk behind it."""
+    storage, writer = lmdb_rig.storage, Writer()
+    storage.commit(round_of(*writer.many(2), hard_state=vote(1), needs_sync=False))
+    assert lmdb_rig.crash().last_index == 2
+    for hard_state in (vote(2, None), vote(2, "n3"), vote(3, "n3", commit=1)):
+        lmdb_rig.storage.commit(Round(hard_state=hard_state, needs_sync=False))
+        assert lmdb_rig.crash().recovered().hard_state == hard_state
+    state = {Table.STATE: {b"k": b"v"}}
+    lmdb_rig.storage.commit(
+        round_of(
+            hard_state=vote(3, "n3", commit=2),
+            writes=state,
+            applied=writer.boundary_at(2),
+            needs_sync=False,
+        )
+    )
+    assert lmdb_rig.crash().get(Table.STATE, b"k") == b"v"
+
+
 def test_commit_is_synced(lmdb_rig) -> None:
     """The environment syncs data and meta page at every commit, and writes no map (S39)."""
     flags = lmdb_rig.storage._environment.flags()

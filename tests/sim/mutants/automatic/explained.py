@@ -42,7 +42,7 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.hard_state:MetaStore.read_log_bytes:one-less:1": (
         "What is unpacked is a tuple of one: it is first and last."
     ),
-    "storage.lmdb.log:LmdbLog._first_cached:one-more:2": (
+    "storage.lmdb.log:LmdbLog._first_cached:one-more:3": (
         "Less is read from the disk in one go, and the rest in the next."
     ),
     "storage.lmdb.log:LmdbLog._position:guard-dropped:1": (
