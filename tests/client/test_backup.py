@@ -47,10 +47,11 @@ async def test_the_file_is_what_was_sent(cluster, tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o77 == 0
 
 
-async def test_a_backup_survives(cluster, tmp_path, syncs):
+@pytest.mark.parametrize("pieces", [(b"one",), (b"two" * 100_000, b"one")])
+async def test_a_backup_survives(cluster, tmp_path, syncs, pieces):
     """All of it is on disk before it has its name, and the name before anybody is told."""
     staged, target = tmp_path / "a.partial", tmp_path / "a"
-    await receive(cluster, staged, Source(b"two" * 100_000, b"one"))
+    await receive(cluster, staged, Source(*pieces))
     _publish(staged, target)
     assert syncs.at_risk(target) == []
 
