@@ -28,6 +28,7 @@ SUITES = {
         "storage/lmdb/test_recovery.py",
         "storage/lmdb/test_disk.py",
         "storage/lmdb/test_installation.py",
+        "storage/lmdb/test_hard_state.py",
     ),
     "storage.lmdb.log": (
         "storage/lmdb/test_log.py",
