@@ -21,6 +21,7 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import Round, Table
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings, environment, store
+from raftlog.storage.lmdb.disk import TIGHT_BYTES
 from tests.storage.builders import (
     FIRST,
     IDENTITY,
@@ -106,6 +107,29 @@ def test_only_a_bare_hint_is_kept_back(lmdb_rig) -> None:
         )
     )
     assert lmdb_rig.crash().get(Table.STATE, b"k") == b"v"
+
+
+def test_room_is_made_before_a_round_that_may_need_it(lmdb_rig, monkeypatch) -> None:
+    """For a vote always, for entries where the disk is tight, and else not at all."""
+    asked: list[tuple[int, ...]] = []
+    storage = lmdb_rig.storage
+    monkeypatch.setattr(storage._disk, "make_room", lambda *wanted: asked.append(wanted))
+    writer = Writer()
+    storage.commit(round_of(*writer.many(1)))
+    assert asked == []
+    storage.commit(Round(hard_state=vote(1)))
+    assert asked == [()]
+    storage._disk.is_tight = True
+    storage.commit(round_of(*writer.many(1)))
+    assert asked == [(), (TIGHT_BYTES,)]
+
+
+def test_marks_and_indexes_are_commits_too(lmdb_rig) -> None:
+    """Each is one transaction and one sync."""
+    lmdb_rig.storage.rebuild_streams()
+    assert lmdb_rig.storage.statistics().commits == 1
+    lmdb_rig.storage.mark_damaged("rot")
+    assert lmdb_rig.storage.statistics().commits == 2
 
 
 def test_commit_is_synced(lmdb_rig) -> None:
