@@ -462,3 +462,20 @@ async def test_a_round_says_all_that_was_decided(rig):
         round_ = rig.disk.rounds[-1]
         assert (round_.hard_state, round_.truncate_from, round_.clear_damage) == (state, 2, True)
         assert round_.needs_sync == needs_sync
+
+
+async def test_only_a_commit_within_the_turn_is_over(rig):
+    """Not one that is put off to the thread, to an idle applier, or that there is nothing for."""
+    assert not rig.commits.begin()
+    rig.commits.submit(Persist(token=1, entries=(entry(1),)))
+    assert rig.commits.begin()
+    rig.disk.seconds = 1.0
+    rig.submit(2)
+    rig.commits.submit(Persist(token=3, entries=(entry(3),)))
+    assert not rig.commits.begin()
+    await rig.commits.wait_idle()
+    rig.disk.seconds = 0.0
+    rig.commits.submit(Persist(token=4, install=Install(boundary=BOUNDARY, snapshot_id="9-1-0")))
+    assert not rig.commits.begin()
+    await rig.commits.wait_idle()
+    assert rig.tokens == [1, 2, 3, 4]

@@ -156,7 +156,11 @@ def test_the_reserve_is_on_disk(tmp_path, syncs: Syncs) -> None:
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_a_segment_survives_piece_by_piece(tmp_path, syncs: Syncs, finished: bool) -> None:  # noqa: FBT001
+def test_a_segment_survives_piece_by_piece(
+    tmp_path,
+    syncs: Syncs,
+    finished: bool,  # noqa: FBT001
+) -> None:
     """What `append` returned from is on disk, and so is its name, open or closed."""
     path = tmp_path / "open"
     segment = SegmentWriter.begin(path, ORIGIN)
