@@ -19,6 +19,8 @@ class Syncs:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.events: list[tuple[str, pathlib.Path, int]] = []
+        self._synced_bytes: dict[int, int] = {}
+        """By inode: how long a file was when it was synced last."""
         for name in ("fsync", "fdatasync"):
             patch.setattr(os, name, self._syncing(getattr(os, name)))
         for name in ("rename", "replace"):
@@ -33,7 +35,10 @@ class Syncs:
         def sync(descriptor) -> None:
             real(descriptor)
             number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
-            self._add("sync", pathlib.Path(f"/proc/self/fd/{number}").readlink())
+            place = pathlib.Path(f"/proc/self/fd/{number}").readlink()
+            self._add("sync", place)
+            status = place.stat()
+            self._synced_bytes[status.st_ino] = status.st_size
 
         return sync
 
@@ -70,6 +75,8 @@ class Syncs:
                 why.append(f"the content of {path} was never synced")
             elif named >= 0 and min(contents) > named:
                 why.append(f"{path} had its name before its content was synced")
+            elif self._synced_bytes[path.stat().st_ino] < path.stat().st_size:
+                why.append(f"some of {path} came after it was synced")
             named = max(named, min(contents, default=-1) if named < 0 else named)
         place, since = path, max(named, *self._at("make", path), -1)
         while since >= 0:

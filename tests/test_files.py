@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pathlib
 import stat
@@ -87,6 +88,10 @@ def test_the_record_of_syncs_sees_what_is_at_risk(tmp_path: pathlib.Path, syncs:
     found = syncs.at_risk(place / "named")
     texts = ("before its content", "not synced", "not synced")
     assert all(text in why for text, why in zip(texts, found, strict=True))
+    with (place / "longer").open("wb") as opened:
+        os.fsync(opened)
+        opened.write(b"content")
+    assert "came after it was synced" in syncs.at_risk(place / "longer")[0]
 
 
 def test_a_clusters_description_survives(tmp_path: pathlib.Path, syncs: Syncs) -> None:
@@ -117,3 +122,40 @@ def test_a_clusters_files_are_its_owners(
     assert trace.exists()
     assert open_to_others(tmp_path / "c") == []
     assert open_to_others(tmp_path / "state" / "raftlog" / "sessions") == []
+
+
+RECORDED = {
+    "files": "test_files.py",
+    "client/backup": "client/test_backup.py",
+    "storage/segment_file": "storage/lmdb/test_syncs.py",
+    "storage/lmdb/disk": "storage/lmdb/test_syncs.py",
+    "storage/lmdb/environment": "storage/lmdb/test_syncs.py",
+    "storage/lmdb/restoring": "storage/lmdb/test_restoring.py",
+    "storage/lmdb/snapshots": "storage/lmdb/test_syncs.py",
+    "storage/lmdb/store": "storage/lmdb/test_syncs.py",
+}
+"""Whoever syncs or names files by itself, and the test that records what it leaves at risk."""
+
+
+def _handles_files(call: ast.Call) -> bool:
+    """Whether it syncs, or gives a file its name; not `dataclasses.replace` or that of a text."""
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    is_dataclass = isinstance(call.func.value, ast.Name) and call.func.value.id == "dataclasses"
+    is_path_replace = call.func.attr == "replace" and len(call.args) == 1 and not is_dataclass
+    return is_path_replace or call.func.attr in {"fsync", "fdatasync", "rename"}
+
+
+def test_whoever_syncs_or_names_files_is_recorded() -> None:
+    """A new one uses `write_durably`, or has a test with a record of its syncs, named here."""
+    package = pathlib.Path(files.__file__).parent
+    found = set()
+    for path in package.rglob("*.py"):
+        name = str(path.relative_to(package).with_suffix(""))
+        if not name.startswith(("sim/", "_tools/")):
+            nodes = ast.walk(ast.parse(path.read_text()))
+            if any(isinstance(node, ast.Call) and _handles_files(node) for node in nodes):
+                found.add(name)
+    assert found == RECORDED.keys()
+    for test in set(RECORDED.values()):
+        assert "at_risk(" in (pathlib.Path(__file__).parent / test).read_text(), test

@@ -31,10 +31,9 @@ class SegmentWriter:
     """
 
     def __init__(
-        self, path: pathlib.Path, file: BinaryIO, origin: Origin, framing: Framing, held: Contents
+        self, path: pathlib.Path, file: BinaryIO, framing: Framing, held: Contents
     ) -> None:
         self.path = path
-        self.origin = origin
         self.reached = held.end
         self._count = held.entry_count
         self._file = file
@@ -44,7 +43,7 @@ class SegmentWriter:
     def begin(cls, path: pathlib.Path, origin: Origin) -> SegmentWriter:
         """Begin a new segment at `path`, durably."""
         file, framing = open(path, "xb", opener=files.private), Framing()  # noqa: SIM115
-        made = cls(path, file, origin, framing, Contents(end=origin.start, entry_count=0))
+        made = cls(path, file, framing, Contents(end=origin.start, entry_count=0))
         made.write(framing.head(origin))
         files.sync_directory(path.parent)
         return made
@@ -64,7 +63,7 @@ class SegmentWriter:
         written = path.open("r+b")
         written.truncate(reader.end_offset)
         written.seek(reader.end_offset)
-        return cls(path, written, reader.origin, Framing.resumed(reader), reader.contents)
+        return cls(path, written, Framing.resumed(reader), reader.contents)
 
     @property
     def size_bytes(self) -> int:

@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 import pytest_asyncio
 
-from raftlog.client.backup import PARTIAL, _Receiving, best_source
+from raftlog.client.backup import PARTIAL, _publish, _Receiving, best_source
 from raftlog.client.client import connect
 from raftlog.client.connections import Peer
 from raftlog.errors import InvalidInput, StorageCorrupt, Unavailable
@@ -45,6 +45,15 @@ async def test_the_file_is_what_was_sent(cluster, tmp_path):
     assert (tmp_path / "a").read_bytes() == b"one" + b"two" * 100_000
     assert receiving.size == 300_003
     assert (tmp_path / "a").stat().st_mode & 0o77 == 0
+
+
+@pytest.mark.parametrize("pieces", [(b"one",), (b"two" * 100_000, b"one")])
+async def test_a_backup_survives(cluster, tmp_path, syncs, pieces):
+    """All of it is on disk before it has its name, and the name before anybody is told."""
+    staged, target = tmp_path / "a.partial", tmp_path / "a"
+    await receive(cluster, staged, Source(*pieces))
+    _publish(staged, target)
+    assert syncs.at_risk(target) == []
 
 
 async def test_a_stream_that_broke_off_is_an_error(cluster, tmp_path):

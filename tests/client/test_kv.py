@@ -92,14 +92,17 @@ async def test_transaction_takes_one_branch(cluster: FakeCluster, client: Client
     assert refused.results[0].entry.value == b"w"
 
 
-async def test_range_reads_page_by_page(cluster: FakeCluster, client: Client) -> None:
-    """A long range is complete and in order, both ways, with its limit."""
+@pytest.mark.parametrize("page", [1, 7, 10, 19, 20, 21])
+async def test_range_reads_page_by_page(cluster: FakeCluster, client: Client, page: int) -> None:
+    """A long range is complete and in order, both ways, with its limit; a page may be just full."""
+    cluster.kv.page = page
     keys = [b"app/%02d" % n for n in range(20)]
     await asyncio.gather(*(client.kv.put(key, b"v") for key in [*keys, b"aaa", b"zzz"]))
     ranges = client.kv.range
     assert [each.key async for each in ranges(prefix=b"app/")] == keys
     assert [each.key async for each in ranges(prefix=b"app/", reverse=True)] == keys[::-1]
-    assert [each.key async for each in ranges(prefix=b"app/", limit=9)] == keys[:9]
+    for limit in (0, 1, 9, 10, 19, 20, 21):
+        assert [each.key async for each in ranges(prefix=b"app/", limit=limit)] == keys[:limit]
     assert [each.key async for each in ranges(start=keys[3], end=keys[5])] == keys[3:5]
     assert await client.kv.count(prefix=b"app/") == 20
 
@@ -254,9 +257,13 @@ def test_the_client_knows_the_limits_of_the_machine():
     assert client_kv.BOUND_BYTES_MAX == layout.BOUND_BYTES_MAX
 
 
-async def test_leases_are_listed_to_the_last_page(cluster: FakeCluster, client: Client) -> None:
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2])
+async def test_leases_are_listed_to_the_last_page(
+    cluster: FakeCluster, client: Client, beyond: int
+) -> None:
     """Each lease comes once, with what is left of it and how many keys it holds."""
-    made = [await client.kv.lease(ttl_seconds=60) for _ in range(cluster.kv.page + 2)]
+    count = cluster.kv.page + beyond
+    made = [await client.kv.lease(ttl_seconds=60) for _ in range(count)]
     await client.kv.put(b"k", b"v", lease=made[0])
     found = [lease async for lease in client.kv.leases()]
     assert [lease.lease_id for lease in found] == sorted(lease.lease_id for lease in made)

@@ -172,3 +172,75 @@ async def test_what_is_due_is_ticked(rig):
     rig.core.due = rig.clock.now
     await rig.turn()
     assert rig.told == ["tick"]
+
+
+class Timers:
+    """Takes the place of the loop's timers, so that a test fires them itself."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.set: list[types.SimpleNamespace] = []
+        monkeypatch.setattr(asyncio.get_running_loop(), "call_later", self.call_later)
+
+    def call_later(self, delay, fire):
+        timer = types.SimpleNamespace(delay=delay, fire=fire, is_cancelled=False)
+        timer.cancel = lambda: setattr(timer, "is_cancelled", True)
+        self.set.append(timer)
+        return timer
+
+    @property
+    def armed(self) -> list[float]:
+        """Return after how long each timer fires that has not been cancelled."""
+        return [timer.delay for timer in self.set if not timer.is_cancelled]
+
+
+async def test_the_timer_is_the_cores_next_deadline(rig, monkeypatch):
+    """To the instant; a later one leaves it as it is, an earlier one takes its place."""
+    rig.drive.stop()
+    timers = Timers(monkeypatch)
+    rig = Rig()
+    rig.clock.now = 100.0
+    rig.core.due = 100.25
+    await rig.turn()
+    assert timers.armed[-1] == 0.25
+    count = len(timers.set)
+    for rig.core.due in (100.25, 100.5):
+        await rig.turn()
+        assert len(timers.set) == count
+    rig.core.due = 100.125
+    await rig.turn()
+    assert timers.armed == [0.125]
+    rig.drive.stop()
+    assert timers.armed == []
+
+
+async def test_a_timer_that_fires_early_ticks_nothing(rig, monkeypatch):
+    """The loop's clock is coarser than the core's: what is not due yet is waited for again."""
+    timers = Timers(monkeypatch)
+    rig.core.due = rig.clock.now + 0.25
+    await rig.turn()
+    rig.clock.now += 0.125
+    rig.core.due += 0.125
+    timers.set[-1].fire()
+    assert rig.told == []
+    assert timers.set[-1].delay == 0.25
+    rig.clock.now += 0.25 - 2**-10
+    rig.beat.touch()
+    timers.set[-1].fire()
+    assert (rig.told, timers.set[-1].delay) == ([], 2**-10)
+    rig.clock.now += 2**-10
+    timers.set[-1].fire()
+    assert rig.told == ["tick"]
+
+
+async def test_what_is_overdue_is_waited_for_no_time(rig, monkeypatch):
+    """A deadline that passed during a turn fires at once, and none does once it is stopped."""
+    timers = Timers(monkeypatch)
+    rig.core.tick = lambda now: rig.told.append("tick")
+    rig.clock.now += 0.125
+    rig.core.due = rig.clock.now - 0.0625
+    await rig.turn()
+    assert timers.set[-1].delay == 0.0
+    rig.drive.stop()
+    count = len(rig.told)
+    timers.set[-1].fire()
+    assert len(rig.told) == count

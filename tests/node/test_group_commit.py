@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,13 @@ from raftlog.core.membership import Member, Membership
 from raftlog.core.ready import Install, Persist
 from raftlog.errors import StorageCorrupt
 from raftlog.interfaces import Round, Table
-from raftlog.node.group_commit import Flush, GroupCommit, merge
+from raftlog.node.group_commit import (
+    INLINE_BYTES_MAX,
+    INLINE_FLUSH_BYTES_MAX,
+    Flush,
+    GroupCommit,
+    merge,
+)
 from raftlog.node.settings import NodeSettings
 from tests.node.parts import new_ports
 
@@ -307,3 +314,168 @@ async def test_an_install_that_waited_does_not_begin_after_the_stop(rig):
     rig.commits.stop()
     waiting[0]()
     assert rig.disk.rounds == []
+
+
+def test_a_merge_keeps_every_message_and_what_an_install_ends():
+    """Messages in order; nothing from before an install; one repair is a repair."""
+    install = Install(boundary=BOUNDARY, snapshot_id="9-1-0")
+    one = merge(
+        [
+            Persist(token=1, entries=(entry(6),), truncate_from=3, messages=(("n2", "a"),)),
+            Persist(token=2, install=install, repaired=True, messages=(("n3", "b"),)),
+            Persist(token=3, entries=(entry(10), entry(11)), messages=(("n2", "c"),)),
+        ]
+    )
+    assert one.messages == (("n2", "a"), ("n3", "b"), ("n2", "c"))
+    assert (one.install, one.repaired, one.truncate_from) == (install, True, None)
+    assert [each.index for each in one.entries] == [10, 11]
+    assert not merge([Persist(token=1), Persist(token=2)]).repaired
+
+
+async def test_state_does_not_ride_above_a_truncation(rig):
+    """Entries that a round drops are not durable any more: no effect of theirs may be."""
+    rig.submit(1, 2, 3)
+    await rig.commits.wait_idle()
+    rig.commits.submit(Persist(token=4, truncate_from=3))
+    rig.commits.begin()
+    await rig.commits.wait_idle()
+    rig.commits.submit(Persist(token=5))
+    rig.commits.begin()
+    await rig.commits.wait_idle()
+    assert rig.state.asked[:2] == [3, 2]
+    rig.commits.submit(Persist(token=6, truncate_from=2, entries=(entry(2), entry(3))))
+    rig.commits.begin()
+    assert rig.state.asked[-1] == 3
+
+
+async def test_a_flush_is_forced_once(rig):
+    """State that is due gets a round of its own; where there is none, no round is made of it."""
+    forced = []
+    take = rig.state.take_flush
+
+    def taking(index, *, force):
+        forced.append(force)
+        return take(index, force=force)
+
+    rig.state.take_flush = taking
+    rig.commits.flush_soon()
+    await rig.commits.wait_idle()
+    assert (forced, rig.disk.rounds) == ([True], [])
+    rig.state.flush = Flush({}, BOUNDARY, size=0)
+    rig.commits.flush_soon()
+    await rig.commits.wait_idle()
+    rig.submit(1)
+    await rig.commits.wait_idle()
+    assert forced == [True, True, False]
+    assert [round_.applied for round_ in rig.disk.rounds] == [BOUNDARY, None]
+    assert rig.disk.rounds[0].needs_sync
+
+
+async def test_a_purge_has_a_synced_round_on_the_thread(rig):
+    """What it deletes is not little; it is asked for once."""
+    rig.commits.purge(BOUNDARY)
+    await rig.commits.wait_idle()
+    rig.submit(1)
+    await rig.commits.wait_idle()
+    assert [round_.purge_to for round_ in rig.disk.rounds] == [BOUNDARY, None]
+    assert rig.disk.rounds[0].needs_sync
+    assert [name.startswith("writer") for name in rig.disk.threads] == [True, False]
+
+
+async def test_an_install_takes_nothing_else_along(rig):
+    """The applier pauses when it is queued; neither its state nor a purge goes with the round."""
+    told = []
+    rig.state.pause = lambda: told.append("pause")
+    rig.state.installed = lambda install: told.append(install.snapshot_id)
+    rig.state.flush = Flush({}, BOUNDARY, size=0)
+    rig.commits.purge(BOUNDARY)
+    rig.install()
+    assert told == ["pause"]
+    await rig.commits.wait_idle()
+    (round_,) = rig.disk.rounds
+    assert (round_.install_snapshot_id, round_.purge_to, round_.applied) == ("9-1-0", None, None)
+    assert told == ["pause", "9-1-0"]
+    assert rig.state.asked == []
+    assert rig.disk.threads[0].startswith("writer")
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_a_large_round_is_no_work_for_the_loop(rig, beyond):
+    """A round of just the limit is done within the turn; a byte more goes to the thread."""
+    half = INLINE_BYTES_MAX // 2
+    entries = (
+        dataclasses.replace(entry(1), payload=bytes(half)),
+        dataclasses.replace(entry(2), payload=bytes(INLINE_BYTES_MAX - half + beyond)),
+    )
+    rig.commits.submit(Persist(token=1, entries=entries))
+    assert rig.commits.begin() == (beyond == 0)
+    await rig.commits.wait_idle()
+    assert rig.disk.threads[0].startswith("writer") == (beyond == 1)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_much_state_is_no_work_for_the_loop(rig, beyond):
+    """It is scattered over many pages."""
+    rig.state.flush = Flush({}, BOUNDARY, size=INLINE_FLUSH_BYTES_MAX + beyond)
+    rig.submit(1)
+    await rig.commits.wait_idle()
+    assert rig.disk.threads[0].startswith("writer") == (beyond == 1)
+
+
+async def test_a_slow_large_round_says_nothing_of_the_disk(rig):
+    """It takes long on any disk; a small one that takes just the limit is fast."""
+    rig.disk.seconds = 1.0
+    rig.state.flush = Flush({}, BOUNDARY, size=INLINE_FLUSH_BYTES_MAX + 1)
+    rig.submit(1)
+    await rig.commits.wait_idle()
+    rig.disk.seconds = 2**-8  # within the limit of 0.005
+    for token in (2, 3):
+        rig.submit(token)
+        assert rig.tokens[-1] == token
+    assert not any(name.startswith("writer") for name in rig.disk.threads[1:])
+
+
+async def test_when_a_commit_began_is_known_while_it_runs(rig):
+    """The watchdog tells a disk that hangs from one that is idle."""
+    assert rig.commits.commit_started is None
+    rig.disk.gate = threading.Event()
+    rig.state.flush = Flush({}, BOUNDARY, size=INLINE_FLUSH_BYTES_MAX + 1)
+    rig.submit(1)
+    assert rig.commits.commit_started == 100.0
+    assert not rig.commits.is_idle
+    rig.disk.gate.set()
+    await rig.commits.wait_idle()
+    assert rig.commits.commit_started is None
+    assert rig.commits.is_idle
+
+
+async def test_a_round_says_all_that_was_decided(rig):
+    """Term, vote, truncation, repair and whether it must be synced."""
+    state = HardState(term=3, vote="n1", commit=1)
+    for needs_sync in (False, True):
+        rig.commits.submit(
+            Persist(
+                token=1, hard_state=state, truncate_from=2, repaired=True, needs_sync=needs_sync
+            )
+        )
+        rig.commits.begin()
+        round_ = rig.disk.rounds[-1]
+        assert (round_.hard_state, round_.truncate_from, round_.clear_damage) == (state, 2, True)
+        assert round_.needs_sync == needs_sync
+
+
+async def test_only_a_commit_within_the_turn_is_over(rig):
+    """Not one that is put off to the thread, to an idle applier, or that there is nothing for."""
+    assert not rig.commits.begin()
+    rig.commits.submit(Persist(token=1, entries=(entry(1),)))
+    assert rig.commits.begin()
+    rig.disk.seconds = 1.0
+    rig.submit(2)
+    rig.commits.submit(Persist(token=3, entries=(entry(3),)))
+    assert not rig.commits.begin()
+    await rig.commits.wait_idle()
+    rig.disk.seconds = 0.0
+    rig.commits.submit(Persist(token=4, install=Install(boundary=BOUNDARY, snapshot_id="9-1-0")))
+    assert not rig.commits.begin()
+    await rig.commits.wait_idle()
+    assert rig.tokens == [1, 2, 3, 4]

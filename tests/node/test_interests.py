@@ -237,6 +237,22 @@ async def test_what_readers_hold_is_bounded_together():
     assert not await turns.take()
 
 
+async def test_a_reader_that_gives_up_its_turn_keeps_none_from_theirs():
+    """Neither while memory is short nor when it is there again."""
+    turns = Turns(100)
+    turns.hold(100)
+    waiting = [asyncio.ensure_future(turns.take()) for _ in range(TURNS_PER_ITERATION + 2)]
+    await settle()
+    assert not any(each.done() for each in waiting)
+    for given_up in waiting[:-1]:
+        given_up.cancel()
+    await asyncio.wait(waiting[:-1])
+    turns.release(1)
+    assert await asyncio.wait_for(waiting[-1], PATIENCE)
+    turns.release(99)
+    assert (turns.held_bytes, await turns.take()) == (0, True)
+
+
 async def test_where_a_tail_begins():
     """The oldest kept, the last few, a time, or now; of one stream or of all."""
     rig = Rig(heartbeat_seconds=PATIENCE * 10)

@@ -16,6 +16,8 @@ from raftlog.errors import (
 from raftlog.interfaces import GroupReceipt, Result, Table
 from raftlog.node.sessions import (
     APPEND,
+    EVICT_IDLE_SECONDS,
+    EVICT_UNUSED_SECONDS,
     Reply,
     SessionChange,
     SessionGate,
@@ -244,3 +246,59 @@ def test_session_entries_round_trip_and_refuse_rubbish():
     for rubbish in (b"", b"\xc1", b"\x92", b"\x93\x01\x02\x03"):
         with pytest.raises(InvalidInput):
             decode_change(rubbish)
+
+
+def test_who_waits_for_nothing_may_be_evicted():
+    """The longest idle first: one never used soon, one that is used once retries have ended."""
+    rig = Rig()
+    fresh, busy = SESSION + 1, SESSION + 2
+    rig.now = 1.0
+    rig.table.open(fresh)
+    rig.table.open(busy)
+    rig.gate = rig.new_gate()
+    rig.gate.admit(group(1))
+    rig.gate.appended(group(1), 11)
+    other = groups.parse(groups.pack([b"x"], session=busy, number=1, lowest_unanswered=1))
+    rig.gate.admit(other)
+    rig.gate.appended(other, 12)
+    rig.apply(1)
+    rig.now = 1.0 + EVICT_UNUSED_SECONDS - 0.25
+    assert rig.gate.evictable() == []
+    rig.now = 1.0 + EVICT_UNUSED_SECONDS
+    assert rig.gate.evictable() == [fresh]
+    rig.now = 1.0 + EVICT_IDLE_SECONDS - 0.25
+    assert rig.gate.evictable() == [fresh]
+    rig.now = 1.0 + EVICT_IDLE_SECONDS
+    assert rig.gate.evictable() == [SESSION, fresh]
+    rig.now = 1e6
+    assert busy not in rig.gate.evictable()
+    rig.gate.ended([fresh])
+    assert rig.gate.evictable() == [SESSION]
+
+
+def test_a_closed_session_that_waits_for_an_answer_is_in_use():
+    """Only those that are there and have nothing on its way are ended for their client."""
+    rig = Rig()
+    assert rig.gate.unused([SESSION, SESSION + 1]) == [SESSION]
+    rig.gate.admit(group(1))
+    rig.gate.appended(group(1), 11)
+    assert rig.gate.unused([SESSION]) == []
+    rig.apply(1)
+    assert rig.gate.unused([SESSION]) == [SESSION]
+    late = SESSION + 1  # one of which this leader has not heard yet
+    rig.table.open(late)
+    assert rig.gate.unused([late, SESSION]) == [late, SESSION]
+
+
+def test_nothing_is_admitted_behind_the_entry_that_ends_a_session():
+    """It is not applied yet, and what came behind it would count for no session."""
+    rig = Rig()
+    rig.gate.ended([SESSION])
+    with pytest.raises(SessionExpired):
+        rig.gate.admit(group(1))
+    rig.now = 1e6
+    assert rig.gate.idle_sessions(1.0) == []
+    rig.table.expire([SESSION])
+    assert rig.gate.idle_sessions(1.0) == []
+    rig.table.open(SESSION)  # no id comes twice; here it shows that nothing is kept of the old one
+    assert rig.gate.admit(group(1)) == APPEND

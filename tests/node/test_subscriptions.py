@@ -231,6 +231,46 @@ async def test_waiters_do_not_pile_up(rig):
     assert rig.subscriptions.waiters == 0
 
 
+@pytest.mark.parametrize("how", ["next", "closed", "cancelled"])
+async def test_what_a_reader_holds_is_given_back(rig, how):
+    """Once it comes for more, or goes away however it goes; what it waits for holds nothing."""
+    rig.append(b"x" * 1000)
+    rig.append(b"y" * 500)
+    rig.commit(2)
+    sizes = [rig.storage.entry(index).size for index in (1, 2)]
+    tail = rig.subscriptions.tail(0, stream=None, follow=True, bytes_max=1)
+    await anext(tail)
+    assert rig.subscriptions.held_bytes == sizes[0]
+    await anext(tail)
+    assert rig.subscriptions.held_bytes == sizes[1]
+    assert (rig.subscriptions.count, rig.subscriptions.tail_count) == (1, 1)
+    if how != "closed":
+        waiting = asyncio.ensure_future(anext(tail))
+        await asyncio.sleep(0)
+        assert rig.subscriptions.held_bytes == 0
+        if how == "cancelled":
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        else:
+            await asyncio.wait_for(waiting, PATIENCE)
+    await tail.aclose()
+    assert (rig.subscriptions.held_bytes, rig.subscriptions.count) == (0, 0)
+
+
+async def test_what_a_watch_holds_is_given_back(rig):
+    """As for a tail; it counts as a watch while it is there."""
+    rig.commit(rig.append(b"a"))
+    record = groups_of_changes(1)
+    rig.overlay.absorb({Table.CHANGE: {(1).to_bytes(8, "big"): record}})
+    watch = rig.subscriptions.changes(0, follow=True)
+    await anext(watch)
+    assert rig.subscriptions.held_bytes == len(record)
+    assert (rig.subscriptions.tail_count, rig.subscriptions.watch_count) == (0, 1)
+    await watch.aclose()
+    assert rig.subscriptions.held_bytes == 0
+    assert (rig.subscriptions.count, rig.subscriptions.watch_count) == (0, 0)
+
+
 async def test_close_ends_every_tail(rig):
     """A node that stops leaves no subscriber waiting."""
     rig.commit(0)

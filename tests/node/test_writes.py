@@ -18,15 +18,16 @@ from raftlog.errors import (
     Overloaded,
     ProposalDropped,
     RaftLogError,
+    SessionExpired,
     Unavailable,
 )
 from raftlog.interfaces import GroupReceipt
 from raftlog.node.application import AppliedEntry
-from raftlog.node.sessions import SessionTable
+from raftlog.node.sessions import SessionChange, SessionTable, decode_change
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
 from raftlog.types import Role
-from tests.node.parts import boundary, new_inputs, new_ports, seal_entry
+from tests.node.parts import HandClock, boundary, new_inputs, new_ports, seal_entry
 
 FRAME = groups.pack([b"x"])
 
@@ -55,11 +56,13 @@ class Rig:
         self.halted: str | None = None
         self.stuck: str | None = None
         self.leadership = types.SimpleNamespace(is_open=True, is_promoting=True)
+        self.clock = HandClock()
         self.table = SessionTable()
         self.answers: list = []
         self.writes = Writes(
             new_ports(
                 storage=types.SimpleNamespace(refusal=lambda size: self.full),
+                clock=self.clock,
                 settings=NodeSettings(**settings),
             ),
             new_inputs(self.core),
@@ -187,3 +190,82 @@ async def test_a_command_for_another_machine_is_refused():
     assert "inventory" in refused.message
     assert rig.submit(groups.pack([b"anything"], groups.COMMAND_TAG)) is None
     assert rig.submit(groups.pack([b"opaque"])) is None
+
+
+@pytest.fixture
+async def crowd():
+    """Return a leader with as many sessions as it takes, and the time in its hands."""
+    rig = Rig(sessions_max=3)
+    for session in (1, 2, 3):
+        rig.table.open(session)
+    rig.clock.now = 100.0
+    rig.writes.open()
+    return rig
+
+
+def proposed(rig, monkeypatch) -> list[tuple[SessionChange, list[int]]]:
+    """Return the changes of sessions that are proposed from now on."""
+    found: list[tuple[SessionChange, list[int]]] = []
+    propose = rig.core.propose
+
+    def proposing(kind, payload, count, now, timestamp):
+        entry = propose(kind, payload, count, now, timestamp)
+        if kind is EntryKind.SESSION:
+            found.append(decode_change(payload))
+        return entry
+
+    monkeypatch.setattr(rig.core, "propose", proposing)
+    return found
+
+
+async def test_a_new_session_takes_the_place_of_idle_ones(crowd, monkeypatch):
+    """Where there are as many as may be; who was heard of lately stays, and nobody is lied to."""
+    found = proposed(crowd, monkeypatch)
+    crowd.writes.propose_session(crowd.answers.append)
+    assert isinstance(crowd.answers[-1], Overloaded)
+    assert found == []
+    crowd.clock.now += 5.0
+    busy = groups.pack([b"x"], session=2, number=1, lowest_unanswered=1)
+    crowd.submit(busy)
+    crowd.clock.now += 5.0
+    crowd.writes.propose_session(crowd.answers.append)
+    assert found == [(SessionChange.EXPIRE, [1, 3]), (SessionChange.OPEN, [])]
+    group_of_1 = groups.pack([b"x"], session=1, number=1, lowest_unanswered=1)
+    assert isinstance(crowd.submit(group_of_1), SessionExpired)
+    crowd.writes.propose_session(crowd.answers.append)  # those that go are not ended twice
+    assert isinstance(crowd.answers[-1], Overloaded)
+    crowd.table.expire([1])
+    crowd.writes.propose_session(crowd.answers.append)
+    assert len(found) == 3
+
+
+async def test_closed_sessions_end_together(crowd, monkeypatch):
+    """At the next chore, in one entry, and only those that wait for nothing."""
+    found = proposed(crowd, monkeypatch)
+    crowd.submit(groups.pack([b"x"], session=2, number=1, lowest_unanswered=1))
+    for session in (1, 2, 3, 99):
+        crowd.writes.close_session(session)
+    assert found == []
+    crowd.writes.end_closed_sessions()
+    crowd.writes.end_closed_sessions()
+    assert found == [(SessionChange.EXPIRE, [1, 3])]
+
+
+async def test_idle_sessions_end_after_their_time(crowd, monkeypatch):
+    """By the running time of the leader that looks, and while it leads."""
+    found = proposed(crowd, monkeypatch)
+    seconds = NodeSettings().session_expiry_seconds
+    crowd.clock.now += seconds - 1.0
+    crowd.writes.expire_sessions()
+    assert found == []
+    crowd.clock.now += 1.0
+    crowd.leadership.is_open = False
+    crowd.writes.expire_sessions()
+    crowd.writes.end_closed_sessions()
+    assert found == []
+    crowd.leadership.is_open = True
+    crowd.core.refusal = ProposalDropped("leadership is on its way to n2")
+    crowd.writes.expire_sessions()  # it is tried again
+    crowd.core.refusal = None
+    crowd.writes.expire_sessions()
+    assert found == [(SessionChange.EXPIRE, [1, 2, 3])]

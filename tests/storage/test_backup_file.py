@@ -72,6 +72,46 @@ def test_everything_comes_back(tmp_path, request, is_small):
     storage.close()
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+def test_a_snapshot_of_chunks_that_are_just_full(tmp_path, monkeypatch, parts, beyond):
+    """It is read as one file, wherever its chunks end, and none of them is empty."""
+    storage = fill(tmp_path / "data")
+    size = storage.snapshots()[-1].size_bytes
+    chunk_bytes = -(-size // parts) + beyond
+    monkeypatch.setattr(backup_file, "CHUNK_BYTES", chunk_bytes)
+    path = backup_of(storage, tmp_path / "one")
+    storage.close()
+    with path.open("rb") as file:
+        reader = BackupReader(file)
+        reader.verify()
+        found = [len(data) for section, data in reader.chunks() if section == backup_file.SNAPSHOT]
+        full, rest = divmod(size, chunk_bytes)
+        assert found == [chunk_bytes] * full + [rest] * (rest > 0)
+        snapshot = reader.snapshot()
+        assert {k: v for page in snapshot.records(Table.STATE) for k, v in page} == STATE
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 6, 100])
+def test_pages_of_row_changes_that_are_just_full(tmp_path, monkeypatch, page):
+    """However many are read at a time, each is there once."""
+    storage = fill(tmp_path / "data", purged=0)
+    monkeypatch.setattr(backup_file, "CHANGES_MAX", page)
+    path = backup_of(storage, tmp_path / "one")
+    storage.close()
+    with path.open("rb") as file:
+        pages = [
+            unpack_changes(data)
+            for section, data in BackupReader(file).chunks()
+            if section == CHANGES_SECTION
+        ]
+    assert all(0 < len(each) <= page for each in pages)
+    found = [key for each in pages for key in each]
+    assert sorted(found) == sorted(
+        key for key in CHANGES if int.from_bytes(key[:8], "big") <= COVERED
+    )
+
+
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
 def test_no_changed_byte_goes_unnoticed(content, data):

@@ -62,6 +62,27 @@ def test_a_walk_over_a_stream_misses_none(rig, count: int) -> None:
         assert rig.storage.stream_indexes("s", index, index, PAGE) == [index]
 
 
+@pytest.mark.parametrize("count", [0, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, 2 * PAGE + 1])
+def test_a_walk_over_the_streams_misses_none(rig, count: int) -> None:
+    """Pages by count of the streams that touch an entry up to the last one asked for."""
+    writer, wanted = Writer(), [f"s{number:02}" for number in range(count)]
+    for name in wanted:
+        writer.make(stream=name)
+    for name in wanted:
+        writer.make(stream=name)
+    last = writer.make(stream="later").index
+    rig.storage.commit(round_of(*writer.entries, hard_state=vote(1, commit=last)))
+    walked: list[str] = []
+    after = ""
+    while page := rig.storage.streams(after, Index(last - 1), PAGE):
+        assert len(page) == min(PAGE, count - len(walked))
+        for at, span in enumerate(page, start=len(walked) + 1):
+            assert (span.first, span.last) == (at, at + count)
+        walked += [span.name for span in page]
+        after = walked[-1]
+    assert walked == wanted
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("count", [0, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
 def test_a_walk_over_a_table_misses_none(rig, count: int, reverse: bool) -> None:  # noqa: FBT001

@@ -101,3 +101,17 @@ def test_what_does_not_follow_is_not_added(tmp_path):
     segment.append(CHUNKS[1])
     segment.close()
     assert entries_of(tmp_path / "a", is_open=True) == list(ENTRIES[:6])
+
+
+def test_much_that_a_crash_left_is_cut_off(tmp_path):
+    """Blocks that were allocated and never written may lie behind what is sound."""
+    segment = SegmentWriter.begin(tmp_path / "a", ORIGIN)
+    for chunk in CHUNKS:
+        segment.append(chunk)
+    segment.close()
+    with (tmp_path / "a").open("ab") as file:
+        file.write(bytes(10_000))
+    resumed = SegmentWriter.resume(tmp_path / "a")
+    assert (tmp_path / "a").stat().st_size == resumed.size_bytes
+    resumed.finish(tmp_path / "b")
+    assert entries_of(tmp_path / "b", is_open=False) == list(ENTRIES)

@@ -60,6 +60,23 @@ def test_sections_come_back(monkeypatch) -> None:
     verify(data, info)
 
 
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_chunks_that_are_just_full(monkeypatch, count: int, beyond: int) -> None:
+    """A chunk ends with the record that fills it; the last may be the one that is just full."""
+    pairs = [(b"k%d" % number, b"v" * 90) for number in range(count)]
+    record = 8 + 2 + 90
+    monkeypatch.setattr(snapshot_file, "CHUNK_BYTES", record + beyond)
+    data, info = whole(pairs, machine=[bytes(count * (record + beyond))])
+    reader = SnapshotFileReader(io.BytesIO(data))
+    chunks = list(reader.records(Table.STATE))
+    assert [pair for chunk in chunks for pair in chunk] == pairs
+    assert len(chunks) == (count if beyond <= 0 else (count + 1) // 2)
+    assert [len(chunk) for chunk in reader.machine_chunks()] == [record + beyond] * count
+    assert reader.record_count(Table.STATE) == count
+    verify(data, info)
+
+
 def test_any_flipped_byte_is_found() -> None:
     """Wherever one byte rots, opening or verifying the file fails."""
     data, info = whole(PAIRS[:5], [b"m"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.errors import StorageError
+from raftlog.errors import NotFound, StorageError
 from raftlog.interfaces import Round, Table
 from raftlog.storage.memory import MemoryStorage
 
@@ -28,6 +28,40 @@ def test_the_snapshot_just_staged_is_kept_however_old(rig) -> None:
     oldest = taken[0][0]
     rig.storage.commit(Round(install_snapshot_id=oldest.snapshot_id, hard_state=vote(1, commit=1)))
     assert rig.crash().boundary.index == 1
+
+
+def test_a_pinned_snapshot_is_kept_until_the_last_lets_go(rig) -> None:
+    """One that is being sent, twice, outlives newer ones, and no longer than it is sent."""
+    writer = Writer()
+
+    def take():
+        entry = writer.make()
+        rig.storage.commit(
+            round_of(
+                entry,
+                hard_state=vote(1, commit=entry.index),
+                applied=writer.boundary_at(entry.index),
+            )
+        )
+        return rig.storage.take_snapshot(None)
+
+    first, second = take(), take()
+    for _ in range(2):
+        rig.storage.pin_snapshot(first.snapshot_id)
+    third, fourth = take(), take()
+    kept = [info.snapshot_id for info in rig.storage.snapshots()]
+    assert kept == [each.snapshot_id for each in (first, third, fourth)]
+    content = rig.storage.read_snapshot(first.snapshot_id, 0, first.size_bytes)
+    assert len(content) == first.size_bytes
+    rig.storage.unpin_snapshot(first.snapshot_id)
+    assert rig.storage.check_snapshot(first.snapshot_id)
+    assert not rig.storage.check_snapshot(second.snapshot_id)
+    rig.storage.unpin_snapshot(first.snapshot_id)
+    assert not rig.storage.check_snapshot(first.snapshot_id)
+    assert rig.storage.snapshots() == [third, fourth]
+    for gone in (first, second):
+        with pytest.raises(NotFound):
+            rig.storage.read_snapshot(gone.snapshot_id, 0, 1)
 
 
 def rot_snapshot(rig, snapshot_id: str) -> None:

@@ -113,6 +113,50 @@ def test_pages_are_bounded_by_bytes() -> None:
     assert kv.ask(range=pb.Range(keys_only=True)).count == 4
 
 
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+def test_a_page_that_is_just_full_by_bytes_is_full(beyond: int) -> None:
+    """Values, keys and what is kept of each count; one byte over, and the key begins the next."""
+    kv = KvHarness()
+    kv.run(put(b"a", b"x" * 1000))
+    taken = sum(len(key) + len(stored) for key, stored in kv.state.pairs.items())
+    rest = queries.PAGE_BYTES_MAX - taken - (taken - 1000)
+    kv.run(put(b"b", b"x" * (rest + beyond)))
+    answer = kv.ask(range=pb.Range())
+    assert (names(answer), answer.more) == ([b"a"] if beyond > 0 else [b"a", b"b"], beyond > 0)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 5, 6, 0])
+def test_pages_of_leases_join_without_gap_or_repeat(limit: int) -> None:
+    """Each lease comes once, in order; `more` is false when the page ends with the leases."""
+    kv = KvHarness()
+    made = [kv.grant(10.0 + number) for number in range(5)]
+    kv.run(put(b"held", lease=made[1]))
+    found: list[pb.LeaseStatus] = []
+    more = True
+    while more:
+        after = found[-1].lease if found else 0
+        answer = kv.ask(leases=pb.LeaseList(after=after, limit=limit))
+        assert answer.count == len(answer.leases) == min(limit or 5, 5 - len(found))
+        assert answer.found
+        found += answer.leases
+        more = answer.more
+    assert [(each.lease, each.ttl_seconds, each.key_count) for each in found] == [
+        (lease, 10.0 + number, int(number == 1)) for number, lease in enumerate(made)
+    ]
+    assert not any(each.HasField("left_seconds") for each in found)
+    assert kv.ask(leases=pb.LeaseList(after=made[-1])) == pb.KvAnswer()
+
+
+def test_a_page_of_leases_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are asked for."""
+    kv = KvHarness()
+    made = [kv.grant() for _ in range(4)]
+    monkeypatch.setattr(queries, "PAGE_KEYS_MAX", 3)
+    for limit in (0, 4, 1000):
+        answer = kv.ask(leases=pb.LeaseList(limit=limit))
+        assert ([each.lease for each in answer.leases], answer.more) == (made[:3], True)
+
+
 def test_lease(kv: KvHarness) -> None:
     """A lease answers its time and its keys, or that it is not there."""
     answer = kv.ask(lease=pb.LeaseInfo(lease=26))

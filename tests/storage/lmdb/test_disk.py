@@ -118,9 +118,22 @@ def test_reserve_that_does_not_fit_is_left_out(disk, monkeypatch) -> None:
     assert tries == [0.0]
     assert not guard.has_reserve
     assert not (disk.path / "RESERVE").exists()
-    disk.now += 61
+    disk.now += 59.99
+    guard.make_reserve()
+    assert not guard.has_reserve
+    disk.now = 60.0
     guard.make_reserve()
     assert guard.has_reserve
+
+
+def test_a_reserve_that_is_there_costs_nothing(disk, syncs) -> None:
+    """Every append asks for it, so it is made once, and then neither looked at nor synced."""
+    guard = disk.guard()
+    guard.make_reserve()
+    looks, events = disk.looks, len(syncs.events)
+    disk.now += 1
+    guard.make_reserve()
+    assert (disk.looks, len(syncs.events)) == (looks, events)
 
 
 def test_no_reserve_where_none_is_wanted(disk) -> None:

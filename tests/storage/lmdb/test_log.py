@@ -10,7 +10,7 @@ from raftlog.checksum import chain
 from raftlog.errors import Compacted, InvariantBroken, StorageCorrupt
 from raftlog.interfaces import Round
 from raftlog.storage.lmdb.log import _read_header, check_link
-from tests.storage.builders import FIRST, Writer, round_of, vote
+from tests.storage.builders import FIRST, Writer, lmdb_at, round_of, vote
 
 
 def test_links_are_checked() -> None:
@@ -48,6 +48,45 @@ def test_hole_in_a_run_is_never_skipped(lmdb_rig) -> None:
             lmdb_rig.storage._log._retried(
                 hole, lambda txn, log, hole=hole: _read_header(txn, log, hole)
             )
+
+
+def test_the_cache_counts_what_the_log_holds(lmdb_rig, tmp_path) -> None:
+    """Truncated, purged and replaced by a snapshot: bytes that leaked would empty it for good."""
+    storage, writer = lmdb_rig.storage, Writer()
+
+    def held() -> int:
+        return sum(entry.size for entry in writer.entries if entry.index > storage.boundary.index)
+
+    storage.commit(round_of(*writer.many(10)))
+    assert storage.statistics().cache_bytes == held()
+    replaced = writer.back_to(4).many(2, term=2)
+    storage.commit(round_of(*replaced, truncate_from=5, hard_state=vote(2)))
+    assert storage.statistics().cache_bytes == held()
+    assert storage.entries(5, 6, 1 << 20) == list(replaced)
+    storage.commit(round_of(hard_state=vote(2, commit=6), applied=writer.boundary_at(6)))
+    storage.take_snapshot(None)
+    storage.commit(round_of(purge_to=writer.boundary_at(3)))
+    assert storage.statistics().cache_bytes == held()
+    other = lmdb_at(tmp_path / "other")
+    other_writer = Writer()
+    other.commit(
+        round_of(
+            *other_writer.many(9, term=2),
+            hard_state=vote(2, commit=9),
+            applied=other_writer.boundary_at(9),
+        )
+    )
+    info = other.take_snapshot(None)
+    staged = storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    staged.write(0, other.read_snapshot(info.snapshot_id, 0, info.size_bytes))
+    staged.finish()
+    other.close()
+    storage.commit(round_of(install_snapshot_id=info.snapshot_id, hard_state=vote(2, commit=9)))
+    assert storage.statistics().cache_bytes == 0
+    added = other_writer.many(2, term=2)
+    storage.commit(round_of(*added))
+    assert storage.entries(10, 11, 1 << 20) == list(added)
+    assert storage.statistics().cache_bytes == sum(entry.size for entry in added)
 
 
 def test_readers_beside_a_writer_see_whole_logs(lmdb_rig) -> None:

@@ -20,7 +20,8 @@ from raftlog.errors import (
     StorageError,
 )
 from raftlog.interfaces import Round, Table
-from raftlog.storage.lmdb import LmdbStorage, StorageSettings, store
+from raftlog.storage.lmdb import LmdbStorage, StorageSettings, environment, store
+from raftlog.storage.lmdb.disk import TIGHT_BYTES
 from tests.storage.builders import (
     FIRST,
     IDENTITY,
@@ -88,10 +89,134 @@ def test_one_round_is_one_commit(lmdb_rig) -> None:
     assert (statistics.commits, statistics.deferred_rounds, statistics.entries) == (10, 1, 50)
 
 
+def test_only_a_bare_hint_is_kept_back(lmdb_rig) -> None:
+    """Whatever a round says of itself, a vote, a term, entries or state are on disk behind it."""
+    storage, writer = lmdb_rig.storage, Writer()
+    storage.commit(round_of(*writer.many(2), hard_state=vote(1), needs_sync=False))
+    assert lmdb_rig.crash().last_index == 2
+    for hard_state in (vote(2, None), vote(2, "n3"), vote(3, "n3", commit=1)):
+        lmdb_rig.storage.commit(Round(hard_state=hard_state, needs_sync=False))
+        assert lmdb_rig.crash().recovered().hard_state == hard_state
+    state = {Table.STATE: {b"k": b"v"}}
+    lmdb_rig.storage.commit(
+        round_of(
+            hard_state=vote(3, "n3", commit=2),
+            writes=state,
+            applied=writer.boundary_at(2),
+            needs_sync=False,
+        )
+    )
+    assert lmdb_rig.crash().get(Table.STATE, b"k") == b"v"
+
+
+def test_room_is_made_before_a_round_that_may_need_it(lmdb_rig, monkeypatch) -> None:
+    """For a vote always, for entries where the disk is tight, and else not at all."""
+    asked: list[tuple[int, ...]] = []
+    storage = lmdb_rig.storage
+    monkeypatch.setattr(storage._disk, "make_room", lambda *wanted: asked.append(wanted))
+    writer = Writer()
+    storage.commit(round_of(*writer.many(1)))
+    assert asked == []
+    storage.commit(Round(hard_state=vote(1)))
+    assert asked == [()]
+    storage._disk.is_tight = True
+    storage.commit(round_of(*writer.many(1)))
+    assert asked == [(), (TIGHT_BYTES,)]
+
+
+def test_marks_and_indexes_are_commits_too(lmdb_rig) -> None:
+    """Each is one transaction and one sync."""
+    lmdb_rig.storage.rebuild_streams()
+    assert lmdb_rig.storage.statistics().commits == 1
+    lmdb_rig.storage.mark_damaged("rot")
+    assert lmdb_rig.storage.statistics().commits == 2
+
+
 def test_commit_is_synced(lmdb_rig) -> None:
     """The environment syncs data and meta page at every commit, and writes no map (S39)."""
     flags = lmdb_rig.storage._environment.flags()
     assert (flags["sync"], flags["metasync"], flags["writemap"]) == (True, True, False)
+
+
+def test_a_map_that_is_nearly_full_refuses_appends(tmp_path) -> None:
+    """The pages in use and what is wanted stay below 95 % of it, to the byte."""
+    settings = dataclasses.replace(SETTINGS, map_bytes=8 << 20)
+    storage, writer = lmdb_at(tmp_path / "data", settings), Writer()
+    storage.commit(round_of(*writer.many(30, b"x" * 100_000)))
+    info = storage._environment.info()
+    used = info["last_pgno"] * storage._environment.stat()["psize"]
+    assert used > 3_000_000
+    left = int(settings.map_bytes * 0.95) - used
+    assert storage.refusal(left) is None
+    assert "nearly filled its map" in storage.refusal(left + 1)
+    storage.close()
+
+
+@pytest.mark.parametrize("error", [OSError(5, "injected"), RuntimeError("a bug")])
+def test_a_mark_that_cannot_be_saved_is_told(lmdb_rig, monkeypatch, error) -> None:
+    """Whatever the reason, the caller hears it, and nothing is written any more."""
+    storage = lmdb_rig.storage
+
+    def fail(*_arguments) -> None:
+        raise error
+
+    monkeypatch.setattr(storage._meta, "write_damage", fail)
+    wanted = StorageError if isinstance(error, OSError) else RuntimeError
+    with pytest.raises(wanted):
+        storage.mark_damaged("rot")
+    with pytest.raises(StorageError, match="must be opened again"):
+        storage.commit(round_of(*Writer().many(1)))
+
+
+def test_a_closed_storage_says_that_it_is_closed(lmdb_rig) -> None:
+    """To whoever wants to write; closing it again is nothing."""
+    storage = lmdb_rig.storage
+    storage.close()
+    storage.close()
+    for write in (
+        lambda: storage.commit(round_of(*Writer().many(1))),
+        lambda: storage.mark_damaged("rot"),
+        lambda: storage.stage_snapshot("1-1-00000000", 10),
+        lambda: storage.take_snapshot(None),
+    ):
+        with pytest.raises(StorageError, match="the storage is closed"):
+            write()
+
+
+def test_the_index_of_streams_is_made_anew(lmdb_rig) -> None:
+    """From the log alone: what is missing comes back, and what does not belong there goes."""
+    storage, writer = lmdb_rig.storage, Writer()
+    storage.commit(round_of(*writer.many(3, stream="s"), *writer.many(2, stream="t")))
+    with storage._environment.begin(write=True) as txn:
+        txn.drop(storage._databases.stream, delete=False)
+    assert storage.stream_indexes("s", 1, 5, 10) == []
+    storage.rebuild_streams()
+    storage = lmdb_rig.reopen()
+    assert storage.stream_indexes("s", 1, 5, 10) == [1, 2, 3]
+    assert storage.stream_indexes("t", 1, 5, 10) == [4, 5]
+
+
+def test_what_it_takes_is_that_of_log_streams_and_tables(lmdb_rig) -> None:
+    """Each page of each counts once."""
+    storage, writer = lmdb_rig.storage, Writer()
+    entries = [writer.make(b"x" * 300, stream=f"{number:040}") for number in range(200)]
+    storage.commit(
+        round_of(
+            *entries,
+            hard_state=vote(1, commit=200),
+            writes={table: {b"%d" % i: b"v" * 500 for i in range(50)} for table in Table},
+            applied=writer.boundary_at(200),
+        )
+    )
+    databases = storage._databases
+    with storage._environment.begin(buffers=True) as txn:
+        sizes = [
+            environment.size_bytes(txn, each)
+            for each in (databases.log, databases.stream, *databases.tables.values())
+        ]
+    assert all(size > 4096 for size in sizes)
+    assert storage.size_bytes() == sum(sizes)
+    assert storage.log_bytes() == sum(len(entry.payload) for entry in entries)
 
 
 def test_followers_and_tailers_read_from_memory(lmdb_rig) -> None:

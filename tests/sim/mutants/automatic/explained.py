@@ -27,4 +27,31 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.layout:decode_index:one-less:1": (
         "What is unpacked is a tuple of one: it is first and last."
     ),
+    "client.backup:_Receiving._flush:one-more:1": (
+        "Pieces are joined for one write a byte earlier; what is written is the same."
+    ),
+    "client.backup:_Receiving._flush:one-less:1": (
+        "Pieces are joined for one write a byte later; what is written is the same."
+    ),
+    "storage.lmdb.disk:DiskGuard.make_reserve:operand-dropped:2": (
+        "A file of no bytes cannot be allocated: the try fails, and its file is removed."
+    ),
+    "storage.lmdb.environment:adopt_data:other-operator:1": (
+        "O_RDONLY is no flag: the descriptor, closed three lines below, is open for reading."
+    ),
+    "storage.lmdb.hard_state:MetaStore.read_log_bytes:one-less:1": (
+        "What is unpacked is a tuple of one: it is first and last."
+    ),
+    "storage.lmdb.log:LmdbLog._first_cached:one-more:3": (
+        "Less is read from the disk in one go, and the rest in the next."
+    ),
+    "storage.lmdb.log:LmdbLog._position:guard-dropped:1": (
+        "What is known of the last entry without looking is what its record says."
+    ),
+    "storage.lmdb.log:LmdbLog._header:statement-dropped:1": (
+        "A record that is gone is looked for twice, and the second look asks whether it is kept."
+    ),
+    "storage.lmdb.store:_write_first_records:other-boolean:2": (
+        "Whether a transaction reads into copies or views matters to nobody: this one only writes."
+    ),
 }

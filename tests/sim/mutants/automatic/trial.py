@@ -37,12 +37,15 @@ import sortedcontainers  # noqa: F401 - imported before the fork
 from tests.sim.mutants.runner import PACKAGE
 
 from .mutants import CORE, Mutant, dotted, modules, path_of, planted
+from .suites import SUITES
 
 TOP = PACKAGE.parent
 CORE_TESTS = TOP / "tests" / "core"
 SLOW_TESTS = ("test_hostile.py", "test_properties.py")
 """Files that try much at random: they come after the seeds."""
 QUICK = "not long and not integration and not container"
+PATIENT = "not kill and not memory_does_not_grow and not rotten_pages"
+"""Around the core, tests that start one process after another would find little, and take long."""
 STEP_CPU_SECONDS = 10.0
 STEP_SECONDS = 60.0
 """A test that waits for longer than this, whatever for, does not end."""
@@ -50,21 +53,6 @@ TRIAL_SECONDS = 180.0
 OUT_OF_TIME = "out of time"
 """A trial that took longer in all, though each test ended: it says nothing."""
 _OUT_OF_TIME = json.dumps({OUT_OF_TIME: ""}).encode() + b"\n"
-SUITES = {
-    "cli.journal": ("cli/test_journal.py", "cli/test_session.py"),
-    "node.proposals": ("node/test_proposals.py", "node/test_writes.py"),
-    "node.reads": ("node/test_reads.py", "node/test_node_reads.py"),
-    "node.sessions": ("node/test_sessions.py", "node/test_writes.py"),
-    "client.routing": ("client/test_routing.py", "client/test_client.py"),
-    "client.lease": ("client/test_kv.py", "client/test_lock.py"),
-    "rpc.convert": ("rpc/test_convert.py", "rpc/test_peer.py", "rpc/test_kv.py"),
-    "storage.lmdb.layout": ("storage/lmdb/test_layout.py", "storage/lmdb/test_stream_index.py"),
-    "storage.lmdb.stream_index": ("storage/lmdb/test_stream_index.py", "storage/test_pages.py"),
-    "storage.lmdb.tables": ("storage/lmdb/test_tables.py", "storage/test_pages.py"),
-    "client.kv": ("client/test_kv.py", "client/test_lock.py", "client/test_watch.py"),
-    "rpc.services.tail": ("rpc/test_tail.py",),
-}
-"""What runs for a module, where the rule of `test_files` would run too much or too little."""
 MEMORY_BYTES_MAX = 4 << 30
 
 
@@ -162,9 +150,10 @@ def try_mutant(mutant: Mutant, *, seeds: int, first: str = "") -> Finding:
 def is_repeated(mutant: Mutant, finding: Finding, *, seeds: int) -> bool:
     """Say whether what found a mutant finds it again: a test that failed by chance found nothing.
 
-    Seeds and the core's tests repeat themselves; around the core tests wait for real time.
+    Seeds and the tests of the core, of storages and of machines repeat themselves; others wait for
+    real time.
     """
-    if mutant.module in CORE:
+    if mutant.module in CORE or mutant.module.startswith(("storage.", "machines.")):
         return True
     return _try(mutant.module, mutant, seeds, finding.by).by == finding.by
 
@@ -250,7 +239,7 @@ def _child(report: TextIO, module: str, mutant: Mutant | None, seeds: int, first
             number = int(step.split()[1]) if step != "seeds" else None
             over = _run_seeds(report, range(seeds) if number is None else [number])
         elif step == "tests":
-            over = _run_tests(report, test_files(module))
+            over = _run_tests(report, test_files(module), "" if is_core else PATIENT)
         elif step == "slow tests":
             over = _run_tests(report, [CORE_TESTS / name for name in SLOW_TESTS])
         else:
@@ -308,11 +297,12 @@ def _files_outside(module: str) -> list[pathlib.Path]:
 test_files.__test__ = False  # type: ignore[attr-defined]
 
 
-def _run_tests(report: TextIO, paths: Sequence[pathlib.Path]) -> bool:
+def _run_tests(report: TextIO, paths: Sequence[pathlib.Path], names: str = "") -> bool:
     """Run tests until one fails; return whether one did."""
     code = pytest.main(
         [
-            "-x", "-q", "--no-header", "--tb=line", "-m", QUICK, "-p", "no:cacheprovider",
+            "-x", "-q", "--no-header", "--tb=line", "-m", QUICK, "-k", names,
+            "-p", "no:cacheprovider",
             "-p", "no:randomly", "--timeout=0", "-p", "no:faulthandler",
             "-W", "ignore::pytest.PytestAssertRewriteWarning",
             *(str(path) for path in paths),
