@@ -72,7 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Have the garbage collector pass over what lives until the end: all that is imported by now."""
+    """Have the garbage collector pass over what lives until the end: what is imported by now."""
     gc.collect()
     gc.freeze()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 
 import pytest
@@ -35,12 +36,14 @@ def test_a_taken_port_is_refused(tmp_path):
 
 def test_processes_that_ask_at_once_get_different_ports():
     """A block of ports is dealt by one process, and no two of its clusters meet."""
-    first, second = deal([300, 600, 900]), deal([300, 600])
+    start = secrets.randbelow(1 << 40) + (1 << 16)  # no port, and nobody else's block
+    one, two, three = (start + number * BLOCK_PORTS for number in range(3))
+    first, second = deal([one, two, three]), deal([one, two])
     bases = [next(first) for _ in range(10)]
-    assert all(300 <= port < 600 for base in bases for port in ports(base, 10))
-    assert len({port for base in bases for port in ports(base, 10)}) == BLOCK_PORTS
-    assert next(second) == 600
-    assert next(first) == 900
+    taken = {port for base in bases for port in ports(base, 10)}
+    assert taken == set(range(one, two))
+    assert next(second) == two
+    assert next(first) == three
 
 
 def test_ports_are_not_found_twice():
