@@ -479,3 +479,14 @@ async def test_only_a_commit_within_the_turn_is_over(rig):
     assert not rig.commits.begin()
     await rig.commits.wait_idle()
     assert rig.tokens == [1, 2, 3, 4]
+
+
+async def test_who_waits_for_the_disk_is_let_go_at_the_stop(rig):
+    """What has not begun by then never does."""
+    rig.state.when_idle = lambda _then: None
+    rig.install()
+    waiting = asyncio.ensure_future(rig.commits.wait_idle())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    rig.commits.stop()
+    await asyncio.wait_for(waiting, 5)
