@@ -182,7 +182,7 @@ def test_a_witness_prefers_a_member_with_room() -> None:
 
 @pytest.mark.parametrize("lacks_room", [False, True])
 def test_a_witness_does_not_try_one_that_may_not_campaign_for_ever(lacks_room) -> None:
-    """Whoever did not take over in time is passed over the next time, if another is left, full or not."""
+    """Whoever did not take over in time is passed over the next time, if another is left."""
     node = led_by_a_witness()
     for peer in (B, C, D):
         answer(node, peer, int(peer == C), lacks_room=lacks_room)
