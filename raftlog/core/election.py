@@ -7,7 +7,7 @@ counted per voter (S4), and each kind of answer is heard only in the role that a
 
 from __future__ import annotations
 
-from raftlog.core import heartbeat, proposals, reads, roles, timers, transfer
+from raftlog.core import heartbeat, proposals, reads, roles, timers
 from raftlog.core.changes import Cause, Rise
 from raftlog.core.entries import EntryKind
 from raftlog.core.messages import (
@@ -215,4 +215,3 @@ def become_leader(state: RaftState, now: float) -> None:
     # Also behind the founding membership: the founding is thereby an entry like any other.
     proposals.append_own(state, EntryKind.NOOP, b"", now)
     heartbeat.broadcast(state, leadership, now)
-    transfer.hand_over_witness(state, now)

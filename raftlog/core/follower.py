@@ -12,7 +12,7 @@ message verified (S15), and so does the ack (S16).
 
 from __future__ import annotations
 
-from raftlog.core import commit, persistence, roles
+from raftlog.core import commit, floor, persistence, roles
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import (
@@ -246,6 +246,7 @@ def handle_heartbeat_request(
     if message.lease_seconds > 0:
         lease = min(message.lease_seconds, state.settings.election_timeout_seconds)
         state.lease_until = max(state.lease_until, now + lease)
+    floor.learn(state, message)
     # Beyond the log's end the leader speaks of what this disk has lost.
     if message.commit_index <= state.log.last_index:
         commit.learn_commit(state, message.commit_index, now)

@@ -7,7 +7,7 @@ election timeout steps down (check-quorum, §6.2).
 
 from __future__ import annotations
 
-from raftlog.core import farewell, reads, replication, roles, transfer, trial
+from raftlog.core import farewell, floor, reads, replication, roles, transfer, trial
 from raftlog.core.changes import Cause
 from raftlog.core.messages import HeartbeatRequest, HeartbeatResponse
 from raftlog.core.progress import Progress
@@ -41,6 +41,7 @@ def _send(state: RaftState, leadership: LeaderState, peer: NodeId, progress: Pro
             context=leadership.round,
             last_index=state.log.last_index,
             lease_seconds=lease,
+            floor=floor.told_to(state, leadership, peer),
         ),
     )
 
@@ -61,6 +62,7 @@ def handle_heartbeat_response(
         reads.confirm(state, leadership)
     replication.wake_probe(state, progress, now)
     transfer.advance(state, source, now)
+    transfer.hand_over_witness(state, now, is_due=False)
 
 
 def tick(state: RaftState, now: float) -> None:
@@ -79,7 +81,7 @@ def tick(state: RaftState, now: float) -> None:
         _send_notices(state, leadership)
     if leadership.heartbeat_deadline <= now:
         replication.check_stuck(state, leadership, now)
-        transfer.hand_over_witness(state, now)
+        transfer.hand_over_witness(state, now, is_due=True)
         if leadership.departing:
             farewell.expire(state, leadership, now)
         broadcast(state, leadership, now)

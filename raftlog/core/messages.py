@@ -88,7 +88,8 @@ class HeartbeatRequest:
     `commit_index` is capped by what the follower has matched. `context` is the newest read round
     the leader wants confirmed, unique to its round (S26). `last_index` lets a damaged member know
     how far it must be repaired. `lease_seconds`: for how long the leader asks the voter to withhold
-    its vote (0 = none).
+    its vote (0 = none). `floor`: what all members with a machine are known to hold; told to those
+    without one, which purge nothing above it (0 = not known, `core.floor`).
     """
 
     term: Term
@@ -96,6 +97,7 @@ class HeartbeatRequest:
     context: int
     last_index: Index
     lease_seconds: float = 0.0
+    floor: Index = Index(0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,8 +119,8 @@ class PurgeMarks:
     (all above is applied again from the log after a restart), `committed` its commit index, `last`
     the end of its durable log. Of others: `members` is what each live member is known to hold,
     `subscribers` what each subscriber has read; both are waited for only while `is_patient`.
-    `promotable` is what the promotable members hold, which binds a witness: it can never supply a
-    machine snapshot (decision 3).
+    `floor` is what all members with a machine are known to hold, 0 where that is not known. It
+    binds a witness, which can never supply a machine's snapshot (decision 38).
     """
 
     snapshot: Index
@@ -129,7 +129,7 @@ class PurgeMarks:
     last: Index
     members: tuple[Index, ...] = ()
     subscribers: tuple[Index, ...] = ()
-    promotable: tuple[Index, ...] = ()
+    floor: Index = Index(0)
     is_witness: bool = False
     is_patient: bool = True
 
@@ -139,11 +139,11 @@ def purge_index(marks: PurgeMarks) -> Index:
 
     The applied index bounds it even below a snapshot: one that was staged and never installed may
     be ahead of it. A damaged member's log may end below all else, while its lost entries come in
-    again. A witness waits for the slowest promotable member, however far behind that is.
+    again. A witness waits for the slowest member with a machine, however far behind that is.
     """
     held_back = [marks.snapshot, marks.applied, marks.committed, marks.last]
     if marks.is_witness:
-        held_back.extend(marks.promotable)
+        held_back.append(marks.floor)
     if marks.is_patient:
         held_back.extend(marks.members)
         held_back.extend(marks.subscribers)

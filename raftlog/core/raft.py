@@ -13,6 +13,7 @@ from __future__ import annotations
 from raftlog.core import (
     commit,
     election,
+    floor,
     follower,
     heartbeat,
     persistence,
@@ -39,8 +40,6 @@ from raftlog.core.start import Found, begin_state
 from raftlog.core.state import NEVER, RaftState, RandomSource
 from raftlog.core.trial import Cancelled, Wish
 from raftlog.types import Index, NodeId, Position, Role, Term
-
-NO_INDEX = Index(0)
 
 
 class Raft:
@@ -79,17 +78,16 @@ class Raft:
         self.is_outside = False
         """Whether the node says that no membership names it yet; see `CoreView`."""
         self._reported_standing: tuple[Role, Term, NodeId | None] | None = None
-        self._reported_commit = NO_INDEX
+        self._reported_commit = Index(0)
 
     # ------------------------------------------------------------ inputs
 
     def step(self, source: NodeId, message: Message, now: float) -> None:
         """Take one message from `source`. A malformed or stale one changes nothing."""
         state = self._state
-        term = message.term
-        if source == state.node_id or not terms.is_credible(state, term):
+        if source == state.node_id or not terms.is_credible(state, message.term):
             return
-        if term != state.term and not terms.settle_term(state, source, message, now):
+        if message.term != state.term and not terms.settle_term(state, source, message, now):
             return
         HANDLERS[type(message)](state, source, message, now)
 
@@ -347,9 +345,8 @@ class Raft:
     def transferee(self) -> NodeId | None:
         """Return to whom leadership is being handed, or None."""
         leadership = self._state.leadership
-        if leadership is None or leadership.transfer is None:
-            return None
-        return leadership.transfer.target
+        under_way = leadership.transfer if leadership is not None else None
+        return under_way.target if under_way is not None else None
 
     @property
     def changes(self) -> RoleChanges:
@@ -388,6 +385,11 @@ class Raft:
         leadership = self._state.leadership
         progress = leadership.progress.get(peer) if leadership is not None else None
         return progress.copy() if progress is not None else None
+
+    @property
+    def purge_floor(self) -> Index:
+        """Return up to where all members with a machine are known to hold the log; 0 if unknown."""
+        return floor.known_floor(self._state)
 
     def quorum_active(self, now: float) -> bool:
         """Whether a quorum was heard within the election timeout (a follower: the leader)."""

@@ -137,6 +137,8 @@ class LeaderState:
     trial_count: int = 0
     ending: Cause | None = None
     """Why this node is about to stop leading, where it decides that itself."""
+    handed_to: NodeId | None = None
+    """To whom a witness tried to hand over last; others come first the next time."""
     is_grace_spent: bool = False
     """A stall moved the check-quorum window, and no quorum was heard since."""
 
@@ -213,6 +215,9 @@ class RaftState:
     quorum: Majority | Joint
     is_witness: bool = False
     """Whether this node votes without a state machine."""
+    floor: Index = Index(0)
+    floor_term: Term = Term(0)
+    """What the leader of that term said last of the members with a machine (`core/floor.py`)."""
 
     outbox: Outbox = dataclasses.field(default_factory=Outbox)
     outstanding: collections.deque[Outstanding] = dataclasses.field(

@@ -65,7 +65,8 @@ def _fields(message: Message) -> str:  # one arm for each message
             return f"{'match' if message.success else 'refused'}={message.match_index}{hint}"
         case HeartbeatRequest():
             lease = f" lease={message.lease_seconds}" if message.lease_seconds else ""
-            return f"commit={message.commit_index} round={message.context}{lease}"
+            floor = f" floor={message.floor}" if message.floor else ""
+            return f"commit={message.commit_index} round={message.context}{lease}{floor}"
         case HeartbeatResponse():
             return f"round={message.context}"
         case ReadIndexRequest():

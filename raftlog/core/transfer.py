@@ -87,6 +87,7 @@ def _most_caught_up(state: RaftState, candidates: list[NodeId]) -> NodeId | None
         key=lambda peer: (
             applies_in_time(state, progress[peer].applied_index),
             progress[peer].match_index,
+            progress[peer].applied_index or 0,
             progress[peer].last_contact,
         ),
         default=None,
@@ -136,10 +137,20 @@ def appoint(state: RaftState) -> None:
         state.send(target, TimeoutNow(term=state.term))
 
 
-def hand_over_witness(state: RaftState, now: float) -> None:
-    """Let a witness that leads give leadership to a member with a machine (decision 3)."""
+def hand_over_witness(state: RaftState, now: float, *, is_due: bool) -> None:
+    """Let a witness that leads give leadership to the best member with a machine (decision 38).
+
+    Of those that answered a heartbeat of this leadership: before, nothing is known of their
+    machines and disks. It waits for all of them, or until the next heartbeat `is_due`. One to whom
+    it was tried in vain, as it may not campaign, is not tried twice in a row where another is left.
+    """
     leadership = state.leadership
     if leadership is None or leadership.transfer is not None or not state.is_witness:
         return
-    if promotable_peers(state):
-        begin(state, None, now)
+    progress, peers = leadership.progress, promotable_peers(state)
+    heard = [peer for peer in peers if progress[peer].read_round]
+    if not heard or not (is_due or len(heard) == len(peers)):
+        return
+    others = [peer for peer in heard if peer != leadership.handed_to] or heard
+    fit = [peer for peer in others if not progress[peer].lacks_room] or others
+    leadership.handed_to = begin(state, _most_caught_up(state, fit), now)

@@ -229,6 +229,19 @@ class Alarm(enum.StrEnum):
             "`raftlog log consumer delete NAME`."
         ),
     )
+    WITNESS_HOLDS_LOG = (
+        "witness_holds_log",
+        Event.WITNESS_HOLDS_LOG,
+        (
+            "This witness keeps more than twice the log that retention asks for: a member with a "
+            "machine lacks it, or is not known to have it. When the disk is full, entries are "
+            "refused."
+        ),
+        (
+            "Start the member that `raftlog status` shows behind, or take it out with `raftlog "
+            "member remove ID`. Where the leader runs an older raftlog, upgrade it."
+        ),
+    )
     CERTIFICATE_UNUSABLE = (
         "certificate_unusable",
         Event.CERTIFICATE_UNUSABLE,
@@ -264,6 +277,7 @@ _FIT = frozenset(
         Alarm.CLOCK_AHEAD,
         Alarm.LOG_IN_THE_FUTURE,
         Alarm.CONSUMER_BEHIND,
+        Alarm.WITNESS_HOLDS_LOG,
     }
 )
 

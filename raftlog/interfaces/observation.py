@@ -139,6 +139,10 @@ class Event(enum.StrEnum):
         "consumer_released", "The log is kept no longer for a named consumer that lags",
         Severity.WARNING, "consumers_released_total",
     )  # fmt: skip
+    WITNESS_HOLDS_LOG = (
+        "witness_holds_log", "A witness keeps the log for a member with a machine that lacks it",
+        Severity.WARNING,
+    )  # fmt: skip
 
     DAMAGED = (
         "damaged", "This member lost part of its log and waits for it to be repaired",

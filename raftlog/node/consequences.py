@@ -261,6 +261,7 @@ class Consequences:
         self.alarms.set(Alarm.NOT_THE_KNOWN_INSTANCE, why if is_stranger else None, told=True)
         self.alarms.set(Alarm.BOOTSTRAP_WAITS, None if is_stranger or is_removed else why)
         self.alarms.set(Alarm.CONSUMER_BEHIND, self.parts.consumers.alarm, told=True)
+        self.alarms.set(Alarm.WITNESS_HOLDS_LOG, self.parts.snapshotter.alarm)
 
     def measure(self) -> None:
         """Set the gauges."""

@@ -209,6 +209,11 @@ class CoreView(Protocol):
         """Return a copy of the leader's view of `peer`, or None where this node has none."""
         ...
 
+    @property
+    def purge_floor(self) -> Index:
+        """Return up to where all members with a machine are known to hold the log; 0 if unknown."""
+        ...
+
     def quorum_active(self, now: float) -> bool:
         """Whether a quorum was heard within the election timeout (a follower: the leader)."""
         ...

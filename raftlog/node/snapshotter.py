@@ -3,8 +3,9 @@
 A snapshot is taken at a threshold of log bytes, on a thread, from the storage's own consistent
 view, while writes go on. The log is purged in slices that ride on rounds: never past the newest
 durable snapshot, never past what the slowest live member still needs within the retention limit,
-never past what a named consumer has not read while it holds the log (`node/consumers.py`), and only
-once retention asks for it.
+never past what a named consumer has not read while it holds the log (`node/consumers.py`), and on a
+witness never past what all members with a machine hold (`core/floor.py`). It begins only once
+retention asks for it.
 """
 
 from __future__ import annotations
@@ -269,6 +270,34 @@ class Snapshotter:
 
     # ------------------------------------------------------------ purging
 
+    @property
+    def _is_witness(self) -> bool:
+        """Whether this member stores the log without a machine, voting or not."""
+        myself = self._core.membership.member(self._storage.identity.node_id)
+        return myself is not None and not myself.has_machine
+
+    @property
+    def _is_oversized(self) -> bool:
+        """Whether the log is twice what retention allows: nobody else's need holds it then."""
+        return self._storage.log_bytes() > 2 * self._settings.log_bytes_max
+
+    @property
+    def alarm(self) -> str | None:
+        """Return why this witness keeps more than twice what retention allows, if it does.
+
+        No limit of retention ends it: a transaction on this disk and one other may be lost with
+        that other one.
+        """
+        if not self._is_witness or not self._is_oversized or self._newest is None:
+            return None
+        floor = self._core.purge_floor
+        if floor >= self._newest.boundary.index or floor >= self._needs.durable_index:
+            return None
+        size = f"the log is {self._storage.log_bytes() >> 20} MiB"
+        if not floor:
+            return f"{size}, and it is not known how far every member with a machine is"
+        return f"{size}, and a member with a machine holds it only up to index {floor}"
+
     def _marks(self, newest: SnapshotInfo) -> PurgeMarks:
         """Return what holds a purge back here.
 
@@ -281,7 +310,6 @@ class Snapshotter:
             for node_id in membership.node_ids
             if (progress := core.progress_of(node_id)) is not None
         }
-        myself = membership.member(self._storage.identity.node_id)
         return PurgeMarks(
             snapshot=newest.boundary.index,
             applied=self._needs.durable_index,
@@ -291,11 +319,9 @@ class Snapshotter:
                 match for peer, match in matches.items() if self._transport.is_connected(peer)
             ),
             subscribers=self._needs.read_indexes(),
-            promotable=tuple(
-                match for peer, match in matches.items() if membership.kind(peer) == "voter"
-            ),
-            is_witness=myself is not None and not myself.has_machine,
-            is_patient=self._storage.log_bytes() <= 2 * self._settings.log_bytes_max,
+            floor=core.purge_floor,
+            is_witness=self._is_witness,
+            is_patient=not self._is_oversized,
         )
 
     def _consider_purge(self) -> None:
@@ -358,7 +384,10 @@ class Snapshotter:
         if error is not None or self._storage.boundary.index != boundary.index:
             return
         target = done.result()
-        if boundary.index < target.index <= min(self._hold_index, self._needs.hold_index()):
+        limit = min(self._hold_index, self._needs.hold_index())
+        if self._is_witness:
+            limit = min(limit, self._core.purge_floor)  # another leader may be followed by now
+        if boundary.index < target.index <= limit:
             self._purging = True
             self._purge(target)
 

@@ -163,6 +163,7 @@ def _encode_heartbeat_request(m: messages.HeartbeatRequest) -> pb.PeerMessage:
         context=m.context,
         last_index=m.last_index,
         lease_seconds=m.lease_seconds,
+        floor=m.floor,
     )
     return pb.PeerMessage(heartbeat_request=body)
 
@@ -264,6 +265,7 @@ def _decode_heartbeat_request(m: pb.HeartbeatRequest) -> Message:
         context=m.context,
         last_index=Index(m.last_index),
         lease_seconds=m.lease_seconds,
+        floor=Index(m.floor),
     )
 
 

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 from raftlog.core import invariants
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.membership import Membership
-from raftlog.core.messages import AppendResponse, Message, VoteRequest, VoteResponse
+from raftlog.core.messages import (
+    AppendResponse,
+    HeartbeatRequest,
+    Message,
+    VoteRequest,
+    VoteResponse,
+)
 from raftlog.core.ready import Persist
 from raftlog.core.state import RaftState
 from raftlog.interfaces import SnapshotInfo
@@ -97,6 +103,8 @@ class Checker:
         self._folds: dict[int, int] = {}
         self._events = 0
         self._top_term = 0
+        self._floors: dict[tuple[NodeId, Term], int] = {}
+        """The highest floor that each witness was told in each term."""
         self.membership_chosen: MembershipCheck | None = None
         """What else is to be checked of a membership: its entry, the one before, and itself."""
         self.is_ruined = False
@@ -398,6 +406,8 @@ class Checker:
             )
         elif isinstance(message, AppendResponse) and message.success:
             self._check_ack(process, message)
+        elif isinstance(message, HeartbeatRequest) and message.floor:
+            self._check_floor(process, target, message)
 
     def _check_ack(self, process: Process, message: AppendResponse) -> None:
         """Check that what is acked is on disk; an ack of an older term may name what is gone."""
@@ -412,6 +422,40 @@ class Checker:
                 f"{process.node_id} acks {index} in term {message.term}; its disk holds term "
                 f"{disk.hard_state.term} and ends at {process.storage.last_index}",
             )
+
+    def _check_floor(self, process: Process, target: NodeId, message: HeartbeatRequest) -> None:
+        """Check that what a witness is told to be everywhere is on each disk that has a machine."""
+        key = (target, message.term)
+        self._floors[key] = max(self._floors.get(key, 0), message.floor)
+        index = min(message.floor, self.chosen_index)
+        self._check_held(process, index, "lets a witness purge up to")
+
+    def _check_held(self, process: Process, index: int, what: str) -> None:
+        """Check that all members with a machine that `process` knows of hold a chosen entry."""
+        memberships = [membership for _, membership in process.state.memberships]
+        able = {m.node_id for each in memberships for m in each.members if m.has_machine}
+        for other in self.processes:
+            if other.node_id not in able or other.seen.lost_through >= index:
+                continue
+            if not self.holds(other, index, self.chosen[index]):
+                text = f"{process.node_id} {what} {index}, which {other.node_id} does not hold"
+                raise broken("a witness keeps what others lack", text)
+
+    def will_purge(self, process: Process, index: int) -> None:
+        """Check that a witness drops nothing that it was not told is on all other machines."""
+        state = process.state
+        if not state.is_witness:
+            return
+        if state.role is Role.LEADER:
+            self._check_held(process, index, "leads, and purges up to")
+        else:
+            told = self._floors.get((process.node_id, state.term), 0)
+            require(
+                index <= told,
+                "a witness keeps what others lack",
+                f"{process.node_id} purges up to {index}; in term {state.term} it was told {told}",
+            )
+        self._count("witness_purged")
 
     def _voted(self, voter: NodeId, term: Term, candidate: NodeId) -> None:
         if voter == candidate and (voter, term) not in self._votes:

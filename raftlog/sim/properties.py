@@ -7,6 +7,10 @@ Sections are those of the Raft thesis (Ongaro 2014); S numbers are those of
 from __future__ import annotations
 
 WHY = {
+    "a witness keeps what others lack": (
+        "a witness has no machine: what it purged before a member with a machine held it is lost "
+        "with the one other member that has it (section 5.1)"
+    ),
     "a witness takes no writes": (
         "a witness has no state machine, so it cannot say what a write came to; it must hand over"
     ),

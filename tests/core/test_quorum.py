@@ -112,23 +112,23 @@ own_marks = st.fixed_dictionaries(
 )
 
 
-@given(own_marks, index_lists, index_lists, index_lists, st.booleans(), st.booleans())
+@given(own_marks, index_lists, index_lists, indexes, st.booleans(), st.booleans())
 def test_purge_rule_holds_for_every_index_it_gives_up(
-    own, members, subscribers, promotable, is_witness, is_patient
+    own, members, subscribers, floor, is_witness, is_patient
 ) -> None:
     """Nothing above what is purged is missed by anyone the rule protects, and no less is purged."""
     marks = PurgeMarks(
         **own,
         members=members,
         subscribers=subscribers,
-        promotable=promotable,
+        floor=floor,
         is_witness=is_witness,
         is_patient=is_patient,
     )
 
     def allowed(index: int) -> bool:
         waited_for = (*members, *subscribers) if is_patient else ()
-        machines = promotable if is_witness else ()
+        machines = (floor,) if is_witness else ()
         return all(index <= mark for mark in (*own.values(), *waited_for, *machines))
 
     assert purge_index(marks) == max(i for i in range(51) if allowed(i) or i == 0)

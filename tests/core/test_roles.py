@@ -320,7 +320,7 @@ def test_functions_of_a_leader_do_nothing_elsewhere() -> None:
     transfer.appoint(node.state)
     transfer.advance(node.state, B, node.now)
     transfer.drop_if_gone(node.state)
-    transfer.hand_over_witness(node.state, node.now)
+    transfer.hand_over_witness(node.state, node.now, is_due=True)
     with pytest.raises(NotLeader):
         proposals.append_own(node.state, EntryKind.NOOP, b"", node.now)
     assert node.state == before

@@ -13,6 +13,7 @@ from raftlog.interfaces import Alarm, Round
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.parts import build
 from raftlog.node.ports import Shared
+from raftlog.node.snapshotter import Snapshotter
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Role
 from tests.node.parts import boundary, new_ports
@@ -77,6 +78,18 @@ async def test_what_parts_know_becomes_alarms_when_somebody_looks(rig):
     rig.parts.enrolment._strangers = frozenset()
     told.look()
     assert Alarm.NOT_THE_KNOWN_INSTANCE not in told.alarms
+
+
+async def test_a_witness_that_holds_its_log_says_so_for_as_long_as_it_does(rig, monkeypatch):
+    """The reason is the snapshotter's, which knows what holds the purge."""
+    told, why = rig.consequences, ["n2 lacks it"]
+    monkeypatch.setattr(Snapshotter, "alarm", property(lambda _: why[0]))
+    told.look()
+    assert told.alarms.why(Alarm.WITNESS_HOLDS_LOG) == "n2 lacks it"
+    assert Alarm.WITNESS_HOLDS_LOG.is_fit, "it works on"
+    why[0] = None
+    told.look()
+    assert Alarm.WITNESS_HOLDS_LOG not in told.alarms
 
 
 async def test_every_part_is_built_and_known(rig):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from raftlog.core.membership import Membership
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import DiskFull, StorageCorrupt, Unavailable
 from raftlog.interfaces import Round
@@ -52,6 +54,7 @@ class Core:
     def __init__(self) -> None:
         self.role, self.membership, self.commit_index = Role.LEADER, MEMBERSHIP, 1 << 60
         self.matched = {"n2": 20, "n3": 1}
+        self.purge_floor = 0
 
     def progress_of(self, peer):
         return types.SimpleNamespace(match_index=self.matched[peer]) if peer != "n1" else None
@@ -225,6 +228,56 @@ async def test_a_member_that_stands_still_does_not_hold_the_log_for_ever(rig):
     rig.snapshotter.consider()
     await rig.settle()
     assert len(rig.purges.wanted) == 1
+
+
+def make_witness(rig) -> None:
+    """Let the member under test have no machine."""
+    members = [dataclasses.replace(m, has_machine=m.node_id != "n1") for m in MEMBERSHIP.members]
+    rig.core.membership = Membership.of_voters(members)
+
+
+async def test_a_witness_keeps_what_a_member_with_a_machine_lacks(rig):
+    """However large the log is, and it says so; only what all of them hold may go."""
+    make_witness(rig)
+    rig.core.matched["n2"] = 1 << 30
+    rig.fill(5)
+    await rig.take()
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert rig.purges.wanted == []
+    assert rig.snapshotter.alarm is None, "within twice what retention allows it is no matter"
+    rig.fill(15)
+    await rig.take()
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert rig.purges.wanted == []
+    assert "it is not known how far" in rig.snapshotter.alarm
+    rig.core.purge_floor = 3
+    assert "holds it only up to index 3" in rig.snapshotter.alarm
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert [reached.index for reached in rig.purges.wanted] == [3]
+    rig.core.purge_floor = 1 << 30
+    assert rig.snapshotter.alarm is None
+    rig.core.purge_floor = 3
+    rig.core.membership = MEMBERSHIP
+    assert rig.snapshotter.alarm is None, "a member with a machine waits for nobody so long"
+    rig.storage.commit(Round(purge_to=rig.purges.wanted.pop()))
+    rig.snapshotter.purged()
+    await rig.settle()
+    assert rig.purges.wanted[-1].index > 3
+
+
+async def test_a_floor_that_falls_while_a_slice_is_cut_counts(rig):
+    """A witness that follows another leader by now drops nothing by the word of the one before."""
+    make_witness(rig)
+    rig.core.matched["n2"] = rig.core.purge_floor = 1 << 30
+    rig.fill(40)
+    await rig.take()
+    rig.snapshotter.consider()
+    rig.core.purge_floor = 0
+    await rig.settle()
+    assert rig.purges.wanted == []
 
 
 async def test_a_subscriber_holds_the_log_for_as_long_as_a_member_would(rig):

@@ -71,6 +71,7 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         context=u64,
         last_index=indexes,
         lease_seconds=st.floats(0, 1e9),
+        floor=indexes,
     ),
     st.builds(
         messages.HeartbeatResponse,

@@ -236,14 +236,18 @@ class Disk:
         newest = self.newest
         if newest is None or self._purge_to is not None or self.in_flight is not None:
             return
+        process = self._process
         marks = PurgeMarks(
             snapshot=newest.boundary.index,
             applied=self.storage.disk.applied.index,
-            committed=self._process.state.commit_index,
+            committed=process.state.commit_index,
             last=self.storage.last_index,
+            floor=process.raft.purge_floor,
+            is_witness=process.state.is_witness,
         )
         limit = purge_index(marks) - knobs.retention
         if limit > self.storage.boundary.index:
+            process.world.checker.will_purge(process, limit)
             self._purge_to = self._boundary_at(Index(limit))
 
     def check_newest(self) -> None:

@@ -68,6 +68,7 @@ SOMETIMES: dict[str, str] = {
     "snapshot_refused": "a snapshot that had rotted or was torn was refused by its checksums",
     "snapshot_rot_noticed": "a sender noticed that its snapshot had rotted, and took another",
     "witness_led": "a witness was elected, and handed over",
+    "witness_purged": "a witness purged what all members with a machine hold",
     "damage_beyond_repair": "a record rotted in too many of its copies",
     "ended_refusing": "a cluster damaged beyond repair elected nobody and served nothing",
     "ended_ruin": "a cluster lost many copies, yet few enough to go on",

@@ -127,18 +127,20 @@ class AppendResponse(_message.Message):
     def __init__(self, term: _Optional[int] = ..., success: _Optional[bool] = ..., match_index: _Optional[int] = ..., hint: _Optional[_Union[Position, _Mapping]] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("term", "commit_index", "context", "last_index", "lease_seconds")
+    __slots__ = ("term", "commit_index", "context", "last_index", "lease_seconds", "floor")
     TERM_FIELD_NUMBER: _ClassVar[int]
     COMMIT_INDEX_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
     LEASE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
     term: int
     commit_index: int
     context: int
     last_index: int
     lease_seconds: float
-    def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., context: _Optional[int] = ..., last_index: _Optional[int] = ..., lease_seconds: _Optional[float] = ...) -> None: ...
+    floor: int
+    def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., context: _Optional[int] = ..., last_index: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., floor: _Optional[int] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
     __slots__ = ("term", "context", "applied_index", "lacks_room")

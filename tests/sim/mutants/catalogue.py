@@ -11,6 +11,7 @@ from .planting import Mutant
 from .protocol import COMMITTING, REPLICATING, VOTING
 from .shell import ANSWERING, COMMITTING_IN_THE_SHELL, RETRYING
 from .surroundings import DAMAGE_AND_SNAPSHOTS, MEMBERSHIP, READING, STRANGERS
+from .witnesses import WITNESSES
 
 __all__ = ["BY_NAME", "MUTANTS", "Mutant"]
 
@@ -18,5 +19,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *VOTING, *COMMITTING, *REPLICATING, *READING, *MEMBERSHIP, *DAMAGE_AND_SNAPSHOTS,
     *STRANGERS,     *ELECTIONS, *QUORUMS_AND_HANDOVERS, *EXACTLY_ONCE, *ANSWERS,
     *COMMITTING_IN_THE_SHELL, *ANSWERING, *RETRYING, *BOUNDS, *LEADING_UNFIT, *ORDERING,
+    *WITNESSES,
 )  # fmt: skip
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

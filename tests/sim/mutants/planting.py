@@ -35,6 +35,7 @@ FOLLOWER, PERSISTENCE, START = "core/follower.py", "core/persistence.py", "core/
 READS, HEARTBEAT, TIMERS = "core/reads.py", "core/heartbeat.py", "core/timers.py"
 PROGRESS, REPLICATION, SNAPSHOTS = "core/progress.py", "core/replication.py", "core/snapshots.py"
 STATE, LOG, PROPOSALS, ROLES = "core/state.py", "core/log.py", "core/proposals.py", "core/roles.py"
+FLOOR = "core/floor.py"
 TERMS, TRANSFER, TRIAL = "core/terms.py", "core/transfer.py", "core/trial.py"
 MEMORY, RULES = "storage/memory.py", "storage/rules.py"
 ENROLMENT = "node/enrolment.py"

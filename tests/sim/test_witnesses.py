@@ -1,0 +1,66 @@
+"""A witness in a world: what it keeps is all that another member can be brought up to date with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from raftlog.sim.checker import CheckFailed
+from raftlog.sim.core.knobs import draw_knobs
+from raftlog.sim.core.world import World
+from raftlog.types import Index
+
+from .test_parts import CALM_SEED, calm_world, run_until_commit
+
+DISK = dataclasses.replace(draw_knobs(CALM_SEED).disk, snapshot_every=3, retention=0)
+
+
+def cast(world: World):
+    """Return a leader with a machine, the other member with one, and the witness."""
+    witness = next(process for process in world.members if process.state.is_witness)
+    while world.leaders() in ([], [witness]):
+        assert world.scheduler.step()
+    leader = world.leaders()[0]
+    (other,) = [p for p in world.members if p is not leader and p is not witness]
+    return leader, other, witness
+
+
+def test_a_witness_alone_brings_a_member_up_to_date_that_was_away() -> None:
+    """The leader purges and dies; the member that was down gets every entry from the witness."""
+    world = calm_world(voters=3, witnesses=1, disk=DISK)
+    run_until_commit(world, 3)
+    leader, away, witness = cast(world)
+    away.crash()
+    lacks = away.storage.last_index
+    run_until_commit(world, lacks + 40)
+    assert leader.storage.boundary.index > lacks + 10, "the leader could send a snapshot alone"
+    assert witness.storage.boundary.index <= lacks
+    acked = world.checker.acked_index
+    leader.crash()
+    away.restart()
+    while away not in world.leaders():
+        assert world.scheduler.step()
+    assert away.storage.last_index >= acked
+    assert world.counters["snapshot_installed"] == 0
+    while witness.storage.boundary.index <= lacks:
+        leader.restart()
+        assert world.scheduler.step()
+    assert world.counters["witness_purged"]
+
+
+def test_the_checker_notices_a_witness_that_purges_too_far() -> None:
+    """Both ways: past what it was told, and past what the others hold where it leads itself."""
+    world = calm_world(voters=3, witnesses=1, disk=DISK)
+    run_until_commit(world, 3)
+    leader, away, witness = cast(world)
+    away.crash()
+    lacks = away.storage.last_index
+    run_until_commit(world, lacks + 10)
+    told = max(world.checker._floors.values())
+    assert told <= lacks
+    world.checker.will_purge(witness, told)
+    with pytest.raises(CheckFailed, match="^a witness keeps what others lack: .* it was told"):
+        world.checker.will_purge(witness, told + 1)
+    with pytest.raises(CheckFailed, match=f"which {away.node_id} does not hold"):
+        world.checker._check_held(leader, Index(lacks + 5), "lets a witness purge up to")
