@@ -157,6 +157,9 @@ class Checker:
         )
         if state.is_witness:
             self._count("witness_led")
+        if state.is_banned:
+            self._count("banned_led")
+            self._check_patience(process, state)
         self._top_term = max(self._top_term, state.term)
         self._check_overlap(state)
         if len(self.leaders) > 1:
@@ -176,6 +179,22 @@ class Checker:
                 f"{process.node_id} leads term {state.term} while {other.node_id} holds a lease "
                 f"of term {other.state.term}",
             )
+
+    def _check_patience(self, process: Process, state: RaftState) -> None:
+        """Check that a banned member was handed leadership, or had left it to the others for long.
+
+        It bans by its own log, as it learns of a ban on append, and counts by its own clock.
+        """
+        rise = state.changes.rise
+        is_told = rise is not None and rise.cause in {Cause.TRANSFER, Cause.PRIORITY}
+        silent = process.local() - max(state.changes.heard_at, process.began_at)
+        patience = PATIENCE_TIMEOUTS * state.settings.election_timeout_seconds
+        require(
+            is_told or state.quorum.voters == {process.node_id} or silent >= patience,
+            PATIENT,
+            f"{process.node_id} is banned, and leads term {state.term} {silent:.3f} s after it "
+            f"heard a leader: {patience:.3f} s are asked for",
+        )
 
     def ruined(self, index: int) -> None:
         """Note that too many copies of a chosen entry rotted: nobody may be elected any more."""

@@ -95,7 +95,10 @@ class Orders:
         elif membership.member(node_id) is not None:
             verbs = [MemberVerb.REMOVE, MemberVerb.REMOVE, MemberVerb.DEMOTE, MemberVerb.UPDATE]
         verb = dice.choice(verbs)
-        region = dice.choice(REGIONS) if verb is MemberVerb.UPDATE else None
+        updates = verb is MemberVerb.UPDATE
+        region = dice.choice(REGIONS) if updates else None
+        priority = dice.choice(PRIORITIES) if updates else None
+        is_banned = dice.choice((None, None, False, True)) if updates else None
         return MemberOrder(
             verb=verb,
             node_id=node_id,
@@ -103,6 +106,8 @@ class Orders:
             region=region,
             has_machine=known.has_machine if verb is MemberVerb.ADD else None,
             promote=dice.random() < 0.8,
+            priority=priority,
+            is_banned=is_banned,
         )
 
     def _send(self, given: Given, seconds: float) -> None:
@@ -203,6 +208,7 @@ class Orders:
             ends.clear()
             return
         before = core.membership
+        leader.preferences.look(leader)
         attempt(members.look_after)
         if core.membership is not before:
             self._world.atlas.proposed(core.membership_index, core.membership)
@@ -261,6 +267,8 @@ def _holds(current: Membership, order: MemberOrder) -> bool:
             (order.address, member.address),
             (order.region, member.region),
             (order.has_machine, member.has_machine),
+            (order.priority, member.priority),
+            (order.is_banned, member.is_banned),
         )
     )
     return {

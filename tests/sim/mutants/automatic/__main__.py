@@ -20,6 +20,7 @@ from .mutants import (
     all_mutants,
     difference,
     draw,
+    draw_of_each,
     find,
     in_order,
     module_of,
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="MODULE:FUNCTION:OPERATOR:NUMBER, or a prefix")
     add("--sample", type=int, metavar="N", help=f"draw so many (of the core: {SAMPLE})")
+    add("--of-each", type=int, metavar="N", help="with NAME: so many of each function")
     add("--all", action="store_true", help="hunt every mutant there is")
     add("--missing", action="store_true", help="only those that the table does not tell of")
     add("--survivors", action="store_true", help="only those that survived the last time")
@@ -94,6 +96,8 @@ def _chosen(options: argparse.Namespace, rows: dict[str, Row]) -> list[Mutant]:
     if options.all or prefixes:
         everything = all_mutants(modules()).values()
         chosen = [m for m in everything if m.name.startswith(prefixes or "")]
+        if options.of_each is not None:
+            chosen = draw_of_each(chosen, options.of_each)
         if options.sample is not None:
             chosen = draw(chosen, options.sample)
     else:

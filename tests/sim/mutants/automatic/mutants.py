@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import collections
 import dataclasses
 import difflib
 import functools
@@ -23,7 +24,10 @@ OTHERS = (
 CORE = DECIDING + OTHERS
 AREAS = ("node", "client", "rpc", "rpc/services", "storage/lmdb", "machines", "machines/kv")
 """Directories around the core: each of their modules is called by its dotted path."""
-SINGLE = ("cli.journal",)
+SINGLE = (
+    "storage.records", "storage.snapshot_file", "storage.backup_file", "storage.segment_file",
+    "wire.status", "cli.journal",
+)  # fmt: skip
 NEVER_LOADED = frozenset({"node.ports"})
 """Modules that only declare protocols: there is nothing in them to be run."""
 SAMPLE = 120
@@ -169,6 +173,18 @@ def _rank(mutant: Mutant) -> bytes:
 def draw(mutants: Iterable[Mutant], count: int) -> list[Mutant]:
     """Draw so many of these mutants, always the same ones."""
     return in_order(mutant.name for mutant in sorted(mutants, key=_rank)[:count])
+
+
+def draw_of_each(mutants: Iterable[Mutant], count: int) -> list[Mutant]:
+    """Draw up to so many of these mutants in every function, always the same ones."""
+    taken: collections.Counter[tuple[str, str]] = collections.Counter()
+    chosen = []
+    for mutant in sorted(mutants, key=_rank):
+        place = (mutant.module, mutant.function)
+        if taken[place] < count:
+            taken[place] += 1
+            chosen.append(mutant.name)
+    return in_order(chosen)
 
 
 def in_order(names: Iterable[str]) -> list[Mutant]:

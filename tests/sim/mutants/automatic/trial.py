@@ -37,6 +37,7 @@ import sortedcontainers  # noqa: F401 - imported before the fork
 from tests.sim.mutants.runner import PACKAGE
 
 from .mutants import CORE, Mutant, dotted, modules, path_of, planted
+from .suites import SUITES
 
 TOP = PACKAGE.parent
 CORE_TESTS = TOP / "tests" / "core"
@@ -50,21 +51,6 @@ TRIAL_SECONDS = 180.0
 OUT_OF_TIME = "out of time"
 """A trial that took longer in all, though each test ended: it says nothing."""
 _OUT_OF_TIME = json.dumps({OUT_OF_TIME: ""}).encode() + b"\n"
-SUITES = {
-    "cli.journal": ("cli/test_journal.py", "cli/test_session.py"),
-    "node.proposals": ("node/test_proposals.py", "node/test_writes.py"),
-    "node.reads": ("node/test_reads.py", "node/test_node_reads.py"),
-    "node.sessions": ("node/test_sessions.py", "node/test_writes.py"),
-    "client.routing": ("client/test_routing.py", "client/test_client.py"),
-    "client.lease": ("client/test_kv.py", "client/test_lock.py"),
-    "rpc.convert": ("rpc/test_convert.py", "rpc/test_peer.py", "rpc/test_kv.py"),
-    "storage.lmdb.layout": ("storage/lmdb/test_layout.py", "storage/lmdb/test_stream_index.py"),
-    "storage.lmdb.stream_index": ("storage/lmdb/test_stream_index.py", "storage/test_pages.py"),
-    "storage.lmdb.tables": ("storage/lmdb/test_tables.py", "storage/test_pages.py"),
-    "client.kv": ("client/test_kv.py", "client/test_lock.py", "client/test_watch.py"),
-    "rpc.services.tail": ("rpc/test_tail.py",),
-}
-"""What runs for a module, where the rule of `test_files` would run too much or too little."""
 MEMORY_BYTES_MAX = 4 << 30
 
 
