@@ -388,9 +388,7 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
             witness=None if known is None else not known.has_machine,
             region=None if known is None else known.region,
             # What is so by default is not said: an older leader would not know it.
-            priority=None
-            if known is None or known.priority == PRIORITY_DEFAULT
-            else known.priority,
+            priority=_said_priority(known),
             banned=True if known is not None and known.banned else None,
         )
         done = dataclasses.replace(done, before=before or done.before)

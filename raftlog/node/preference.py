@@ -24,7 +24,7 @@ from raftlog.interfaces import Event
 from raftlog.node.beat import Beat
 from raftlog.node.inputs import Inputs
 from raftlog.node.ports import Ports
-from raftlog.types import NodeId, Role
+from raftlog.types import NodeId, Role, Term
 
 STABLE_TIMEOUTS = 10
 """For so many election timeouts a preferred member must be fit, and this node lead."""
@@ -63,6 +63,8 @@ class Preference:
         self._fit_since: dict[NodeId, float] = {}
         self._attempts: dict[NodeId, _Attempts] = {}
         self._tried: Trial | None = None
+        self._term = Term(0)
+        """In which leadership the others were seen fit."""
 
     def start(self, beat: Beat) -> None:
         """Begin to look, at every beat."""
@@ -82,12 +84,15 @@ class Preference:
         """Hand over where it is due."""
         core = self._core
         if core.role is not Role.LEADER:
-            self._fit_since.clear()
-            self._tried = None
             return
+        if core.term != self._term:
+            self._term, self._tried = core.term, None
+            self._fit_since.clear()
         if core.membership is not self._known:
             self._known = core.membership
             self._preferred = preferred(core.membership, self._myself)
+            if not self._preferred:
+                self._fit_since.clear()  # nobody is looked at from here on
         if self._preferred or self._tried is not None:
             self._look(self._clock.monotonic())
 
@@ -105,7 +110,13 @@ class Preference:
             return
         membership = self._core.membership
         target = max(due, key=lambda peer: (membership.priority(peer), self._match(peer), peer))
-        self._hand_over(target, now)
+        if not any(self._is_better(peer, target) for peer in self._fit_since):
+            self._hand_over(target, now)
+
+    def _is_better(self, peer: NodeId, target: NodeId) -> bool:
+        """Whether a fit member is worth waiting for: leadership would go to it next."""
+        priority = self._core.membership.priority
+        return priority(peer) > priority(target) and peer not in self._attempts
 
     def _note_failure(self) -> None:
         """Tell of an attempt that came to nothing, once."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raftlog.core import invariants
+from raftlog.core.changes import Cause
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendResponse, Message, VoteRequest, VoteResponse
@@ -26,6 +27,9 @@ from raftlog.types import Index, NodeId, Role, Term
 if TYPE_CHECKING:
     from raftlog.sim.core.process import Process
 
+PATIENT = "a banned member leaves leadership to the others"
+NOT_HANDED = "a banned member is handed no leadership"
+PATIENCE_TIMEOUTS = 4
 FILL_BYTES = 1 << 20
 FULL_CHECK_EVERY = 8
 """Every so many events the core's own invariants are checked, and whenever role or term changed."""
@@ -127,6 +131,11 @@ class Checker:
         if state.membership_index != seen.membership_index:
             seen.membership_index = state.membership_index
             self._check_overlap(state)
+        handed = state.leadership.transfer if state.leadership is not None else None
+        if handed is not None and handed.target in state.membership.banned:
+            # A witness takes no writes, so it hands over to whoever is there.
+            text = f"{process.node_id} hands over to {handed.target}, who is banned"
+            require(state.is_witness, NOT_HANDED, text)
 
     def _standing_changed(self, process: Process, state: RaftState, seen: View) -> None:
         require(

@@ -7,6 +7,7 @@ of the own term is applied, and a reader is answered once its read index is.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -116,7 +117,9 @@ class Desk:
             transfers, reads = cast(Transfers, None), cast(ReadQueue, None)  # what waits is not run
             levels = cast(FeatureLevels, None)  # all of a world's members know all levels
             self.members = Members(ports, process.inputs, self.writes, transfers, reads, levels)
-            self.preference = Preference(ports, process.inputs, lambda: False)
+            own = dataclasses.replace(settings, core=process.state.settings)
+            timed = dataclasses.replace(ports, settings=own)
+            self.preference = Preference(timed, process.inputs, lambda: False)
 
     # ------------------------------------------------------------ writes
 

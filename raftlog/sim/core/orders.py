@@ -27,6 +27,7 @@ from raftlog.node.members import ROUND_SECONDS_MIN
 from raftlog.sim.checker import require
 from raftlog.sim.core.knobs import Knobs
 from raftlog.sim.core.operators import REGIONS, attempt, member_of
+from raftlog.sim.core.preferences import Preferences
 from raftlog.sim.faults import Fault
 from raftlog.types import NodeId, Role
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from raftlog.sim.core.process import Process
     from raftlog.sim.core.world import World
 
+PRIORITIES = (50, 100, 200, 1000)
+PREFERENCE_SHARE = 0.5
 COMPARED = "an order changes the version that it saw"
 REPEATED = "what is so already is a success"
 CAUGHT_UP = "who is promoted has caught up"
@@ -62,6 +65,7 @@ class Orders:
         self.is_needed = Fault.ORDER in knobs.faults
         self._proposed: dict[tuple[int, int], Membership] = {}
         """By index and checksum of an entry, the membership that its order was bound to."""
+        self._preferences = Preferences(self._timeout)
         self._ends: dict[Process, deque[tuple[float, int]]] = {}
         """Where each leader's log ended lately, by the world's time."""
 
@@ -89,16 +93,15 @@ class Orders:
     def _order(self, dice: random.Random, membership: Membership, process: Process) -> MemberOrder:
         node_id = process.node_id
         known = member_of(node_id, self._knobs)
+        if membership.member(node_id) is not None and dice.random() < PREFERENCE_SHARE:
+            return self._preference(dice, node_id)
         verbs = [MemberVerb.ADD]
         if node_id in membership.learners:
             verbs = [MemberVerb.PROMOTE, MemberVerb.REMOVE, MemberVerb.DEMOTE, MemberVerb.UPDATE]
         elif membership.member(node_id) is not None:
             verbs = [MemberVerb.REMOVE, MemberVerb.REMOVE, MemberVerb.DEMOTE, MemberVerb.UPDATE]
         verb = dice.choice(verbs)
-        updates = verb is MemberVerb.UPDATE
-        region = dice.choice(REGIONS) if updates else None
-        priority = dice.choice(PRIORITIES) if updates else None
-        is_banned = dice.choice((None, None, False, True)) if updates else None
+        region = dice.choice(REGIONS) if verb is MemberVerb.UPDATE else None
         return MemberOrder(
             verb=verb,
             node_id=node_id,
@@ -106,8 +109,16 @@ class Orders:
             region=region,
             has_machine=known.has_machine if verb is MemberVerb.ADD else None,
             promote=dice.random() < 0.8,
-            priority=priority,
-            is_banned=is_banned,
+        )
+
+    def _preference(self, dice: random.Random, node_id: NodeId) -> MemberOrder:
+        """Return an order that says how much a member should lead, or that it should not."""
+        is_ban = dice.random() < 0.5
+        return MemberOrder(
+            verb=MemberVerb.UPDATE,
+            node_id=node_id,
+            priority=None if is_ban else dice.choice(PRIORITIES),
+            is_banned=dice.random() < 0.7 if is_ban else None,
         )
 
     def _send(self, given: Given, seconds: float) -> None:
@@ -208,7 +219,7 @@ class Orders:
             ends.clear()
             return
         before = core.membership
-        leader.preferences.look(leader)
+        self._preferences.look(leader)
         attempt(members.look_after)
         if core.membership is not before:
             self._world.atlas.proposed(core.membership_index, core.membership)
