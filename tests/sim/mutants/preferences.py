@@ -1,4 +1,4 @@
-"""Planted bugs of priorities and bans: who leads though it should not, and leadership that flaps."""
+"""Planted bugs of priorities and bans: who leads and should not, and leadership that flaps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PREFERRING: tuple[Mutant, ...] = (
     ),
     plant(
         "preferred-leadership-flaps",
-        "a preferred member that fails whenever it leads is handed leadership as often as it can be",
+        "a preferred member that fails whenever it leads is handed leadership without end",
         (PREFERENCE, "return usual * float(1 << doublings)", "return usual"),
         script=f"{TESTS}::test_leadership_does_not_flap",
     ),
