@@ -76,7 +76,7 @@ def build(
         MachineMismatch, StorageCorrupt: not this machine's, or it lacks what the machine needs.
     """
     drive, inputs = _driven(_core(ports, consequences, watch), ports, shared, consequences)
-    threads, core = shared.executors, inputs.core
+    threads, core, alarms = shared.executors, inputs.core, consequences.alarms
     applier = Applier(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
     disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
@@ -96,16 +96,14 @@ def build(
         group_commit=group_commit,
         disk=disk,
         enrolment=enrolment,
-        fitness=Fitness(
-            ports, inputs, consequences.alarms, disk=disk, campaigning=enrolment, writes=writes
-        ),
-        preference=Preference(ports, inputs, lambda: _holds(consequences.alarms)),
+        fitness=Fitness(ports, inputs, alarms, disk=disk, campaigning=enrolment, writes=writes),
+        preference=Preference(ports, inputs, lambda: _holds(alarms)),
         leadership=leadership,
         writes=writes,
         reads=reads,
         transfers=transfers,
         members=members,
-        campaigning=Campaigning(ports, inputs, enrolment, transfers, consequences.alarms),
+        campaigning=Campaigning(ports, inputs, enrolment, transfers, alarms),
         reigns=Reigns(ports, core),
         upgrades=Upgrades(ports, core, applier, writes),
         levels=levels,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from raftlog.sim.core.world import World
 
 PRIORITIES = (50, 100, 200, 1000)
-PREFERENCE_SHARE = 0.5
+WISH_SHARE = 0.7
 COMPARED = "an order changes the version that it saw"
 REPEATED = "what is so already is a success"
 CAUGHT_UP = "who is promoted has caught up"
@@ -66,6 +66,7 @@ class Orders:
         self._proposed: dict[tuple[int, int], Membership] = {}
         """By index and checksum of an entry, the membership that its order was bound to."""
         self._preferences = Preferences(self._timeout)
+        self._wishes = random.Random(f"{knobs.seed}:wishes")
         self._ends: dict[Process, deque[tuple[float, int]]] = {}
         """Where each leader's log ended lately, by the world's time."""
 
@@ -89,12 +90,22 @@ class Orders:
             if dice.random() < 0.4:
                 self._world.count("order_repeated")
                 self._send(given, dice.random() * 8 * self._timeout)
+        self._wish(membership)
+
+    def _wish(self, membership: Membership) -> None:
+        """Let an operator say, now and then, how much a member should lead, or that it should not.
+
+        By other dice, so that the other orders of a seed are what they are without.
+        """
+        dice = self._wishes
+        if dice.random() < WISH_SHARE:
+            order = self._preference(dice, dice.choice(membership.node_ids))
+            given = Given((order,), 0, membership, dice.random() < 0.5)
+            self._send(given, dice.random() * 4 * self._timeout)
 
     def _order(self, dice: random.Random, membership: Membership, process: Process) -> MemberOrder:
         node_id = process.node_id
         known = member_of(node_id, self._knobs)
-        if membership.member(node_id) is not None and dice.random() < PREFERENCE_SHARE:
-            return self._preference(dice, node_id)
         verbs = [MemberVerb.ADD]
         if node_id in membership.learners:
             verbs = [MemberVerb.PROMOTE, MemberVerb.REMOVE, MemberVerb.DEMOTE, MemberVerb.UPDATE]
