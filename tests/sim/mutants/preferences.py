@@ -16,6 +16,9 @@ PREFERRING: tuple[Mutant, ...] = (
             "    if state.is_banned:\n        state.election_deadline += BAN_PATIENCE * timeout\n",
             "",
         ),
+        script=(
+            "core/test_preferences.py::test_a_banned_member_waits_for_three_election_timeouts_more"
+        ),
     ),
     plant(
         "banned-member-is-handed-leadership",
