@@ -25,12 +25,18 @@ class Level:
 LEVELS: Mapping[int, Level] = MappingProxyType(
     {
         1: Level("0.1.0", "all that raftlog 0.1.0 writes"),
-        2: Level("0.2.0", "the positions of named consumers, kept in the log"),
+        2: Level(
+            "0.2.0",
+            "the positions of named consumers, kept in the log; priorities and bans of members",
+        ),
     }
 )
 
 CONSUMERS_LEVEL = 2
 """From here on entries may tell of consumers (decision 34)."""
+
+PREFERENCES_LEVEL = 2
+"""From here on a membership may tell whom to prefer as leader (decision 39)."""
 
 FEATURE_LEVEL_MAX = max(LEVELS)
 """The highest feature level that this raftlog can read (decision 2)."""

@@ -18,7 +18,9 @@ class MemberStatus:
     Only the leader knows what the others hold. `kind`: voter, learner or witness. `role`: leader,
     follower or candidate; unknown where the member cannot be reached. `promoting`: a learner that
     becomes a voter once it has caught up. `feature_level_max`: the highest feature level that its
-    raftlog can read, if it is connected to the node that answered.
+    raftlog can read, if it is connected to the node that answered. `priority`: how much it is
+    preferred as leader, where the node that answered tells it; a `banned` member leads only where
+    nobody else could.
     """
 
     node_id: NodeId
@@ -36,6 +38,8 @@ class MemberStatus:
     healthy: bool
     promoting: bool = False
     feature_level_max: int | None = None
+    priority: int | None = None
+    banned: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

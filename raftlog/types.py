@@ -17,6 +17,9 @@ Sequence = NewType("Sequence", int)
 
 NODE_ID_BYTES_MAX = 64
 STREAM_NAME_BYTES_MAX = 200
+PRIORITY_DEFAULT = 100
+PRIORITY_MAX = 1000
+"""Members have priorities from 1 on; leadership goes to a higher one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)

@@ -40,6 +40,7 @@ PARAMETER_EXEMPTIONS = {
     "raftlog/checksum.py:chain": _HEADER,
     "raftlog/core/entries.py:Seal.__call__": _HEADER,
     "raftlog/client/members.py:MemberVerbs.add_member": _CALL,
+    "raftlog/client/members.py:MemberVerbs.update_member": _CALL,
     "raftlog/client/kv.py:Kv.range": _CALL,
     "raftlog/client/kv.py:Kv.watch": _CALL,
     "raftlog/client/log.py:Log.tail": _CALL,

@@ -20,6 +20,7 @@ from raftlog.client.cluster import Cluster
 from raftlog.client.values import MembershipChange, MembershipView
 from raftlog.errors import InvalidInput, RaftLogError
 from raftlog.status import ClusterStatus, MemberStatus
+from raftlog.types import PRIORITY_DEFAULT, PRIORITY_MAX
 
 LOOK_SECONDS = 0.3
 LAG_DONE = 100
@@ -36,6 +37,14 @@ member = group(
     ],
 )
 _FORCE = "Do it although it may leave the cluster without a quorum, and so without writes."
+
+
+_PRIORITY = click.option(
+    "--priority",
+    type=click.IntRange(1, PRIORITY_MAX),
+    metavar="N",
+    help="How much it is preferred as leader: 1 to 1000, by default 100.",
+)
 
 
 def _precautions(*, force: bool = True) -> Callable[[Verb], Verb]:
@@ -75,6 +84,8 @@ def list_(options: Globals) -> None:
                 "kind": each.kind,
                 "promoting": each.promoting,
                 "region": each.region,
+                "priority": each.priority,
+                "banned": each.banned,
                 "instance_id": each.instance_id,
                 "lag_transactions": each.lag_transactions,
                 "reachable": each.reachable,
@@ -87,13 +98,14 @@ def list_(options: Globals) -> None:
 
 def _human(found: ClusterStatus) -> str:
     change = "; a change is under way" if found.is_joint else ""
-    columns = ("id", "address", "kind", "region", "lag", "state", "directory")
+    columns = ("id", "address", "kind", "region", "priority", "lag", "state", "directory")
     rows = [
         (
             each.node_id,
             each.address,
             f"{each.kind}, to be promoted" if each.promoting else each.kind,
             each.region or None,
+            "banned" if each.banned else each.priority,
             each.lag_transactions,
             "reachable" if each.reachable else "unreachable",
             each.instance_id or "not seen yet",
@@ -117,6 +129,8 @@ def _human(found: ClusterStatus) -> str:
 @click.option("--witness", is_flag=True, help="It votes and stores the log, and never leads.")
 @click.option("--promote", is_flag=True, help="Make it a voter once it has caught up.")
 @click.option("--region", metavar="NAME", help="Where it stands.")
+@_PRIORITY
+@click.option("--ban", is_flag=True, help="It leads only where nobody else could.")
 @_precautions()
 @click.pass_obj
 def add(
@@ -129,6 +143,8 @@ def add(
     witness: bool,
     promote: bool,
     region: str | None,
+    priority: int | None,
+    ban: bool,
     **precautions: Any,
 ) -> int:
     """Add a member ID at HOST:PORT as a learner; it becomes a voter once it has caught up.
@@ -144,6 +160,8 @@ def add(
             promote=promote or not learner,
             witness=witness or None,
             region=region,
+            priority=priority,
+            banned=ban or None,
             **said,
         )
 
@@ -208,12 +226,18 @@ def remove(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
     examples=[
         "raftlog member update n2 --address 10.0.0.12:7101",
         "raftlog member update n2 --region north",
+        "raftlog member update n2 --priority 200     n2 leads while it is fit to",
+        "raftlog member update n3 --ban              n3 leads only where nobody else could",
     ],
 )
 @click.argument("node_id", type=MEMBER_ID, metavar="ID")
 @click.option("--address", metavar="HOST:PORT", help="Where it is reached from now on.")
 @click.option("--region", metavar="NAME", help="Where it stands.")
-@_precautions(force=False)
+@_PRIORITY
+@click.option(
+    "--ban/--unban", "banned", default=None, help="Whether it leads only where nobody else could."
+)
+@_precautions()
 @click.pass_obj
 def update(
     options: Globals,
@@ -222,17 +246,24 @@ def update(
     node_id: str,
     address: str | None,
     region: str | None,
+    priority: int | None,
+    banned: bool | None,
     **precautions: Any,
 ) -> int:
-    """Record another address or region of the member ID.
+    """Record another address, region, priority or ban of the member ID.
 
-    A member that runs with --advertise speaks for itself: another address is refused (exit 4).
+    A member that runs with --advertise speaks for itself: another address is refused (exit 4). A
+    leader hands over by itself to a fit member with a higher priority. A banned member votes, and
+    leads only where nobody else could; one that leads hands over first. Exits 4 if nobody would be
+    left who should lead.
     """
-    if address is None and region is None:
-        raise click.UsageError("give --address or --region")
+    if address is None and region is None and priority is None and banned is None:
+        raise click.UsageError("give --address, --region, --priority, --ban or --unban")
 
     def change(cluster: Cluster, **said: Any) -> Awaitable[MembershipChange]:
-        return cluster.update_member(node_id, address=address, region=region, **said)
+        return cluster.update_member(
+            node_id, address=address, region=region, priority=priority, banned=banned, **said
+        )
 
     return _change(options, precautions, change, (node_id, lambda each: each is not None))
 
@@ -356,6 +387,9 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
             promote=known is None or known.promoting or known.kind != "learner",
             witness=None if known is None else not known.has_machine,
             region=None if known is None else known.region,
+            # What is so by default is not said: an older leader would not know it.
+            priority=_said_priority(known),
+            banned=True if known is not None and known.banned else None,
         )
         done = dataclasses.replace(done, before=before or done.before)
         if precautions["wait"]:
@@ -367,6 +401,10 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
 
     _print(options, ask(options, work))
     return ExitCode.OK
+
+
+def _said_priority(known: MemberStatus | None) -> int | None:
+    return None if known is None or known.priority == PRIORITY_DEFAULT else known.priority
 
 
 Change = Callable[..., Awaitable[MembershipChange]]

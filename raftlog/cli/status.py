@@ -16,7 +16,7 @@ from raftlog.status import ClusterStatus, MemberStatus
 MEMBER_FIELDS = (
     "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
     "lag_transactions", "last_contact_ms", "reachable", "healthy",
-    "feature_level_max",
+    "feature_level_max", "priority", "banned",
 )  # fmt: skip
 _COLUMNS = ("id", "address", "role", "kind", "applied", "lag", "heard", "state")
 """What a terminal of 80 columns has room for; -o json says all."""

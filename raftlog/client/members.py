@@ -40,6 +40,8 @@ class MemberVerbs:
         promote: bool = True,
         witness: bool | None = None,
         region: str | None = None,
+        priority: int | None = None,
+        banned: bool | None = None,
         instance_id: str = "",
         version: int = 0,
         dry_run: bool = False,
@@ -49,8 +51,8 @@ class MemberVerbs:
         """Add a member as a learner, and with `promote` as a voter once it has caught up.
 
         It may run already or be started later (``raftlog serve --join``). A witness votes and
-        stores the log, and never leads; None keeps what it is. `instance_id`: its data directory,
-        where that is known.
+        stores the log, and never leads; None keeps what it is. `priority`, `banned`: as
+        `update_member`. `instance_id`: its data directory, where that is known.
 
         Raises:
             MembershipRejected: it is a member by another data directory, or not as it says.
@@ -61,6 +63,8 @@ class MemberVerbs:
             node_id=node_id,
             address=address,
             region=region,
+            priority=priority,
+            banned=banned,
             has_machine=None if witness is None else not witness,
             promote=promote,
             instance_id=instance_id,
@@ -151,22 +155,36 @@ class MemberVerbs:
         *,
         address: str | None = None,
         region: str | None = None,
+        priority: int | None = None,
+        banned: bool | None = None,
         version: int = 0,
         dry_run: bool = False,
+        force: bool = False,
         timeout: float | None = None,
     ) -> MembershipChange:
-        """Record another address or region of a member. None keeps what is there.
+        """Record another address, region, priority or ban of a member. None keeps what is there.
+
+        A leader hands over by itself to a member with a higher priority (1 to 1000, by default 100)
+        that has been fit for a while. A banned member votes, and leads only where nobody else
+        could; one that leads hands over first.
 
         Raises:
-            MembershipRejected: it is no member, or runs and says another address of itself.
+            MembershipRejected: it is no member, or runs and says another address of itself; or
+                nobody would be left who should lead.
+            SafetyRefused: the cluster's feature level knows no priorities and bans.
             Indeterminate: the answer did not come in time; ask again.
         """
-        if address is None and region is None:
-            raise InvalidInput("nothing to update: give an address or a region")
+        if address is None and region is None and priority is None and banned is None:
+            raise InvalidInput("nothing to update: give an address, a region, a priority or a ban")
         order = admin_pb2.MemberOrder(
-            verb="update", node_id=node_id, address=address, region=region
+            verb="update",
+            node_id=node_id,
+            address=address,
+            region=region,
+            priority=priority,
+            banned=banned,
         )
-        request = _request([order], version=version, dry_run=dry_run, force=False)
+        request = _request([order], version=version, dry_run=dry_run, force=force)
         return await _change(self._context, request, timeout)
 
     async def replace_member(

@@ -20,6 +20,7 @@ class Cause(enum.Enum):
     ELECTION_TIMEOUT = "election timeout"
     LOST_LEADER = "lost the connection to the leader"
     TRANSFER = "transfer"
+    PRIORITY = "transfer by priority"
     STEPPED_DOWN = "stepped down"
     QUORUM_LOST = "no quorum heard"
     NEWER_TERM = "another term began"
@@ -49,6 +50,8 @@ class Transfer:
     began: float
     is_told: bool = False
     """TimeoutNow left: from here on the target may take over, however this leader decides."""
+    by_priority: bool = False
+    """This leader began it by itself, for the target should lead rather than it."""
 
 
 class TrialPhase(enum.Enum):
@@ -87,6 +90,8 @@ class Trial:
     """The hand-over, once it has begun."""
     is_mock: bool = False
     """A trial comes first."""
+    by_priority: bool = False
+    """As `Transfer.by_priority`."""
 
     def fail(self, why: str, *, refused: bool = False) -> None:
         """End it before the hand-over began."""

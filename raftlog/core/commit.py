@@ -69,6 +69,6 @@ def _after_membership(state: RaftState, leadership: LeaderState, now: float) -> 
         proposals.append_own(state, EntryKind.MEMBERSHIP, after.encode(), now)
         transfer.drop_if_gone(state)
     elif not membership.is_voter(state.node_id):
-        transfer.appoint(state)
+        transfer.appoint(state, now)
         leadership.ending = Cause.REMOVED
         roles.follow(state, state.term, None, now)

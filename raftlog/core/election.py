@@ -169,7 +169,8 @@ def handle_timeout_now(state: RaftState, source: NodeId, message: TimeoutNow, no
         if state.term_leader not in {None, source}:
             return
         heard_at, stopped = state.changes.heard_at, message.stopped_seconds
-        state.changes.rise = Rise(Cause.TRANSFER, now, heard_at, stopped)
+        cause = Cause.PRIORITY if message.by_priority else Cause.TRANSFER
+        state.changes.rise = Rise(cause, now, heard_at, stopped)
         campaign(state, now, is_transfer=True)
 
 

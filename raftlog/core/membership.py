@@ -5,6 +5,9 @@ promotable; voter without = witness; non-voter = learner. A joint membership (§
 `outgoing`, the voters of the membership being left; `learners_next` are voters of `outgoing` that
 become learners when it is left. Who was removed is remembered, by id and data directory: a removed
 directory never becomes a member again.
+
+Who of the promotable members should lead is said beside the axes: a higher priority is preferred,
+and a banned member leads only where nobody else could (decision 39).
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from raftlog.errors import InvalidInput
-from raftlog.types import NodeId
+from raftlog.types import PRIORITY_DEFAULT, PRIORITY_MAX, NodeId
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class Member:
     has_machine: bool = True
     region: str = ""
     instance_id: str = ""
+    priority: int = PRIORITY_DEFAULT
+    is_banned: bool = False
 
 
 REMOVED_MAX = 256
@@ -94,6 +100,16 @@ class Membership:
         return frozenset(m.node_id for m in self.members if not m.has_machine) & self.all_voters
 
     @property
+    def banned(self) -> frozenset[NodeId]:
+        """Return the members that should not lead."""
+        return frozenset(m.node_id for m in self.members if m.is_banned)
+
+    @property
+    def electable(self) -> frozenset[NodeId]:
+        """Return the voters that may lead and should: with a machine, and not banned."""
+        return self.voters - self.witnesses - self.banned
+
+    @property
     def all_voters(self) -> frozenset[NodeId]:
         """Return everyone whose vote may matter, in either half of a joint membership."""
         return self.voters | self.outgoing
@@ -105,6 +121,11 @@ class Membership:
     def is_voter(self, node_id: NodeId) -> bool:
         """Whether `node_id` votes in either half."""
         return node_id in self.voters or node_id in self.outgoing
+
+    def priority(self, node_id: NodeId) -> int:
+        """Return how much that member is preferred as leader."""
+        member = self.member(node_id)
+        return PRIORITY_DEFAULT if member is None else member.priority
 
     def is_removed(self, node_id: NodeId, instance_id: str) -> bool:
         """Whether that data directory was removed; one that was never seen is not known by it."""
@@ -131,9 +152,7 @@ class Membership:
         has the checksum that it always had.
         """
         fields: dict[str, object] = {
-            "members": [
-                dataclasses.asdict(m) for m in sorted(self.members, key=lambda m: m.node_id)
-            ],
+            "members": [_fields(m) for m in sorted(self.members, key=lambda m: m.node_id)],
             "voters": sorted(self.voters),
             "outgoing": sorted(self.outgoing),
             "learners": sorted(self.learners),
@@ -143,6 +162,12 @@ class Membership:
             fields["promoting"] = sorted(self.promoting)
         if self.removed:
             fields["removed"] = [[gone.node_id, gone.instance_id] for gone in self.removed]
+        # Beside the members: raftlog 0.1.0 reads no member with a field that it does not know.
+        priorities = {m.node_id: m.priority for m in self.members if m.priority != PRIORITY_DEFAULT}
+        if priorities:
+            fields["priorities"] = priorities
+        if self.banned:
+            fields["banned"] = sorted(self.banned)
         return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
@@ -154,7 +179,7 @@ class Membership:
         try:
             fields = json.loads(data)
             return cls(
-                members=tuple(_member(member) for member in fields["members"]),
+                members=_preferred(fields),
                 voters=_names(fields["voters"]),
                 outgoing=_names(fields["outgoing"]),
                 learners=_names(fields["learners"]),
@@ -164,6 +189,32 @@ class Membership:
             )
         except (AttributeError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidInput(f"membership does not parse: {error}") from None
+
+
+def _fields(member: Member) -> dict[str, object]:
+    fields = dataclasses.asdict(member)
+    del fields["priority"], fields["is_banned"]
+    return fields
+
+
+def _preferred(fields: dict[str, Any]) -> tuple[Member, ...]:
+    """Return the members of a parsed encoding, with what stands beside them."""
+    members = [_member(member) for member in fields["members"]]
+    banned, priorities = _names(fields.get("banned", [])), fields.get("priorities", {})
+    unknown = (banned | priorities.keys()) - {member.node_id for member in members}
+    if unknown:
+        raise ValueError(f"a priority or a ban of {sorted(unknown)}, who are no members")
+    for node_id, priority in priorities.items():
+        if type(priority) is not int or not 1 <= priority <= PRIORITY_MAX:
+            raise ValueError(f"the priority of {node_id} is {priority!r}")
+    return tuple(
+        dataclasses.replace(
+            member,
+            priority=priorities.get(member.node_id, PRIORITY_DEFAULT),
+            is_banned=member.node_id in banned,
+        )
+        for member in members
+    )
 
 
 def _member(fields: object) -> Member:

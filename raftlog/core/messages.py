@@ -119,10 +119,12 @@ class TimeoutNow:
     """Campaign at once: the leader hands over (§3.10).
 
     `stopped_seconds`: for how long the leader has refused proposals when it says so.
+    `by_priority`: it does so by itself, for the receiver should lead rather than it.
     """
 
     term: Term
     stopped_seconds: float = 0.0
+    by_priority: bool = False
 
 
 class TrialVerdict(enum.IntEnum):

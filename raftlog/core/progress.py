@@ -205,6 +205,7 @@ class Progress:
             last_contact=self.last_contact,
             inflight_bytes=self.inflights.bytes,
             lacks_room=self.lacks_room,
+            applied_index=self.applied_index,
         )
 
 
@@ -218,3 +219,4 @@ class PeerProgress:
     last_contact: float
     inflight_bytes: int
     lacks_room: bool
+    applied_index: Index | None

@@ -41,7 +41,7 @@ def become(state: RaftState, role: Role) -> None:
 def _fall(leadership: LeaderState) -> Cause:
     under_way = leadership.transfer
     if under_way is not None and under_way.is_told:
-        return Cause.TRANSFER
+        return Cause.PRIORITY if under_way.by_priority else Cause.TRANSFER
     return leadership.ending or Cause.NEWER_TERM
 
 

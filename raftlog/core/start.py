@@ -67,6 +67,7 @@ def begin_state(found: Found, now: float) -> RaftState:
         membership_index=index,
         quorum=quorum_of(membership),
         is_witness=found.node_id in membership.witnesses,
+        is_banned=found.node_id in membership.banned,
         is_damaged=found.damaged or known_commit > log.last_index,
         # Read ids begin at random, so that an answer meant for an earlier life of this node finds
         # nothing (S26).

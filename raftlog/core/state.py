@@ -23,6 +23,8 @@ from raftlog.core.settings import CoreSettings
 from raftlog.types import Index, NodeId, Role, Term
 
 NEVER = float("inf")
+BAN_PATIENCE = 3
+"""So many election timeouts more a banned member waits before it stands for election."""
 
 
 class RandomSource(Protocol):
@@ -218,6 +220,8 @@ class RaftState:
     floor: Index = Index(0)
     floor_term: Term = Term(0)
     """What the leader of that term said last of the members with a machine (`core/floor.py`)."""
+    is_banned: bool = False
+    """Whether the membership in force asks this node not to lead (decision 39)."""
 
     outbox: Outbox = dataclasses.field(default_factory=Outbox)
     outstanding: collections.deque[Outstanding] = dataclasses.field(
@@ -305,6 +309,10 @@ def _put_in_force(state: RaftState) -> None:
     state.membership_index, state.membership = state.memberships[-1]
     state.quorum = quorum_of(state.membership)
     state.is_witness = state.node_id in state.membership.witnesses
+    was_banned, state.is_banned = state.is_banned, state.node_id in state.membership.banned
+    if state.is_banned and not was_banned:
+        # What was armed before the ban was not patient. Whoever hears a leader arms anew.
+        state.election_deadline += BAN_PATIENCE * state.settings.election_timeout_seconds
 
 
 def sync_peers(state: RaftState, leadership: LeaderState, now: float) -> None:

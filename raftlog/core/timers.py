@@ -7,7 +7,7 @@ module what is due.
 from __future__ import annotations
 
 from raftlog.core.changes import LONG_AGO
-from raftlog.core.state import NEVER, LostLeader, RaftState
+from raftlog.core.state import BAN_PATIENCE, NEVER, LostLeader, RaftState
 from raftlog.types import NodeId, Role
 
 COMMIT_NOTICE_FRACTION = 0.1
@@ -15,9 +15,15 @@ COMMIT_NOTICE_FRACTION = 0.1
 
 
 def arm_election(state: RaftState, now: float) -> None:
-    """Draw a fresh election deadline, 1x to 2x the election timeout from now (§3.4)."""
+    """Draw a fresh election deadline, 1x to 2x the election timeout from now (§3.4).
+
+    A banned member waits for three more, in which the others try twice: it leads only where they
+    cannot, be it that their logs lack what it holds (decision 39).
+    """
     timeout = state.settings.election_timeout_seconds
     state.election_deadline = now + state.random.uniform(timeout, 2 * timeout)
+    if state.is_banned:
+        state.election_deadline += BAN_PATIENCE * timeout
 
 
 def arm_first_election(state: RaftState, now: float) -> None:
@@ -50,12 +56,16 @@ def lose_leader(state: RaftState, leader: NodeId, now: float) -> None:
     """Take the loss of the leader's channels as a hint (decision 16).
 
     This voter stops withholding its vote (a lease it promised still holds), and if it may stand
-    for election it arms early pre-votes, staggered by rank so that one voter is first.
+    for election it arms early pre-votes, staggered by rank so that one voter is first: of those
+    with the highest priority. A banned member arms none.
     """
     state.leader_contact = LONG_AGO
-    if not state.can_campaign:
+    if not state.can_campaign or state.is_banned:
         return
-    rank = sorted((state.membership.all_voters | {state.node_id}) - {leader}).index(state.node_id)
+    membership = state.membership
+    others = (membership.all_voters | {state.node_id}) - membership.banned - {leader}
+    order = sorted(others, key=lambda voter: (-membership.priority(voter), voter))
+    rank = order.index(state.node_id)
     delay = state.settings.lost_leader_delay_seconds * (1 + rank)
     state.lost_leader = LostLeader(leader, state.settings.lost_leader_retries, delay)
     arm_lost_leader_retry(state, now)

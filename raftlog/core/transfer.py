@@ -17,17 +17,19 @@ APPLY_LAG_MAX = 1000
 """A machine that lacks more entries than this is far behind."""
 
 
-def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
-    """Start to hand over to `target`, or to the most caught-up promotable voter; return it.
+def begin(
+    state: RaftState, target: NodeId | None, now: float, *, by_priority: bool = False
+) -> NodeId:
+    """Start to hand over to `target`, or to who of the fit should lead most; return it.
 
     A repeated call for the same target changes nothing; another target replaces it.
 
     Raises:
         NotLeader: this node does not lead.
-        SafetyRefused: the target is not a promotable voter (S12), or leads already.
+        SafetyRefused: the target is not a promotable voter (S12), is banned, or leads already.
         Unavailable: no other promotable voter exists.
     """
-    target, leadership = choose(state, target)
+    target, leadership = choose(state, target, now)
     current = leadership.transfer
     if current is not None and current.target == target:
         return target
@@ -36,7 +38,7 @@ def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
         leadership.trial = None
     deadline = now + state.settings.transfer_timeout_seconds
     # Before TimeoutNow can leave: in that campaign voters vote despite the lease (S28).
-    leadership.transfer = Transfer(target, deadline, now)
+    leadership.transfer = Transfer(target, deadline, now, by_priority=by_priority)
     leadership.is_lease_void = True
     state.changes.tried = Trial(
         target, 0, now, deadline, deadline, TrialPhase.HANDING_OVER, transfer=leadership.transfer
@@ -46,9 +48,9 @@ def begin(state: RaftState, target: NodeId | None, now: float) -> NodeId:
 
 
 def choose(
-    state: RaftState, target: NodeId | None, without: frozenset[NodeId] = frozenset()
+    state: RaftState, target: NodeId | None, now: float, without: frozenset[NodeId] = frozenset()
 ) -> tuple[NodeId, LeaderState]:
-    """Return to whom leadership would go: `target`, or the most caught-up promotable voter.
+    """Return to whom leadership would go: `target`, or who of the fit should lead most.
 
     One of `without` is not chosen by itself.
 
@@ -60,38 +62,52 @@ def choose(
         raise NotLeader(f"{state.node_id} does not lead")
     candidates = promotable_peers(state)
     if target is None:
-        target = _most_caught_up(state, [c for c in candidates if c not in without])
+        target = _best(state, [c for c in candidates if c not in without], now)
         if target is None:
             raise Unavailable("no other promotable voter to hand leadership to")
     elif target == state.node_id:
         raise SafetyRefused(f"{target} leads already")
+    elif target not in candidates and target in state.membership.banned:
+        raise SafetyRefused(
+            f"{target} is banned from leading: `raftlog member update {target} --unban` first"
+        )
     elif target not in candidates:
         raise SafetyRefused(f"{target} is not a voter with a state machine")
     return target, leadership
 
 
 def promotable_peers(state: RaftState) -> list[NodeId]:
-    """Return the other members that vote now and later, and have a machine; sorted."""
+    """Return the others that vote now and later, have a machine and are not banned; sorted.
+
+    A witness takes no writes, so it hands over to a banned member where nobody else is fit.
+    """
     membership = state.membership
-    return sorted(membership.voters - membership.witnesses - {state.node_id})
+    others = membership.voters - membership.witnesses - {state.node_id}
+    return sorted(others if state.is_witness else others - membership.banned)
 
 
-def _most_caught_up(state: RaftState, candidates: list[NodeId]) -> NodeId | None:
-    """Return who has most of the log, of those whose machines keep up.
+def _best(state: RaftState, candidates: list[NodeId], now: float) -> NodeId | None:
+    """Return who of those that are fit should lead most, and of equals who has most of the log.
 
     A machine far behind keeps its member from taking writes for as long as it takes to apply.
     """
     progress = state.leadership.progress if state.leadership is not None else {}
-    return max(
-        candidates,
-        key=lambda peer: (
-            applies_in_time(state, progress[peer].applied_index),
-            progress[peer].match_index,
-            progress[peer].applied_index or 0,
-            progress[peer].last_contact,
-        ),
-        default=None,
-    )
+    membership, patience = state.membership, state.settings.election_timeout_seconds
+
+    def rank(peer: NodeId) -> tuple[bool, bool, bool, bool, int, Index, Index, float]:
+        known = progress[peer]
+        return (
+            now - known.last_contact <= patience,
+            applies_in_time(state, known.applied_index),
+            known.match_index + APPLY_LAG_MAX >= state.log.last_index,
+            peer not in membership.banned,
+            membership.priority(peer),
+            known.match_index,
+            known.applied_index or Index(0),
+            known.last_contact,
+        )
+
+    return max(candidates, key=rank, default=None)
 
 
 def applies_in_time(state: RaftState, applied_index: Index | None) -> bool:
@@ -108,7 +124,9 @@ def advance(state: RaftState, peer: NodeId, now: float) -> None:
     progress = leadership.progress.get(peer)
     if progress is not None and progress.match_index == state.log.last_index:
         transfer.is_told = True
-        state.send(peer, TimeoutNow(term=state.term, stopped_seconds=now - transfer.began))
+        stopped, by_priority = now - transfer.began, transfer.by_priority
+        message = TimeoutNow(term=state.term, stopped_seconds=stopped, by_priority=by_priority)
+        state.send(peer, message)
 
 
 def expire(leadership: LeaderState, now: float) -> None:
@@ -126,13 +144,15 @@ def drop_if_gone(state: RaftState) -> None:
         leadership.transfer = None
 
 
-def appoint(state: RaftState) -> None:
+def appoint(state: RaftState, now: float) -> None:
     """Tell the best successor to campaign, as a removed leader's last act (§4.2.2)."""
     leadership = state.leadership
     if leadership is None:
         return
-    target = _most_caught_up(state, promotable_peers(state))
-    if target is not None and (leadership.progress[target].match_index == state.log.last_index):
+    progress, last = leadership.progress, state.log.last_index
+    able = [peer for peer in promotable_peers(state) if progress[peer].match_index == last]
+    target = _best(state, able, now)
+    if target is not None:
         leadership.is_lease_void = True
         state.send(target, TimeoutNow(term=state.term))
 
@@ -153,4 +173,4 @@ def hand_over_witness(state: RaftState, now: float, *, is_due: bool) -> None:
         return
     others = [peer for peer in heard if peer != leadership.handed_to] or heard
     fit = [peer for peer in others if not progress[peer].lacks_room] or others
-    leadership.handed_to = begin(state, _most_caught_up(state, fit), now)
+    leadership.handed_to = begin(state, _best(state, fit, now), now)

@@ -69,13 +69,15 @@ class Wish:
     """What transfer is asked for.
 
     `target`: to whom; None: to the most caught-up promotable voter that is not in `without`.
-    `mock`: a trial first. `seconds` bound the trial and the catching up together.
+    `mock`: a trial first. `seconds` bound the trial and the catching up together. `by_priority`:
+    the leader wishes it by itself, for the target should lead rather than it.
     """
 
     target: NodeId | None = None
     without: frozenset[NodeId] = frozenset()
     mock: bool = True
     seconds: float
+    by_priority: bool = False
 
 
 def prepare(state: RaftState, wish: Wish, now: float) -> Trial:
@@ -88,7 +90,7 @@ def prepare(state: RaftState, wish: Wish, now: float) -> Trial:
         Unavailable: nobody to hand over to, or the target is not fit to be tried.
         ProposalDropped: a transfer is past its preparation.
     """
-    chosen, leadership = transfer.choose(state, wish.target, wish.without)
+    chosen, leadership = transfer.choose(state, wish.target, now, wish.without)
     if leadership.transfer is not None:
         raise ProposalDropped(f"leadership is on its way to {leadership.transfer.target} already")
     current = leadership.trial
@@ -102,6 +104,7 @@ def prepare(state: RaftState, wish: Wish, now: float) -> Trial:
     until = now + wish.seconds
     deadline = min(until, now + state.settings.election_timeout_seconds) if wish.mock else until
     trial = Trial(chosen, leadership.trial_count, now, deadline, until, is_mock=wish.mock)
+    trial.by_priority = wish.by_priority
     leadership.trial = state.changes.tried = trial
     if wish.mock:
         ask(state, trial)
@@ -229,7 +232,7 @@ def _short_seconds(state: RaftState, trial: Trial, now: float) -> float:
 def _hand_over(state: RaftState, leadership: LeaderState, trial: Trial, now: float) -> None:
     leadership.trial = None
     try:
-        transfer.begin(state, trial.target, now)
+        transfer.begin(state, trial.target, now, by_priority=trial.by_priority)
     except RaftLogError as error:  # the membership changed meanwhile
         trial.fail(error.message, refused=True)
         return

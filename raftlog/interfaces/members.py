@@ -36,6 +36,8 @@ class MemberOrder:
     has_machine: bool | None = None
     promote: bool = False
     instance_id: str = ""
+    priority: int | None = None
+    is_banned: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,6 +85,9 @@ class Event(enum.StrEnum):
         Severity.WARNING,
     )  # fmt: skip
     TRANSFER_REFUSED = "transfer_refused", "A hand-over could not begin"
+    HANDS_OVER_BY_PRIORITY = (
+        "hands_over_by_priority", "This leader hands over to a member that should lead rather"
+    )  # fmt: skip
     BOOTSTRAP_WAITS = "bootstrap_waits", "A first start waits for initial members"
     ELECTIONS_PAUSED = "elections_paused", "An operator paused elections", Severity.WARNING
     NO_CAMPAIGN = "no_campaign", "An operator forbade this member to stand for election"

@@ -37,6 +37,7 @@ from raftlog.node.leadership import Leadership, Steps
 from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports, hint_of
+from raftlog.node.preference import Preference
 from raftlog.node.reads import ReadQueue
 from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
@@ -60,6 +61,7 @@ class Parts:
     disk: Disk
     enrolment: Enrolment
     fitness: Fitness
+    preference: Preference
     leadership: Leadership
     writes: Writes
     reads: ReadQueue
@@ -294,6 +296,7 @@ class Consequences:
         parts.group_commit.stop()
         parts.housekeeping.stop()
         parts.fitness.stop()
+        parts.preference.stop()
         self._observer.event(Event.NODE_FAILED, error=repr(error))
         self.alarms.raise_(Alarm.FAILED, str(error), told=True)
         if isinstance(error, StorageCorrupt):

@@ -1,7 +1,7 @@
 """Fitness: a member that is not fit to lead gives leadership away by itself, and says why.
 
 What makes it unfit is an alarm that says so (`Alarm.hands_over`). The members that may lead are
-tried one after another, the most caught-up first, each for an election timeout: one that is unfit
+tried one after another, the preferred ones first, each for an election timeout: one that is unfit
 itself declines, and one whose disk does not answer does not catch up. If nobody takes over, a
 leader whose own disk stands still (`Alarm.falls_silent`) stops leading, for it can acknowledge
 nothing, and does not campaign until its disk answers. Any other leads on, refuses what it must, and
@@ -24,6 +24,7 @@ import dataclasses
 from typing import Protocol
 
 from raftlog.core.quorum import quorum_of
+from raftlog.core.transfer import APPLY_LAG_MAX
 from raftlog.errors import RaftLogError
 from raftlog.interfaces import Alarm, Alarms, Event, Raised
 from raftlog.node.beat import BEAT_SECONDS, Beat
@@ -244,23 +245,25 @@ class Fitness:
             self._observer.event(Event.TRANSFER_REFUSED, error=str(error))
 
     def _best(self, tried: set[NodeId], now: float, *, needs_room: bool) -> NodeId | None:
-        """Return the most caught-up member that may lead, is heard, and was not tried.
+        """Return who should lead most of those that may, are heard, and were not tried.
 
         `needs_room`: it must have room, and a quorum with it, or nothing would be better there.
         """
         if needs_room and self._writes.no_room is not None:
             return None
         membership = self._core.membership
-        found: list[tuple[bool, int, float, NodeId]] = []
-        for peer in membership.voters - membership.witnesses - tried - {self._myself}:
+        found: list[tuple[bool, bool, int, int, float, NodeId]] = []
+        for peer in membership.electable - tried - {self._myself}:
             progress = self._core.progress_of(peer)
             if progress is None or now - progress.last_contact > self._patience:
                 continue
             has_room = not progress.lacks_room
             if has_room or not needs_room:
-                contact = progress.last_contact
-                found.append((has_room, int(progress.match_index), contact, peer))
-        return max(found)[3] if found else None
+                match, contact = int(progress.match_index), progress.last_contact
+                is_near = match + APPLY_LAG_MAX >= self._core.last_index
+                priority = membership.priority(peer)
+                found.append((has_room, is_near, priority, match, contact, peer))
+        return max(found)[-1] if found else None
 
     def _nobody_takes_over(self, raised: Raised, now: float, *, was_tried: bool) -> None:
         alarm = raised.alarm

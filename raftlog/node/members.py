@@ -40,12 +40,14 @@ from raftlog.interfaces import (
     MembershipView,
     MemberVerb,
 )
+from raftlog.levels import PREFERENCES_LEVEL
 from raftlog.node.inputs import Inputs
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.ports import Ports
 from raftlog.node.reads import ReadQueue
 from raftlog.node.transfers import Transfers
 from raftlog.node.writes import Writes
-from raftlog.types import NODE_ID_BYTES_MAX, NodeId, Role
+from raftlog.types import NODE_ID_BYTES_MAX, PRIORITY_MAX, NodeId, Role
 
 MEMBERS_MAX = 64
 ADDRESS_CHARACTERS_MAX = 255
@@ -84,7 +86,13 @@ class Members:
     """Carries out orders while this node leads, and promotes learners that have caught up."""
 
     def __init__(
-        self, ports: Ports, inputs: Inputs, writes: Writes, transfers: Transfers, reads: ReadQueue
+        self,
+        ports: Ports,
+        inputs: Inputs,
+        writes: Writes,
+        transfers: Transfers,
+        reads: ReadQueue,
+        levels: FeatureLevels,
     ) -> None:
         self._node_id = ports.storage.identity.node_id
         self._is_connected = ports.transport.is_connected
@@ -96,6 +104,7 @@ class Members:
         self._writes = writes
         self._transfers = transfers
         self._reads = reads
+        self._levels = levels
         self._rounds: dict[NodeId, _Round] = {}
         self._addresses: dict[NodeId, tuple[str, str]] = {}
         """The instance id and the address that each peer's present process told."""
@@ -125,6 +134,8 @@ class Members:
         plan = self.plan(orders, version=version)
         if plan is None:
             return self._outcome(before, before, changed=False, why="it is so already")
+        if any(each.priority is not None or each.is_banned is not None for each in orders):
+            self._levels.require_level(PREFERENCES_LEVEL, "a member's priority or ban")
         if plan.refused and dry_run:
             return self._outcome(before, before, changed=False, allowed=False, why=plan.refused)
         if plan.refused:
@@ -162,8 +173,11 @@ class Members:
         steps = [_change_of(current, order) for order in missing]
         proposed, final = _next(current, steps), _final(current, steps)
         # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
-        others = current.voters - current.witnesses - {self._node_id}
-        hands_over = self._node_id not in final.voters and bool(others)
+        others = current.electable - {self._node_id}
+        stays = self._node_id in final.voters and (
+            self._node_id not in final.banned or self._node_id in current.banned
+        )
+        hands_over = not stays and bool(others)
         refused = self._contradicted(current, missing)
         return Plan(proposed, final, refused, self._risk(current, final), hands_over)
 
@@ -248,6 +262,13 @@ class Members:
 
     def _risk(self, current: Membership, final: Membership) -> str:
         """Return why the voters that would remain could not decide anything, or ""."""
+        if current.electable and not final.electable:
+            banned = ", ".join(sorted(final.banned & final.voters))
+            return (
+                "nobody who should lead would be left, for every voter with a state machine would "
+                f"be banned from it ({banned}): each election would take four election timeouts, "
+                "and a banned member would lead after it"
+            )
         if final.voters == current.voters:
             return ""
         quorum = len(final.voters) // 2 + 1
@@ -414,6 +435,8 @@ def _check_orders(orders: Sequence[MemberOrder]) -> None:
         region = order.region or ""
         if len(region) > ADDRESS_CHARACTERS_MAX or not (region.isprintable() or not region):
             raise InvalidInput(f"{region[:40]!r} cannot be a region")
+        if order.priority is not None and not 1 <= order.priority <= PRIORITY_MAX:
+            raise InvalidInput(f"{order.priority} is no priority: 1 to {PRIORITY_MAX}")
 
 
 def _check_address(address: str) -> None:
@@ -449,6 +472,8 @@ def _described(member: Member, order: MemberOrder) -> Member:
         region=member.region if order.region is None else order.region,
         has_machine=member.has_machine if order.has_machine is None else order.has_machine,
         instance_id=order.instance_id or member.instance_id,
+        priority=member.priority if order.priority is None else order.priority,
+        is_banned=member.is_banned if order.is_banned is None else order.is_banned,
     )
 
 

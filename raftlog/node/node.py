@@ -93,6 +93,7 @@ class Node:
         parts.applier.advance(parts.inputs.core.commit_index)
         parts.housekeeping.start()
         parts.fitness.start(self._shared.beat)
+        parts.preference.start(self._shared.beat)
 
     async def stop(self, *, hand_over: bool) -> None:
         """Stop cleanly; `hand_over` first transfers leadership, within a deadline.
@@ -106,6 +107,7 @@ class Node:
         parts = self._parts
         parts.housekeeping.stop()
         parts.fitness.stop()
+        parts.preference.stop()
         parts.snapshotter.close()
         parts.enrolment.withhold("stopping")
         if hand_over and parts.inputs.core.role is Role.LEADER and not self.failed.done():

@@ -3,9 +3,9 @@
 The pieces, each in a file of its own: `inputs` is the way into the core and `drive` the way out,
 `group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits,
 `subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `members` changes
-it, `fitness` gives leadership away where it must, `snapshotter` snapshots and purges,
-`housekeeping` does what is due now and then. Each gets its ports, what it asks of others, and
-`consequences`, whom it tells what came of its work.
+it, `fitness` gives leadership away where it must and `preference` where another should lead,
+`snapshotter` snapshots and purges, `housekeeping` does what is due now and then. Each gets its
+ports, what it asks of others, and `consequences`, whom it tells what came of its work.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import dataclasses
 from raftlog.checksum import chain
 from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
-from raftlog.interfaces import Alarm
+from raftlog.interfaces import Alarm, Alarms
 from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups
 from raftlog.node.campaigning import Campaigning
@@ -31,6 +31,7 @@ from raftlog.node.leadership import Leadership
 from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import CoreView, Ports, Shared
+from raftlog.node.preference import Preference
 from raftlog.node.reads import ReadQueue
 from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
@@ -75,7 +76,7 @@ def build(
         MachineMismatch, StorageCorrupt: not this machine's, or it lacks what the machine needs.
     """
     drive, inputs = _driven(_core(ports, consequences, watch), ports, shared, consequences)
-    threads, core = shared.executors, inputs.core
+    threads, core, alarms = shared.executors, inputs.core, consequences.alarms
     applier = Applier(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
     disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
@@ -84,8 +85,8 @@ def build(
     writes = Writes(ports, inputs, applier, leadership)
     transfers = Transfers(ports, inputs)
     reads = ReadQueue(inputs, lambda: applier.applied_index)
-    members = Members(ports, inputs, writes, transfers, reads)
     subscriptions, levels, consumers = _followers(ports, core, applier, writes)
+    members = Members(ports, inputs, writes, transfers, reads, levels)
     needs = _Needs(applier, subscriptions, consumers)
     snapshotter = Snapshotter(ports, threads, core, group_commit.purge, needs, consequences)
     consequences.parts = Parts(
@@ -95,15 +96,14 @@ def build(
         group_commit=group_commit,
         disk=disk,
         enrolment=enrolment,
-        fitness=Fitness(
-            ports, inputs, consequences.alarms, disk=disk, campaigning=enrolment, writes=writes
-        ),
+        fitness=Fitness(ports, inputs, alarms, disk=disk, campaigning=enrolment, writes=writes),
+        preference=Preference(ports, inputs, lambda: _holds(alarms)),
         leadership=leadership,
         writes=writes,
         reads=reads,
         transfers=transfers,
         members=members,
-        campaigning=Campaigning(ports, inputs, enrolment, transfers, consequences.alarms),
+        campaigning=Campaigning(ports, inputs, enrolment, transfers, alarms),
         reigns=Reigns(ports, core),
         upgrades=Upgrades(ports, core, applier, writes),
         levels=levels,
@@ -126,6 +126,13 @@ def build(
         ),
     )
     return consequences.parts
+
+
+def _holds(alarms: Alarms) -> bool:
+    """Whether a leader keeps leadership whom it prefers, or gives it away for another reason."""
+    return Alarm.ELECTIONS_PAUSED in alarms or any(
+        raised.alarm.hands_over for raised in alarms.raised
+    )
 
 
 def _followers(

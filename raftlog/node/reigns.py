@@ -19,6 +19,7 @@ from raftlog.node.ports import CoreView, Ports
 from raftlog.types import NodeId
 
 REIGNS_MAX = 200
+_HANDED_OVER = (Cause.TRANSFER, Cause.PRIORITY)
 
 
 class Reigns:
@@ -92,11 +93,11 @@ def _why(rise: Rise, previous: NodeId | None) -> str:
         return f"{rise.cause.value}; no leader was heard before"
     if previous is None:
         return rise.cause.value
-    words = {Cause.TRANSFER: "from ", Cause.ELECTION_TIMEOUT: "without a word of "}
+    words = dict.fromkeys(_HANDED_OVER, "from ") | {Cause.ELECTION_TIMEOUT: "without a word of "}
     return f"{rise.cause.value} {words.get(rise.cause, '')}{previous}"
 
 
 def _gap(rise: Rise, now: float) -> float | None:
-    if rise.cause is Cause.TRANSFER:
+    if rise.cause in _HANDED_OVER:
         return now - rise.since + rise.stopped_seconds
     return None if rise.heard_at == LONG_AGO else now - rise.heard_at

@@ -204,6 +204,8 @@ class Reporter:
             healthy=reachable and (not mine or healthy_here),
             promoting=node_id in core.membership.promoting,
             feature_level_max=self._levels.readable(node_id),
+            priority=core.membership.priority(node_id),
+            banned=node_id in core.membership.banned,
         )
 
     def _lag(self, match_index: Index) -> int | None:

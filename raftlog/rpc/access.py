@@ -205,6 +205,8 @@ def _adds_itself(request: object, authenticator: Authenticator, uris: Uris) -> b
         not asked.force
         and len(asked.orders) == 1
         and asked.orders[0].verb == MemberVerb.ADD
+        and not asked.orders[0].HasField("priority")  # who should lead is for operators to say
+        and not asked.orders[0].HasField("banned")
         and authenticator.is_peer(uris, NodeId(asked.orders[0].node_id))
     )
 

@@ -176,7 +176,7 @@ def _encode_heartbeat_response(m: messages.HeartbeatResponse) -> pb.PeerMessage:
 
 
 def _encode_timeout_now(m: messages.TimeoutNow) -> pb.PeerMessage:
-    body = pb.TimeoutNow(term=m.term, stopped_seconds=m.stopped_seconds)
+    body = pb.TimeoutNow(term=m.term, stopped_seconds=m.stopped_seconds, by_priority=m.by_priority)
     return pb.PeerMessage(timeout_now=body)
 
 
@@ -281,7 +281,9 @@ def _decode_heartbeat_response(m: pb.HeartbeatResponse) -> Message:
 def _decode_timeout_now(m: pb.TimeoutNow) -> Message:
     if not (math.isfinite(m.stopped_seconds) and m.stopped_seconds >= 0):
         raise InvalidInput(f"TimeoutNow tells of {m.stopped_seconds} seconds")
-    return messages.TimeoutNow(term=Term(m.term), stopped_seconds=m.stopped_seconds)
+    return messages.TimeoutNow(
+        term=Term(m.term), stopped_seconds=m.stopped_seconds, by_priority=m.by_priority
+    )
 
 
 def _decode_trial_request(m: pb.TrialRequest) -> Message:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raftlog.core import invariants
+from raftlog.core.changes import Cause
 from raftlog.core.entries import Entry, EntryKind
 from raftlog.core.membership import Membership
 from raftlog.core.messages import (
@@ -32,6 +33,9 @@ from raftlog.types import Index, NodeId, Role, Term
 if TYPE_CHECKING:
     from raftlog.sim.core.process import Process
 
+PATIENT = "a banned member leaves leadership to the others"
+NOT_HANDED = "a banned member is handed no leadership"
+PATIENCE_TIMEOUTS = 4
 FILL_BYTES = 1 << 20
 FULL_CHECK_EVERY = 8
 """Every so many events the core's own invariants are checked, and whenever role or term changed."""
@@ -135,6 +139,11 @@ class Checker:
         if state.membership_index != seen.membership_index:
             seen.membership_index = state.membership_index
             self._check_overlap(state)
+        handed = state.leadership.transfer if state.leadership is not None else None
+        if handed is not None and handed.target in state.membership.banned:
+            # A witness takes no writes, so it hands over to whoever is there.
+            text = f"{process.node_id} hands over to {handed.target}, who is banned"
+            require(state.is_witness, NOT_HANDED, text)
 
     def _standing_changed(self, process: Process, state: RaftState, seen: View) -> None:
         require(
@@ -165,6 +174,9 @@ class Checker:
         )
         if state.is_witness:
             self._count("witness_led")
+        if state.is_banned:
+            self._count("banned_led")
+            self._check_patience(process, state)
         self._top_term = max(self._top_term, state.term)
         self._check_overlap(state)
         if len(self.leaders) > 1:
@@ -184,6 +196,22 @@ class Checker:
                 f"{process.node_id} leads term {state.term} while {other.node_id} holds a lease "
                 f"of term {other.state.term}",
             )
+
+    def _check_patience(self, process: Process, state: RaftState) -> None:
+        """Check that a banned member was handed leadership, or had left it to the others for long.
+
+        It bans by its own log, as it learns of a ban on append, and counts by its own clock.
+        """
+        rise = state.changes.rise
+        is_told = rise is not None and rise.cause in {Cause.TRANSFER, Cause.PRIORITY}
+        silent = process.local() - max(state.changes.heard_at, process.began_at)
+        patience = PATIENCE_TIMEOUTS * state.settings.election_timeout_seconds
+        require(
+            is_told or state.quorum.voters == {process.node_id} or silent >= patience,
+            PATIENT,
+            f"{process.node_id} is banned, and leads term {state.term} {silent:.3f} s after it "
+            f"heard a leader: {patience:.3f} s are asked for",
+        )
 
     def ruined(self, index: int) -> None:
         """Note that too many copies of a chosen entry rotted: nobody may be elected any more."""

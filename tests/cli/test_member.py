@@ -50,6 +50,12 @@ def test_a_member_comes_and_goes_by_commands(raftlog, own):
     assert tell("update", n4, "--region", "north").json["changed"]
     again = tell("update", n4, "--region", "north").json
     assert (again["changed"], again["why"]) == (False, "it is so already")
+    assert tell("update", n4, "--priority", "7", "--ban").json["changed"]
+    [listed] = (each for each in tell("list").json["members"] if each["id"] == n4)
+    assert (listed["priority"], listed["banned"], listed["region"]) == (7, True, "north")
+    assert tell("update", n4, "--unban").json["changed"]
+    assert tell("update", n4).code == 128
+    assert tell("update", n4, "--priority", "0").code == 128
     assert tell("demote", n4, "--wait").json["after"]["learners"] == [n4]
     assert tell("promote", n4, "--wait").json["after"]["quorum"] == 3
     removed = tell("remove", n4, "--wait")

@@ -16,6 +16,7 @@ PROMISED = {
 PROMISED_OF_MEMBERS = {
     "id", "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
     "lag_transactions", "last_contact_ms", "reachable", "healthy", "feature_level_max",
+    "priority", "banned",
 }  # fmt: skip
 
 

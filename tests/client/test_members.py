@@ -43,8 +43,9 @@ async def test_each_verb_asks_for_what_it_says(fake: FakeCluster, client: Client
     await client.cluster.promote_member("n4", dry_run=True)
     await client.cluster.demote_member("n3")
     await client.cluster.update_member("n3", address="h:2")
+    await client.cluster.update_member("n3", priority=200, banned=False, force=True)
     done = await client.cluster.replace_member("n1", "n4")
-    added, removed, promoted, demoted, updated, replaced = fake.changes
+    added, removed, promoted, demoted, updated, preferred, replaced = fake.changes
     [order] = added.orders
     assert (order.verb, order.node_id, order.address, order.region) == ("add", "n4", "h:1", "north")
     assert (order.has_machine, order.promote, added.version) == (False, True, 3)
@@ -52,6 +53,10 @@ async def test_each_verb_asks_for_what_it_says(fake: FakeCluster, client: Client
     assert (promoted.orders[0].verb, promoted.dry_run) == ("promote", True)
     assert demoted.orders[0].verb == "demote"
     assert (updated.orders[0].address, updated.orders[0].HasField("region")) == ("h:2", False)
+    assert not updated.orders[0].HasField("banned")
+    [order] = preferred.orders
+    assert (order.priority, order.HasField("banned"), order.banned) == (200, True, False)
+    assert (order.HasField("address"), preferred.force) == (False, True)
     assert [(each.verb, each.node_id) for each in replaced.orders] == [
         *(("promote", "n4"), ("remove", "n1")),
     ]
@@ -96,7 +101,7 @@ async def test_a_refusal_after_a_lost_answer_is_no_certainty(client, monkeypatch
 
 async def test_nothing_to_update_is_invalid(client: Client) -> None:
     """It is said before anybody is asked."""
-    with pytest.raises(InvalidInput, match="address or a region"):
+    with pytest.raises(InvalidInput, match="a priority or a ban"):
         await client.cluster.update_member("n1")
 
 

@@ -317,7 +317,7 @@ def test_functions_of_a_leader_do_nothing_elsewhere() -> None:
     reads.unpark(node.state)
     replication.peer_lost(node.state, B, node.now)
     snapshots.finished(node.state, B, node.now, delivered=True)
-    transfer.appoint(node.state)
+    transfer.appoint(node.state, node.now)
     transfer.advance(node.state, B, node.now)
     transfer.drop_if_gone(node.state)
     transfer.hand_over_witness(node.state, node.now, is_due=True)

@@ -31,6 +31,7 @@ class Core:
         self.membership = MEMBERSHIP
         self.transferee: NodeId | None = None
         self.matches = {"n2": 7, "n3": 9}
+        self.last_index = 9
         self.contacts = {"n2": 100.0, "n3": 100.0}
         self.full: set[str] = set()
         self.told: list[bool] = []

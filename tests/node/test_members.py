@@ -13,10 +13,12 @@ from raftlog.errors import (
     InvalidInput,
     MembershipRejected,
     NotLeader,
+    SafetyRefused,
     Unavailable,
 )
 from raftlog.interfaces import Alarm
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MemberVerb
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.node import Node, NodeSettings
 from raftlog.node.members import MEMBERS_MAX, ORDERS_MAX
 from raftlog.types import NodeId, Role
@@ -375,3 +377,71 @@ async def test_a_leader_that_was_deposed_does_not_say_that_it_is_so_already(clus
     with pytest.raises((NotLeader, Unavailable)) as refusal:
         await change(cluster, order("add", "n4"), node=old, timeout_seconds=1.0)
     assert refusal.value.definite
+
+
+async def test_a_priority_needs_the_level_that_brings_it(cluster: Cluster) -> None:
+    """A member with raftlog 0.1.0 would forget it, so it is refused with the way out."""
+    for wish in ({"priority": 200}, {"is_banned": True}):
+        with pytest.raises(SafetyRefused, match=r"needs feature level 2.*cluster upgrade"):
+            await change(cluster, order("update", "n1", **wish), dry_run=True)
+    assert not (await change(cluster, order("update", "n1", is_banned=False))).changed
+    with pytest.raises(InvalidInput, match="no priority: 1 to 1000"):
+        await change(cluster, order("update", "n1", priority=0))
+    await change(cluster, order("update", "n1", region="north"))
+
+
+async def test_a_leader_that_is_banned_hands_over_first(cluster: Cluster) -> None:
+    """Once the order is answered somebody else leads, and the banned one is handed nothing."""
+    leader = await upgraded(cluster)
+    banned = leader.identity.node_id
+    await change(cluster, order("update", banned, is_banned=True))
+    new = await cluster.wait_leader()
+    assert new.identity.node_id != banned
+    assert new.membership.banned == {banned}
+    [told] = [each for each in new.status().members if each.node_id == banned]
+    assert (told.banned, told.priority) == (True, 100)
+    with pytest.raises(SafetyRefused, match="is banned from leading"):
+        await new.prepare_transfer(banned, 5.0, mock=True)
+    assert (await change(cluster, order("update", banned, is_banned=False))).changed
+
+
+async def test_leadership_goes_to_the_highest_priority_by_itself(cluster: Cluster) -> None:
+    """It is told as an event with its reason, and as the reason in the history."""
+    leader = await upgraded(cluster)
+    wished = follower(cluster)
+    await change(cluster, order("update", wished, priority=200))
+    await cluster.until(lambda: cluster.nodes[wished].is_ready, seconds=30)
+    [event] = cluster.observers[leader.identity.node_id].named("hands_over_by_priority")
+    assert event["to"] == wished
+    assert event["why"].startswith(f"the priority of {wished} is 200, that of")
+    reign = cluster.nodes[wished].reigns()[-1]
+    assert reign.why == f"transfer by priority from {leader.identity.node_id}"
+    await cluster.append(b"goes on")
+
+
+async def test_where_nobody_should_lead_any_more_is_refused(cluster: Cluster) -> None:
+    """By bans and by removals; who takes the risk gets it, and the cluster still has a leader."""
+    await upgraded(cluster)
+    leader = await cluster.wait_leader()
+    others = [each for each in (N1, N2, N3) if each != leader.identity.node_id]
+    for each in others:
+        await change(cluster, order("update", each, is_banned=True))
+    mine = leader.identity.node_id
+    dry = await change(cluster, order("update", mine, is_banned=True), dry_run=True)
+    assert not dry.allowed
+    assert "nobody who should lead would be left" in dry.why
+    for last in (order("update", mine, is_banned=True), order("remove", mine)):
+        with pytest.raises(MembershipRejected, match=r"nobody who should lead.*--force"):
+            await change(cluster, last)
+    await change(cluster, order("update", mine, is_banned=True), force=True)
+    await cluster.append(b"a banned leader leads on")
+    await change(cluster, order("update", others[0], is_banned=False))
+    await cluster.until(lambda: cluster.nodes[others[0]].is_ready, seconds=30)
+
+
+async def upgraded(cluster: Cluster) -> Node:
+    """Raise the level to the highest, and return the leader."""
+    leader = await cluster.wait_leader()
+    await cluster.until(lambda: leader.status().feature_level_possible == FEATURE_LEVEL_MAX)
+    await leader.upgrade_cluster(None, dry_run=False, timeout_seconds=10.0)
+    return leader

@@ -229,9 +229,9 @@ async def test_a_refusal_says_what_is_needed_and_what_is_there(
         assert words in error.message
 
 
-def order(node_id: str, verb: str = "add") -> admin_pb2.MemberOrder:
+def order(node_id: str, verb: str = "add", **more: object) -> admin_pb2.MemberOrder:
     """An order about one member."""
-    return admin_pb2.MemberOrder(verb=verb, node_id=node_id, address="127.0.0.1:1")
+    return admin_pb2.MemberOrder(verb=verb, node_id=node_id, address="127.0.0.1:1", **more)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,8 @@ def order(node_id: str, verb: str = "add") -> admin_pb2.MemberOrder:
         (admin_pb2.ChangeMembersRequest(orders=[order("n2"), order("n3")]), False),
         (admin_pb2.ChangeMembersRequest(orders=[order("n2", "remove")]), False),
         (admin_pb2.ChangeMembersRequest(orders=[order("n2")], force=True), False),
+        (admin_pb2.ChangeMembersRequest(orders=[order("n2", priority=200)]), False),
+        (admin_pb2.ChangeMembersRequest(orders=[order("n2", banned=True)]), False),
         (admin_pb2.ChangeMembersRequest(), False),
         (b"\xff\xff", False),
     ],

@@ -80,7 +80,12 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         applied_index=st.none() | indexes,
         lacks_room=st.booleans(),
     ),
-    st.builds(messages.TimeoutNow, term=terms, stopped_seconds=st.floats(0, 1e9)),
+    st.builds(
+        messages.TimeoutNow,
+        term=terms,
+        stopped_seconds=st.floats(0, 1e9),
+        by_priority=st.booleans(),
+    ),
     st.builds(messages.TrialRequest, term=terms, context=u64, last=positions),
     st.builds(messages.TrialVoteRequest, term=terms, context=u64, last=positions),
     st.builds(messages.TrialVoteResponse, term=terms, context=u64, verdict=verdicts),

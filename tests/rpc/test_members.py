@@ -24,6 +24,7 @@ async def test_orders_and_their_outcome_travel_whole(serving: Serving) -> None:
     request = pb.ChangeMembersRequest(version=3, force=True)
     request.orders.add(verb="add", node_id="n4", address="h:1", has_machine=False, promote=True)
     request.orders.add(verb="remove", node_id="n2")
+    request.orders.add(verb="update", node_id="n3", priority=7, banned=False)
     reply = await serving.admin.ChangeMembers(request)
     [(orders, version, dry_run, force)] = serving.node.orders
     assert orders == (
@@ -35,6 +36,7 @@ async def test_orders_and_their_outcome_travel_whole(serving: Serving) -> None:
             promote=True,
         ),
         MemberOrder(verb=MemberVerb.REMOVE, node_id=NodeId("n2")),
+        MemberOrder(verb=MemberVerb.UPDATE, node_id=NodeId("n3"), priority=7, is_banned=False),
     )
     assert (version, dry_run, force) == (3, False, True)
     view = pb.MembershipView(voters=["n1"], learners=["n4"], quorum=1, fault_tolerance=-1)

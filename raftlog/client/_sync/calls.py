@@ -744,6 +744,8 @@ class SyncMemberVerbs:
         promote: bool = True,
         witness: bool | None = None,
         region: str | None = None,
+        priority: int | None = None,
+        banned: bool | None = None,
         instance_id: str = "",
         version: int = 0,
         dry_run: bool = False,
@@ -753,8 +755,8 @@ class SyncMemberVerbs:
         """Add a member as a learner, and with `promote` as a voter once it has caught up.
 
         It may run already or be started later (``raftlog serve --join``). A witness votes and
-        stores the log, and never leads; None keeps what it is. `instance_id`: its data directory,
-        where that is known.
+        stores the log, and never leads; None keeps what it is. `priority`, `banned`: as
+        `update_member`. `instance_id`: its data directory, where that is known.
 
         Raises:
             MembershipRejected: it is a member by another data directory, or not as it says.
@@ -767,6 +769,8 @@ class SyncMemberVerbs:
             promote=promote,
             witness=witness,
             region=region,
+            priority=priority,
+            banned=banned,
             instance_id=instance_id,
             version=version,
             dry_run=dry_run,
@@ -853,14 +857,23 @@ class SyncMemberVerbs:
         *,
         address: str | None = None,
         region: str | None = None,
+        priority: int | None = None,
+        banned: bool | None = None,
         version: int = 0,
         dry_run: bool = False,
+        force: bool = False,
         timeout: float | None = None,
     ) -> MembershipChange:
-        """Record another address or region of a member. None keeps what is there.
+        """Record another address, region, priority or ban of a member. None keeps what is there.
+
+        A leader hands over by itself to a member with a higher priority (1 to 1000, by default 100)
+        that has been fit for a while. A banned member votes, and leads only where nobody else
+        could; one that leads hands over first.
 
         Raises:
-            MembershipRejected: it is no member, or runs and says another address of itself.
+            MembershipRejected: it is no member, or runs and says another address of itself; or
+                nobody would be left who should lead.
+            SafetyRefused: the cluster's feature level knows no priorities and bans.
             Indeterminate: the answer did not come in time; ask again.
         """
         return self._loop.call(
@@ -868,8 +881,11 @@ class SyncMemberVerbs:
             node_id,
             address=address,
             region=region,
+            priority=priority,
+            banned=banned,
             version=version,
             dry_run=dry_run,
+            force=force,
             timeout=timeout,
         )
 

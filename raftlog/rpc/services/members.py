@@ -95,6 +95,8 @@ def _order(order: pb.MemberOrder) -> MemberOrder:
         has_machine=order.has_machine if order.HasField("has_machine") else None,
         promote=order.promote,
         instance_id=order.instance_id[:64],
+        priority=order.priority if order.HasField("priority") else None,
+        is_banned=order.banned if order.HasField("banned") else None,
     )
 
 

@@ -7,6 +7,7 @@ of the own term is applied, and a reader is answered once its read index is.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -16,8 +17,10 @@ from raftlog.core.ready import Standing
 from raftlog.errors import Indeterminate, LeadershipLost
 from raftlog.interfaces import Event, Identity, Measure, PeerEvents, SnapshotInfo
 from raftlog.node.application import AppliedEntry
+from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports
+from raftlog.node.preference import Preference
 from raftlog.node.reads import ReadQueue
 from raftlog.node.settings import NodeSettings
 from raftlog.node.transfers import Transfers
@@ -87,7 +90,8 @@ class Desk:
     """One life's proposals and readers."""
 
     __slots__ = (
-        "_leads", "_process", "_readers", "_term", "is_open", "is_promoting", "members", "writes",
+        "_leads", "_process", "_readers", "_term", "is_open", "is_promoting", "members",
+        "preference", "writes",
     )  # fmt: skip
 
     def __init__(self, process: Process, settings: NodeSettings) -> None:
@@ -108,9 +112,14 @@ class Desk:
         )
         self.writes = Writes(ports, process.inputs, process.machine, self)
         self.members: Members | None = None
+        self.preference: Preference | None = None
         if process.world.orders.is_needed:
             transfers, reads = cast(Transfers, None), cast(ReadQueue, None)  # what waits is not run
-            self.members = Members(ports, process.inputs, self.writes, transfers, reads)
+            levels = cast(FeatureLevels, None)  # all of a world's members know all levels
+            self.members = Members(ports, process.inputs, self.writes, transfers, reads, levels)
+            own = dataclasses.replace(settings, core=process.state.settings)
+            timed = dataclasses.replace(ports, settings=own)
+            self.preference = Preference(timed, process.inputs, lambda: False)
 
     # ------------------------------------------------------------ writes
 

@@ -27,6 +27,7 @@ from raftlog.node.members import ROUND_SECONDS_MIN
 from raftlog.sim.checker import require
 from raftlog.sim.core.knobs import Knobs
 from raftlog.sim.core.operators import REGIONS, attempt, member_of
+from raftlog.sim.core.preferences import Preferences
 from raftlog.sim.faults import Fault
 from raftlog.types import NodeId, Role
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from raftlog.sim.core.process import Process
     from raftlog.sim.core.world import World
 
+PRIORITIES = (50, 100, 200, 1000)
+WISH_SHARE = 0.7
 COMPARED = "an order changes the version that it saw"
 REPEATED = "what is so already is a success"
 CAUGHT_UP = "who is promoted has caught up"
@@ -62,6 +65,8 @@ class Orders:
         self.is_needed = Fault.ORDER in knobs.faults
         self._proposed: dict[tuple[int, int], Membership] = {}
         """By index and checksum of an entry, the membership that its order was bound to."""
+        self._preferences = Preferences(self._timeout)
+        self._wishes = random.Random(f"{knobs.seed}:wishes")
         self._ends: dict[Process, deque[tuple[float, int]]] = {}
         """Where each leader's log ended lately, by the world's time."""
 
@@ -85,6 +90,18 @@ class Orders:
             if dice.random() < 0.4:
                 self._world.count("order_repeated")
                 self._send(given, dice.random() * 8 * self._timeout)
+        self._wish(membership)
+
+    def _wish(self, membership: Membership) -> None:
+        """Let an operator say, now and then, how much a member should lead, or that it should not.
+
+        By other dice, so that the other orders of a seed are what they are without.
+        """
+        dice = self._wishes
+        if dice.random() < WISH_SHARE:
+            order = self._preference(dice, dice.choice(membership.node_ids))
+            given = Given((order,), 0, membership, dice.random() < 0.5)
+            self._send(given, dice.random() * 4 * self._timeout)
 
     def _order(self, dice: random.Random, membership: Membership, process: Process) -> MemberOrder:
         node_id = process.node_id
@@ -103,6 +120,16 @@ class Orders:
             region=region,
             has_machine=known.has_machine if verb is MemberVerb.ADD else None,
             promote=dice.random() < 0.8,
+        )
+
+    def _preference(self, dice: random.Random, node_id: NodeId) -> MemberOrder:
+        """Return an order that says how much a member should lead, or that it should not."""
+        is_ban = dice.random() < 0.5
+        return MemberOrder(
+            verb=MemberVerb.UPDATE,
+            node_id=node_id,
+            priority=None if is_ban else dice.choice(PRIORITIES),
+            is_banned=dice.random() < 0.7 if is_ban else None,
         )
 
     def _send(self, given: Given, seconds: float) -> None:
@@ -203,6 +230,7 @@ class Orders:
             ends.clear()
             return
         before = core.membership
+        self._preferences.look(leader)
         attempt(members.look_after)
         if core.membership is not before:
             self._world.atlas.proposed(core.membership_index, core.membership)
@@ -261,6 +289,8 @@ def _holds(current: Membership, order: MemberOrder) -> bool:
             (order.address, member.address),
             (order.region, member.region),
             (order.has_machine, member.has_machine),
+            (order.priority, member.priority),
+            (order.is_banned, member.is_banned),
         )
     )
     return {

@@ -72,6 +72,7 @@ class Process:
         "_is_turn_now",
         "_knobs",
         "_timer_due",
+        "began_at",
         "decided",
         "decided_in",
         "desk",
@@ -176,6 +177,7 @@ class Process:
         self.incarnation += 1
         self._clock_start = self.world.scheduler.now
         self._clock_base = 1000 * self.dice.random()
+        self.began_at = self.local()
         recovered = self.storage.recovered()
         self.machine = Machine(self.storage)
         watch = self.world.watch

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MemberStatus(_message.Message):
-    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy", "promoting", "feature_level_max")
+    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy", "promoting", "feature_level_max", "priority", "banned")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,8 @@ class MemberStatus(_message.Message):
     HEALTHY_FIELD_NUMBER: _ClassVar[int]
     PROMOTING_FIELD_NUMBER: _ClassVar[int]
     FEATURE_LEVEL_MAX_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    BANNED_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     address: str
     role: str
@@ -40,7 +42,9 @@ class MemberStatus(_message.Message):
     healthy: bool
     promoting: bool
     feature_level_max: int
-    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ..., feature_level_max: _Optional[int] = ...) -> None: ...
+    priority: int
+    banned: bool
+    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ..., feature_level_max: _Optional[int] = ..., priority: _Optional[int] = ..., banned: _Optional[bool] = ...) -> None: ...
 
 class StatusReply(_message.Message):
     __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version", "membership_version", "is_joint", "consumers")
@@ -296,7 +300,7 @@ class CampaigningReply(_message.Message):
     def __init__(self, served_by: _Optional[str] = ..., paused_seconds: _Optional[float] = ..., no_campaign: _Optional[bool] = ..., drained: _Optional[bool] = ..., leads: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
 
 class MemberOrder(_message.Message):
-    __slots__ = ("verb", "node_id", "address", "region", "has_machine", "promote", "instance_id")
+    __slots__ = ("verb", "node_id", "address", "region", "has_machine", "promote", "instance_id", "priority", "banned")
     VERB_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -304,6 +308,8 @@ class MemberOrder(_message.Message):
     HAS_MACHINE_FIELD_NUMBER: _ClassVar[int]
     PROMOTE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    BANNED_FIELD_NUMBER: _ClassVar[int]
     verb: str
     node_id: str
     address: str
@@ -311,7 +317,9 @@ class MemberOrder(_message.Message):
     has_machine: bool
     promote: bool
     instance_id: str
-    def __init__(self, verb: _Optional[str] = ..., node_id: _Optional[str] = ..., address: _Optional[str] = ..., region: _Optional[str] = ..., has_machine: _Optional[bool] = ..., promote: _Optional[bool] = ..., instance_id: _Optional[str] = ...) -> None: ...
+    priority: int
+    banned: bool
+    def __init__(self, verb: _Optional[str] = ..., node_id: _Optional[str] = ..., address: _Optional[str] = ..., region: _Optional[str] = ..., has_machine: _Optional[bool] = ..., promote: _Optional[bool] = ..., instance_id: _Optional[str] = ..., priority: _Optional[int] = ..., banned: _Optional[bool] = ...) -> None: ...
 
 class ChangeMembersRequest(_message.Message):
     __slots__ = ("orders", "version", "dry_run", "force", "timeout_seconds")

@@ -155,12 +155,14 @@ class HeartbeatResponse(_message.Message):
     def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., applied_index: _Optional[int] = ..., lacks_room: _Optional[bool] = ...) -> None: ...
 
 class TimeoutNow(_message.Message):
-    __slots__ = ("term", "stopped_seconds")
+    __slots__ = ("term", "stopped_seconds", "by_priority")
     TERM_FIELD_NUMBER: _ClassVar[int]
     STOPPED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    BY_PRIORITY_FIELD_NUMBER: _ClassVar[int]
     term: int
     stopped_seconds: float
-    def __init__(self, term: _Optional[int] = ..., stopped_seconds: _Optional[float] = ...) -> None: ...
+    by_priority: bool
+    def __init__(self, term: _Optional[int] = ..., stopped_seconds: _Optional[float] = ..., by_priority: _Optional[bool] = ...) -> None: ...
 
 class ReadIndexRequest(_message.Message):
     __slots__ = ("term", "context")

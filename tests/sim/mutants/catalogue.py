@@ -8,6 +8,7 @@ from .fitness import LEADING_UNFIT
 from .histories import ANSWERS, EXACTLY_ONCE
 from .orders import ORDERING
 from .planting import Mutant
+from .preferences import PREFERRING
 from .protocol import COMMITTING, REPLICATING, VOTING
 from .shell import ANSWERING, COMMITTING_IN_THE_SHELL, RETRYING
 from .surroundings import DAMAGE_AND_SNAPSHOTS, MEMBERSHIP, READING, STRANGERS
@@ -19,6 +20,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *VOTING, *COMMITTING, *REPLICATING, *READING, *MEMBERSHIP, *DAMAGE_AND_SNAPSHOTS,
     *STRANGERS,     *ELECTIONS, *QUORUMS_AND_HANDOVERS, *EXACTLY_ONCE, *ANSWERS,
     *COMMITTING_IN_THE_SHELL, *ANSWERING, *RETRYING, *BOUNDS, *LEADING_UNFIT, *ORDERING,
-    *WITNESSES,
+    *WITNESSES, *PREFERRING,
 )  # fmt: skip
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}

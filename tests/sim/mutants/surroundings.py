@@ -73,11 +73,8 @@ READING = (
         "S28: the old leader reads on while the new one leads",
         (
             "core/transfer.py",
-            (
-                "    leadership.transfer = Transfer(target, deadline, now)\n"
-                "    leadership.is_lease_void = True\n"
-            ),
-            "    leadership.transfer = Transfer(target, deadline, now)\n",
+            ("deadline, now, by_priority=by_priority)\n    leadership.is_lease_void = True\n"),
+            "deadline, now, by_priority=by_priority)\n",
         ),
     ),
     plant(
