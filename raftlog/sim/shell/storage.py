@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from raftlog.interfaces import Round
 from raftlog.storage.memory import MemoryStorage
+from raftlog.storage.memory_disk import MemorySnapshotWriter
 from raftlog.storage.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ class ShellStorage(MemoryStorage):
     def __init__(self, host: NodeHost, disk: MemoryDisk) -> None:
         self._host = host
         super().__init__(disk, microseconds=host.wall_microseconds)
+
+    def stage_snapshot(self, snapshot_id: str, size_bytes: int) -> MemorySnapshotWriter:
+        """Begin or resume to take a snapshot in; what lies in wait for that is let loose."""
+        self._host.world.traps.spring(self._host)
+        return super().stage_snapshot(snapshot_id, size_bytes)
 
     def commit(self, round_: Round) -> None:
         """Commit; on the loop it blocks for as long as the disk takes, and may end in a crash."""
