@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from raftlog.interfaces import Round
 from raftlog.storage.memory import MemoryStorage
-from raftlog.storage.memory_disk import MemorySnapshotWriter
-from raftlog.storage.memory_disk import MemoryDisk
+from raftlog.storage.memory_disk import MemoryDisk, MemorySnapshotWriter
 
 if TYPE_CHECKING:
     from raftlog.sim.shell.member import NodeHost
