@@ -238,6 +238,13 @@ class Ending:
             rows.append(
                 f"{client.name}{life}: done {client.is_done} tails {tails} watches {watches}"
             )
+        desk = self._world.desk
+        rows += [
+            f"{operator.name}: done {operator.is_done}; settled {desk.is_settled}"
+            for operator in self._world.operators
+        ]
+        if self._world.operators:
+            rows.append(f"chosen: {desk.chosen}")
         return rows
 
 
