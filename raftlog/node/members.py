@@ -308,6 +308,8 @@ class Members:
         recorded = {member.node_id: member.address for member in self._core.membership.members}
         for node_id, address in recorded.items():
             was = self._recorded.get(node_id, address)
+            if address != was:
+                self._hints.pop(node_id, None)  # the log says something newer than was hinted
             if address not in {was, self._addresses.get(node_id, ("", ""))[1]}:
                 # What it told before is over: the record was changed while it was away.
                 self._addresses.pop(node_id, None)

@@ -172,8 +172,8 @@ class Desk:
                 self._world.fail(f"a dry run changes nothing: {asked.orders} appended {index}")
 
     def done(self, orders: Sequence[MemberOrder], outcome: MembershipOutcome) -> None:
-        """Check what a leader says is so."""
-        self.check_done(orders, outcome.version)
+        """Check what a leader says is so, once what it knows is looked at."""
+        self._world.scheduler.after(0.0, self.check_done, tuple(orders), outcome.version)
 
     # ------------------------------------------------------------ the operator's side
 
@@ -218,8 +218,8 @@ class Desk:
             self._judge_told(told)
 
     def _judge_told(self, told: Told) -> None:
-        if not told.is_refused:
-            return
+        if not told.is_refused or any(order.instance_id for order in told.orders):
+            return  # a node that joins asks for the same by itself
         alike = [
             each
             for each in self._told

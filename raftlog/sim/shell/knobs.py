@@ -41,7 +41,7 @@ BESIDES = (Fault.HUNG_DISK, *OPERATED)
 """What a share of the seeds has besides, drawn by dice of its own."""
 HUNG_DISK_SHARE = 0.3
 """So many worlds with faults have disks that hang, drawn apart: the others stay as they were."""
-OPERATED_SHARE = 0.25
+OPERATED_SHARE = 0.35
 """So many of the other worlds with faults have operators at work, drawn apart in the same way."""
 ORDERS_WEIGHT = 4
 """How much likelier an order is than any other fault of such a world."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 
+from raftlog.client.client import Client
+from raftlog.config.schema import Settings
 from raftlog.core.messages import InstallSnapshot, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, Standing
@@ -30,6 +32,7 @@ from raftlog.rpc.methods import Admission, Methods
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.server.joining import Asking
 from raftlog.sim.checker import View
 from raftlog.sim.shell.channel import SimChannel
 from raftlog.sim.shell.host import Host
@@ -251,6 +254,9 @@ class NodeHost(Host):
         self.is_stopping = False
         self.is_refused = False
         """Its directory was removed, so it does not start."""
+        self.joins: bool | None = None
+        """Once it was added, its restarts ask to be added, as a voter or as a learner."""
+        self._asking: Asking | None = None
         self.is_forced = 0
         """So many orders that take risks are under way here."""
         self.was_rotten = False
@@ -326,6 +332,7 @@ class NodeHost(Host):
         self.installs = 0
         self.is_stopping = False
         self._operations = []
+        self._asking = None
         self.is_forced = 0
         self.watch.forget()
         self.address = self.moves_to
@@ -391,7 +398,22 @@ class NodeHost(Host):
         shared.start()
         await node.start()
         shared.beat.join(StallWatch(self))
+        if self.joins is not None and node.is_outside:
+            self._asking = Asking(
+                Settings(
+                    node_id=self.name, join=self.address, advertise=self.address, promote=self.joins
+                ),
+                node,
+                observer,
+                self._client_of,
+            )
+            self._asking.start()
         return True
+
+    def _client_of(self, settings: Settings) -> Client:
+        """Return the client by which a node asks to be added."""
+        del settings
+        return Client(self.world.endpoints, open_channel=self.open_channel, dice=self.dice.random)
 
     def _new_server(self, node: WatchedNode, transport: GrpcTransport) -> SimServer:
         settings = ServerSettings(
@@ -455,6 +477,8 @@ class NodeHost(Host):
             self.operate(step_down())
 
     async def _stop(self, *, hand_over: bool) -> None:
+        if self._asking is not None:
+            await self._asking.stop()
         if self.node is not None and self.server is not None:
             await self.node.stop(hand_over=hand_over)
             await self.server.stop()
@@ -502,7 +526,7 @@ class NodeHost(Host):
     def dispose(self) -> None:
         """Let go of the last life's objects too, so that what nobody retrieved is told."""
         super().dispose()
-        self.node = self.server = self.transport = self.shared = None
+        self.node = self.server = self.transport = self.shared = self._asking = None
         self._operations.clear()
 
     # ------------------------------------------------------------ the disk

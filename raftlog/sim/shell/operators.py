@@ -121,6 +121,8 @@ class OperatorHost(UserHost):
         )
         timeout = self.world.knobs.node.core.election_timeout_seconds
         await asyncio.sleep(dice.random() ** 3 * 4 * timeout)
+        if orders[0].verb is MemberVerb.ADD:
+            host.joins = orders[0].promote
         await self._tell(orders, how)
         if dice.random() < 0.3:
             self.world.count("order_repeated")

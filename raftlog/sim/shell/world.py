@@ -113,7 +113,8 @@ class ShellWorld:
         self.desk = Desk(self)
         if knobs.operators:
             self.checker.membership_chosen = self.desk.membership_chosen
-        endpoints, count = ",".join(self._by_address), len(names)
+        endpoints = self.endpoints = ",".join(self._by_address)
+        count = len(names)
         self.clients = [
             ClientHost(self, count + number, f"c{number + 1}", endpoints)
             for number in range(knobs.work.clients)
