@@ -8,8 +8,8 @@ a version follows the membership of that version.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import contextvars
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -51,9 +51,6 @@ class Told:
     is_refused: bool = False
 
 
-_asked: contextvars.ContextVar[Asked | None] = contextvars.ContextVar("asked", default=None)
-
-
 class Desk:
     """Remembers; asleep in worlds without operators."""
 
@@ -64,6 +61,8 @@ class Desk:
         """By index, each that was chosen."""
         self._checksums: dict[int, int] = {}
         self._asked: list[Asked] = []
+        self._serving: dict[asyncio.Task[object], Asked] = {}
+        """The calls under way, by the tasks that serve them."""
         self._told: list[Told] = []
 
     @property
@@ -154,18 +153,22 @@ class Desk:
         """Take note of a call that a node serves, and of how it ends."""
         asked = Asked(tuple(orders), version, is_dry, self._world.scheduler.now)
         self._asked.append(asked)
-        token = _asked.set(asked)
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving[task] = asked
         try:
             yield asked
         except RaftLogError as error:
             asked.is_refused = error.definite
             raise
         finally:
-            _asked.reset(token)
+            if task is not None:
+                del self._serving[task]
 
     def proposed(self, index: int, checksum: int) -> None:
         """Take note of a membership that was appended by the call under way, if one is."""
-        asked = _asked.get()
+        task = asyncio.current_task()
+        asked = None if task is None else self._serving.get(task)
         if asked is not None:
             asked.entry = (index, checksum)
             if asked.is_dry:
@@ -179,12 +182,10 @@ class Desk:
 
     def check_done(self, orders: Sequence[MemberOrder], version: int) -> None:
         """Check an answer that says "done", or "it is so already"."""
-        membership = self.memberships.get(version)
-        if membership is None:
-            self._world.fail(
-                f"{DONE}: {orders} is told of version {version}; chosen are "
-                f"{sorted(self.memberships)}"
-            )
+        in_force = max(index for index in self.memberships if index <= version)
+        membership = self.memberships[in_force]
+        if version > self._world.record.last_index:
+            self._world.fail(f"{DONE}: {orders} is told of version {version}, which is not chosen")
         elif not all(holds(membership, order) for order in orders):
             self._world.fail(f"{DONE}: {orders} at version {version}, which is {membership}")
 
@@ -207,7 +208,7 @@ class Desk:
             if entry is None or self._checksums.get(entry[0]) != entry[1]:
                 continue
             require(not asked.is_refused, REFUSED, f"{asked.orders} was refused, and is {entry}")
-            between = [i for i in self.memberships if asked.version < i < entry[0]]
+            between = [index for index in self.memberships if asked.version < index < entry[0]]
             require(
                 not asked.version or not between,
                 COMPARED,

@@ -120,7 +120,8 @@ class Watch:
         host = self._host
         if isinstance(message, TimeoutNow):
             host.world.count("told_to_take_over")
-            if not self.handovers:
+            is_leaving = not host.state.membership.is_voter(host.node_id)  # by the core's own will
+            if not self.handovers and not is_leaving:
                 host.world.fail(f"{CERTAIN}: {host.name} tells a member to take over, for nobody")
             for handover in self.handovers:
                 handover.is_told = True
