@@ -118,9 +118,12 @@ class Desk:
         return not membership.is_removed(node_id, host.instance_id)
 
     def in_force(self) -> list[Membership]:
-        """Return every membership that some node goes by now, and the one chosen."""
-        states = [m.state for m in self._world.members if m.is_up and m.node is not None]
-        return [self.chosen, *(state.membership for state in states)]
+        """Return every membership that some node goes by now, and the one chosen.
+
+        Who joined, and knows only of the founding, goes by none.
+        """
+        up = (m for m in self._world.members if m.is_up and m.node is not None)
+        return [self.chosen, *(m.state.membership for m in up if not m.raft.is_outside)]
 
     def may_wipe(self, host: NodeHost) -> bool:
         """Whether a directory may be lost: others remain that elect a leader without it.
