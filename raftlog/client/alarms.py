@@ -54,7 +54,11 @@ async def report(context: Context, member: str | None, deadline: float) -> Alarm
         return AlarmReport(alarms=_alarms(reply), silent=())
     known = await connections.ask_anyone(_ask_leader, deadline)
     addresses = {each.node_id: each.address for each in known.members}
-    connections.book.learn(addresses)
+    connections.book.learn(
+        addresses,
+        term=known.leader.term,
+        leads=bool(known.leader.node_id) and known.leader.node_id == known.served_by,
+    )
     replies = await asyncio.gather(
         *(_try(connections.peer(address)) for address in addresses.values())
     )

@@ -366,38 +366,45 @@ class Cluster(MemberVerbs):
         """
         connections = self._context.connections
         asked: set[str] = set()
-        waiting: set[asyncio.Task[admin_pb2.StatusReply | Unauthorized | None]] = set()
+        asking: list[asyncio.Task[admin_pb2.StatusReply | Unauthorized | None]] = []
         found: list[admin_pb2.StatusReply] = []
         refusal: Unauthorized | None = None
         until = loop_time() + STATUS_SECONDS
         try:
             while True:
-                for address in set(connections.book.addresses()) - asked:
-                    asked.add(address)
-                    waiting.add(asyncio.create_task(_try_status(connections, address)))
-                if not waiting:
+                for address in connections.book.addresses():
+                    if address not in asked:
+                        asked.add(address)
+                        asking.append(asyncio.create_task(_try_status(connections, address)))
+                if not asking:
                     connections.whose.check()
                     return _answers(found, refusal)
-                done, waiting = await asyncio.wait(
-                    waiting,
+                done, _ = await asyncio.wait(
+                    asking,
                     timeout=max(until - loop_time(), 0.0),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if not done:
                     connections.whose.check()
                     return _answers(found, refusal)
-                for reply in (task.result() for task in done):
+                answered = [task.result() for task in asking if task in done]
+                asking = [task for task in asking if task not in done]
+                for reply in answered:
                     if reply is None:
                         continue
                     if isinstance(reply, Unauthorized):
                         refusal = reply
                         continue
-                    connections.book.learn({each.node_id: each.address for each in reply.members})
+                    connections.book.learn(
+                        {each.node_id: each.address for each in reply.members},
+                        term=reply.term if reply.leader else 0,
+                        leads=bool(reply.leader) and reply.leader == reply.served_by,
+                    )
                     found.append(reply)
                     if reply.leader and reply.leader == reply.served_by and reply.has_quorum:
                         until = min(until, loop_time() + GRACE_SECONDS)
         finally:
-            for task in waiting:
+            for task in asking:
                 task.cancel()
 
 

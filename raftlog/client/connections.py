@@ -243,6 +243,13 @@ class Connections:
                 raise NotFound(f"{found.node_id} knows no member {node_id!r}; members: {known}")
         return self.peer(address)
 
+    async def _look_again(self, deadline: float) -> None:
+        """Ask everybody where the members are: one may have come back at another address."""
+        left = deadline - asyncio.get_running_loop().time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(left, 0)):
+                await self.newest_leader()
+
     def forget(self, address: str) -> None:
         """Note that a call to `address` failed in a way that another node may not."""
         if self._leader is not None and self._leader.peer.address == address:
@@ -322,9 +329,14 @@ class Connections:
             NotLeader: only a leader answers this call, and that member is none; nobody else is
                 asked, since the caller named the member.
         """
+        tried: set[str] = set()
 
         async def choose(deadline: float) -> Leader:
-            return Leader(await self.member(node_id, deadline), node_id, 0)
+            if self.book.address_of(node_id) in tried:
+                await self._look_again(deadline)
+            peer = await self.member(node_id, deadline)
+            tried.add(peer.address)
+            return Leader(peer, node_id, 0)
 
         return await self._ask(choose, call, deadline, final=(NotLeader,))
 
@@ -513,7 +525,11 @@ class Connections:
         is_led = bool(reply.leader.node_id)
         if not self.whose.belongs(address, reply.cluster_id, is_led=is_led):
             return None
-        self.book.learn({member.node_id: member.address for member in reply.members})
+        self.book.learn(
+            {member.node_id: member.address for member in reply.members},
+            term=reply.leader.term,
+            leads=is_led and reply.leader.node_id == reply.served_by,
+        )
         self.book.learn_hint(reply.leader.address)
         return Answer(
             address=address,

@@ -148,10 +148,16 @@ class AddressBook:
         self._endpoints = tuple(endpoints)
         self._by_id: dict[str, str] = {}
         self._hinted: dict[str, None] = {}
+        self._known = (0, False)
 
-    def learn(self, members: Mapping[str, str]) -> None:
-        """Take a membership some node reported; it replaces an earlier one."""
-        if members:
+    def learn(self, members: Mapping[str, str], *, term: int = 0, leads: bool = False) -> None:
+        """Take a membership some node reported; it replaces one that was no newer.
+
+        `term`: that of the leader the node knows, 0 if it knows none; `leads`: it is that leader. A
+        node that was cut off, or removed, goes on naming the members of its past.
+        """
+        if members and (term, leads) >= self._known:
+            self._known = (term, leads)
             self._by_id = {node: address for node, address in members.items() if address}
             self._hinted.clear()
 

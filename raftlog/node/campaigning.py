@@ -54,6 +54,8 @@ class Campaigning:
         self._no_campaign = False
         self._drained = False
         self._paused_until: float | None = None
+        self._saving = asyncio.Lock()
+        """The file is written as a whole, so two operators' switches are saved one by one."""
         self._restore()
 
     def _restore(self) -> None:
@@ -112,26 +114,28 @@ class Campaigning:
         """
         if not 0 <= seconds <= PAUSE_SECONDS_MAX:
             raise InvalidInput(f"a pause of {seconds:g} s is not from 0 to {PAUSE_SECONDS_MAX:g} s")
-        until = self._wall() + seconds if seconds else 0.0
-        await self._save(no_campaign=self._no_campaign, paused_until=until)
-        if seconds:
-            self._pause(seconds)
-        else:
-            self._resume()
-        return self.status
+        async with self._saving:
+            until = self._wall() + seconds if seconds else 0.0
+            await self._save(no_campaign=self._no_campaign, paused_until=until)
+            if seconds:
+                self._pause(seconds)
+            else:
+                self._resume()
+            return self.status
 
     async def set_campaigning(self, *, may_campaign: bool) -> CampaigningStatus:
         """Forbid or allow this member to stand for election; durable when this returns."""
-        paused = self.status.paused_seconds
-        until = self._wall() + paused if paused else 0.0
-        await self._save(no_campaign=not may_campaign, paused_until=until)
-        if may_campaign:
-            self._no_campaign = False
-            self._enrolment.release(_FORBIDDEN)
-            self._alarms.clear(Alarm.NO_CAMPAIGN)
-        else:
-            self._forbid()
-        return self.status
+        async with self._saving:
+            paused = self.status.paused_seconds
+            until = self._wall() + paused if paused else 0.0
+            await self._save(no_campaign=not may_campaign, paused_until=until)
+            if may_campaign:
+                self._no_campaign = False
+                self._enrolment.release(_FORBIDDEN)
+                self._alarms.clear(Alarm.NO_CAMPAIGN)
+            else:
+                self._forbid()
+            return self.status
 
     async def drain(self, *, drained: bool, timeout_seconds: float) -> CampaigningStatus:
         """Stand for no election, and hand over if this member leads; or undo it.

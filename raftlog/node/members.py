@@ -147,8 +147,9 @@ class Members:
             raise MembershipRejected(f"{why}; nothing was changed (--force takes the risk)")
         if plan.hands_over:
             await self._hand_over()
-        await self._carry_out(plan.proposed, deadline)
-        return self._outcome(before, after, changed=True, why=why)
+        version = await self._carry_out(plan.proposed, deadline)
+        outcome = self._outcome(before, after, changed=True, why=why)
+        return dataclasses.replace(outcome, version=version)
 
     def plan(self, orders: Sequence[MemberOrder], *, version: int) -> Plan | None:
         """Return what the orders come to by the membership in force; None if it is so already.
@@ -210,7 +211,11 @@ class Members:
         self._writes.require_open()  # says who leads now, and that nothing was changed
         raise Unavailable(f"leadership went to {moved.target}; ask it")
 
-    async def _carry_out(self, proposed: Membership, deadline: float) -> None:
+    async def _carry_out(self, proposed: Membership, deadline: float) -> int:
+        """Propose it, wait until it is done, and return the version that it has then.
+
+        The one in force may be a later one already, which is not committed and names nothing yet.
+        """
         loop = asyncio.get_running_loop()
         term = self._core.term
         self._observer.event(
@@ -219,7 +224,7 @@ class Members:
             learners=", ".join(sorted(proposed.learners | proposed.learners_next)),
             is_joint=proposed.is_joint,
         )
-        await self._writes.append_own(
+        receipt = await self._writes.append_own(
             EntryKind.MEMBERSHIP, proposed.encode(), max(deadline - loop.time(), 0.001)
         )
         # A joint membership is left by the leader itself, once it is committed.
@@ -235,6 +240,9 @@ class Members:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+        if not proposed.is_joint:
+            return receipt.index
+        return int(min(self._core.membership_index, self._core.commit_index))
 
     # ------------------------------------------------------------ what is risked
 
@@ -329,6 +337,8 @@ class Members:
         recorded = {member.node_id: member.address for member in self._core.membership.members}
         for node_id, address in recorded.items():
             was = self._recorded.get(node_id, address)
+            if address != was:
+                self._hints.pop(node_id, None)  # the log says something newer than was hinted
             if address not in {was, self._addresses.get(node_id, ("", ""))[1]}:
                 # What it told before is over: the record was changed while it was away.
                 self._addresses.pop(node_id, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 from raftlog.client.client import Client, connect
@@ -28,6 +29,8 @@ AGAIN_SECONDS = 3.0
 """A directory that was made to join waits no longer for a leader before it starts."""
 
 PAUSE_SECONDS = 1.0
+ClientOf = Callable[[Settings], Client]
+"""Returns a client of the cluster that is to be joined."""
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - not listened on, but refused
 
 
@@ -93,8 +96,10 @@ async def ask_in(settings: Settings, storage: Storage, *, seconds: float = JOIN_
     await _ask(settings, identity, seconds)
 
 
-async def _ask(settings: Settings, identity: Identity, seconds: float) -> None:
-    async with _client(settings) as client:
+async def _ask(
+    settings: Settings, identity: Identity, seconds: float, client_of: ClientOf | None = None
+) -> None:
+    async with (client_of or _client)(settings) as client:
         origin = await client.cluster.origin(timeout=seconds)
         if origin.cluster_id != identity.cluster_id:
             raise IdentityMismatch(
@@ -132,8 +137,15 @@ class Asking:
     the log once it runs; and the cluster may need it to have a leader at all.
     """
 
-    def __init__(self, settings: Settings, node: Outside, observer: Observer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        node: Outside,
+        observer: Observer,
+        client_of: ClientOf | None = None,
+    ) -> None:
         self._settings = settings
+        self._client_of = client_of
         self._node = node
         self._observer = observer
         self._task: asyncio.Task[None] | None = None
@@ -152,7 +164,7 @@ class Asking:
         told = ""
         while self._node.is_outside:
             try:
-                await _ask(self._settings, self._node.identity, AGAIN_SECONDS)
+                await _ask(self._settings, self._node.identity, AGAIN_SECONDS, self._client_of)
             except RaftLogError as error:
                 if error.message != told:
                     told = error.message

@@ -46,6 +46,8 @@ class Fault(enum.Enum):
     STEP_DOWN = "step_down"
     MEMBERSHIP = "membership"
     ORDER = "order"
+    MOVE = "move"
+    BROKEN_INSTALL = "broken_install"
 
     __hash__ = object.__hash__
 

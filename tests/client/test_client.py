@@ -247,6 +247,18 @@ async def test_members_are_learned_from_one_endpoint(cluster: FakeCluster) -> No
             await client.log.info(member="n7")
 
 
+async def test_a_member_that_came_back_elsewhere_is_found_by_its_name(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """Once it cannot be reached where it was, the others are asked where it is now."""
+    assert (await client.log.info(member="n3")).served_by == "n3"
+    moved = cluster.nodes["n3"]
+    await moved.stop()
+    moved.port = 0
+    await moved.start()
+    assert (await client.log.info(member="n3")).served_by == "n3"
+
+
 async def test_searchers_share_one_search(cluster: FakeCluster) -> None:
     """Any number of callers without a leader cost no more probes than one."""
     connections = Connections(tuple(cluster.endpoints.split(",")))

@@ -93,6 +93,21 @@ def test_address_book_keeps_endpoints_and_follows_the_membership() -> None:
     assert book.address_of("n2") is None
 
 
+def test_address_book_believes_whom_the_newest_leader_speaks_for() -> None:
+    """A node that knows an older leader, or none, moves nobody; a leader has the last word."""
+    book = AddressBook(["a:1"])
+    book.learn({"n1": "a:1"})
+    book.learn({"n1": "b:2"}, term=4)
+    for stale in ({"term": 3, "leads": True}, {"term": 0}):
+        book.learn({"n1": "a:1"}, **stale)
+        assert book.address_of("n1") == "b:2"
+    book.learn({"n1": "c:3"}, term=4, leads=True)
+    book.learn({"n1": "b:2"}, term=4)
+    assert book.address_of("n1") == "c:3"
+    book.learn({"n1": "d:4"}, term=5)
+    assert book.address_of("n1") == "d:4"
+
+
 def test_newest_leader_wins() -> None:
     """Of two nodes that both believe that they lead, the higher term is right."""
     old = Answer(address="a", served_by="n1", ready=True, term=3)

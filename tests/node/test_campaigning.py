@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import pytest
 
@@ -97,6 +99,28 @@ async def test_switches_that_have_rotted_are_not_guessed(rig, content):
     rig.memory.content = content
     with pytest.raises(StorageCorrupt, match="remove the file SWITCHES"):
         rig.restarted()
+
+
+async def test_two_switches_at_once_are_both_kept(rig):
+    """The file is written as a whole: a slow write of a pause must not undo a ban beside it."""
+    save, first_is_in, second_is_in = rig.memory.save, threading.Event(), threading.Event()
+
+    def slow(content: bytes) -> None:
+        if not first_is_in.is_set():
+            first_is_in.set()
+            second_is_in.wait(0.3)  # the second write comes first, if it is let
+        else:
+            second_is_in.set()
+        save(content)
+
+    rig.memory.save = slow
+    pausing = asyncio.create_task(rig.campaigning.pause(60.0))
+    await asyncio.to_thread(first_is_in.wait, 5.0)
+    await rig.campaigning.set_campaigning(may_campaign=False)
+    await pausing
+    kept = json.loads(rig.memory.content)
+    assert kept["no_campaign"]
+    assert kept["paused_until"] > 0
 
 
 async def test_a_pause_ends_by_itself(rig):

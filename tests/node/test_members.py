@@ -263,6 +263,21 @@ async def test_an_order_for_a_member_that_is_away_holds_until_it_speaks(cluster:
     await cluster.until(lambda: leader.membership.member(name).address == "moved:1")
 
 
+async def test_a_record_that_is_newer_than_a_hint_stands(cluster: Cluster) -> None:
+    """A member is dialled where the log says, once that is news to whoever was given the hint."""
+    leader, away = await cluster.wait_leader(), follower(cluster)
+    await cluster.append(b"bound")
+    await cluster.stop(away)
+    other = next(name for name in cluster.ids if name not in {leader.identity.node_id, away})
+    await cluster.stop(other)
+    cluster.settings = dataclasses.replace(cluster.settings, peers=((away, "hinted:1"),))
+    await cluster.start(other)
+    node = cluster.nodes[other]
+    await cluster.until(lambda: node._ports.transport.addresses.get(away) == "hinted:1")
+    await change(cluster, order("update", away, address="ordered:1"))
+    await cluster.until(lambda: node._ports.transport.addresses.get(away) == "ordered:1")
+
+
 async def test_an_operators_hint_serves_until_a_member_speaks_for_itself(tmp_path) -> None:
     """It is dialled in place of the membership's address, and recorded once it is connected."""
     hints = tuple((f"n{number}", f"elsewhere{number}:1") for number in (1, 2, 3))

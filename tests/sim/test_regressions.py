@@ -29,6 +29,9 @@ FOUND_BY_SHELL = {
     "end-of-the-log-at-a-stop": 34,
     "purge-past-a-lost-end": 408,
     "reader-passes-over-a-snapshot": 49,
+    "told-of-a-version-to-come": 127,
+    "hint-outlives-the-record": 277,
+    "name-never-looked-up-again": 62,
 }
 """The same of engine 2."""
 

@@ -241,8 +241,41 @@ class SimChannel:
         self._why = ""
         self._waiting: list[ClientCall] = []
         self._calls: dict[ClientCall, None] = {}
+        self._watching: list[asyncio.Future[None]] = []
 
     # ------------------------------------------------------------ connecting
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - gRPC's
+        """Return whether there is a connection; begin to connect if asked to and idle."""
+        if self._is_closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        if self._connection is not None:
+            return grpc.ChannelConnectivity.READY
+        if self._is_connecting:
+            return grpc.ChannelConnectivity.CONNECTING
+        if self.host.loop.time() < self._not_before:
+            return grpc.ChannelConnectivity.TRANSIENT_FAILURE
+        if try_to_connect:
+            self._connect()
+        return grpc.ChannelConnectivity.IDLE
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the state is another one."""
+        while self.get_state() is last_observed_state:
+            waiter: asyncio.Future[None] = self.host.loop.create_future()
+            self._watching.append(waiter)
+            await waiter
+
+    def _changed(self) -> None:
+        watching, self._watching = self._watching, []
+        for waiter in watching:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _connect(self) -> None:
+        self._is_connecting = True
+        self.host.world.network.connect(self.host, self._address, self._connect_ended)
+        self._changed()
 
     def admit(self, call: ClientCall) -> None:
         """Let a call begin on the connection, wait for one, or fail at once."""
@@ -258,8 +291,7 @@ class SimChannel:
             call.finish((Code.UNAVAILABLE, self._why, ()))
         else:
             self._waiting.append(call)
-            self._is_connecting = True
-            self.host.world.network.connect(self.host, self._address, self._connect_ended)
+            self._connect()
 
     def _connect_ended(self, found: Connection | str) -> None:
         self._is_connecting = False
@@ -268,6 +300,7 @@ class SimChannel:
             self._why = found
             self._not_before = self.host.loop.time() + self._backoff
             self._backoff = min(self._backoff * 1.6, BACKOFF_MAX_SECONDS)
+            self._changed()
             for call in waiting:
                 call.finish((Code.UNAVAILABLE, found, ()))
             return
@@ -277,12 +310,14 @@ class SimChannel:
         self._backoff = BACKOFF_FIRST_SECONDS
         self._connection = found
         found.ways[0].end = self
+        self._changed()
         for call in waiting:
             call.connected(found)
 
     def connection_lost(self, why: str) -> None:
         """Fail every call on it."""
         self._connection = None
+        self._changed()
         for call in list(self._calls):
             if call not in self._waiting:
                 call.broken(why)
@@ -345,6 +380,7 @@ class SimChannel:
     async def close(self, _grace: float | None = None) -> None:
         """Cancel every call and hang up."""
         self._is_closed = True
+        self._changed()
         self._waiting.clear()
         for call in list(self._calls):
             call.cancel()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from raftlog.history import Append, Outcome
 from raftlog.sim.checker import CheckFailed, require
+from raftlog.sim.shell.host import Host
 from raftlog.sim.shell.knobs import ShellKnobs
 from raftlog.sim.shell.member import STOP_SECONDS_MAX, NodeHost
 from raftlog.sim.shell.record import wrong_keys, wrong_log, wrong_tail, wrong_watch
@@ -19,6 +20,8 @@ LOOK_SECONDS = 0.05
 ELECTION_TIMEOUTS_MAX = 40
 SDK_SECONDS = 12.0
 """What pauses and patience inside client and transport may add: a connect, a backoff, a search."""
+OPERATORS_SECONDS = 30.0
+"""What operators may take to set right what they did: to switch back, remove, wait for learners."""
 
 
 class Ending:
@@ -37,6 +40,8 @@ class Ending:
     def _patience(self) -> float:
         timeout = self._knobs.node.core.election_timeout_seconds
         longest = self._knobs.work.timeout_seconds
+        if self._knobs.operators:
+            longest += OPERATORS_SECONDS
         return ELECTION_TIMEOUTS_MAX * timeout + longest + SDK_SECONDS
 
     def begin(self) -> None:
@@ -59,8 +64,8 @@ class Ending:
             member.fuse = 0
             member.disk.commit_fault = None
             member.disk.free_bytes = None
-        for host in (*world.members, *world.clients):
-            if not host.is_up:
+        for host in (*world.members, *world.users):
+            if not host.is_up and not _is_refused(host):
                 world.note("restarts", host, None)
                 host.begin()
 
@@ -83,11 +88,11 @@ class Ending:
     def _look(self) -> None:
         world = self._world
         if self.is_stopping:
-            if not any(host.is_up for host in (*world.members, *world.clients)):
+            if not any(host.is_up for host in (*world.members, *world.users)):
                 self.is_over = True
                 return
         elif self.may_close:
-            if not any(client.is_up for client in world.clients):
+            if not any(user.is_up for user in world.users):
                 self._stop_members()
         elif self._is_converged():
             self._compare_members()
@@ -117,12 +122,12 @@ class Ending:
 
     def _is_converged(self) -> bool:
         world = self._world
-        if not all(client.is_up and client.is_done for client in world.clients):
+        if not all(user.is_up and user.is_done for user in world.users):
             return False
-        if not any(m.is_ready for m in world.members):
+        if not world.desk.is_settled or not any(m.is_ready for m in world.members):
             return False
         last = world.record.last_index
-        for member in world.members:
+        for member in world.desk.members:
             node = member.node
             if not member.is_up or node is None or member.is_stopping:
                 return False
@@ -143,8 +148,8 @@ class Ending:
         )
 
     def _compare_members(self) -> None:
-        first = self._world.members[0]
-        for member in self._world.members[1:]:
+        first, *others = self._world.desk.members
+        for member in others:
             if _contents(member) != _contents(first):
                 self._world.fail(
                     f"converge equal: {member.name} and {first.name} have applied the same "
@@ -183,6 +188,7 @@ class Ending:
                 if len(watched) > self._knobs.node.change_page:
                     world.count("changes_over_a_page")
         self._judge_disks()
+        world.desk.judge()
         appended = [each for each in world.operations if isinstance(each.call, Append)]
         for each in appended:
             world.count(f"append_{each.outcome.value}")
@@ -191,7 +197,8 @@ class Ending:
         """Open every disk again: nothing that a clean stop left may be missing."""
         world = self._world
         last = world.record.last_index
-        for member in world.members:
+        members = world.desk.members
+        for member in members:
             storage = MemoryStorage(member.disk)
             end = min(storage.last_index, last)
             require(
@@ -231,7 +238,18 @@ class Ending:
             rows.append(
                 f"{client.name}{life}: done {client.is_done} tails {tails} watches {watches}"
             )
+        desk = self._world.desk
+        rows += [
+            f"{operator.name}: done {operator.is_done}; settled {desk.is_settled}"
+            for operator in self._world.operators
+        ]
+        if self._world.operators:
+            rows.append(f"chosen: {desk.chosen}")
         return rows
+
+
+def _is_refused(host: Host) -> bool:
+    return isinstance(host, NodeHost) and host.is_refused
 
 
 def _contents(member: NodeHost) -> list[tuple[str, bytes, bytes]]:

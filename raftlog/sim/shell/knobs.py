@@ -36,10 +36,16 @@ FAULTS = (
     Fault.CLIENT_CRASH,
 )
 """What a seed may have, in the order of its draws."""
-BESIDES = (Fault.HUNG_DISK,)
+OPERATED = (Fault.ORDER, Fault.WIPE, Fault.MOVE, Fault.BROKEN_INSTALL)
+BESIDES = (Fault.HUNG_DISK, *OPERATED)
 """What a share of the seeds has besides, drawn by dice of its own."""
 HUNG_DISK_SHARE = 0.3
 """So many worlds with faults have disks that hang, drawn apart: the others stay as they were."""
+OPERATED_SHARE = 0.35
+"""So many of the other worlds with faults have operators at work, drawn apart in the same way."""
+ORDERS_WEIGHT = 4
+"""How much likelier an order is than any other fault of such a world."""
+OPERATORS = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +115,9 @@ class ShellKnobs:
     leader_bias: float
     seconds: float
     """How long the first phase lasts."""
+    spares: int = 0
+    """Processes that were started to join, and are no members at first."""
+    operators: int = 0
 
     @property
     def is_fault_free(self) -> bool:
@@ -127,9 +136,11 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     hangs = random.Random(f"{seed}:hung disk")
     if faults and hangs.random() < HUNG_DISK_SHARE:
         others = hangs.choice((faults, (Fault.FULL_DISK,)))  # some hangs are left to themselves
-        faults = (*others, *BESIDES)
+        faults = (*others, Fault.HUNG_DISK)
         limit = timeout * hangs.choice((0.5, 1.0, 2.0))
         node = dataclasses.replace(node, commit_seconds_max=limit)
+    operated = _draw_operated(seed, faults)
+    faults = (*(fault for fault in faults if not operated or fault is not Fault.ROT), *operated)
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
     return ShellKnobs(
         seed=seed,
@@ -149,7 +160,21 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         reply_bytes=dice.choice((100, 2000, MIB)),
         leader_bias=dice.choice((0.0, 0.3, 0.7)),
         seconds=dice.choice((4.0, 6.0, 8.0)) + SECONDS_TO_EXPIRE * is_expiring,
+        spares=random.Random(f"{seed}:spares").choice((1, 2)) if operated else 0,
+        operators=OPERATORS if operated else 0,
     )
+
+
+def _draw_operated(seed: int, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    """Return what is done where operators are at work, or nothing.
+
+    No record rots there: engine 1 has changes amid rot, with operators who know of it.
+    """
+    dice = random.Random(f"{seed}:two operators")
+    if dice.random() >= OPERATED_SHARE or not faults or Fault.HUNG_DISK in faults:
+        return ()
+    others = tuple(fault for fault in OPERATED[1:] if dice.random() < 0.6)
+    return (*(Fault.ORDER,) * ORDERS_WEIGHT, *others)
 
 
 def _log_uniform(dice: random.Random, low: float, high: float) -> float:

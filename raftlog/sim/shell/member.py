@@ -7,6 +7,7 @@ process, so both engines are held to the same properties.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import random
 from collections.abc import Coroutine, Sequence
@@ -14,26 +15,28 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 
+from raftlog.client.client import Client
+from raftlog.config.schema import Settings
 from raftlog.core.messages import InstallSnapshot, Message
 from raftlog.core.raft import Raft
 from raftlog.core.ready import Persist, Standing
 from raftlog.core.state import RaftState
-from raftlog.errors import StorageCorrupt, StorageError
+from raftlog.errors import RaftLogError, StorageCorrupt, StorageError
 from raftlog.interfaces import Identity, Respond, Round, Table
 from raftlog.machines.kv import KvMachine
 from raftlog.node.beat import BEAT_SECONDS
 from raftlog.node.consequences import Consequences
-from raftlog.node.node import Node
 from raftlog.node.ports import Executors, Ports, Shared
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Methods
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.services import admin, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
+from raftlog.server.joining import Asking
 from raftlog.sim.checker import View
 from raftlog.sim.shell.channel import SimChannel
 from raftlog.sim.shell.host import Host
-from raftlog.sim.shell.observer import SimObserver
+from raftlog.sim.shell.ordered import NodeObserver, OrderedNode, Watch
 from raftlog.sim.shell.server import SimServer
 from raftlog.sim.shell.storage import ShellStorage
 from raftlog.storage.memory import MemoryStorage
@@ -41,6 +44,7 @@ from raftlog.types import Index, NodeId, Role
 from raftlog.wire.channel import Options, TlsMaterial
 
 if TYPE_CHECKING:
+    from raftlog.sim.core.process import Process
     from raftlog.sim.shell.world import ShellWorld
 
 STOP_SECONDS_MAX = 15.0
@@ -94,14 +98,10 @@ class WatchedConsequences(Consequences):
             )
 
 
-class WatchedNode(Node):
+class WatchedNode(OrderedNode):
     """The node, with eyes on what sometimes happens in it."""
 
     host: NodeHost
-
-    def __init__(self, ports: Ports, shared: Shared, host: NodeHost) -> None:
-        self.host = host
-        super().__init__(ports, shared)
 
     def _new_consequences(self, ports: Ports) -> Consequences:
         consequences = WatchedConsequences(ports)
@@ -173,6 +173,7 @@ class WatchedTransport(GrpcTransport):
         """Check that a message may leave, and send it."""
         host = self.host
         host.world.check_sent(host, peer, message)
+        host.watch.check_sent(message)
         super().send(peer, message)
 
 
@@ -236,24 +237,58 @@ class NodeHost(Host):
         super().__init__(world, number, identity.node_id)
         self.node_id = identity.node_id
         self.address = address
-        storage = MemoryStorage.create(
-            identity=identity, boundary=world.first_boundary, microseconds=lambda: 0
-        )
-        self.disk = storage.disk
-        self.storage: MemoryStorage = storage
+        self.moves_to = address
+        """Where it is reached from its next life on."""
+        self.storage: MemoryStorage
+        self._make_directory(identity)
         self.node: WatchedNode | None = None
         self.server: SimServer | None = None
         self.transport: WatchedTransport | None = None
         self.shared: Shared | None = None
         self.seen = View()
+        self.watch = Watch(self)
         self.machine = AppliedMark(self)
         self.installs = 0
         self.slow_until = 0.0
         self.is_calm = False
         self.is_stopping = False
+        self.is_refused = False
+        """Its directory was removed, so it does not start."""
+        self.joins: bool | None = None
+        """Once it was added, its restarts ask to be added, as a voter or as a learner."""
+        self._asking: Asking | None = None
+        self.is_forced = 0
+        """So many orders that take risks are under way here."""
         self.was_rotten = False
         self._stop_begun = 0.0
         self._operations: list[asyncio.Task[None]] = []
+
+    def _make_directory(self, identity: Identity) -> None:
+        storage = MemoryStorage.create(
+            identity=identity, boundary=self.world.first_boundary, microseconds=lambda: 0
+        )
+        self.disk, self.storage = storage.disk, storage
+
+    def empty(self, *, joined: bool) -> None:
+        """Lose the directory, dead or alive, and be started with a new one."""
+        world, identity = self.world, self.disk.identity
+        if self.is_up:
+            self.die()
+        world.note("loses its directory", self, joined)
+        world.count("disk_wiped")
+        world.checker.wiped(cast("Process", self))
+        self.watch.emptied()
+        number = int(identity.instance_id.rpartition("-")[2]) + 1
+        self._make_directory(
+            dataclasses.replace(identity, instance_id=f"{self.name}-{number}", joined=joined)
+        )
+        self.is_refused = False
+        world.restart_later(self)
+
+    @property
+    def instance_id(self) -> str:
+        """Return which data directory this machine has."""
+        return self.disk.identity.instance_id
 
     # ------------------------------------------------------------ what the checker sees
 
@@ -297,6 +332,10 @@ class NodeHost(Host):
         self.installs = 0
         self.is_stopping = False
         self._operations = []
+        self._asking = None
+        self.is_forced = 0
+        self.watch.forget()
+        self.address = self.moves_to
         self.storage = ShellStorage(self, self.disk)
         self.seen.forget()
         self.post(self._launch)
@@ -305,13 +344,18 @@ class NodeHost(Host):
         task = self.loop.create_task(self._start(), name="start")
         task.add_done_callback(self._launched)
 
-    def _launched(self, task: asyncio.Task[None]) -> None:
+    def _launched(self, task: asyncio.Task[bool]) -> None:
         error = task.exception()
         if error is not None:
             self.world.fail(f"start: {self.name} does not start: {error!r}", error)
+        elif not task.result():
+            self.is_refused = True
+            self.world.count("removed_refused")
+            self.exit()
 
-    async def _start(self) -> None:
-        world, observer = self.world, SimObserver(self)
+    async def _start(self) -> bool:
+        """Start; return whether it may: a directory that knows that it was removed may not."""
+        world, observer = self.world, NodeObserver(self)
         transport = WatchedTransport(
             store=self.storage,
             observer=observer,
@@ -331,7 +375,8 @@ class NodeHost(Host):
             clock=self,
             observer=observer,
             random=random.Random(f"{world.knobs.seed}:{self.name}:{self.life}"),
-            settings=world.knobs.node,
+            settings=world.settings_of(self),
+            switches=self.watch.switches if world.knobs.operators else None,
         )
         threads = Executors(
             writer=self.new_executor("writer"),
@@ -342,6 +387,9 @@ class NodeHost(Host):
             clock=self, observer=observer, settings=ports.settings, executors=threads
         )
         node = WatchedNode(ports, shared, self)
+        if node.is_removed:
+            self.storage.close()
+            return False
         self.node, self.transport, self.shared = node, transport, shared
         node.failed.add_done_callback(self._failed)
         self.server = self._new_server(node, transport)
@@ -350,6 +398,22 @@ class NodeHost(Host):
         shared.start()
         await node.start()
         shared.beat.join(StallWatch(self))
+        if self.joins is not None and node.is_outside:
+            self._asking = Asking(
+                Settings(
+                    node_id=self.name, join=self.address, advertise=self.address, promote=self.joins
+                ),
+                node,
+                observer,
+                self._client_of,
+            )
+            self._asking.start()
+        return True
+
+    def _client_of(self, settings: Settings) -> Client:
+        """Return the client by which a node asks to be added."""
+        del settings
+        return Client(self.world.endpoints, open_channel=self.open_channel, dice=self.dice.random)
 
     def _new_server(self, node: WatchedNode, transport: GrpcTransport) -> SimServer:
         settings = ServerSettings(
@@ -401,7 +465,20 @@ class NodeHost(Host):
         """Do what an operator asks, in a task that ends with the process. Called on the loop."""
         self._operations.append(self.loop.create_task(work, name="operator"))
 
+    def give_up(self) -> None:
+        """Stop leading, where nothing forbids it. Called on the loop."""
+
+        async def step_down() -> None:
+            if self.node is not None:
+                with contextlib.suppress(RaftLogError):
+                    await self.node.step_down()
+
+        if not self.is_stopping and self.node is not None:
+            self.operate(step_down())
+
     async def _stop(self, *, hand_over: bool) -> None:
+        if self._asking is not None:
+            await self._asking.stop()
         if self.node is not None and self.server is not None:
             await self.node.stop(hand_over=hand_over)
             await self.server.stop()
@@ -449,7 +526,7 @@ class NodeHost(Host):
     def dispose(self) -> None:
         """Let go of the last life's objects too, so that what nobody retrieved is told."""
         super().dispose()
-        self.node = self.server = self.transport = self.shared = None
+        self.node = self.server = self.transport = self.shared = self._asking = None
         self._operations.clear()
 
     # ------------------------------------------------------------ the disk

@@ -59,6 +59,10 @@ class ShellNemesis(Nemesis[NodeHost]):
             Fault.STEP_DOWN: self._step_down,
             Fault.WALL_CLOCK: self._wall_clock,
             Fault.CLIENT_CRASH: self._client_crash,
+            Fault.ORDER: self._order,
+            Fault.WIPE: self._wipe,
+            Fault.MOVE: self._move,
+            Fault.BROKEN_INSTALL: self._break_install,
         }
 
     # ------------------------------------------------------------ processes
@@ -96,7 +100,7 @@ class ShellNemesis(Nemesis[NodeHost]):
     # ------------------------------------------------------------ network
 
     def _everyone(self) -> list[Host]:
-        return [*self._world.members, *self._world.clients]
+        return [*self._world.members, *self._world.users]
 
     def _partition(self) -> None:
         everyone = self._everyone()
@@ -184,6 +188,33 @@ class ShellNemesis(Nemesis[NodeHost]):
         host = self._dice.choice(self._everyone())
         host.wall_offset += int(self._dice.choice((-3600, -2, 2, 3600)) * 1e6)
 
+    # ------------------------------------------------------------ operators
+
+    def _order(self) -> None:
+        """Let one operator, or two at once, ask for something."""
+        operators = self._world.operators
+        if self._dice.random() < 0.6:
+            operators = [self._dice.choice(operators)]
+        for operator in operators:
+            operator.post(operator.order, random.Random(f"{self._dice.random()}"))
+
+    def _wipe(self) -> None:
+        """Empty a directory, as a founder's that is started as at first, or as one that joins."""
+        victim = self._victim()
+        if self._world.desk.may_wipe(victim):
+            victim.empty(joined=self._dice.random() < 0.5)
+
+    def _move(self) -> None:
+        """Let a machine come back with another address."""
+        victim = self._victim()
+        self._world.move(victim)
+        if victim.is_up:
+            victim.die()
+            self._world.restart_later(victim)
+
+    def _break_install(self) -> None:
+        self._world.traps.arm(random.Random(f"{self._dice.random()}"))
+
     # ------------------------------------------------------------ leadership
 
     def _transfer(self) -> None:
@@ -211,9 +242,5 @@ class ShellNemesis(Nemesis[NodeHost]):
     def _step_down(self) -> None:
         victim = self._leading_victim()
 
-        async def step_down() -> None:
-            if victim.node is not None:
-                await victim.node.step_down()
-
         if victim.is_up and victim.node is not None and not victim.is_stopping:
-            victim.post(lambda: victim.operate(step_down()))
+            victim.post(victim.give_up)

@@ -279,6 +279,21 @@ class Network:
                 self._world.count("stream_reset")
                 self.reset(connection, why)
 
+    def half_reset_between(self, a: int, b: int) -> None:
+        """Let whoever opened a connection lose it; what it sent arrives, and the far end waits on.
+
+        That one is told by its keepalive only, so the next connection comes beside this one.
+        """
+        for connection in [each for each in self._connections if each.is_up]:
+            near, far = connection.ways
+            if {near.host.number, far.host.number} != {a, b} or near.end is None:
+                continue
+            end, near.end = near.end, None
+            if near.host.is_up and near.host.life == near.life:
+                near.host.post(end.connection_lost, "Connection reset by peer")
+            patience = self.settings.keepalive_seconds * (0.2 + self._dice.random())
+            self._scheduler.after(patience, self.reset, connection, "keepalive watchdog timeout")
+
     def heal(self) -> None:
         """Let everything through again, in the order it was held back."""
         for link in self._links.values():

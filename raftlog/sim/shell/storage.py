@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from raftlog.interfaces import Round
 from raftlog.storage.memory import MemoryStorage
-from raftlog.storage.memory_disk import MemoryDisk
+from raftlog.storage.memory_disk import MemoryDisk, MemorySnapshotWriter
 
 if TYPE_CHECKING:
     from raftlog.sim.shell.member import NodeHost
@@ -18,6 +18,11 @@ class ShellStorage(MemoryStorage):
     def __init__(self, host: NodeHost, disk: MemoryDisk) -> None:
         self._host = host
         super().__init__(disk, microseconds=host.wall_microseconds)
+
+    def stage_snapshot(self, snapshot_id: str, size_bytes: int) -> MemorySnapshotWriter:
+        """Begin or resume to take a snapshot in; what lies in wait for that is let loose."""
+        self._host.world.traps.spring(self._host)
+        return super().stage_snapshot(snapshot_id, size_bytes)
 
     def commit(self, round_: Round) -> None:
         """Commit; on the loop it blocks for as long as the disk takes, and may end in a crash."""

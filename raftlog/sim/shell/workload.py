@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, TypeVar, cast
-
-import grpc
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from raftlog.client.client import Client
 from raftlog.client.log import SessionState
@@ -31,18 +29,13 @@ from raftlog.history import (
     Put,
     Written,
 )
-from raftlog.sim.shell.channel import SimChannel
-from raftlog.sim.shell.host import Host
-from raftlog.wire.channel import Options, TlsMaterial
+from raftlog.sim.shell.user import SLACK_SECONDS, UserHost
 
 if TYPE_CHECKING:
     from raftlog.history import Call
     from raftlog.sim.shell.world import ShellWorld
 
 T = TypeVar("T")
-SLACK_SECONDS = 0.5
-"""How late a call may end: the SDK looks at deadlines now and then, not by a timer each."""
-CLOSE_SECONDS = 2.0
 LONG_PAUSE_SECONDS = 4.0
 LONG_PAUSE_CHANCE = 0.05
 LATE_SECONDS_MAX = 4.0
@@ -61,12 +54,11 @@ class Saved:
         self.groups = 0
 
 
-class ClientHost(Host):
+class ClientHost(UserHost):
     """One client process with some callers."""
 
     def __init__(self, world: ShellWorld, number: int, name: str, endpoints: str) -> None:
-        super().__init__(world, number, name)
-        self._endpoints = endpoints
+        super().__init__(world, number, name, endpoints)
         self._work = world.knobs.work
         self._count = 0
         self.saved = [Saved(f"{name}.s{i}") for i in range(self._work.sessions)]
@@ -76,34 +68,9 @@ class ClientHost(Host):
         self.starts: list[int] = [0] * len(self.streams)
         self.watched: list[list[Change]] = [[] for _ in range(self._work.watches)]
         self.watch_starts: list[int] = [0] * self._work.watches
-        self.client: Client
-        self.is_done = False
-        """Every caller has ended; only tails go on."""
         self.asked = 0
 
     # ------------------------------------------------------------ life
-
-    def begin(self) -> None:
-        """Begin a process: its callers ask at once."""
-        super().begin()
-        self.is_done = False
-        self.post(self._launch)
-
-    def _launch(self) -> None:
-        self.loop.create_task(self._guarded(self._run()), name="client")
-
-    def open_channel(
-        self, address: str, tls: TlsMaterial | None, options: Options
-    ) -> grpc.aio.Channel:
-        """Return a channel from this machine."""
-        del tls, options
-        return cast(grpc.aio.Channel, SimChannel(self, address))
-
-    async def _guarded(self, work: Coroutine[object, object, None]) -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - whatever it is, the seed that found it is kept
-            self.world.fail(f"client: {self.name} raised {error!r}", error)
 
     async def _run(self) -> None:
         work = self._work
@@ -131,35 +98,12 @@ class ClientHost(Host):
         tails = [spawn(self._guarded(each), name=f"reader-{i}") for i, each in enumerate(readers)]
         await asyncio.gather(*(spawn(self._guarded(caller)) for caller in callers))
         self.is_done = True
-        while not self.world.ending.may_close:  # noqa: ASYNC110 - it is set outside this loop
-            await asyncio.sleep(0.1)
+        await self._may_close()
         for tail in tails:
             tail.cancel()
         if tails:
             await asyncio.wait(tails)
         await self._close()
-
-    async def _close(self) -> None:
-        begun = self.loop.time()
-        await self.client.close(timeout=CLOSE_SECONDS)
-        if self.loop.time() - begun > CLOSE_SECONDS + SLACK_SECONDS:
-            self.world.fail(f"client close: {self.name} took {self.loop.time() - begun:.1f} s")
-        await asyncio.sleep(0)
-        me = asyncio.current_task()
-        left = [task.get_name() for task in self.loop.pending_tasks() if task is not me]
-        if left:
-            self.world.fail(f"client close: {self.name} left tasks behind: {left}")
-        self.loop.call_soon(self._exit)
-
-    def _exit(self) -> None:
-        self.is_up = False
-        self.past_loops.append(self.loop)
-        self.world.network.host_died(self)
-
-    def dispose(self) -> None:
-        """Let go of the client too."""
-        super().dispose()
-        self.__dict__.pop("client", None)
 
     # ------------------------------------------------------------ asking
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import gc
 import hashlib
 import random
@@ -29,9 +30,11 @@ from raftlog.errors import RaftLogError
 from raftlog.history import Call, Operation
 from raftlog.interfaces import Identity
 from raftlog.machines.kv import KvMachine
+from raftlog.node.settings import NodeSettings
 from raftlog.sim.checker import Checker, CheckFailed
 from raftlog.sim.outcome import Outcome
 from raftlog.sim.scheduler import Scheduler
+from raftlog.sim.shell.desk import Desk
 from raftlog.sim.shell.ending import Ending
 from raftlog.sim.shell.host import Host
 from raftlog.sim.shell.knobs import ShellKnobs, draw_shell_knobs
@@ -39,7 +42,10 @@ from raftlog.sim.shell.loop import ExceptionContext
 from raftlog.sim.shell.member import NodeHost
 from raftlog.sim.shell.nemesis import ShellNemesis
 from raftlog.sim.shell.network import Network
+from raftlog.sim.shell.operators import OperatorHost
 from raftlog.sim.shell.record import LogRecord
+from raftlog.sim.shell.traps import Traps
+from raftlog.sim.shell.user import UserHost
 from raftlog.sim.shell.workload import ClientHost
 from raftlog.sim.transcript import Transcript
 from raftlog.types import Index, NodeId, Role, Term
@@ -49,6 +55,8 @@ if TYPE_CHECKING:
 
 TRANSCRIPT_LINES = 80
 EVENTS_LIMIT = 3_000_000
+PORTS = (7001, 7002)
+"""Where a machine may be reached, now here and now there."""
 ROLE_NUMBERS = {role: number for number, role in enumerate(Role)}
 _DIGEST = struct.Struct("<dBQQQB")
 
@@ -77,9 +85,11 @@ class ShellWorld:
         self.network = Network(self, knobs.network)
         self.record = LogRecord()
         self.operations: list[Operation] = []
-        names = [NodeId(f"n{number + 1}") for number in range(knobs.voters)]
-        addresses = {name: f"{name}:7001" for name in names}
-        self.first_boundary = _first_boundary(addresses)
+        names = [NodeId(f"n{number + 1}") for number in range(knobs.voters + knobs.spares)]
+        addresses = {name: f"{name}:{PORTS[0]}" for name in names}
+        self.first_boundary = _first_boundary(
+            {name: addresses[name] for name in names[: knobs.voters]}
+        )
         self.checker = Checker(
             self.count, self.first_boundary.checksum, self.first_boundary.membership
         )
@@ -87,18 +97,34 @@ class ShellWorld:
             NodeHost(
                 self,
                 number,
-                Identity(cluster_id="sim", node_id=name, instance_id=f"{name}-1"),
+                Identity(
+                    cluster_id="sim",
+                    node_id=name,
+                    instance_id=f"{name}-1",
+                    joined=number >= knobs.voters,
+                ),
                 addresses[name],
             )
             for number, name in enumerate(names)
         ]
         self.checker.processes = cast("list[Process]", self.members)
-        self._by_address = {member.address: member for member in self.members}
-        endpoints = ",".join(addresses.values())
+        ports = PORTS if knobs.operators else PORTS[:1]
+        self._by_address = {f"{m.name}:{port}": m for m in self.members for port in ports}
+        self.desk = Desk(self)
+        if knobs.operators:
+            self.checker.membership_chosen = self.desk.membership_chosen
+        endpoints = self.endpoints = ",".join(self._by_address)
+        count = len(names)
         self.clients = [
-            ClientHost(self, knobs.voters + number, f"c{number + 1}", endpoints)
+            ClientHost(self, count + number, f"c{number + 1}", endpoints)
             for number in range(knobs.work.clients)
         ]
+        count += len(self.clients)
+        self.operators = [
+            OperatorHost(self, count + number, f"o{number + 1}", endpoints)
+            for number in range(knobs.operators)
+        ]
+        self.traps = Traps(self)
         self.nemesis = ShellNemesis(self, knobs, kept)
         self.ending = Ending(self, knobs)
         self._started = time.process_time()
@@ -142,6 +168,24 @@ class ShellWorld:
         """Return the machine that an address leads to."""
         return self._by_address[address]
 
+    def settings_of(self, host: NodeHost) -> NodeSettings:
+        """Return what a node runs with: where operators are, it is told where everybody is."""
+        settings = self.knobs.node
+        if not self.knobs.operators:
+            return settings
+        peers = tuple((m.name, m.address) for m in self.members if m is not host)
+        return dataclasses.replace(settings, advertise=host.address, peers=peers)
+
+    def move(self, host: NodeHost) -> None:
+        """Let a machine be reached at another address from its next life on."""
+        old, new = (f"{host.name}:{port}" for port in PORTS)
+        host.moves_to = new if host.address == old else old
+
+    @property
+    def users(self) -> list[UserHost]:
+        """Return every process that uses the SDK."""
+        return [*self.clients, *self.operators]
+
     def leaders(self) -> list[NodeHost]:
         """Return the live nodes that think they lead."""
         return [m for m in self.members if m.is_leading]
@@ -168,7 +212,7 @@ class ShellWorld:
 
     def exited(self, host: NodeHost) -> None:
         """A member stopped cleanly."""
-        if not self.ending.is_stopping:
+        if not self.ending.is_stopping and not host.is_refused:
             self.restart_later(host)
 
     # ------------------------------------------------------------ checks
@@ -196,7 +240,7 @@ class ShellWorld:
     def passed(self, host: Host) -> None:
         """Check the process whose loop just ran, and add the event to the digest."""
         if not isinstance(host, NodeHost):
-            asked = host.asked if isinstance(host, ClientHost) else 0
+            asked = host.asked if isinstance(host, ClientHost | OperatorHost) else 0
             self._add(host.number, asked, 0, 0, 0)
             return
         if host.node is None or not host.is_up:
@@ -251,7 +295,7 @@ class ShellWorld:
         self.count("engine_shell")
         for member in self.members:
             member.begin()
-        for client in self.clients:
+        for client in self.users:
             client.begin()
         self.nemesis.begin()
         self.scheduler.at(self.knobs.seconds, self.ending.begin)
@@ -274,7 +318,7 @@ class ShellWorld:
         hook, sys.unraisablehook = sys.unraisablehook, _overlook
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for host in (*self.members, *self.clients):
+            for host in (*self.members, *self.users):
                 if host.is_up:
                     host.is_up = False
                     host.loop.abandon()

@@ -6,6 +6,7 @@ from .bounds import BOUNDS
 from .classics import ELECTIONS, QUORUMS_AND_HANDOVERS
 from .fitness import LEADING_UNFIT
 from .histories import ANSWERS, EXACTLY_ONCE
+from .operated import OPERATING
 from .orders import ORDERING
 from .planting import Mutant
 from .preferences import PREFERRING
@@ -21,5 +22,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *STRANGERS,     *ELECTIONS, *QUORUMS_AND_HANDOVERS, *EXACTLY_ONCE, *ANSWERS,
     *COMMITTING_IN_THE_SHELL, *ANSWERING, *RETRYING, *BOUNDS, *LEADING_UNFIT, *ORDERING,
     *WITNESSES, *PREFERRING,
+    *OPERATING,
 )  # fmt: skip
 BY_NAME = {mutant.name: mutant for mutant in MUTANTS}
