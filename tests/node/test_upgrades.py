@@ -377,8 +377,8 @@ async def test_old_code_that_gets_a_snapshot_of_a_newer_version_waits_for_its_co
             leader = await members.until(
                 lambda: (found := members.leader()) and found is not leader and found
             )
-        leader._parts.upgrades.told(victim, [1, 2])  # it lies
         await members.kill(victim)
+        leader._parts.upgrades.told(victim, [1, 2])  # it lies
         leader._parts.upgrades._is_connected = lambda _peer: True
         await upgrade(members)
         leader = await members.wait_leader()
