@@ -50,8 +50,8 @@ class PeerEvents(Protocol):
         """A handshake with the peer's present process told which feature level it can read."""
         ...
 
-    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
-        """An outgoing snapshot stream ended."""
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool, no_room: bool = False) -> None:
+        """An outgoing snapshot stream ended; `no_room`: the peer's disk has none for it."""
         ...
 
     def twins_found(self, peer: NodeId) -> None:

@@ -207,9 +207,9 @@ class Node:
         """Two processes speak as `peer`."""
         self._parts.inputs.forget(peer)
 
-    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool, no_room: bool = False) -> None:
         """An outgoing snapshot stream ended."""
-        self._consequences.snapshot_finished(peer, delivered=delivered)
+        self._consequences.snapshot_finished(peer, delivered=delivered, no_room=no_room)
 
     def check_peer(
         self, peer: NodeId, instance_id: str, membership_index: int

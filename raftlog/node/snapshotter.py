@@ -257,6 +257,14 @@ class Snapshotter:
         )
         checking.add_done_callback(lambda done: self._checked(done, snapshot))
 
+    def had_no_room(self, peer: NodeId) -> None:
+        """Note that a peer's disk has no room for a snapshot: the log is not kept for it.
+
+        It may go on so for long, and is sent whatever is the newest once there is room.
+        """
+        self._sending.discard(peer)
+        self._release(peer)
+
     def _checked(self, done: asyncio.Future[bool], snapshot: SnapshotInfo) -> None:
         is_gone = done.cancelled() or done.exception() is not None
         if is_gone or done.result():

@@ -21,7 +21,7 @@ import grpc
 
 from raftlog.core import messages
 from raftlog.core.messages import Message
-from raftlog.errors import InvariantBroken, RaftLogError, Unavailable
+from raftlog.errors import DiskFull, InvariantBroken, RaftLogError, Unavailable
 from raftlog.interfaces import Event, Identity, Measure, Observer, PeerEvents, SnapshotInfo
 from raftlog.rpc import convert, snapshots
 from raftlog.rpc.handshake import Handshake, Refusals, level_of
@@ -328,17 +328,19 @@ class GrpcTransport:
             self.observer.event(Event.TRANSPORT_TASK_FAILED, task=task.get_name(), why=why)
 
     async def _send_snapshot(self, peer: NodeId, outgoing: snapshots.Outgoing) -> None:
-        delivered = False
+        delivered = no_room = False
         try:
             await snapshots.send(outgoing, self._store, self.settings)
             delivered = True
         except grpc.aio.AioRpcError as error:
-            self._snapshot_failed(peer, from_rpc_error(error, sent=True))
+            found = from_rpc_error(error, sent=True)
+            no_room = isinstance(found, DiskFull)
+            self._snapshot_failed(peer, found)
         except (RaftLogError, OSError, asyncio.InvalidStateError) as error:
             self._snapshot_failed(peer, snapshots.as_error(error))
         finally:
             self._sending.pop(peer, None)
-            self._started().snapshot_finished(peer, delivered=delivered)
+            self._started().snapshot_finished(peer, delivered=delivered, no_room=no_room)
 
     def _snapshot_failed(self, peer: NodeId, error: RaftLogError) -> None:
         self.observer.event(Event.SNAPSHOT_FAILED, peer=peer, why=error.message)

@@ -347,6 +347,20 @@ async def test_a_member_is_sent_one_snapshot_at_a_time(rig):
     assert rig.finished == []
 
 
+async def test_the_log_is_not_kept_for_a_member_without_room(rig):
+    """It may be so for long: the purge goes on, and what it is sent then is the newest."""
+    rig.fill(7)
+    await rig.take()
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
+    rig.fill(7)
+    await rig.take()
+    assert rig.snapshotter._hold_index == 7
+    rig.snapshotter.had_no_room("n2")
+    assert rig.snapshotter._hold_index == 14
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
+    assert rig.sends.sent == [("n2", 4, 7), ("n2", 4, 14)]
+
+
 async def test_a_snapshot_that_fails_is_told_and_tried_again(rig, monkeypatch):
     """A full disk costs a snapshot, not the node; whoever waited for it hears."""
     rig.fill(3)

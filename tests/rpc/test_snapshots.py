@@ -13,14 +13,14 @@ import pytest
 
 from raftlog.checksum import crc32c
 from raftlog.core import messages
-from raftlog.errors import StorageCorrupt, StorageError, Unavailable
+from raftlog.errors import DiskFull, StorageCorrupt, StorageError, Unavailable
 from raftlog.rpc import snapshots
 from raftlog.rpc.links import Call
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NodeId
 from raftlog.wire.pb import raft_pb2 as pb
 from tests.rpc.doubles import Cluster, Peer, until
-from tests.rpc.memory_snapshots import MemorySnapshots
+from tests.rpc.memory_snapshots import MemorySnapshots, MemoryWriter
 
 SMALL = TransportSettings(snapshot_chunk_bytes=1000, snapshot_window_bytes=4000)
 DATA = random.Random(7).randbytes(10_500)
@@ -116,6 +116,21 @@ async def test_a_peer_that_is_away_ends_the_transfer(cluster: Cluster) -> None:
     n1.transport.send_snapshot(NodeId("ghost"), 3, n1.store.add(DATA))
     await until(lambda: len(n1.events.snapshots) == 2)
     assert set(n1.events.snapshots) == {(n2.node_id, False), (NodeId("ghost"), False)}
+
+
+async def test_a_peer_without_room_is_told_apart(cluster: Cluster) -> None:
+    """Its refusal is no failure of the stream: what was sent may be sent again, later."""
+    n1, n2 = await pair(cluster)
+
+    def refuse(*_: object) -> MemoryWriter:
+        raise DiskFull("no room for snapshot")
+
+    n2.store.stage_snapshot = refuse
+    n1.transport.send_snapshot(n2.node_id, 3, n1.store.add(DATA))
+    await until(lambda: n1.events.snapshots)
+    assert n1.events.snapshots == [(n2.node_id, False)]
+    assert n1.events.without_room == [n2.node_id]
+    assert "no room for snapshot" in str(n1.observer.named("snapshot_failed")[0]["why"])
 
 
 async def test_one_transfer_per_peer_at_a_time(cluster: Cluster) -> None:
