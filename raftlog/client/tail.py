@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 import grpc
 
 from raftlog.client.connections import Peer
-from raftlog.client.consumer import Position
+from raftlog.client.consumer import Place, Position
 from raftlog.client.context import Context
 from raftlog.client.feed import Feed
 from raftlog.client.subscription import Subscription
@@ -130,8 +130,14 @@ class Tail:
 
     async def _find(self) -> int:
         if self._kept is not None:
-            return await self._kept.open(self.find_place, self._timeout)
+            return await self._kept.open(self.place, self._timeout)
         return await self.find_place()
+
+    @property
+    def place(self) -> Place:
+        """Return where the tail's beginning lies, for a consumer to stand there."""
+        is_fixed = self._beginning.after is not None
+        return Place(self.find_place, is_fixed, self._context.dice)
 
     async def find_place(self) -> int:
         """Return the sequence behind which the tail's beginning lies; nothing is remembered."""

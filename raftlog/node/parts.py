@@ -15,6 +15,7 @@ import dataclasses
 from raftlog.checksum import chain
 from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
+from raftlog.core.entries import Boundary
 from raftlog.interfaces import Alarm
 from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups
@@ -64,6 +65,9 @@ class _Needs:
 
     def hold_index(self) -> Index:
         return self.consumers.hold_index()
+
+    def purging(self, boundary: Boundary) -> None:
+        self.consumers.purging(boundary)
 
 
 def build(

@@ -53,6 +53,10 @@ class Needs(Protocol):
         """Return up to where the log may go, as far as named consumers are concerned."""
         ...
 
+    def purging(self, boundary: Boundary) -> None:
+        """Note that the log up to there will be purged."""
+        ...
+
 
 class SnapshotConsequences(Protocol):
     """What follows from snapshots (`node/consequences.py`)."""
@@ -368,6 +372,7 @@ class Snapshotter:
         target = done.result()
         if boundary.index < target.index <= min(self._hold_index, self._needs.hold_index()):
             self._purging = True
+            self._needs.purging(target)
             self._purge(target)
 
     def purged(self) -> None:

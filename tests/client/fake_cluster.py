@@ -118,6 +118,8 @@ class FakeCluster:
         self.commits: list[int] = []
         self.oldest: dict[str, int] = {}
         """The oldest sequence that a node keeps, where that is not the first."""
+        self.purge_before_consumer = 0
+        """Everything below is purged just before a consumer takes its place, once."""
         self.mute: set[str] = set()
 
     @classmethod
@@ -505,6 +507,8 @@ class FakeNode(
                 return max(newest - request.last, 0)
             case None:
                 return request.after
+            case "oldest":
+                return self.cluster.oldest.get(self.node_id, 1) - 1
             case _:
                 return 0
 

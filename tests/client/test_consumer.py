@@ -164,6 +164,25 @@ async def test_one_that_fell_behind_is_told_what_is_gone(cluster, client):
     assert (await anext(client.log.tail(consumer=NAME))).sequence == 7
 
 
+@pytest.mark.parametrize("verb", ["open", "reset"])
+async def test_a_purge_between_finding_and_taking_moves_the_beginning(cluster, client, verb):
+    """A new consumer begins at what is kept by then, and its reader is told where that is."""
+    await fill(client, 8)
+    if verb == "reset":
+        await client.log.tail(6, consumer=NAME).begun()
+    cluster.purge_before_consumer = 5
+    if verb == "open":
+        feed = client.log.tail(consumer=NAME, follow=False)
+        assert await feed.begun() == 4
+        assert [each.sequence async for each in feed] == [5, 6, 7, 8]
+    else:
+        assert (await client.log.reset_consumer(NAME)).position == 4
+    cluster.purge_before_consumer = 7
+    with pytest.raises(Compacted) as caught:  # this place was the caller's own
+        await client.log.tail(4, consumer="other").begun()
+    assert caught.value.oldest_sequence == 7
+
+
 async def test_what_a_member_that_restarts_may_have_is_not_gone(cluster, client, monkeypatch):
     """Nobody is told so before each member said it: who is away is waited for, within reason."""
     await fill(client, 8)

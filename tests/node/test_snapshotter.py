@@ -67,6 +67,7 @@ class Rig:
         self.read: list[int] = []
         self.hold = 1 << 60
         self.held_back = 0
+        self.told: list[int] = []
         self.finished: list = []
         self.executor = ThreadPoolExecutor(1)
         self.settings = NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500)
@@ -107,6 +108,9 @@ class Rig:
 
     def hold_index(self):
         return self.hold
+
+    def purging(self, boundary):
+        self.told.append(boundary.index)
 
     def note_held_back(self):
         self.held_back += 1
@@ -182,7 +186,7 @@ async def test_a_grown_log_is_snapshotted_and_purged_within_its_bounds(rig):
     rig.core.matched["n2"] = 2
     rig.snapshotter.consider()
     await rig.settle()
-    assert [b.index for b in rig.purges.wanted] == [2]
+    assert [b.index for b in rig.purges.wanted] == rig.told == [2]
     rig.snapshotter.consider()
     await rig.settle()
     assert len(rig.purges.wanted) == 1, "one at a time"
