@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from raftlog.core.messages import Message
@@ -82,11 +82,6 @@ class PeerEvents(Protocol):
         ...
 
     @property
-    def is_voter(self) -> bool:
-        """Whether this node votes, by the membership that it knows."""
-        ...
-
-    @property
     def membership_index(self) -> Index:
         """Return the index of the membership in force."""
         ...
@@ -101,6 +96,10 @@ class Transport(Protocol):
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         """Connect to these and drop all others."""
+        ...
+
+    def set_voters(self, voters: Collection[NodeId]) -> None:
+        """Take who votes: a member that does is never made to wait while it catches up."""
         ...
 
     def reconnect(self, peer: NodeId) -> None:

@@ -256,6 +256,7 @@ class Consequences:
             addresses.setdefault(peer, self._addresses[peer])
         self._addresses = addresses
         self._ports.transport.set_peers(addresses)
+        self._ports.transport.set_voters(core.membership.all_voters)
         # Where another directory answers than the membership names, the named one may be reached
         # by now, and it does not call by itself before it knows that it is named.
         misplaced = self.parts.enrolment.misplaced - self._departing

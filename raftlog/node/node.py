@@ -223,11 +223,6 @@ class Node:
         return self._parts.enrolment.is_fresh
 
     @property
-    def is_voter(self) -> bool:
-        """See `PeerEvents.is_voter`."""
-        return self.identity.node_id in self._parts.inputs.core.membership.all_voters
-
-    @property
     def membership_index(self) -> Index:
         """Return the index of the membership in force."""
         return self._parts.inputs.core.membership_index

@@ -114,6 +114,9 @@ class HubTransport:
         for peer in new:
             self.connect(peer)
 
+    def set_voters(self, voters) -> None:
+        self.voters = frozenset(voters)
+
     def reconnect(self, peer: NodeId) -> None:
         self.connect(peer)
 

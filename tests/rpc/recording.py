@@ -51,7 +51,6 @@ class RecordingEvents:
         self.refuse: dict[str, str | IdentityMismatch] = {}
         self.addresses: dict[NodeId, tuple[str, str]] = {}
         self.fresh = True
-        self.votes = True
         self.on_receive: Callable[[NodeId, Message], None] | None = None
         self.alarms = Alarms(RecordingObserver())
 
@@ -95,11 +94,6 @@ class RecordingEvents:
     @property
     def is_fresh(self) -> bool:
         return self.fresh
-
-    @property
-    def is_voter(self) -> bool:
-        """Whether it votes."""
-        return self.votes
 
     @property
     def membership_index(self) -> Index:

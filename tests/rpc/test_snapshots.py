@@ -326,6 +326,13 @@ async def test_a_newer_leaders_snapshot_comes_first(cluster: Cluster) -> None:
     assert [message.term for message in installed(n2)] == [4]
 
 
+def outgoing_of(store: MemorySnapshots) -> snapshots.Outgoing:
+    """Return what is to be sent."""
+    return snapshots.Outgoing(
+        hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA), votes=asyncio.Event()
+    )
+
+
 class LyingReceiver:
     """A peer whose acks make no sense."""
 
@@ -346,7 +353,7 @@ class LyingReceiver:
 async def test_acks_that_make_no_sense_end_the_transfer(offsets: tuple[int, ...]) -> None:
     """A receiver cannot make the sender read beyond its file or go backwards."""
     store = MemorySnapshots()
-    outgoing = snapshots.Outgoing(hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA))
+    outgoing = outgoing_of(store)
     acks = [pb.SnapshotAck(next_offset=offset) for offset in offsets]
     sending = snapshots._Sending(outgoing, store, SMALL, LyingReceiver(*acks))
     with pytest.raises(Exception, match="asks for byte"):
@@ -356,7 +363,7 @@ async def test_acks_that_make_no_sense_end_the_transfer(offsets: tuple[int, ...]
 async def test_an_end_without_the_last_ack_is_no_delivery() -> None:
     """A receiver that closes its side has not installed anything."""
     store = MemorySnapshots()
-    outgoing = snapshots.Outgoing(hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA))
+    outgoing = outgoing_of(store)
     receiver = LyingReceiver(pb.SnapshotAck(next_offset=len(DATA)))
     with pytest.raises(Unavailable, match="before its last ack"):
         await snapshots._Sending(outgoing, store, SMALL, receiver).run()
