@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -18,7 +17,7 @@ from raftlog.client.values import Transaction, of_lineage
 from raftlog.client.whereabouts import who_has
 from raftlog.errors import Compacted, InvalidInput, Unavailable
 from raftlog.groups import TransactionKind, parse
-from raftlog.wire.pb import log_pb2, types_pb2
+from raftlog.wire.pb import log_pb2
 
 
 def transactions_of(

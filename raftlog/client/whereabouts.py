@@ -48,9 +48,7 @@ async def who_has(connections: Connections, sequence: int, deadline: float) -> s
         for served_by, word in words:
             if word is Word.HAS:
                 return served_by
-        silent = [
-            name for name, (_, word) in zip(whom, words, strict=True) if word is Word.UNKNOWN
-        ]
+        silent = [name for name, (_, word) in zip(whom, words, strict=True) if word is Word.UNKNOWN]
         if not silent:
             return None
         pause = backoff.pause()

@@ -13,9 +13,9 @@ from __future__ import annotations
 import dataclasses
 
 from raftlog.checksum import chain
+from raftlog.core.entries import Boundary
 from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
-from raftlog.core.entries import Boundary
 from raftlog.interfaces import Alarm
 from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups

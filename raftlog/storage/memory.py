@@ -56,11 +56,16 @@ from raftlog.storage.snapshot_file import (
 from raftlog.storage.streams import stream_spans
 from raftlog.types import Index
 
+
 class MemoryStorage:
     """Implements `interfaces.Storage` over a `MemoryDisk`."""
 
     def __init__(
-        self, disk: MemoryDisk, *, seal: Seal = chain, microseconds: Microseconds = wall_microseconds
+        self,
+        disk: MemoryDisk,
+        *,
+        seal: Seal = chain,
+        microseconds: Microseconds = wall_microseconds,
     ) -> None:
         self.origin, self._disk, self._seal = disk.origin, disk, seal
         self._microseconds = microseconds

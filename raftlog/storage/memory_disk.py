@@ -18,7 +18,6 @@ from raftlog.storage.snapshot_file import SnapshotFileReader
 from raftlog.storage.streams import touched_streams
 from raftlog.types import Index
 
-
 Microseconds = Callable[[], int]
 
 
