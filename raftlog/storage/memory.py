@@ -38,13 +38,7 @@ from raftlog.interfaces import (
     Table,
 )
 from raftlog.storage import rules
-from raftlog.storage.memory_disk import (
-    CommitFault,
-    MemoryDisk,
-    MemorySnapshotWriter,
-    Microseconds,
-    wall_microseconds,
-)
+from raftlog.storage.memory_disk import CommitFault, MemoryDisk, MemorySnapshotWriter, wall
 from raftlog.storage.rules import LogShape
 from raftlog.storage.snapshot_file import (
     FILES_KEPT,
@@ -65,7 +59,7 @@ class MemoryStorage:
         disk: MemoryDisk,
         *,
         seal: Seal = chain,
-        microseconds: Microseconds = wall_microseconds,
+        microseconds: Callable[[], int] = wall,
     ) -> None:
         self.origin, self._disk, self._seal = disk.origin, disk, seal
         self._microseconds = microseconds
@@ -97,7 +91,7 @@ class MemoryStorage:
         identity: Identity,
         boundary: Boundary,
         seal: Seal = chain,
-        microseconds: Microseconds = wall_microseconds,
+        microseconds: Callable[[], int] = wall,
     ) -> MemoryStorage:
         """Return a storage on a new disk with an empty log."""
         disk = MemoryDisk(

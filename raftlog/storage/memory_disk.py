@@ -18,11 +18,9 @@ from raftlog.storage.snapshot_file import SnapshotFileReader
 from raftlog.storage.streams import touched_streams
 from raftlog.types import Index
 
-Microseconds = Callable[[], int]
 
-
-def wall_microseconds() -> int:
-    """Return the machine's own time."""
+def wall() -> int:
+    """Return the machine's own time, in microseconds since 1970."""
     return time.time_ns() // 1000
 
 

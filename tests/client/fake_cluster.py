@@ -118,8 +118,6 @@ class FakeCluster:
         self.commits: list[int] = []
         self.oldest: dict[str, int] = {}
         """The oldest sequence that a node keeps, where that is not the first."""
-        self.purge_before_consumer = 0
-        """Everything below is purged just before a consumer takes its place, once."""
         self.mute: set[str] = set()
 
     @classmethod

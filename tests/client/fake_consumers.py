@@ -10,6 +10,9 @@ from raftlog.wire.pb import log_pb2, types_pb2
 class FakeConsumers:
     """What every fake node serves of them; who does not lead refuses to change one."""
 
+    purge_before_consumer = 0
+    """Everything below is purged just before a consumer takes its place here, once."""
+
     def _consumer(self, name: str) -> types_pb2.ConsumerStatus:
         known = self.cluster.consumers.consumers[name]
         return types_pb2.ConsumerStatus(
@@ -27,8 +30,8 @@ class FakeConsumers:
     async def _take_place(self, context, after: int) -> None:
         """Purge as a real leader may just before, and refuse a place that is gone."""
         cluster = self.cluster
-        if cluster.purge_before_consumer:
-            first, cluster.purge_before_consumer = cluster.purge_before_consumer, 0
+        if self.purge_before_consumer:
+            first, self.purge_before_consumer = self.purge_before_consumer, 0
             cluster.oldest.update(dict.fromkeys(cluster.nodes, first))
         oldest = cluster.oldest.get(self.node_id, 1)
         if after + 1 < oldest:

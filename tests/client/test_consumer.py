@@ -170,14 +170,14 @@ async def test_a_purge_between_finding_and_taking_moves_the_beginning(cluster, c
     await fill(client, 8)
     if verb == "reset":
         await client.log.tail(6, consumer=NAME).begun()
-    cluster.purge_before_consumer = 5
+    cluster.nodes["n1"].purge_before_consumer = 5
     if verb == "open":
         feed = client.log.tail(consumer=NAME, follow=False)
         assert await feed.begun() == 4
         assert [each.sequence async for each in feed] == [5, 6, 7, 8]
     else:
         assert (await client.log.reset_consumer(NAME)).position == 4
-    cluster.purge_before_consumer = 7
+    cluster.nodes["n1"].purge_before_consumer = 7
     with pytest.raises(Compacted) as caught:  # this place was the caller's own
         await client.log.tail(4, consumer="other").begun()
     assert caught.value.oldest_sequence == 7

@@ -25,8 +25,6 @@ from tests.integration.bookkeeping import wait_until
 from tests.integration.test_quorum_lost import typed
 from tests.test_docs import TOP, shell_lines
 
-RUNBOOK = TOP / "docs/runbook"
-
 
 @pytest.fixture
 async def cluster(
@@ -50,7 +48,7 @@ async def type_in(lines: Iterator[str], place: pathlib.Path, *, code: int = 0) -
 
 async def test_the_disk_page(cluster: LocalCluster, tmp_path: pathlib.Path) -> None:
     """Whose disk is full is seen; what was compacted is smaller, and holds what it did."""
-    lines = shell_lines(RUNBOOK / "disk.md")
+    lines = shell_lines(TOP / "docs/runbook/disk.md")
     await asyncio.to_thread(cluster.start)
     async with connect(cluster.endpoints) as client:
         for _ in range(20):
@@ -87,7 +85,7 @@ async def test_the_certificates_page(
     cluster: LocalCluster, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Certificates that end soon are an alarm; new ones are read without a restart, and end it."""
-    lines = shell_lines(RUNBOOK / "certificates-and-clocks.md")
+    lines = shell_lines(TOP / "docs/runbook/certificates-and-clocks.md")
     with monkeypatch.context() as short:
         tls.create_certificates(cluster.certs, [])
         short.setattr(tls, "VALID_DAYS", 3)
@@ -169,7 +167,7 @@ async def test_the_addresses_page(
     cluster: LocalCluster, served: Served, tmp_path: pathlib.Path
 ) -> None:
     """One that moved tells the others; where all did, each is told, and the leader records it."""
-    one, first, listing = shell_lines(RUNBOOK / "new-addresses.md")
+    one, first, listing = shell_lines(TOP / "docs/runbook/new-addresses.md")
     await asyncio.to_thread(cluster.start)
     async with connect(cluster.endpoints) as client:
         written = await client.log.append(b"before")
