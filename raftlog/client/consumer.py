@@ -7,12 +7,16 @@ Positions are committed once a second at most, and at the end.
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import cast
 
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context, check_number, loop_time
+from raftlog.client.routing import Backoff, Dice
 from raftlog.errors import (
+    Compacted,
     ConsumerMoved,
     InvalidInput,
     NotFound,
@@ -28,6 +32,33 @@ from raftlog.wire.pb import log_pb2, types_pb2
 COMMIT_SECONDS = 1.0
 COMMIT_TIMEOUT_SECONDS = 2.0
 """How long a commit by itself may keep its reader; the next one says all that this one did."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a consumer is to stand: `find` says it; `is_fixed`: the caller named the sequence."""
+
+    find: Callable[[], Awaitable[int]]
+    is_fixed: bool
+    dice: Dice
+
+    async def taken(
+        self, take: Callable[[int], Awaitable[ConsumerStatus]], deadline: float
+    ) -> ConsumerStatus:
+        """Have a consumer stand there.
+
+        What was the oldest may be purged before it is taken: then it is looked for again. A
+        sequence that the caller named is another thing: what lies behind it is gone.
+        """
+        backoff = Backoff(0.01, 2.0, 0.2, self.dice)
+        while True:
+            try:
+                return await take(await self.find())
+            except Compacted:
+                pause = backoff.pause()
+                if self.is_fixed or loop_time() + pause >= deadline:
+                    raise
+            await asyncio.sleep(pause)
 
 
 class Position:
@@ -50,13 +81,13 @@ class Position:
         """Up to here nothing is left to process."""
         self._due = 0.0
 
-    async def open(self, find: Callable[[], Awaitable[int]], timeout: float | None) -> int:
-        """Return the position kept under the name; one that is new begins where `find` says."""
+    async def open(self, place: Place, timeout: float | None) -> int:
+        """Return the position kept under the name; one that is new begins at `place`."""
         deadline = self._context.deadline(timeout)
         try:
             found = await self._open(None, deadline)
         except NotFound:
-            found = await self._open(await find(), deadline)
+            found = await place.taken(lambda after: self._open(after, deadline), deadline)
         self._generation = found.generation
         self._committed = self._handed = self._passed = found.position
         self._due = loop_time() + COMMIT_SECONDS
@@ -178,12 +209,16 @@ class ConsumerVerbs:
         deadline = self._context.deadline(timeout)
         return bool((await self._context.connections.ask_leader(call, deadline)).deleted)
 
-    async def _reset(self, name: str, after: int, timeout: float | None) -> ConsumerStatus:
-        request = log_pb2.ResetConsumerRequest(name=check_stream(name), after=after)
-
-        async def call(peer: Peer, seconds: float) -> types_pb2.ConsumerStatus:
-            reply = await peer.log.ResetConsumer(request, timeout=seconds)
-            return cast("types_pb2.ConsumerStatus", reply)
-
+    async def _reset(self, name: str, place: Place, timeout: float | None) -> ConsumerStatus:
         deadline = self._context.deadline(timeout)
-        return consumer_from_pb(await self._context.connections.ask_leader(call, deadline))
+
+        async def reset(after: int) -> ConsumerStatus:
+            request = log_pb2.ResetConsumerRequest(name=check_stream(name), after=after)
+
+            async def call(peer: Peer, seconds: float) -> types_pb2.ConsumerStatus:
+                reply = await peer.log.ResetConsumer(request, timeout=seconds)
+                return cast("types_pb2.ConsumerStatus", reply)
+
+            return consumer_from_pb(await self._context.connections.ask_leader(call, deadline))
+
+        return await place.taken(reset, deadline)

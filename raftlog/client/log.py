@@ -207,10 +207,8 @@ class Log(ConsumerVerbs):
         beginning = _beginning(after, last, since, from_now=from_now)
         wanted = Wanted(commands=True)
         kept = Position(self._context, name, auto_commit=False)
-        place = await Tail(
-            self._context, beginning, wanted, timeout=timeout, kept=kept
-        ).find_place()
-        return await self._reset(name, place, timeout)
+        tail = Tail(self._context, beginning, wanted, timeout=timeout, kept=kept)
+        return await self._reset(name, tail.place, timeout)
 
     async def get(
         self, sequence: int, *, member: str | None = None, timeout: float | None = None

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from typing import cast
 
 import grpc
 
 from raftlog.client.connections import Peer
-from raftlog.client.consumer import Position
+from raftlog.client.consumer import Place, Position
 from raftlog.client.context import Context
 from raftlog.client.feed import Feed
 from raftlog.client.subscription import Subscription
 from raftlog.client.values import Transaction, of_lineage
+from raftlog.client.whereabouts import who_has
 from raftlog.errors import Compacted, InvalidInput, Unavailable
 from raftlog.groups import TransactionKind, parse
-from raftlog.wire.pb import log_pb2, types_pb2
-
-INFO_SECONDS = 1.0
+from raftlog.wire.pb import log_pb2
 
 
 def transactions_of(
@@ -132,8 +129,14 @@ class Tail:
 
     async def _find(self) -> int:
         if self._kept is not None:
-            return await self._kept.open(self.find_place, self._timeout)
+            return await self._kept.open(self.place, self._timeout)
         return await self.find_place()
+
+    @property
+    def place(self) -> Place:
+        """Return where the tail's beginning lies, for a consumer to stand there."""
+        is_fixed = self._beginning.after is not None
+        return Place(self.find_place, is_fixed, self._context.dice)
 
     async def find_place(self) -> int:
         """Return the sequence behind which the tail's beginning lies; nothing is remembered."""
@@ -233,10 +236,12 @@ class Tail:
         """Yield what a member purged that another one still has: each keeps its own log.
 
         Raises:
-            Compacted: nobody has what comes next.
+            Compacted: no member has what comes next.
+            Unavailable: one that may have it gave no answer in time.
         """
         position = self._position or 0
-        member = await self._who_has(position + 1)
+        deadline = self._context.deadline(self._timeout)
+        member = await who_has(self._context.connections, position + 1, deadline)
         if member is None or member == self._member:
             raise behind(kept.name, position, error)
         wanted = dataclasses.replace(self._wanted, follow=False)
@@ -252,24 +257,6 @@ class Tail:
         if reached <= position:
             raise behind(kept.name, position, error)
         self._position = reached
-
-    async def _who_has(self, sequence: int) -> str | None:
-        """Return a member that still has that transaction, or None."""
-        connections = self._context.connections
-
-        async def ask(address: str) -> log_pb2.InfoReply | None:
-            try:
-                info = connections.peer(address).log.Info
-                return cast(
-                    "log_pb2.InfoReply", await info(types_pb2.Empty(), timeout=INFO_SECONDS)
-                )
-            except grpc.aio.AioRpcError:
-                return None
-
-        for found in await asyncio.gather(*map(ask, connections.book.addresses())):
-            if found is not None and found.first_sequence <= sequence <= found.last_sequence:
-                return str(found.served_by)
-        return None
 
     def _whole(self, entries: Iterable[log_pb2.TailEntry]) -> Iterator[log_pb2.TailEntry]:
         """Yield entries that are whole, put together where they came in parts."""

@@ -223,7 +223,12 @@ class SnapshotWriter(Protocol):
         ...
 
     def finish(self) -> SnapshotInfo:
-        """Verify every checksum, fsync file and directory. Raises `StorageCorrupt`."""
+        """Verify every checksum, fsync file and directory, and make ready what it becomes.
+
+        Raises:
+            StorageCorrupt: it is not sound.
+            DiskFull: there is no room; another attempt begins where this one ended.
+        """
         ...
 
     def abort(self) -> None:
@@ -300,7 +305,14 @@ class Storage(LogReader, TableReader, Protocol):
         ...
 
     def stage_snapshot(self, snapshot_id: str, size_bytes: int) -> SnapshotWriter:
-        """Begin or resume staging a snapshot from the leader."""
+        """Begin or resume staging a snapshot from the leader.
+
+        Raises `DiskFull` where there is no room for it and for the state that it becomes.
+        """
+        ...
+
+    def snapshot_refusal(self) -> str | None:
+        """Return why a snapshot from the leader found no room lately, or None."""
         ...
 
     def scrub(self, low: Index, count_max: int) -> Index:

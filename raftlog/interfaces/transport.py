@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from raftlog.core.messages import Message
@@ -50,8 +50,8 @@ class PeerEvents(Protocol):
         """A handshake with the peer's present process told which feature level it can read."""
         ...
 
-    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
-        """An outgoing snapshot stream ended."""
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool, no_room: bool = False) -> None:
+        """An outgoing snapshot stream ended; `no_room`: the peer's disk has none for it."""
         ...
 
     def twins_found(self, peer: NodeId) -> None:
@@ -82,11 +82,6 @@ class PeerEvents(Protocol):
         ...
 
     @property
-    def is_voter(self) -> bool:
-        """Whether this node votes, by the membership that it knows."""
-        ...
-
-    @property
     def membership_index(self) -> Index:
         """Return the index of the membership in force."""
         ...
@@ -101,6 +96,10 @@ class Transport(Protocol):
 
     def set_peers(self, addresses: Mapping[NodeId, str]) -> None:
         """Connect to these and drop all others."""
+        ...
+
+    def set_voters(self, voters: Collection[NodeId]) -> None:
+        """Take who votes: a member that does is never made to wait while it catches up."""
         ...
 
     def reconnect(self, peer: NodeId) -> None:

@@ -49,6 +49,9 @@ from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
 from raftlog.types import Index, NodeId, Role
 
+NO_ROOM_SECONDS = 5.0
+"""How long a peer whose disk has no room for a snapshot is sent none."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -162,10 +165,21 @@ class Consequences:
             self.alarms.clear(Alarm.MACHINE_HALTED)
             self.parts.enrolment.release("machine_halted")
 
-    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
-        """A snapshot's stream to `peer` ended: the core sends it entries again."""
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool, no_room: bool = False) -> None:
+        """A snapshot's stream to `peer` ended: the core sends it entries again.
+
+        Where the peer has no room it does so after a pause: nothing else has changed by then.
+        """
+        if no_room:
+            self.parts.snapshotter.had_no_room(peer)
+            self._loop.call_later(NO_ROOM_SECONDS, self._try_again, peer)
+            return
         self.parts.snapshotter.sent(peer, delivered=delivered)
         self.parts.inputs.snapshot_finished(peer, delivered=delivered)
+
+    def _try_again(self, peer: NodeId) -> None:
+        if not self.failure.done():
+            self.parts.inputs.snapshot_finished(peer, delivered=False)
 
     def held_back(self) -> None:
         """The purge waits for named consumers alone: perhaps they are beyond a limit."""
@@ -244,6 +258,7 @@ class Consequences:
             addresses.setdefault(peer, self._addresses[peer])
         self._addresses = addresses
         self._ports.transport.set_peers(addresses)
+        self._ports.transport.set_voters(core.membership.all_voters)
         # Where another directory answers than the membership names, the named one may be reached
         # by now, and it does not call by itself before it knows that it is named.
         misplaced = self.parts.enrolment.misplaced - self._departing

@@ -9,7 +9,9 @@ is given up is decided by the leader, and by an entry, so that all members purge
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+from collections.abc import Iterator
 from typing import Protocol
 
 from raftlog.core.entries import Boundary, EntryKind
@@ -98,6 +100,13 @@ class Consumers:
         self._waiting: list[_Waiting] = []
         self._creating: set[str] = set()
         """Those whose entries are on their way."""
+        self._promised: collections.Counter[int] = collections.Counter()
+        """Places where consumers will stand whose entries are on their way: the log behind is kept.
+
+        Else a purge between the promise and its entry would take what was promised.
+        """
+        self._purging_to = 0
+        """The next sequence behind a purge that is decided, and may not be durable yet."""
         self._flushing = False
         self._flushed_at = -ENTRY_SECONDS
         self._stalled: dict[str, tuple[int, float]] = {}
@@ -149,7 +158,8 @@ class Consumers:
                 "limits.consumers_max allows: forget one with `raftlog log consumer delete NAME`"
             )
         change = ConsumerChange(ConsumerVerb.CREATE, name, position=after)
-        await self._apply(change, timeout_seconds)
+        with self._promise(after):
+            await self._apply(change, timeout_seconds)
         return self._found(name)
 
     async def commit(
@@ -174,7 +184,8 @@ class Consumers:
         self._found(name)
         self._check_place(after)
         change = ConsumerChange(ConsumerVerb.RESET, name, position=after)
-        await self._apply(change, timeout_seconds)
+        with self._promise(after):
+            await self._apply(change, timeout_seconds)
         return self._found(name)
 
     async def delete(self, name: str, timeout_seconds: float) -> bool:
@@ -200,7 +211,7 @@ class Consumers:
 
     def _check_place(self, after: int) -> None:
         """Raise unless a reader may begin there."""
-        oldest = self._storage.boundary.next_sequence
+        oldest = max(self._storage.boundary.next_sequence, self._purging_to)
         if after > self.last_sequence:
             raise InvalidInput(
                 f"position {after} is behind the newest transaction, {self.last_sequence}"
@@ -210,6 +221,15 @@ class Consumers:
                 f"sequence {after + 1} was purged; the oldest kept is {oldest}",
                 oldest_sequence=oldest,
             )
+
+    @contextlib.contextmanager
+    def _promise(self, position: int) -> Iterator[None]:
+        self._promised[position] += 1
+        try:
+            yield
+        finally:
+            self._promised[position] -= 1
+            self._promised += collections.Counter()  # forgets what nobody waits for
 
     def _check_generation(self, name: str, generation: int) -> Consumer:
         """Return the consumer if it is still the one that was opened."""
@@ -283,9 +303,14 @@ class Consumers:
     def hold_index(self) -> Index:
         """Return up to which index the log may go, as far as consumers are concerned."""
         holding = [known.position for known in self._known.values() if known.holds]
+        holding += self._promised
         if not holding:
             return self._storage.last_index
         return self._read_index(min(holding))
+
+    def purging(self, boundary: Boundary) -> None:
+        """Note that the log up to there will be purged: nobody may begin before it any more."""
+        self._purging_to = boundary.next_sequence
 
     def _read_index(self, position: int) -> Index:
         """Return the last index of which everything lies at or below `position`."""

@@ -141,7 +141,8 @@ class Housekeeping:
             self._observer.event(Event.BINDING_POSTPONED, error=str(error))
 
     def _check_disk(self) -> None:
-        self._then.alarms.set(Alarm.DISK_FULL, self._storage.refusal(0))
+        why = self._storage.refusal(0) or self._storage.snapshot_refusal()
+        self._then.alarms.set(Alarm.DISK_FULL, why)
 
     def _check_machine(self) -> None:
         """A machine that hangs costs this member its leadership, and nobody else anything."""

@@ -209,9 +209,9 @@ class Node:
         """Two processes speak as `peer`."""
         self._parts.inputs.forget(peer)
 
-    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool, no_room: bool = False) -> None:
         """An outgoing snapshot stream ended."""
-        self._consequences.snapshot_finished(peer, delivered=delivered)
+        self._consequences.snapshot_finished(peer, delivered=delivered, no_room=no_room)
 
     def check_peer(
         self, peer: NodeId, instance_id: str, membership_index: int
@@ -223,11 +223,6 @@ class Node:
     def is_fresh(self) -> bool:
         """Whether this node's log is empty."""
         return self._parts.enrolment.is_fresh
-
-    @property
-    def is_voter(self) -> bool:
-        """See `PeerEvents.is_voter`."""
-        return self.identity.node_id in self._parts.inputs.core.membership.all_voters
 
     @property
     def membership_index(self) -> Index:

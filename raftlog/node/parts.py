@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 
 from raftlog.checksum import chain
+from raftlog.core.entries import Boundary
 from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.interfaces import Alarm, Alarms
@@ -65,6 +66,9 @@ class _Needs:
 
     def hold_index(self) -> Index:
         return self.consumers.hold_index()
+
+    def purging(self, boundary: Boundary) -> None:
+        self.consumers.purging(boundary)
 
 
 def build(

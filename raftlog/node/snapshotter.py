@@ -54,6 +54,10 @@ class Needs(Protocol):
         """Return up to where the log may go, as far as named consumers are concerned."""
         ...
 
+    def purging(self, boundary: Boundary) -> None:
+        """Note that the log up to there will be purged."""
+        ...
+
 
 class SnapshotConsequences(Protocol):
     """What follows from snapshots (`node/consequences.py`)."""
@@ -258,6 +262,14 @@ class Snapshotter:
         )
         checking.add_done_callback(lambda done: self._checked(done, snapshot))
 
+    def had_no_room(self, peer: NodeId) -> None:
+        """Note that a peer's disk has no room for a snapshot: the log is not kept for it.
+
+        It may go on so for long, and is sent whatever is the newest once there is room.
+        """
+        self._sending.discard(peer)
+        self._release(peer)
+
     def _checked(self, done: asyncio.Future[bool], snapshot: SnapshotInfo) -> None:
         is_gone = done.cancelled() or done.exception() is not None
         if is_gone or done.result():
@@ -389,6 +401,7 @@ class Snapshotter:
             limit = min(limit, self._core.purge_floor)  # another leader may be followed by now
         if boundary.index < target.index <= limit:
             self._purging = True
+            self._needs.purging(target)
             self._purge(target)
 
     def purged(self) -> None:

@@ -69,8 +69,8 @@ NEEDS: dict[str, Need] = {
     "Log/Get": READS,
     "Log/Info": READS,
     "Log/Streams": READS,
-    "Log/OpenConsumer": READS,
-    "Log/CommitConsumer": READS,
+    "Log/OpenConsumer": WRITES,  # it may make one, and a position that is moved is kept no longer
+    "Log/CommitConsumer": WRITES,
     "Log/Consumers": READS,
     "Log/ResetConsumer": OPERATES,  # another's position, and what is kept for it
     "Log/DeleteConsumer": OPERATES,

@@ -14,19 +14,20 @@ checked cluster, ids, data directory and certificate on that very stream.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import get_args
 
 import grpc
 
 from raftlog.core import messages
 from raftlog.core.messages import Message
-from raftlog.errors import InvariantBroken, RaftLogError, Unavailable
+from raftlog.errors import DiskFull, InvariantBroken, RaftLogError, Unavailable
 from raftlog.interfaces import Event, Identity, Measure, Observer, PeerEvents, SnapshotInfo
 from raftlog.rpc import convert, snapshots
 from raftlog.rpc.handshake import Handshake, Refusals, level_of
 from raftlog.rpc.inbound import Inbound, InboundStreams
 from raftlog.rpc.links import Channel, Link
+from raftlog.rpc.pace import Pace, Voters
 from raftlog.rpc.settings import TransportSettings
 from raftlog.rpc.snapshots import SnapshotStore
 from raftlog.types import NodeId
@@ -92,6 +93,8 @@ class GrpcTransport:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: dict[NodeId, asyncio.Task[None]] = {}
         self._inbound = InboundStreams()
+        self._voters = Voters()
+        self._own_id = NodeId("")
         self._events: PeerEvents | None = None
         self._handshake: Handshake | None = None
         self._closing = False
@@ -102,7 +105,7 @@ class GrpcTransport:
 
     def start(self, events: PeerEvents, identity: Identity) -> None:
         """Begin to accept and to deliver."""
-        self._events = events
+        self._events, self._own_id = events, identity.node_id
         self._refusals.join(events.alarms)
         self._handshake = Handshake(events, identity, self.settings)
 
@@ -117,6 +120,10 @@ class GrpcTransport:
         for peer, address in addresses.items():
             if peer not in self._links:
                 self._open(peer, address)
+
+    def set_voters(self, voters: Collection[NodeId]) -> None:
+        """Make none of these wait while it catches up."""
+        self._voters.set(voters)
 
     def reconnect(self, peer: NodeId) -> None:
         """End the links to a peer that are up; each is opened anew."""
@@ -149,6 +156,7 @@ class GrpcTransport:
             address=links[Channel.CONTROL].address,
             term=term,
             snapshot=info,
+            votes=self._voters.event(peer),
         )
         task = self._spawn(self._send_snapshot(peer, outgoing), f"snapshot-to-{peer}")
         self._sending[peer] = task
@@ -218,11 +226,13 @@ class GrpcTransport:
         self._refusals.note(link.peer, error, by=by)
 
     def is_behind(self, message: messages.AppendRequest) -> bool:
-        """Whether this node is a learner, and its leader has committed more than it is sent."""
-        events = self._events
-        if not message.entries or message.entries[-1].index >= message.commit_index:
-            return False
-        return events is not None and not events.is_voter
+        """Whether this node's leader has committed more than it is sent."""
+        return bool(message.entries) and message.entries[-1].index < message.commit_index
+
+    def own_pace(self) -> Pace:
+        """Return at which pace this node takes what it lacks, for one stream."""
+        votes = self._voters.event(self._own_id)
+        return Pace(self.settings.catch_up_bytes_per_second, votes)
 
     def receive(self, source: NodeId, message: Message) -> None:
         """Hand one message to the node."""
@@ -328,17 +338,19 @@ class GrpcTransport:
             self.observer.event(Event.TRANSPORT_TASK_FAILED, task=task.get_name(), why=why)
 
     async def _send_snapshot(self, peer: NodeId, outgoing: snapshots.Outgoing) -> None:
-        delivered = False
+        delivered = no_room = False
         try:
             await snapshots.send(outgoing, self._store, self.settings)
             delivered = True
         except grpc.aio.AioRpcError as error:
-            self._snapshot_failed(peer, from_rpc_error(error, sent=True))
+            found = from_rpc_error(error, sent=True)
+            no_room = isinstance(found, DiskFull)
+            self._snapshot_failed(peer, found)
         except (RaftLogError, OSError, asyncio.InvalidStateError) as error:
             self._snapshot_failed(peer, snapshots.as_error(error))
         finally:
             self._sending.pop(peer, None)
-            self._started().snapshot_finished(peer, delivered=delivered)
+            self._started().snapshot_finished(peer, delivered=delivered, no_room=no_room)
 
     def _snapshot_failed(self, peer: NodeId, error: RaftLogError) -> None:
         self.observer.event(Event.SNAPSHOT_FAILED, peer=peer, why=error.message)

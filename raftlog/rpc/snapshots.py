@@ -55,12 +55,13 @@ class SnapshotStore(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One snapshot on its way to one peer."""
+    """One snapshot on its way to one peer; `votes`: set while that is a voter."""
 
     hello: pb.Hello
     address: str
     term: int
     snapshot: SnapshotInfo
+    votes: asyncio.Event
 
 
 async def send(outgoing: Outgoing, store: SnapshotStore, settings: TransportSettings) -> None:
@@ -97,7 +98,7 @@ class _Sending:
         self._offset = 0
         self._acked = 0
         self._installed = False
-        self._pace = Pace(settings.catch_up_bytes_per_second)
+        self._pace = Pace(settings.catch_up_bytes_per_second, outgoing.votes)
 
     async def run(self) -> None:
         size = self._outgoing.snapshot.size_bytes

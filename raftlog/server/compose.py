@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import importlib.metadata
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from raftlog.backup.source import BackupSource
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
-from raftlog.errors import ConfigInvalid, Indeterminate, Unavailable
+from raftlog.errors import ConfigInvalid
 from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.node.node import Node
@@ -63,6 +64,12 @@ class RunningNode:
     certificates: CertificateWatch | None = None
     asking: Asking | None = None
     """It goes on asking to be added."""
+
+    @property
+    def endings(self) -> list[asyncio.Future[BaseException]]:
+        """Return what resolves with the error that the node has to stop for."""
+        refused = [] if self.asking is None else [self.asking.refused]
+        return [self.node.failed, *refused]
 
     is_stuck: bool = False
     """Whether a thread is still at something that may never end: the process ends without it."""
@@ -185,7 +192,7 @@ async def _own_storage(settings: Settings, machine: StateMachine) -> LmdbStorage
     seconds = joining.AGAIN_SECONDS if was_there else joining.JOIN_SECONDS
     try:
         await joining.ask_in(settings, storage, seconds=seconds)
-    except (Unavailable, Indeterminate):
+    except joining.PASSING:
         if not was_there:
             storage.close()
             raise

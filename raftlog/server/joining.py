@@ -8,16 +8,30 @@ as joined: it founds nothing, and helps nobody to.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections.abc import Callable
 from typing import Protocol
 
 from raftlog.client.client import Client, connect
+from raftlog.client.routing import Backoff
 from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
 from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
-from raftlog.errors import ConfigInvalid, IdentityMismatch, MachineMismatch, RaftLogError
+from raftlog.errors import (
+    ConfigInvalid,
+    IdentityMismatch,
+    Indeterminate,
+    MachineHalted,
+    MachineMismatch,
+    NotLeader,
+    Overloaded,
+    ProposalDropped,
+    RaftLogError,
+    StorageError,
+    Unavailable,
+)
 from raftlog.interfaces import Event, Identity, Observer, StateMachine, Storage, versions_of
 from raftlog.levels import check_readable
 from raftlog.server.directory import removed
@@ -29,6 +43,18 @@ AGAIN_SECONDS = 3.0
 """A directory that was made to join waits no longer for a leader before it starts."""
 
 PAUSE_SECONDS = 1.0
+PAUSE_SECONDS_MAX = 15.0
+"""Between two requests, which come ever more rarely."""
+PASSING = (
+    Unavailable,
+    Indeterminate,
+    NotLeader,
+    ProposalDropped,
+    Overloaded,
+    MachineHalted,
+    StorageError,
+)
+"""What is over by itself one day. Whatever else is said will be said again: the start ends."""
 ClientOf = Callable[[Settings], Client]
 """Returns a client of the cluster that is to be joined."""
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - not listened on, but refused
@@ -134,7 +160,8 @@ class Asking:
     """Goes on asking to be added, beside a node that runs, until it knows that it is a member.
 
     A node that died before its log named it may have been added already, so whoever leads sends it
-    the log once it runs; and the cluster may need it to have a leader at all.
+    the log once it runs; and the cluster may need it to have a leader at all. `refused` resolves
+    with a refusal that will not change; then the node is to stop.
     """
 
     def __init__(
@@ -149,6 +176,7 @@ class Asking:
         self._node = node
         self._observer = observer
         self._task: asyncio.Task[None] | None = None
+        self.refused: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
         """Begin to ask."""
@@ -161,15 +189,20 @@ class Asking:
             await asyncio.wait({self._task})
 
     async def _ask_on(self) -> None:
-        told = ""
+        backoff = Backoff(PAUSE_SECONDS, 2.0, PAUSE_SECONDS_MAX, random.random)
         while self._node.is_outside:
+            pause = backoff.pause()
             try:
                 await _ask(self._settings, self._node.identity, AGAIN_SECONDS, self._client_of)
+            except PASSING as error:
+                self._observer.event(
+                    Event.JOIN_WAITS, why=error.message, again_seconds=round(pause, 2)
+                )
             except RaftLogError as error:
-                if error.message != told:
-                    told = error.message
-                    self._observer.event(Event.JOIN_WAITS, why=told)
-            await asyncio.sleep(PAUSE_SECONDS)
+                if self._node.is_outside:
+                    self.refused.set_result(error)
+                return
+            await asyncio.sleep(pause)
 
 
 def _client(settings: Settings) -> Client:

@@ -69,10 +69,10 @@ async def _until_stopped(
     running: RunningNode, signals: StopSignals, supervisor: Supervisor
 ) -> None:
     asked = asyncio.ensure_future(signals.wait())
-    failed = running.node.failed
-    both: set[asyncio.Future[signal.Signals] | asyncio.Future[BaseException]] = {asked, failed}
+    endings = running.endings
+    both: set[asyncio.Future[signal.Signals] | asyncio.Future[BaseException]] = {asked, *endings}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    error = failed.result() if failed.done() else None
+    error = next((each.result() for each in endings if each.done()), None)
     if error is None:
         running.observer.event(Event.STOPPING, signal=asked.result().name)
     asked.cancel()

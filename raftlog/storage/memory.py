@@ -12,7 +12,6 @@ import collections
 import dataclasses
 import io
 import threading
-import time
 from collections.abc import Callable, Container, Iterator, Mapping
 
 from sortedcontainers import SortedDict
@@ -39,7 +38,7 @@ from raftlog.interfaces import (
     Table,
 )
 from raftlog.storage import rules
-from raftlog.storage.memory_disk import CommitFault, MemoryDisk, MemorySnapshotWriter
+from raftlog.storage.memory_disk import CommitFault, MemoryDisk, MemorySnapshotWriter, wall
 from raftlog.storage.rules import LogShape
 from raftlog.storage.snapshot_file import (
     FILES_KEPT,
@@ -51,18 +50,16 @@ from raftlog.storage.snapshot_file import (
 from raftlog.storage.streams import stream_spans
 from raftlog.types import Index
 
-Microseconds = Callable[[], int]
-
-
-def _wall() -> int:
-    return time.time_ns() // 1000
-
 
 class MemoryStorage:
     """Implements `interfaces.Storage` over a `MemoryDisk`."""
 
     def __init__(
-        self, disk: MemoryDisk, *, seal: Seal = chain, microseconds: Microseconds = _wall
+        self,
+        disk: MemoryDisk,
+        *,
+        seal: Seal = chain,
+        microseconds: Callable[[], int] = wall,
     ) -> None:
         self.origin, self._disk, self._seal = disk.origin, disk, seal
         self._microseconds = microseconds
@@ -94,7 +91,7 @@ class MemoryStorage:
         identity: Identity,
         boundary: Boundary,
         seal: Seal = chain,
-        microseconds: Microseconds = _wall,
+        microseconds: Callable[[], int] = wall,
     ) -> MemoryStorage:
         """Return a storage on a new disk with an empty log."""
         disk = MemoryDisk(
@@ -354,6 +351,9 @@ class MemoryStorage:
         """See `Storage.snapshot_machine_bytes`."""
         reader = SnapshotFileReader(io.BytesIO(self._snapshot(snapshot_id)))
         return reader.machine_chunks() if reader.has_machine else None
+
+    def snapshot_refusal(self) -> None:
+        """See `Storage.snapshot_refusal`."""
 
     def stage_snapshot(self, snapshot_id: str, size_bytes: int) -> MemorySnapshotWriter:
         """See `Storage.stage_snapshot`."""

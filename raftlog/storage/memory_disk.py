@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import enum
 import io
+import time
 from collections.abc import Callable
 
 from sortedcontainers import SortedDict
@@ -16,6 +17,11 @@ from raftlog.interfaces import Identity, SnapshotInfo, Table
 from raftlog.storage.snapshot_file import SnapshotFileReader
 from raftlog.storage.streams import touched_streams
 from raftlog.types import Index
+
+
+def wall() -> int:
+    """Return the machine's own time, in microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 class CommitFault(enum.Enum):

@@ -505,6 +505,8 @@ class FakeNode(
                 return max(newest - request.last, 0)
             case None:
                 return request.after
+            case "oldest":
+                return self.cluster.oldest.get(self.node_id, 1) - 1
             case _:
                 return 0
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from raftlog.errors import ConsumerMoved, NotFound
+from raftlog.errors import Compacted, ConsumerMoved, NotFound
 from raftlog.node.consumer_table import ConsumerChange, ConsumerVerb
 from raftlog.wire.pb import log_pb2, types_pb2
 
 
 class FakeConsumers:
     """What every fake node serves of them; who does not lead refuses to change one."""
+
+    purge_before_consumer = 0
+    """Everything below is purged just before a consumer takes its place here, once."""
 
     def _consumer(self, name: str) -> types_pb2.ConsumerStatus:
         known = self.cluster.consumers.consumers[name]
@@ -24,11 +27,22 @@ class FakeConsumers:
         self.cluster.index += 1
         self.cluster.consumers.apply([change], self.cluster.index, 0)
 
+    async def _take_place(self, context, after: int) -> None:
+        """Purge as a real leader may just before, and refuse a place that is gone."""
+        cluster = self.cluster
+        if self.purge_before_consumer:
+            first, self.purge_before_consumer = self.purge_before_consumer, 0
+            cluster.oldest.update(dict.fromkeys(cluster.nodes, first))
+        oldest = cluster.oldest.get(self.node_id, 1)
+        if after + 1 < oldest:
+            await self._abort(context, Compacted("purged", oldest_sequence=oldest))
+
     async def OpenConsumer(self, request, context):
         await self._must_lead(context)
         if request.name not in self.cluster.consumers.consumers:
             if not request.HasField("after"):
                 await self._abort(context, NotFound("no such consumer"))
+            await self._take_place(context, request.after)
             change = ConsumerChange(ConsumerVerb.CREATE, request.name, 0, request.after)
             self._apply(change)
         return self._consumer(request.name)
@@ -51,6 +65,7 @@ class FakeConsumers:
         await self._must_lead(context)
         if request.name not in self.cluster.consumers.consumers:
             await self._abort(context, NotFound("no such consumer"))
+        await self._take_place(context, request.after)
         self._apply(ConsumerChange(ConsumerVerb.RESET, request.name, 0, request.after))
         return self._consumer(request.name)
 

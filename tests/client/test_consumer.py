@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import types
 
 import pytest
 
 from raftlog.client import consumer as module
+from raftlog.client import whereabouts
 from raftlog.client.client import Client
+from raftlog.client.connections import Connections
+from raftlog.client.whereabouts import Word
 from raftlog.errors import (
     Compacted,
     ConsumerMoved,
@@ -15,6 +19,7 @@ from raftlog.errors import (
     NotFound,
     Unavailable,
 )
+from raftlog.wire.pb import log_pb2
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
 
@@ -157,6 +162,64 @@ async def test_one_that_fell_behind_is_told_what_is_gone(cluster, client):
     assert kept(cluster) == 0
     assert (await client.log.reset_consumer(NAME, 6)).position == 6
     assert (await anext(client.log.tail(consumer=NAME))).sequence == 7
+
+
+@pytest.mark.parametrize("verb", ["open", "reset"])
+async def test_a_purge_between_finding_and_taking_moves_the_beginning(cluster, client, verb):
+    """A new consumer begins at what is kept by then, and its reader is told where that is."""
+    await fill(client, 8)
+    if verb == "reset":
+        await client.log.tail(6, consumer=NAME).begun()
+    cluster.nodes["n1"].purge_before_consumer = 5
+    if verb == "open":
+        feed = client.log.tail(consumer=NAME, follow=False)
+        assert await feed.begun() == 4
+        assert [each.sequence async for each in feed] == [5, 6, 7, 8]
+    else:
+        assert (await client.log.reset_consumer(NAME)).position == 4
+    cluster.nodes["n1"].purge_before_consumer = 7
+    with pytest.raises(Compacted) as caught:  # this place was the caller's own
+        await client.log.tail(4, consumer="other").begun()
+    assert caught.value.oldest_sequence == 7
+
+
+async def test_what_a_member_that_restarts_may_have_is_not_gone(cluster, client, monkeypatch):
+    """Nobody is told so before each member said it: who is away is waited for, within reason."""
+    await fill(client, 8)
+    await client.log.tail(consumer=NAME).begun()
+    cluster.oldest.update(n1=7, n2=7)
+    await cluster.nodes["n3"].stop()
+    with pytest.raises(Unavailable, match="sequence 1 may still be with n3"):
+        await anext(client.log.tail(consumer=NAME, timeout=0.3))
+    assert kept(cluster) == 0
+    reading = asyncio.ensure_future(anext(client.log.tail(consumer=NAME)))
+    asked = asyncio.Event()
+    find = Connections.newest_leader
+
+    async def look(self):
+        asked.set()
+        return await find(self)
+
+    monkeypatch.setattr(Connections, "newest_leader", look)
+    await asyncio.wait_for(asked.wait(), 10)
+    await cluster.nodes["n3"].start()
+    assert (await asyncio.wait_for(reading, 20)).sequence == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "word"),
+    [(1, 8, Word.HAS), (5, 5, Word.HAS), (6, 8, Word.PURGED), (6, 5, Word.PURGED),
+     (1, 4, Word.UNKNOWN), (5, 4, Word.UNKNOWN)],
+)  # fmt: skip
+async def test_who_has_not_come_so_far_again_may_have_it(first, last, word):
+    """A member that has just started says how far it had applied, which is less than its log."""
+
+    async def info(*_, **__):
+        return log_pb2.InfoReply(served_by="n3", first_sequence=first, last_sequence=last)
+
+    peer = types.SimpleNamespace(log=types.SimpleNamespace(Info=info))
+    found = await whereabouts._ask(types.SimpleNamespace(peer=lambda _: peer), "n3:1", 5)
+    assert found == ("n3", word)
 
 
 async def test_without_a_name_there_is_nothing_to_commit(client):

@@ -19,7 +19,10 @@ from tests.integration.bookkeeping import (
     load,
     more_acknowledged,
     raftlog,
+    wait_until,
 )
+from tests.integration.test_quorum_lost import typed
+from tests.test_docs import TOP, shell_lines
 
 PREVIOUS = pathlib.Path(__file__).parent / "previous" / "raftlog-0.1.0.tar.xz"
 PREVIOUS_LEVEL = 1
@@ -143,3 +146,54 @@ async def the_previous_code_is_refused(cluster: LocalCluster, client: Client, no
     assert "corrupt" not in cluster.node(node_id).log_file.read_text().lower()
     await client.log.append(b"without it")
     await asyncio.to_thread(cluster.kill, node_id)
+
+
+async def test_the_page_for_one_that_is_stuck(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, use_previous: Use
+) -> None:
+    """One goes on with its old version; the level waits for it, and then keeps it out."""
+    lines = shell_lines(TOP / "docs/runbook/upgrade-stuck.md")
+    cluster = LocalCluster.create(tmp_path / "cluster", base_port=0)
+    monkeypatch.setenv("RAFTLOG_ENDPOINTS", cluster.endpoints)
+
+    async def type_in(code: int = 0) -> str:
+        return await asyncio.to_thread(typed, f"{next(lines)} 2>&1", tmp_path, code=code)
+
+    try:
+        use_previous(True)
+        await asyncio.to_thread(cluster.start)
+        await asyncio.to_thread(cluster.stop)
+        use_previous(False)
+        for node_id in ("n1", "n2"):
+            await asyncio.to_thread(cluster.restart, node_id)
+        await asyncio.to_thread(cluster.wait_leader)
+        assert "n1" in await type_in()
+        told = await type_in()
+        for word in ("version", "feature_level", "feature_level_possible", "feature_level_max"):
+            assert f'"{word}"' in told
+        use_previous(True)
+        await type_in()  # n3, with what it had
+        assert cluster.running() == ["n1", "n2", "n3"]
+        use_previous(False)
+        assert "n3" in await type_in(code=4)
+        assert "n3" in await type_in()
+        await asyncio.to_thread(cluster.stop, ["n3"])
+        await asyncio.to_thread(cluster.restart, "n3")
+        async with connect(cluster.endpoints, timeout=20) as client:
+            await wait_whole(client, "n3")
+            await client.cluster.upgrade()
+        await asyncio.to_thread(cluster.stop, ["n3"])
+        use_previous(True)
+        await asyncio.to_thread(cluster.restart, "n3")
+        use_previous(False)
+        files = [cluster.node(node_id).log_file for node_id in ("n1", "n2")]
+        await wait_until(
+            "n3 is refused", lambda: any("feature level 2" in file.read_text() for file in files)
+        )
+        said = await type_in()
+        assert "peer_refused" in said
+        assert "n3" in said
+        assert not list(lines)
+    finally:
+        for node in cluster.nodes:
+            cluster.kill(node.id)

@@ -19,7 +19,7 @@ from raftlog.core.entries import Boundary
 from raftlog.core.membership import Member, Membership
 from raftlog.core.messages import InstallSnapshot
 from raftlog.core.settings import CoreSettings
-from raftlog.errors import RaftLogError
+from raftlog.errors import DiskFull, RaftLogError
 from raftlog.interfaces import GroupReceipt, Identity, versions_of
 from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.machines.kv import KvMachine
@@ -114,6 +114,9 @@ class HubTransport:
         for peer in new:
             self.connect(peer)
 
+    def set_voters(self, voters) -> None:
+        self.voters = frozenset(voters)
+
     def reconnect(self, peer: NodeId) -> None:
         self.connect(peer)
 
@@ -157,12 +160,18 @@ class HubTransport:
 
     def send_snapshot(self, peer, term, info) -> None:
         other = self.hub.transports[peer]
-        writer = other.storage.stage_snapshot(info.snapshot_id, info.size_bytes)
-        offset = writer.offset
-        while chunk := self.storage.read_snapshot(info.snapshot_id, offset, 1 << 16):
-            writer.write(offset, chunk)
-            offset += len(chunk)
-        staged = writer.finish()
+        try:
+            writer = other.storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+            offset = writer.offset
+            while chunk := self.storage.read_snapshot(info.snapshot_id, offset, 1 << 16):
+                writer.write(offset, chunk)
+                offset += len(chunk)
+            staged = writer.finish()
+        except DiskFull:
+            asyncio.get_running_loop().call_soon(
+                lambda: self.events.snapshot_finished(peer, delivered=False, no_room=True)
+            )
+            return
         other.events.receive(
             self.node_id,
             InstallSnapshot(term=term, boundary=staged.boundary, snapshot_id=staged.snapshot_id),

@@ -191,6 +191,39 @@ async def test_creations_on_their_way_count(rig):
         each.cancel()
 
 
+@pytest.mark.parametrize("verb", ["open", "reset"])
+async def test_what_was_promised_is_kept_until_the_entry_is_applied(rig, verb):
+    """The log is held from the place that was granted, or the purge would take it meanwhile."""
+    if verb == "reset":
+        await rig.open("audit", 18)
+    kept = rig.consumers.hold_index()
+    rig.is_silent = True
+    call = rig.open if verb == "open" else rig.consumers.reset
+    for _ in range(2):
+        more = () if verb == "open" else (PATIENCE,)
+        asked = [asyncio.create_task(call("audit", 8, *more)) for _ in range(2)]
+        while not rig.consumers._promised:
+            await asyncio.sleep(0)
+        assert rig.consumers.hold_index() == 4
+        asked[0].cancel()
+        await asyncio.wait(asked[:1])
+        assert rig.consumers.hold_index() == 4
+        asked[1].cancel()
+        await asyncio.wait(asked)
+        assert rig.consumers.hold_index() == kept
+
+
+async def test_nothing_is_promised_that_a_purge_on_its_way_takes(rig):
+    """It is not durable yet; what it drops is gone all the same, and who asks is told so."""
+    rig.consumers.purging(boundary(3, next_sequence=7))
+    with pytest.raises(Compacted) as caught:
+        await rig.open(after=5)
+    assert caught.value.oldest_sequence == 7
+    assert (await rig.open(after=6)).position == 6
+    with pytest.raises(Compacted):
+        await rig.consumers.reset("audit", 5, PATIENCE)
+
+
 async def test_names_numbers_and_places_are_bounded(rig):
     """What is too much or nowhere is refused before anything is appended."""
     for name in ("", "x" * 9, "a\nb"):

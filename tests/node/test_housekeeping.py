@@ -23,6 +23,7 @@ class Rig:
         self.proposed: list = []
         self.failures: list = []
         self.full: str | None = None
+        self.no_room: str | None = None
         self.scrub_error: Exception | None = None
         self.refusal: Exception | None = None
         self.enrolment = types.SimpleNamespace(all_known=False, unbound=lambda: MEMBERSHIP)
@@ -31,6 +32,7 @@ class Rig:
         )
         storage = types.SimpleNamespace(
             refusal=lambda size: self.full,
+            snapshot_refusal=lambda: self.no_room,
             boundary=types.SimpleNamespace(index=0),
             last_index=100,
             scrub=self._scrub,
@@ -105,6 +107,16 @@ async def test_a_full_disk_is_an_alarm_until_there_is_room(rig):
     rig.run()
     assert Alarm.DISK_FULL not in rig.alarms
     assert rig.observer.named("alarm_cleared") == [{"alarm": "disk_full", "about": None}]
+
+
+async def test_no_room_for_a_snapshot_is_the_same_alarm(rig):
+    """A member that cannot take in what it lacks says so, though there is room for entries."""
+    rig.no_room = "no room for snapshot 7-3-1"
+    rig.run()
+    assert rig.alarms.why(Alarm.DISK_FULL) == "no room for snapshot 7-3-1"
+    rig.no_room = None
+    rig.run()
+    assert Alarm.DISK_FULL not in rig.alarms
 
 
 async def test_instances_are_bound_together_or_after_a_while(rig):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import threading
 import time
@@ -25,8 +26,9 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import Alarm, StateMachine
-from raftlog.node import NodeSettings
+from raftlog.node import NodeSettings, consequences
 from raftlog.node.node import Node
+from raftlog.storage.lmdb import installation
 from raftlog.types import Consistency
 from tests.node.harness import FAST, Cluster, pass_time
 
@@ -523,6 +525,41 @@ async def test_a_member_too_far_behind_gets_a_snapshot(tmp_path):
         node = cluster.nodes[victim]
         await cluster.until(lambda: node.standing.leader)
         assert await node.query(b"", Consistency.FOLLOWER, 5.0) == answer
+    finally:
+        await cluster.stop()
+
+
+async def test_a_member_without_room_for_a_snapshot_runs_on_until_there_is(tmp_path, monkeypatch):
+    """It says so by an alarm, is not asked again and again, and gets it once there is room."""
+    monkeypatch.setattr(consequences, "NO_ROOM_SECONDS", 0.3)
+    cluster = Cluster(tmp_path, settings=small_snapshots())
+    await cluster.start()
+    try:
+        leader = await cluster.wait_leader()
+        victim = next(n for n in cluster.nodes if n != leader.identity.node_id)
+        await cluster.kill(victim)
+        while leader.info().first_sequence < 50:
+            await cluster.append(*[b"." * 200] * 10, node=leader)
+            await pass_time(0.02)
+        load = installation._load
+        tries = []
+
+        def full(*_):
+            tries.append(time.monotonic())
+            raise OSError(errno.ENOSPC, "no space left")
+
+        monkeypatch.setattr(installation, "_load", full)
+        await cluster.start(victim)
+        node = cluster.nodes[victim]
+        await cluster.until(lambda: len(tries) == 2)
+        assert tries[1] - tries[0] >= 0.3
+        await cluster.until(lambda: Alarm.DISK_FULL in node.alarms)
+        assert not node.failed.done()
+        monkeypatch.setattr(installation, "_load", load)
+        await cluster.until(lambda: cluster.observers[victim].named("snapshot_installed"))
+        await cluster.append(b"end", node=leader)
+        await cluster.until(lambda: node.info().last_sequence == leader.info().last_sequence)
+        await cluster.until(lambda: Alarm.DISK_FULL not in node.alarms)
     finally:
         await cluster.stop()
 

@@ -24,9 +24,11 @@ class Rig:
 
     def __init__(self) -> None:
         self.sent: list = []
+        self.voters: list = []
         transport = types.SimpleNamespace(
             send=lambda peer, message: self.sent.append(message),
             set_peers=self.sent.append,
+            set_voters=self.voters.append,
             is_connected=lambda _peer: True,
         )
         self.ports = new_ports(transport=transport)
@@ -44,12 +46,20 @@ async def rig():
     rig.shared.close()
 
 
+async def test_who_votes_is_told_with_whom_to_reach(rig):
+    """Whoever carries messages makes no voter wait."""
+    rig.consequences.membership_changed()
+    assert rig.voters[-1] == rig.parts.inputs.core.membership.all_voters
+
+
 async def test_a_node_that_starts_damaged_says_so_until_it_is_repaired():
     """The log has the event, the board the alarm, and both tell when the log is whole again."""
     ports = new_ports()
     ports.storage.mark_damaged("record 3")
     storage = MemoryStorage(ports.storage.disk)
-    transport = types.SimpleNamespace(set_peers=lambda _: None, is_connected=lambda _: True)
+    transport = types.SimpleNamespace(
+        set_peers=lambda _: None, set_voters=lambda _: None, is_connected=lambda _: True
+    )
     ports = new_ports(storage=storage, transport=transport)
     shared = Shared.of(clock=ports.clock, observer=ports.observer, settings=ports.settings)
     consequences = Consequences(ports)

@@ -70,6 +70,7 @@ class Rig:
         self.read: list[int] = []
         self.hold = 1 << 60
         self.held_back = 0
+        self.told: list[int] = []
         self.finished: list = []
         self.executor = ThreadPoolExecutor(1)
         self.settings = NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500)
@@ -110,6 +111,9 @@ class Rig:
 
     def hold_index(self):
         return self.hold
+
+    def purging(self, boundary):
+        self.told.append(boundary.index)
 
     def note_held_back(self):
         self.held_back += 1
@@ -185,7 +189,7 @@ async def test_a_grown_log_is_snapshotted_and_purged_within_its_bounds(rig):
     rig.core.matched["n2"] = 2
     rig.snapshotter.consider()
     await rig.settle()
-    assert [b.index for b in rig.purges.wanted] == [2]
+    assert [b.index for b in rig.purges.wanted] == rig.told == [2]
     rig.snapshotter.consider()
     await rig.settle()
     assert len(rig.purges.wanted) == 1, "one at a time"
@@ -398,6 +402,20 @@ async def test_a_member_is_sent_one_snapshot_at_a_time(rig):
     rig.snapshotter.send(SnapshotNeeded(peer="n2", term=5))
     assert rig.sends.sent[1:] == [("n2", 5, 3)]
     assert rig.finished == []
+
+
+async def test_the_log_is_not_kept_for_a_member_without_room(rig):
+    """It may be so for long: the purge goes on, and what it is sent then is the newest."""
+    rig.fill(7)
+    await rig.take()
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
+    rig.fill(7)
+    await rig.take()
+    assert rig.snapshotter._hold_index == 7
+    rig.snapshotter.had_no_room("n2")
+    assert rig.snapshotter._hold_index == 14
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
+    assert rig.sends.sent == [("n2", 4, 7), ("n2", 4, 14)]
 
 
 async def test_a_snapshot_that_fails_is_told_and_tried_again(rig, monkeypatch):

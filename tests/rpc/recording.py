@@ -47,10 +47,10 @@ class RecordingEvents:
         self.feature_level = 1
         self.machines: dict[NodeId, tuple[int, ...]] = {}
         self.snapshots: list[tuple[NodeId, bool]] = []
+        self.without_room: list[NodeId] = []
         self.refuse: dict[str, str | IdentityMismatch] = {}
         self.addresses: dict[NodeId, tuple[str, str]] = {}
         self.fresh = True
-        self.votes = True
         self.on_receive: Callable[[NodeId, Message], None] | None = None
         self.alarms = Alarms(RecordingObserver())
 
@@ -74,8 +74,10 @@ class RecordingEvents:
     def level_told(self, peer: NodeId, level: int) -> None:
         self.levels[peer] = level
 
-    def snapshot_finished(self, peer: NodeId, *, delivered: bool) -> None:
+    def snapshot_finished(self, peer: NodeId, *, delivered: bool, no_room: bool = False) -> None:
         self.snapshots.append((peer, delivered))
+        if no_room:
+            self.without_room.append(peer)
 
     def twins_found(self, peer: NodeId) -> None:
         self.twins.append(peer)
@@ -92,11 +94,6 @@ class RecordingEvents:
     @property
     def is_fresh(self) -> bool:
         return self.fresh
-
-    @property
-    def is_voter(self) -> bool:
-        """Whether it votes."""
-        return self.votes
 
     @property
     def membership_index(self) -> Index:

@@ -54,11 +54,11 @@ READER = {
     "Admin/Alarms", "Admin/LogEnd", "Admin/Origin", "Admin/Reigns", "Admin/Snapshots",
     "Admin/Status", "Kv/Query", "Kv/Watch",
     "Log/Get", "Log/Info", "Log/Streams", "Log/Tail", "Machine/Query",
-    "Log/CommitConsumer", "Log/Consumers", "Log/OpenConsumer",
+    "Log/Consumers",
 }  # fmt: skip
 WRITER = {
     "Kv/Execute", "Log/Append", "Log/CloseSession", "Log/OpenSession", "Log/Write",
-    "Machine/Execute",
+    "Log/CommitConsumer", "Log/OpenConsumer", "Machine/Execute",
 }  # fmt: skip
 ITSELF = {"Admin/Drain", "Admin/SetCampaigning", "Admin/StepDown", "Admin/Transfer"}
 ALLOWED = {

@@ -13,14 +13,14 @@ import pytest
 
 from raftlog.checksum import crc32c
 from raftlog.core import messages
-from raftlog.errors import StorageCorrupt, StorageError, Unavailable
+from raftlog.errors import DiskFull, StorageCorrupt, StorageError, Unavailable
 from raftlog.rpc import snapshots
 from raftlog.rpc.links import Call
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NodeId
 from raftlog.wire.pb import raft_pb2 as pb
 from tests.rpc.doubles import Cluster, Peer, until
-from tests.rpc.memory_snapshots import MemorySnapshots
+from tests.rpc.memory_snapshots import MemorySnapshots, MemoryWriter
 
 SMALL = TransportSettings(snapshot_chunk_bytes=1000, snapshot_window_bytes=4000)
 DATA = random.Random(7).randbytes(10_500)
@@ -116,6 +116,21 @@ async def test_a_peer_that_is_away_ends_the_transfer(cluster: Cluster) -> None:
     n1.transport.send_snapshot(NodeId("ghost"), 3, n1.store.add(DATA))
     await until(lambda: len(n1.events.snapshots) == 2)
     assert set(n1.events.snapshots) == {(n2.node_id, False), (NodeId("ghost"), False)}
+
+
+async def test_a_peer_without_room_is_told_apart(cluster: Cluster) -> None:
+    """Its refusal is no failure of the stream: what was sent may be sent again, later."""
+    n1, n2 = await pair(cluster)
+
+    def refuse(*_: object) -> MemoryWriter:
+        raise DiskFull("no room for snapshot")
+
+    n2.store.stage_snapshot = refuse
+    n1.transport.send_snapshot(n2.node_id, 3, n1.store.add(DATA))
+    await until(lambda: n1.events.snapshots)
+    assert n1.events.snapshots == [(n2.node_id, False)]
+    assert n1.events.without_room == [n2.node_id]
+    assert "no room for snapshot" in str(n1.observer.named("snapshot_failed")[0]["why"])
 
 
 async def test_one_transfer_per_peer_at_a_time(cluster: Cluster) -> None:
@@ -311,6 +326,13 @@ async def test_a_newer_leaders_snapshot_comes_first(cluster: Cluster) -> None:
     assert [message.term for message in installed(n2)] == [4]
 
 
+def outgoing_of(store: MemorySnapshots) -> snapshots.Outgoing:
+    """Return what is to be sent."""
+    return snapshots.Outgoing(
+        hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA), votes=asyncio.Event()
+    )
+
+
 class LyingReceiver:
     """A peer whose acks make no sense."""
 
@@ -331,7 +353,7 @@ class LyingReceiver:
 async def test_acks_that_make_no_sense_end_the_transfer(offsets: tuple[int, ...]) -> None:
     """A receiver cannot make the sender read beyond its file or go backwards."""
     store = MemorySnapshots()
-    outgoing = snapshots.Outgoing(hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA))
+    outgoing = outgoing_of(store)
     acks = [pb.SnapshotAck(next_offset=offset) for offset in offsets]
     sending = snapshots._Sending(outgoing, store, SMALL, LyingReceiver(*acks))
     with pytest.raises(Exception, match="asks for byte"):
@@ -341,7 +363,7 @@ async def test_acks_that_make_no_sense_end_the_transfer(offsets: tuple[int, ...]
 async def test_an_end_without_the_last_ack_is_no_delivery() -> None:
     """A receiver that closes its side has not installed anything."""
     store = MemorySnapshots()
-    outgoing = snapshots.Outgoing(hello=pb.Hello(), address="", term=1, snapshot=store.add(DATA))
+    outgoing = outgoing_of(store)
     receiver = LyingReceiver(pb.SnapshotAck(next_offset=len(DATA)))
     with pytest.raises(Unavailable, match="before its last ack"):
         await snapshots._Sending(outgoing, store, SMALL, receiver).run()

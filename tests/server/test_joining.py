@@ -8,6 +8,7 @@ import dataclasses
 import shutil
 import signal
 import sys
+import types
 
 import pytest
 
@@ -28,6 +29,7 @@ from raftlog.machines.registry import load
 from raftlog.server import joining
 from raftlog.server.compose import RunningNode, compose
 from raftlog.storage.lmdb import LmdbStorage
+from tests.node.harness import Notebook
 
 KILLED_AS_IT_WAS_ADDED = """
 import os, signal, sys
@@ -151,6 +153,7 @@ async def test_a_join_that_died_before_it_was_added_goes_on_asking(
     await joining.make_directory(second, load(second.machine))
     await first.stop(hand_over=False)
     joined = await compose(second)
+    assert joined.endings == [joined.node.failed, joined.asking.refused]
     try:
         again = await compose(settings)
         try:
@@ -159,6 +162,42 @@ async def test_a_join_that_died_before_it_was_added_goes_on_asking(
             await again.stop(hand_over=False)
     finally:
         await joined.stop(hand_over=False)
+
+
+async def test_a_node_that_asks_hears_a_refusal_that_will_not_change(
+    settings, first, second, monkeypatch
+) -> None:
+    """It is not asked for again; while nobody leads it is, ever more rarely, and told of."""
+    monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.2)
+    monkeypatch.setattr(joining, "PAUSE_SECONDS", 0.05)
+    await joining.make_directory(second, load(second.machine))
+    storage = LmdbStorage.open(second.data_dir)
+    identity = storage.identity
+    storage.close()
+    await first.stop(hand_over=False)
+    observer = Notebook()
+    asking = joining.Asking(
+        second, types.SimpleNamespace(identity=identity, is_outside=True), observer
+    )
+    asking.start()
+    await until(lambda: len(observer.named("join_waits")) > 2)
+    pauses = [each["again_seconds"] for each in observer.named("join_waits")]
+    assert pauses[0] < pauses[2]
+    assert not asking.refused.done()
+    again = await compose(dataclasses.replace(settings, http=""))
+    try:
+        async with raftlog.connect(settings.listen, timeout=20) as client:
+            await asking.stop()
+            await client.cluster.add_member("n2", second.listen, instance_id="another")
+            asking.start()
+            error = await asyncio.wait_for(asking.refused, 20)
+        assert isinstance(error, MembershipRejected)
+        assert "raftlog member replace n2 n2" in error.message
+        waits = len(observer.named("join_waits"))
+        await asyncio.wait_for(asyncio.shield(asking._task), 5)
+        assert len(observer.named("join_waits")) == waits
+    finally:
+        await again.stop(hand_over=False)
 
 
 async def test_an_emptied_member_does_not_come_back_by_joining(settings, first, second) -> None:

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from raftlog.config.schema import Settings
-from raftlog.errors import ConfigInvalid, StorageCorrupt, StorageError
+from raftlog.errors import ConfigInvalid, MembershipRejected, StorageCorrupt, StorageError
 from raftlog.server import main
 from raftlog.telemetry.metrics import PrometheusObserver
 
@@ -30,6 +30,8 @@ class FakeRunning:
         self.stopped_with = None
         self.stop_takes = 0.0
         self.is_stuck = False
+        self.refused = asyncio.get_running_loop().create_future()
+        self.endings = [self.node.failed, self.refused]
 
     async def stop(self, *, hand_over):
         """Note how it was stopped."""
@@ -80,6 +82,16 @@ async def test_a_node_that_stopped_itself_ends_the_process(running, failure, rai
     fake.node.failed.set_result(failure)
     with pytest.raises(raised):
         await asyncio.wait_for(serving, 5)
+    assert fake.stopped_with is False
+
+
+async def test_a_node_that_is_refused_by_its_cluster_ends_with_those_words(running):
+    """They name what helps, and the exit code is that of the refusal."""
+    serving = asyncio.ensure_future(main.serve(Settings(), {}))
+    fake = await until_composed(running)
+    fake.refused.set_result(MembershipRejected("known by another directory"))
+    with pytest.raises(MembershipRejected, match="another directory"):
+        await serving
     assert fake.stopped_with is False
 
 

@@ -21,7 +21,6 @@ from raftlog.rpc.handshake import Uris, certificate_uris, claimed_id
 from raftlog.rpc.inbound import Inbound
 from raftlog.rpc.links import Channel
 from raftlog.rpc.methods import Admission, Context, Handlers, abort, read
-from raftlog.rpc.pace import Pace
 from raftlog.rpc.peer import GrpcTransport
 from raftlog.rpc.snapshots import as_error
 from raftlog.rpc.twins import TwinsFound
@@ -125,7 +124,7 @@ class RaftService:
 
     async def _read(self, context: Context, stream: Inbound) -> None:
         receive, peer = self._transport.receive, stream.peer
-        pace = Pace(self._transport.settings.catch_up_bytes_per_second)
+        pace = self._transport.own_pace()
         while True:
             data = await read(context)
             if data is None:

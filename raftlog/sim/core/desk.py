@@ -8,7 +8,7 @@ of the own term is applied, and a reader is answered once its read index is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, cast
 
 from raftlog.core.entries import Entry, EntryKind
@@ -70,6 +70,9 @@ class Links:
 
     def send(self, peer: NodeId, message: Message) -> None:
         """Drop it."""
+
+    def set_voters(self, voters: Collection[NodeId]) -> None:
+        """Nobody is made to wait here."""
 
     def send_snapshot(self, peer: NodeId, term: int, info: SnapshotInfo) -> None:
         """Drop it."""

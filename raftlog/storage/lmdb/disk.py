@@ -59,8 +59,12 @@ class DiskGuard:
 
     def refusal(self, bytes_wanted: int) -> str | None:
         """Return why an append of that many bytes must be refused now, or None."""
+        return self.refusal_of_file(bytes_wanted * _GROWTH)
+
+    def refusal_of_file(self, bytes_taken: int) -> str | None:
+        """Return why a file that takes that many bytes must not be made now, or None."""
         self._look()
-        left = self._free - bytes_wanted * _GROWTH
+        left = self._free - bytes_taken
         floor = max(
             self._settings.free_bytes_min,
             int(self._total * self._settings.free_fraction_min),

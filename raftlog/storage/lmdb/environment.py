@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import lmdb
 
 from raftlog import defaults, files
-from raftlog.errors import ConfigInvalid, RaftLogError, SafetyRefused, StorageCorrupt, StorageError
+from raftlog.errors import (
+    ConfigInvalid,
+    DiskFull,
+    RaftLogError,
+    SafetyRefused,
+    StorageCorrupt,
+    StorageError,
+)
 from raftlog.interfaces import Table
 from raftlog.storage.lmdb import layout
 
@@ -109,6 +116,14 @@ def map_error(error: BaseException, doing: str) -> RaftLogError:
     number = error.errno if isinstance(error, OSError) else getattr(error, "code", None)
     reason = _REFUSALS.get(number) if isinstance(number, int) else None
     return StorageError(f"{doing}: {reason or error}")
+
+
+def no_room(error: BaseException, doing: str) -> RaftLogError:
+    """Return the same, where what was done may be repeated: a full disk is no broken one."""
+    found = map_error(error, doing)
+    number = getattr(error, "errno", None) or getattr(error, "code", None)
+    is_full = number in (errno.ENOSPC, errno.EDQUOT)
+    return DiskFull(found.message) if is_full else found
 
 
 class DirectoryLock:

@@ -19,15 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import lmdb
 
 from raftlog import files
-from raftlog.errors import (
-    InvalidInput,
-    NotFound,
-    RaftLogError,
-    StorageError,
-)
+from raftlog.errors import InvalidInput, NotFound, RaftLogError, StorageError
 from raftlog.interfaces import SnapshotInfo
 from raftlog.storage.lmdb import layout
-from raftlog.storage.lmdb.environment import Databases, map_error
+from raftlog.storage.lmdb.environment import Databases, map_error, no_room
 from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.records import unprotect
 from raftlog.storage.snapshot_file import (
@@ -45,6 +40,8 @@ if TYPE_CHECKING:
 _SUFFIX = ".snap"
 _WRITING = "writing-"
 _STAGING = "staging-"
+
+Prepare = Callable[[str, SnapshotFileReader], None]
 
 
 class SnapshotStore:
@@ -132,8 +129,11 @@ class SnapshotStore:
                 return None
         return self._machine_chunks(snapshot_id)
 
-    def stage(self, snapshot_id: str, size_bytes: int) -> StagedSnapshot:
-        """Begin to stage a snapshot, or resume where a broken transfer of the same one ended."""
+    def stage(self, snapshot_id: str, size_bytes: int, prepare: Prepare) -> StagedSnapshot:
+        """Begin to stage a snapshot, or resume where a broken transfer of the same one ended.
+
+        `prepare` gets it, verified and on disk, before it counts as staged.
+        """
         check_snapshot_id(snapshot_id)
         for other in self._path.glob(_STAGING + "*"):
             if other.name != _STAGING + snapshot_id:
@@ -142,9 +142,13 @@ class SnapshotStore:
             complete = next((i for i in self._infos if i.snapshot_id == snapshot_id), None)
         if complete is not None and not self.is_sound(snapshot_id):
             complete = None  # it has rotted since; what comes in takes its place
-        return StagedSnapshot(
-            self._path / (_STAGING + snapshot_id), size_bytes, self._accept, complete
-        )
+
+        def prepared() -> None:
+            with self.reader(snapshot_id) as reader:
+                prepare(snapshot_id, reader)
+
+        staging = self._path / (_STAGING + snapshot_id)
+        return StagedSnapshot(staging, size_bytes, complete, self._accept, prepared)
 
     def verify(self, snapshot_id: str) -> SnapshotInfo:
         """Read every byte of a snapshot; raises `StorageCorrupt`."""
@@ -245,12 +249,14 @@ class StagedSnapshot:
         self,
         path: pathlib.Path,
         size_bytes: int,
-        accept: Callable[[pathlib.Path], SnapshotInfo],
         complete: SnapshotInfo | None,
+        accept: Callable[[pathlib.Path], SnapshotInfo],
+        prepare: Callable[[], None],
     ) -> None:
         self._path = path
         self._size = size_bytes
         self._accept = accept
+        self._prepare = prepare
         self._complete = complete
         self._offset = size_bytes if complete else self._staged_bytes()
 
@@ -276,23 +282,29 @@ class StagedSnapshot:
         except OSError as error:
             self._path.unlink(missing_ok=True)
             self._offset = 0
-            raise map_error(error, "cannot stage a snapshot") from None
+            raise no_room(error, "cannot stage a snapshot") from None
         self._offset += len(chunk)
 
     def finish(self) -> SnapshotInfo:
-        """Verify and adopt the staged file; a bad one is dropped, so that a retry begins anew."""
-        if self._complete is not None:
-            return self._complete
+        """Verify and adopt the staged file; a bad one is dropped, so that a retry begins anew.
+
+        What is done with it then may fail, for want of room: the retry begins there.
+        """
+        if self._complete is None:
+            self._complete = self._verified()
+        self._prepare()
+        return self._complete
+
+    def _verified(self) -> SnapshotInfo:
         if self._offset != self._size:
             raise InvalidInput(f"{self._offset} of the snapshot's {self._size} bytes were staged")
         try:
-            self._complete = self._accept(self._path)
+            return self._accept(self._path)
         except StorageError:  # a rotten format number reads as that of a newer raftlog
             self.abort()
             raise
         except OSError as error:
             raise map_error(error, "cannot finish a staged snapshot") from None
-        return self._complete
 
     def abort(self) -> None:
         """Drop what was staged."""

@@ -27,12 +27,7 @@ import lmdb
 from raftlog import files
 from raftlog.checksum import chain
 from raftlog.core.entries import Boundary, Entry, HardState, Seal
-from raftlog.errors import (
-    IdentityMismatch,
-    InvariantBroken,
-    SafetyRefused,
-    StorageError,
-)
+from raftlog.errors import IdentityMismatch, InvariantBroken, SafetyRefused, StorageError
 from raftlog.interfaces import Identity, Recovered, Round, SnapshotInfo, StreamSpan, Table
 from raftlog.storage import rules
 from raftlog.storage.lmdb import layout
@@ -41,7 +36,6 @@ from raftlog.storage.lmdb.environment import (
     Databases,
     DirectoryLock,
     StorageSettings,
-    adopt_data,
     check_format,
     create_environment,
     map_error,
@@ -49,7 +43,7 @@ from raftlog.storage.lmdb.environment import (
     size_bytes,
 )
 from raftlog.storage.lmdb.hard_state import MetaStore
-from raftlog.storage.lmdb.installation import Kept, build
+from raftlog.storage.lmdb.installation import Installations, Whose
 from raftlog.storage.lmdb.log import LmdbLog
 from raftlog.storage.lmdb.recovery import recover
 from raftlog.storage.lmdb.snapshots import SnapshotStore, StagedSnapshot
@@ -364,8 +358,13 @@ class LmdbStorage:
     def stage_snapshot(self, snapshot_id: str, size_bytes: int) -> StagedSnapshot:
         """See `Storage.stage_snapshot`."""
         self._check_writable()
-        self._disk.require(size_bytes, "cannot stage a snapshot")
-        return self._snapshots.stage(snapshot_id, size_bytes)
+        staged = self._snapshots.stage(snapshot_id, size_bytes, self._installations.prepare)
+        self._installations.require_room(snapshot_id, size_bytes, staged.offset)
+        return staged
+
+    def snapshot_refusal(self) -> str | None:
+        """See `Storage.snapshot_refusal`."""
+        return self._installations.refusal()
 
     # ------------------------------------------------------------ the end
 
@@ -374,6 +373,7 @@ class LmdbStorage:
         if self._closed:
             return
         self._closed = True
+        self._installations.close()
         with self._snapshot_lock, self._log.write_lock:
             if self._deferred is not None and not self._poison:
                 with contextlib.suppress(lmdb.Error), self._writing() as txn:
@@ -406,6 +406,8 @@ class LmdbStorage:
         self._snapshots = SnapshotStore(
             self._path, self._identity.cluster_id, read_only=self._read_only
         )
+        whose = Whose(identity=self._identity, origin=self._origin)
+        self._installations = Installations(self._path, self._settings, self._disk, whose)
         if not self._read_only:
             shutil.rmtree(self._path / layout.CREATING_DIRECTORY, ignore_errors=True)
             if recovery.is_new_damage:
@@ -474,6 +476,8 @@ class LmdbStorage:
         self._applied_index = applied_index
         self._is_damaged = self._is_damaged and not round_.clear_damage
         self._entries += len(round_.entries)
+        if self._installations.ready_id and not self._is_damaged:
+            self._installations.drop_covered(self._hard_state.commit)
 
     def _write_round(
         self,
@@ -521,14 +525,7 @@ class LmdbStorage:
                 hard_state = dataclasses.replace(hard_state, commit=commit)
             with self._environment.begin(buffers=True) as txn:
                 damage = self._meta.read_damage(txn)
-            kept = Kept(
-                identity=self._identity,
-                origin=self._origin,
-                hard_state=hard_state,
-                damage=damage,
-            )
-            opened = build(self._path, self._settings, kept, reader)
-        adopt_data(self._path / layout.CREATING_DIRECTORY, self._path)
+            opened = self._installations.adopt(snapshot_id, reader, hard_state, damage)
         self._environment, self._databases = opened
         self._meta = MetaStore(opened.databases)
         self._tables.switch(*opened)
@@ -536,7 +533,6 @@ class LmdbStorage:
         self._hard_state, self._deferred = hard_state, None
         self._applied_index = boundary.index
         self._commits += 1
-        shutil.rmtree(self._path / layout.CREATING_DIRECTORY, ignore_errors=True)
         return dataclasses.replace(round_, truncate_from=None, install_snapshot_id=None)
 
     def _purge(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+import types
 
 import pytest
 
-from raftlog.errors import RaftLogError
-from raftlog.interfaces import Table
+from raftlog.errors import DiskFull, RaftLogError, StorageError
+from raftlog.interfaces import Round, Table
 from raftlog.local.gauges import PeakMemory
 from raftlog.storage.lmdb import installation, layout, verify
 from tests.storage.builders import TOP, Writer, lmdb_at, round_of, vote
@@ -35,8 +38,8 @@ def snapshot_of(path, writes, *, count=20):
     return storage, storage.take_snapshot(None)
 
 
-def staged(path, sender, snapshot):
-    """Return a storage with an old state, and that snapshot staged and complete."""
+def with_old_state(path):
+    """Return a storage with an old state."""
     storage, writer = lmdb_at(path), Writer()
     storage.commit(
         round_of(
@@ -46,6 +49,12 @@ def staged(path, sender, snapshot):
             applied=writer.boundary_at(3),
         )
     )
+    return storage
+
+
+def staged(path, sender, snapshot):
+    """Return a storage with an old state, and that snapshot staged and complete."""
+    storage = with_old_state(path)
     receive(storage, sender, snapshot)
     return storage
 
@@ -95,21 +104,137 @@ def test_state_log_and_hard_state_are_those_of_the_snapshot(rig, tmp_path):
     assert not (tmp_path / "data" / layout.CREATING_DIRECTORY).exists()
 
 
-def test_one_that_fails_takes_no_room(rig, tmp_path, monkeypatch):
-    """The disk may be full, of what was written so far: it is removed, and the old state stays."""
-    storage, snapshot = rig
+class Full:
+    """A disk that has room for a part of the file that is being made, as long as `is_full`."""
 
-    def fail(*_):
-        raise OSError(errno.ENOSPC, "no space left")
+    def __init__(self, monkeypatch) -> None:
+        self.is_full, self.number = True, errno.ENOSPC
+        load = installation.load
 
-    monkeypatch.setattr(installation, "_load", fail)
-    with pytest.raises(RaftLogError):
-        install(storage, snapshot)
+        def load_or_fail(*arguments):
+            loaded = load(*arguments)
+            if self.is_full:
+                raise OSError(self.number, "no space left")
+            return loaded
+
+        monkeypatch.setattr(installation, "load", load_or_fail)
+
+
+def test_a_disk_that_fills_up_costs_an_attempt_and_not_the_node(tmp_path, monkeypatch):
+    """It is found before a round depends on it: nothing is left of it, and commits go on."""
+    sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)
+    storage, full = with_old_state(tmp_path / "data"), Full(monkeypatch)
+    with pytest.raises(DiskFull) as caught:
+        receive(storage, sender, snapshot)
+    assert caught.value.definite
     assert not (tmp_path / "data" / layout.CREATING_DIRECTORY).exists()
-    storage.close()
-    storage = lmdb_at(tmp_path / "data")
+    assert "the disk is full" in storage.snapshot_refusal()
     assert dict(storage.scan(Table.STATE, b"", None, count_max=5000)) == OLD
+    storage.commit(Round(hard_state=vote(3, commit=3)))
+    full.is_full = False
+    receive(storage, sender, snapshot)
+    assert storage.snapshot_refusal() is None
+    install(storage, snapshot)
+    assert dict(storage.scan(Table.STATE, b"", None, count_max=5000)) == KEYS
     storage.close()
+    sender.close()
+
+
+def test_another_error_of_the_disk_is_none_of_room(tmp_path, monkeypatch):
+    """It is told as what it is; the file is removed all the same."""
+    sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)
+    storage = with_old_state(tmp_path / "data")
+    Full(monkeypatch).number = errno.EIO
+    with pytest.raises(StorageError) as caught:
+        receive(storage, sender, snapshot)
+    assert not isinstance(caught.value, DiskFull)
+    assert storage.snapshot_refusal() is None
+    storage.close()
+    assert not (tmp_path / "data" / layout.CREATING_DIRECTORY).exists()
+    sender.close()
+
+
+def test_there_must_be_room_for_what_is_staged_and_for_what_it_becomes(rig, tmp_path, monkeypatch):
+    """Asked before the first byte, at each step, and not of what lies ready already."""
+    storage, snapshot = rig
+    sender, newer = snapshot_of(tmp_path / "newer", KEYS, count=30)
+    size, free, settings = newer.size_bytes, [0], storage._settings
+
+    def statvfs(_path):
+        return types.SimpleNamespace(f_bavail=free[0], f_frsize=1, f_blocks=1 << 40)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    monkeypatch.setattr(storage._disk, "_settings", dataclasses.replace(settings, guard_seconds=0))
+    storage.stage_snapshot(snapshot.snapshot_id, snapshot.size_bytes)
+    free[0] = 2 * size - 1
+    with pytest.raises(DiskFull, match="no room for snapshot"):
+        storage.stage_snapshot(newer.snapshot_id, size)
+    assert newer.snapshot_id in storage.snapshot_refusal()
+    free[0] = 2 * size
+    staging = storage.stage_snapshot(newer.snapshot_id, size)
+    assert storage.snapshot_refusal() is None
+    staging.write(0, sender.read_snapshot(newer.snapshot_id, 0, 1 << 20))
+    assert staging.offset == size
+    with pytest.raises(DiskFull, match="not taken in"):
+        staging.finish()  # what a step may take is not free
+    free[0] = 2 * size - 1  # as little as did not do before
+    with pytest.raises(DiskFull):
+        storage.stage_snapshot(newer.snapshot_id, size)
+    free[0] = 1 << 30
+    storage.stage_snapshot(newer.snapshot_id, size).finish()
+    install(storage, newer)
+    assert storage.boundary == newer.boundary
+    sender.close()
+
+
+def test_a_refusal_is_told_of_for_a_while(tmp_path, monkeypatch):
+    """A leader that needs to send it no more takes nothing back."""
+    sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)
+    storage, now = lmdb_at(tmp_path / "data"), [0.0]
+    monkeypatch.setattr(storage._installations, "_monotonic", lambda: now[0])
+    Full(monkeypatch)
+    with pytest.raises(DiskFull):
+        receive(storage, sender, snapshot)
+    now[0] = installation.REMEMBERED_SECONDS
+    assert storage.snapshot_refusal() is not None
+    now[0] += 1
+    assert storage.snapshot_refusal() is None
+    storage.close()
+    sender.close()
+
+
+def test_a_file_that_the_log_made_superfluous_is_removed(rig, tmp_path):
+    """The entries may come another way; what lies ready then takes no room for long."""
+    storage, snapshot = rig
+    creating = tmp_path / "data" / layout.CREATING_DIRECTORY
+    writer = Writer()
+    writer.many(3)
+    storage.commit(round_of(*writer.many(10), hard_state=vote(3, commit=13)))
+    assert creating.exists()
+    storage.commit(round_of(*writer.many(17), hard_state=vote(3, commit=snapshot.boundary.index)))
+    assert not creating.exists()
+    storage.commit(round_of(*writer.many(1)))
+
+
+def test_a_node_that_stops_gives_up_what_is_being_made(tmp_path, monkeypatch):
+    """A large one takes long; the directory is nobody's afterwards."""
+    sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)
+    storage, load = lmdb_at(tmp_path / "data"), installation.load
+    monkeypatch.setattr(installation, "STEP_BYTES", 1)
+
+    def close_and_load(*arguments):
+        closing.start()
+        while not storage._installations._closed:
+            time.sleep(0.001)
+        return load(*arguments)
+
+    closing = threading.Thread(target=storage.close)
+    monkeypatch.setattr(installation, "load", close_and_load)
+    with pytest.raises(StorageError, match="closed"):
+        receive(storage, sender, snapshot)
+    closing.join()
+    assert not (tmp_path / "data" / layout.CREATING_DIRECTORY).exists()
+    sender.close()
 
 
 def test_one_after_another_in_the_same_process(rig, tmp_path):
@@ -176,7 +301,7 @@ if point == "loading":
 
     installation.load = load_and_die
 elif point == "built":
-    store.adopt_data = die
+    installation.adopt_data = die
 elif point == "synced":
     pathlib.Path.replace = die
 else:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from raftlog import files
-from raftlog.errors import IdentityMismatch, InvalidInput, NotFound, StorageCorrupt, StorageError
+from raftlog.errors import (
+    DiskFull,
+    IdentityMismatch,
+    InvalidInput,
+    NotFound,
+    StorageCorrupt,
+    StorageError,
+)
 from raftlog.interfaces import Identity, Round, Table
 from raftlog.storage.lmdb.snapshots import SnapshotStore
 from raftlog.storage.memory import MemoryStorage
@@ -151,7 +158,7 @@ def test_snapshot_of_another_cluster_is_refused(source, tmp_path) -> None:
     """A foreign cluster's snapshot is never adopted."""
     info, content = source
     store = SnapshotStore(tmp_path, "another")
-    staged = store.stage(info.snapshot_id, info.size_bytes)
+    staged = store.stage(info.snapshot_id, info.size_bytes, lambda *_: None)
     staged.write(0, content)
     with pytest.raises(IdentityMismatch):
         staged.finish()
@@ -159,12 +166,14 @@ def test_snapshot_of_another_cluster_is_refused(source, tmp_path) -> None:
 
 
 def test_rot_is_found_before_anything_is_installed(source, tmp_path) -> None:
-    """A snapshot that rots on disk after it was staged fails the round and changes nothing."""
+    """A snapshot that rots on disk before its file is made fails the round and changes nothing."""
     info, content = source
     storage = lmdb_at(tmp_path / "target")
     staged = storage.stage_snapshot(info.snapshot_id, info.size_bytes)
     staged.write(0, content)
     staged.finish()
+    storage.close()
+    storage = lmdb_at(tmp_path / "target")
     file = tmp_path / "target" / "snapshots" / f"{info.snapshot_id}.snap"
     file.write_bytes(content.replace(b"key050", b"key05x"))
     with pytest.raises(StorageError, match="fails its checksum"):
@@ -180,7 +189,7 @@ def test_full_disk_while_staging_starts_over(source, tmp_path, monkeypatch) -> N
     """A write that fails half way leaves nothing that a resume could mistake for staged."""
     info, content = source
     store = SnapshotStore(tmp_path, "cluster")
-    staged = store.stage(info.snapshot_id, info.size_bytes)
+    staged = store.stage(info.snapshot_id, info.size_bytes, lambda *_: None)
     staged.write(0, content[:100])
 
     def refuse(*_arguments):
@@ -188,7 +197,7 @@ def test_full_disk_while_staging_starts_over(source, tmp_path, monkeypatch) -> N
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "private", refuse)
-        with pytest.raises(StorageError, match="disk is full"):
+        with pytest.raises(DiskFull, match="disk is full"):
             staged.write(100, content[100:])
     assert staged.offset == 0
     staged.write(0, content)
