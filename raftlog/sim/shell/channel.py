@@ -245,7 +245,10 @@ class SimChannel:
 
     # ------------------------------------------------------------ connecting
 
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - gRPC's
+    def get_state(
+        self,
+        try_to_connect: bool = False,  # noqa: FBT001, FBT002 - gRPC's signature
+    ) -> grpc.ChannelConnectivity:
         """Return whether there is a connection; begin to connect if asked to and idle."""
         if self._is_closed:
             return grpc.ChannelConnectivity.SHUTDOWN

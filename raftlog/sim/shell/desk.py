@@ -120,7 +120,7 @@ class Desk:
     def in_force(self) -> list[Membership]:
         """Return every membership that some node goes by now, and the one chosen.
 
-        Who joined, and knows only of the founding, goes by none.
+        A node that joined, and knows only of the founding, goes by none.
         """
         up = (m for m in self._world.members if m.is_up and m.node is not None)
         return [self.chosen, *(m.state.membership for m in up if not m.raft.is_outside)]

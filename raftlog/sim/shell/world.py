@@ -113,21 +113,26 @@ class ShellWorld:
         self.desk = Desk(self)
         if knobs.operators:
             self.checker.membership_chosen = self.desk.membership_chosen
-        endpoints = self.endpoints = ",".join(self._by_address)
-        count = len(names)
-        self.clients = [
-            ClientHost(self, count + number, f"c{number + 1}", endpoints)
-            for number in range(knobs.work.clients)
-        ]
-        count += len(self.clients)
-        self.operators = [
-            OperatorHost(self, count + number, f"o{number + 1}", endpoints)
-            for number in range(knobs.operators)
-        ]
+        self.endpoints = ",".join(self._by_address)
+        self.clients, self.operators = self._new_users(len(names))
         self.traps = Traps(self)
         self.nemesis = ShellNemesis(self, knobs, kept)
         self.ending = Ending(self, knobs)
         self._started = time.process_time()
+
+    def _new_users(self, first: int) -> tuple[list[ClientHost], list[OperatorHost]]:
+        """Return the processes that use the SDK; their machines have the numbers from `first`."""
+        knobs, endpoints = self.knobs, self.endpoints
+        clients = [
+            ClientHost(self, first + number, f"c{number + 1}", endpoints)
+            for number in range(knobs.work.clients)
+        ]
+        first += len(clients)
+        operators = [
+            OperatorHost(self, first + number, f"o{number + 1}", endpoints)
+            for number in range(knobs.operators)
+        ]
+        return clients, operators
 
     # ------------------------------------------------------------ what its parts call
 
