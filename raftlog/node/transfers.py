@@ -118,9 +118,17 @@ class Transfers:
             await asyncio.wait([waiter], timeout=min(left, POLL_SECONDS))
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
-        if tried.phase in {TrialPhase.ASKING, TrialPhase.CATCHING_UP}:
-            self._inputs.cancel_transfer()  # so that it does not happen when nobody waits
+        if self._may_begin_yet(tried):
+            self._inputs.cancel_transfer()  # or the answer would be a lie
         raise Unavailable("no new leader in time", definite=_is_certain(tried))
+
+    def _may_begin_yet(self, tried: Trial) -> bool:
+        """Whether its target was not told to campaign yet, and may be later."""
+        if tried.phase in {TrialPhase.ASKING, TrialPhase.CATCHING_UP}:
+            return True
+        core = self._inputs.core
+        is_under_way = core.changes.tried is tried and core.transferee == tried.target
+        return core.role is Role.LEADER and is_under_way and _is_certain(tried)
 
     def _look_at(self, tried: Trial) -> Handover | None:
         """Return the outcome, or None while it is open.

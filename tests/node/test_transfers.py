@@ -127,6 +127,24 @@ async def test_a_silent_trial_is_unavailable_and_definite(rig):
     assert error.definite
 
 
+async def test_what_nobody_waits_for_any_more_does_not_happen_later(rig):
+    """A target that lacks entries when the time is up is not told to campaign once it has them."""
+    for work in (rig.transfers.transfer(B, 0.02), rig.transfers.prepare(B, 0.02, mock=False)):
+        rig.propose()
+        error = await rig.refused(await rig.begin(work))
+        assert error.definite
+        rig.lone.ack(B)
+        assert rig.lone.of(TimeoutNow, B) == []
+        assert rig.lone.raft.transferee is None
+
+
+async def test_a_target_that_was_told_may_still_take_over_when_the_time_is_up(rig):
+    """Then the answer is not definite, and the core goes on with it."""
+    error = await rig.refused(await rig.begin(rig.transfers.transfer(B, 0.02)))
+    assert not error.definite
+    assert rig.lone.raft.transferee == B
+
+
 async def test_one_given_up_before_the_target_was_told_is_definite(rig):
     """The core gave up while the target still lacked entries: it did not happen."""
     rig.propose()

@@ -86,4 +86,16 @@ OPERATING: tuple[Mutant, ...] = (
         ),
         script="node/test_campaigning.py::test_two_switches_at_once_are_both_kept",
     ),
+    shell(
+        "handed-over-after-the-answer",
+        "a transfer that certainly did not happen happens once its target has caught up",
+        (
+            TRANSFERS,
+            "        return core.role is Role.LEADER and is_under_way and _is_certain(tried)\n",
+            "        return False and is_under_way\n",
+        ),
+        script=(
+            "node/test_transfers.py::test_what_nobody_waits_for_any_more_does_not_happen_later"
+        ),
+    ),
 )
