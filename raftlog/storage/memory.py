@@ -61,11 +61,10 @@ class MemoryStorage:
         seal: Seal = chain,
         microseconds: Callable[[], int] = wall,
     ) -> None:
-        self.origin, self._disk, self._seal = disk.origin, disk, seal
-        self._microseconds = microseconds
+        self.origin, self._disk = disk.origin, disk
+        self._seal, self._microseconds = seal, microseconds
         self._lock = threading.RLock()
-        self._closed = False
-        self._poison = ""
+        self._closed, self._poison = False, ""
         self._deferred: HardState | None = None
         self._staged = {name: bytearray(data) for name, data in disk.leftovers.items()}
         disk.leftovers = {}
@@ -582,8 +581,7 @@ class MemoryStorage:
         return held[1]
 
     def _accept(self, snapshot_id: str) -> SnapshotInfo:
-        data = bytes(self._staged.pop(snapshot_id))
-        reader = SnapshotFileReader(io.BytesIO(data))
+        reader = SnapshotFileReader(io.BytesIO(data := bytes(self._staged.pop(snapshot_id))))
         info = reader.verify(snapshot_id=snapshot_id, cluster_id=self.identity.cluster_id)
         return self._adopt(info, data)
 
@@ -594,6 +592,9 @@ class MemoryStorage:
         return info
 
     def _drop_old(self, kept: str = "") -> None:
+        applied_index, damage = self._disk.applied.index, bool(self._disk.damage)
         for old in self.snapshots()[:-FILES_KEPT]:
-            if old.snapshot_id != kept and self._pins[old.snapshot_id] <= 0:
-                del self._disk.snapshots[old.snapshot_id]
+            name, index = old.snapshot_id, old.boundary.index
+            awaited = rules.may_be_installed(index, applied_index, is_damaged=damage)
+            if name != kept and self._pins[name] <= 0 and not awaited:
+                del self._disk.snapshots[name]

@@ -130,6 +130,15 @@ def check_applied(applied: Boundary, before: Index, last_index: Index) -> None:
     )
 
 
+def may_be_installed(index: Index, applied_index: Index, *, is_damaged: bool) -> bool:
+    """Whether a round that is on its way may still install a snapshot of `index`.
+
+    Its file must not go before: others may be staged, or taken, while the round waits for the disk.
+    A damaged member may go back to a snapshot that is older than its state.
+    """
+    return is_damaged or index > applied_index
+
+
 def check_install(boundary: Boundary, applied_index: Index, commit_index: Index) -> None:
     """Check that a snapshot takes the member forward, never back (S41).
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from raftlog.errors import NotFound, StorageError
-from raftlog.interfaces import Round, Table
+from raftlog.interfaces import Round, SnapshotInfo, Table
 from raftlog.storage.memory import MemoryStorage
+from raftlog.storage.snapshot_file import FILES_KEPT
 
 from .builders import FIRST, IDENTITY, Writer, round_of, vote
 
 
-def test_the_snapshot_just_staged_is_kept_however_old(rig) -> None:
-    """Two newer files, staged and never installed, do not push out the one to be installed."""
+def staged_by(rig, order) -> list[SnapshotInfo]:
+    """Take three snapshots elsewhere, and stage them here in that order; return them by age."""
     writer = Writer()
     source = MemoryStorage.create(identity=IDENTITY, boundary=FIRST)
     taken = []
@@ -21,13 +22,29 @@ def test_the_snapshot_just_staged_is_kept_however_old(rig) -> None:
         source.commit(Round(applied=writer.boundary_at(index)))
         info = source.take_snapshot(None)
         taken.append((info, source.read_snapshot(info.snapshot_id, 0, info.size_bytes)))
-    for info, content in reversed(taken):
+    for info, content in (taken[place] for place in order):
         staged = rig.storage.stage_snapshot(info.snapshot_id, info.size_bytes)
         staged.write(0, content)
         staged.finish()
-    oldest = taken[0][0]
+    return [info for info, _ in taken]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_a_snapshot_that_may_be_installed_yet_is_kept_however_old(rig, order) -> None:
+    """Two newer files, staged before it or while its round waits for the disk, push it not out."""
+    oldest = staged_by(rig, order)[0]
     rig.storage.commit(Round(install_snapshot_id=oldest.snapshot_id, hard_state=vote(1, commit=1)))
     assert rig.crash().boundary.index == 1
+
+
+def test_what_is_installed_makes_older_ones_go(rig) -> None:
+    """Files do not pile up: who has the state of the newest waits for none before it."""
+    taken = staged_by(rig, (0, 1, 2))
+    newest = taken[-1]
+    rig.storage.commit(Round(install_snapshot_id=newest.snapshot_id, hard_state=vote(1, commit=3)))
+    rig.storage.take_snapshot(None)
+    assert len(rig.storage.snapshots()) == FILES_KEPT
+    assert not rig.storage.check_snapshot(taken[0].snapshot_id)
 
 
 def test_a_pinned_snapshot_is_kept_until_the_last_lets_go(rig) -> None:

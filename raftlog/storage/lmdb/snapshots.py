@@ -47,7 +47,16 @@ Prepare = Callable[[str, SnapshotFileReader], None]
 class SnapshotStore:
     """The snapshots directory. Every method may be called from any thread."""
 
-    def __init__(self, path: pathlib.Path, cluster_id: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: pathlib.Path,
+        cluster_id: str,
+        *,
+        read_only: bool = False,
+        may_install: Callable[[SnapshotInfo], bool] = lambda _: False,
+    ) -> None:
+        """`may_install`: whether a round on its way may install a snapshot, which is kept then."""
+        self._may_install = may_install
         self._path = path / layout.SNAPSHOT_DIRECTORY
         self._cluster_id = cluster_id
         self._lock = threading.Lock()
@@ -210,6 +219,7 @@ class SnapshotStore:
                 old
                 for old in self._infos[:-FILES_KEPT]
                 if old is not keep and old.snapshot_id not in self._pins
+                if not self._may_install(old)
             ]
             self._infos = [kept for kept in self._infos if kept not in dropped]
         for old in dropped:

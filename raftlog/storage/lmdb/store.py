@@ -314,6 +314,10 @@ class LmdbStorage:
 
     # ------------------------------------------------------------ snapshots
 
+    def _may_install(self, info: SnapshotInfo) -> bool:
+        index, applied_index = info.boundary.index, self._applied_index
+        return rules.may_be_installed(index, applied_index, is_damaged=self._is_damaged)
+
     def take_snapshot(
         self, machine_bytes: Iterator[bytes] | None, progress: Callable[[int], None] | None = None
     ) -> SnapshotInfo:
@@ -404,7 +408,10 @@ class LmdbStorage:
             cache_bytes_max=self._settings.cache_bytes_max,
         )
         self._snapshots = SnapshotStore(
-            self._path, self._identity.cluster_id, read_only=self._read_only
+            self._path,
+            self._identity.cluster_id,
+            read_only=self._read_only,
+            may_install=self._may_install,
         )
         whose = Whose(identity=self._identity, origin=self._origin)
         self._installations = Installations(self._path, self._settings, self._disk, whose)
