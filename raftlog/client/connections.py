@@ -246,6 +246,7 @@ class Connections:
     async def _look_again(self, deadline: float) -> None:
         """Ask everybody where the members are: one may have come back at another address."""
         left = deadline - asyncio.get_running_loop().time()
+        self.book.doubt()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(left, 0)):
                 await self.newest_leader()

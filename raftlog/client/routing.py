@@ -150,6 +150,10 @@ class AddressBook:
         self._hinted: dict[str, None] = {}
         self._known = (0, False)
 
+    def doubt(self) -> None:
+        """Take the next word for newer: what is known led to nobody, and there may be no leader."""
+        self._known = (0, False)
+
     def learn(self, members: Mapping[str, str], *, term: int = 0, leads: bool = False) -> None:
         """Take a membership some node reported; it replaces one that was no newer.
 

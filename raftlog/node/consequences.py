@@ -285,6 +285,8 @@ class Consequences:
         self.look()
         if self.parts.inputs.core.departing != self._departing:
             self.membership_changed()
+        # A promotion is in force before it is committed, and may need its member to be.
+        self._ports.transport.set_voters(self.parts.inputs.core.membership.all_voters)
         self.parts.inputs.tell_applied(self.parts.applier.applied_index)
         parts, gauge = self.parts, self._observer.gauge
         parts.reporter.measure(self._observer)

@@ -336,9 +336,10 @@ class Members:
         self._changed.set()
         recorded = {member.node_id: member.address for member in self._core.membership.members}
         for node_id, address in recorded.items():
-            was = self._recorded.get(node_id, address)
+            was = self._recorded.get(node_id, "")
             if address != was:
-                self._hints.pop(node_id, None)  # the log says something newer than was hinted
+                # The log says something newer than was hinted, also of who was no member then.
+                self._hints.pop(node_id, None)
             if address not in {was, self._addresses.get(node_id, ("", ""))[1]}:
                 # What it told before is over: the record was changed while it was away.
                 self._addresses.pop(node_id, None)

@@ -26,7 +26,7 @@ class Voters:
 
     def set(self, voters: Collection[NodeId]) -> None:
         """Take who votes from now on; who waits for a promotion goes on."""
-        for node_id in {*self._events, *voters}:
+        for node_id in sorted({*self._events, *voters}):
             if node_id in voters:
                 self.event(node_id).set()
             else:

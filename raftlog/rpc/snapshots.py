@@ -246,6 +246,10 @@ class Receiver:
         except StorageError:
             await asyncio.to_thread(writer.abort)
             raise
+        except asyncio.CancelledError:
+            # The thread goes on; whatever comes of it, nobody waits for it any more.
+            finishing.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            raise
 
     def _check_chunk(self, chunk: pb.SnapshotChunk, offset: int, size: int) -> None:
         length = len(chunk.data)

@@ -25,6 +25,7 @@ from raftlog.errors import (
     Indeterminate,
     MachineHalted,
     MachineMismatch,
+    MembershipRejected,
     NotLeader,
     Overloaded,
     ProposalDropped,
@@ -55,6 +56,9 @@ PASSING = (
     StorageError,
 )
 """What is over by itself one day. Whatever else is said will be said again: the start ends."""
+FOR_GOOD = (IdentityMismatch, MembershipRejected)
+"""What ends even a node that runs and may be needed, once it was said so often on end."""
+SAID_TIMES = 3
 ClientOf = Callable[[Settings], Client]
 """Returns a client of the cluster that is to be joined."""
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - not listened on, but refused
@@ -189,19 +193,19 @@ class Asking:
             await asyncio.wait({self._task})
 
     async def _ask_on(self) -> None:
-        backoff = Backoff(PAUSE_SECONDS, 2.0, PAUSE_SECONDS_MAX, random.random)
+        backoff, said = Backoff(PAUSE_SECONDS, 2.0, PAUSE_SECONDS_MAX, random.random), 0
         while self._node.is_outside:
             pause = backoff.pause()
             try:
                 await _ask(self._settings, self._node.identity, AGAIN_SECONDS, self._client_of)
-            except PASSING as error:
+            except RaftLogError as error:
+                said = said + 1 if isinstance(error, FOR_GOOD) else 0
+                if said == SAID_TIMES and self._node.is_outside:
+                    self.refused.set_result(error)
+                    return
                 self._observer.event(
                     Event.JOIN_WAITS, why=error.message, again_seconds=round(pause, 2)
                 )
-            except RaftLogError as error:
-                if self._node.is_outside:
-                    self.refused.set_result(error)
-                return
             await asyncio.sleep(pause)
 
 

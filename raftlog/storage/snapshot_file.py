@@ -30,6 +30,7 @@ from raftlog.core.entries import Boundary
 from raftlog.errors import IdentityMismatch, InvalidInput, StorageCorrupt, StorageError, invariant
 from raftlog.interfaces import SnapshotInfo, Table
 from raftlog.storage.boundary import decode_boundary, encode_boundary
+from raftlog.types import Index
 
 MAGIC = b"RLSNAP\r\n"
 MAGIC_END = b"\r\nPANSLR"
@@ -80,6 +81,11 @@ def check_snapshot_id(snapshot_id: str) -> str:
     if not _ID.fullmatch(snapshot_id):
         raise InvalidInput(f"{snapshot_id!r} is not the id of a snapshot")
     return snapshot_id
+
+
+def index_of(snapshot_id: str) -> Index:
+    """Return the index that a snapshot covers, which its id begins with."""
+    return Index(int(check_snapshot_id(snapshot_id).partition("-")[0]))
 
 
 class SnapshotFileWriter:

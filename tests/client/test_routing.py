@@ -106,6 +106,9 @@ def test_address_book_believes_whom_the_newest_leader_speaks_for() -> None:
     assert book.address_of("n1") == "c:3"
     book.learn({"n1": "d:4"}, term=5)
     assert book.address_of("n1") == "d:4"
+    book.doubt()
+    book.learn({"n1": "e:5"})
+    assert book.address_of("n1") == "e:5", "there may be no leader, and nobody at the known address"
 
 
 def test_newest_leader_wins() -> None:

@@ -278,6 +278,19 @@ async def test_a_record_that_is_newer_than_a_hint_stands(cluster: Cluster) -> No
     await cluster.until(lambda: node._ports.transport.addresses.get(away) == "ordered:1")
 
 
+async def test_who_is_added_is_dialled_where_the_log_says(tmp_path) -> None:
+    """A hint that was given before it was a member is older than the order that added it."""
+    hints = (("n9", "hinted:1"),)
+    cluster = Cluster(tmp_path, settings=NodeSettings(core=FAST, flush_seconds=0.02, peers=hints))
+    try:
+        await cluster.start()
+        leader = await cluster.wait_leader()
+        await change(cluster, order("add", "n9", address="ordered:1"))
+        await cluster.until(lambda: leader._ports.transport.addresses.get("n9") == "ordered:1")
+    finally:
+        await cluster.stop()
+
+
 async def test_an_operators_hint_serves_until_a_member_speaks_for_itself(tmp_path) -> None:
     """It is dialled in place of the membership's address, and recorded once it is connected."""
     hints = tuple((f"n{number}", f"elsewhere{number}:1") for number in (1, 2, 3))

@@ -194,6 +194,7 @@ async def test_a_node_that_asks_hears_a_refusal_that_will_not_change(
         assert isinstance(error, MembershipRejected)
         assert "raftlog member replace n2 n2" in error.message
         waits = len(observer.named("join_waits"))
+        assert "raftlog member replace n2 n2" in observer.named("join_waits")[-1]["why"]
         await asyncio.wait_for(asyncio.shield(asking._task), 5)
         assert len(observer.named("join_waits")) == waits
     finally:

@@ -61,9 +61,12 @@ class DiskGuard:
         """Return why an append of that many bytes must be refused now, or None."""
         return self.refusal_of_file(bytes_wanted * _GROWTH)
 
-    def refusal_of_file(self, bytes_taken: int) -> str | None:
-        """Return why a file that takes that many bytes must not be made now, or None."""
-        self._look()
+    def refusal_of_file(self, bytes_taken: int, *, fresh: bool = False) -> str | None:
+        """Return why a file that takes that many bytes must not be made now, or None.
+
+        `fresh`: by what is free at this moment, and not a moment ago.
+        """
+        self._look(fresh=fresh)
         left = self._free - bytes_taken
         floor = max(
             self._settings.free_bytes_min,

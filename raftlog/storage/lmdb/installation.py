@@ -38,7 +38,7 @@ from raftlog.storage.lmdb.environment import (
 )
 from raftlog.storage.lmdb.hard_state import MetaStore
 from raftlog.storage.lmdb.tables import load
-from raftlog.storage.snapshot_file import TABLES, SnapshotFileReader
+from raftlog.storage.snapshot_file import TABLES, SnapshotFileReader, index_of
 from raftlog.types import Index
 
 STEP_BYTES = 8 << 20
@@ -104,6 +104,8 @@ class Installations:
         if refused is not None and refused.snapshot_id == snapshot_id:
             wanted = max(wanted, refused.total_bytes - staged_bytes)
         why = self._disk.refusal_of_file(wanted)
+        if why is not None and self._drop_ready(but=snapshot_id):
+            why = self._disk.refusal_of_file(wanted, fresh=True)
         if why is None:
             self._refused = None
             return
@@ -122,12 +124,15 @@ class Installations:
             total_bytes=total_bytes,
         )
 
-    def refusal(self) -> str | None:
-        """Return why a snapshot was not taken in, if that was lately and is not over."""
+    def refusal(self, commit_index: Index) -> str | None:
+        """Return why a snapshot was not taken in, if that was lately and is not over.
+
+        It is over once the log is past it: `commit_index` is what is known committed.
+        """
         refused = self._refused
         if refused is None or self._monotonic() - refused.at > REMEMBERED_SECONDS:
             return None
-        return refused.why
+        return refused.why if index_of(refused.snapshot_id) > commit_index else None
 
     def prepare(self, snapshot_id: str, reader: SnapshotFileReader) -> None:
         """Make the file that a snapshot becomes, durably but for what `adopt` writes.
@@ -174,11 +179,26 @@ class Installations:
 
     def drop_covered(self, commit_index: Index) -> None:
         """Remove the file that lies ready, if the log holds by now what it does."""
-        if commit_index < self.ready_index:
-            return
-        with self._lock:
+        if self.ready_id and commit_index >= self.ready_index:
+            self._drop_ready(covered_by=commit_index)
+
+    def _drop_ready(self, *, but: str = "", covered_by: Index | None = None) -> bool:
+        """Remove a file that lies ready, whose snapshot others have overtaken; return if it did.
+
+        While another is being made, which takes long, nothing lies ready.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if self.ready_id in {"", but}:
+                return False
+            if covered_by is not None and self.ready_index > covered_by:
+                return False
             self.ready_id = ""
             shutil.rmtree(self._creating, ignore_errors=True)
+        finally:
+            self._lock.release()
+        return True
 
     def close(self) -> None:
         """Give up what is being made, and wait until that has ended."""
@@ -195,11 +215,11 @@ class Installations:
     def _build(
         self, snapshot_id: str, reader: SnapshotFileReader, check: Callable[[], None]
     ) -> None:
+        check()
         self.ready_id = ""
         shutil.rmtree(self._creating, ignore_errors=True)
         self._creating.mkdir(mode=files.DIRECTORY_MODE)
         try:
-            check()
             opened = create_environment(self._creating, self._settings.map_bytes, sync=False)
             try:
                 _write_first_records(opened, self._whose, reader.boundary)

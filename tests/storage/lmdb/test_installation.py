@@ -187,6 +187,41 @@ def test_there_must_be_room_for_what_is_staged_and_for_what_it_becomes(rig, tmp_
     sender.close()
 
 
+def test_a_file_that_was_overtaken_makes_room_for_the_next(rig, tmp_path, monkeypatch):
+    """Its leader may be gone, and the round that would install it never come."""
+    storage, _ = rig
+    sender, newer = snapshot_of(tmp_path / "newer", KEYS, count=30)
+    creating = tmp_path / "data" / layout.CREATING_DIRECTORY
+
+    def statvfs(_path):
+        free = 2 * newer.size_bytes - creating.exists()
+        return types.SimpleNamespace(f_bavail=free, f_frsize=1, f_blocks=1 << 40)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    storage._disk._look(fresh=True)
+    assert creating.exists()
+    storage.stage_snapshot(newer.snapshot_id, newer.size_bytes)
+    assert not creating.exists()
+    assert storage.snapshot_refusal() is None
+    sender.close()
+
+
+def test_a_refusal_is_over_once_the_log_is_past_it(tmp_path, monkeypatch):
+    """Entries came another way: a member whose disk takes them must not count as full."""
+    sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)
+    storage, writer = with_old_state(tmp_path / "data"), Writer()
+    Full(monkeypatch)
+    with pytest.raises(DiskFull):
+        receive(storage, sender, snapshot)
+    writer.many(3)
+    storage.commit(round_of(*writer.many(17), hard_state=vote(3, commit=19)))
+    assert storage.snapshot_refusal() is not None
+    storage.commit(Round(hard_state=vote(3, commit=20)))
+    assert storage.snapshot_refusal() is None
+    storage.close()
+    sender.close()
+
+
 def test_a_refusal_is_told_of_for_a_while(tmp_path, monkeypatch):
     """A leader that needs to send it no more takes nothing back."""
     sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)

@@ -123,9 +123,9 @@ def test_a_large_snapshot_is_synced_as_it_is_loaded(tmp_path, monkeypatch) -> No
         info = source.take_snapshot(None)
         staged = target.stage_snapshot(info.snapshot_id, info.size_bytes)
         staged.write(0, source.read_snapshot(info.snapshot_id, 0, info.size_bytes))
-        staged.finish()
         monkeypatch.setattr(installation, "create_environment", creating)
         monkeypatch.setattr(installation, "SYNC_BYTES", 50_000)
+        staged.finish()
         target.commit(round_of(install_snapshot_id=info.snapshot_id, hard_state=vote(1, commit=1)))
         assert asked == [True, True]
     finally:
