@@ -202,9 +202,9 @@ class Raft:
         """Take note that what `peer` acked proves nothing of what it holds."""
         replication.forget(self._state, peer)
 
-    def tell_room(self, *, lacks_room: bool) -> None:
-        """Take note whether this node's disk takes entries, for its answers to a leader."""
-        self._state.lacks_room = lacks_room
+    def tell_fitness(self, *, lacks_room: bool, is_unfit: bool) -> None:
+        """Take note whether this node's disk takes no entries, and whether it should not lead."""
+        self._state.lacks_room, self._state.is_unfit = lacks_room, is_unfit
 
     def compacted(self, boundary: Boundary) -> None:
         """Take note that the storage has purged up to `boundary`."""

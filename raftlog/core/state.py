@@ -248,6 +248,8 @@ class RaftState:
     """How far the machine is, as the node told lately; None where it tells nothing."""
     lacks_room: bool = False
     """Whether this node's disk takes no entries; its leader is told so."""
+    is_unfit: bool = False
+    """Whether this node gives leadership away, and declines it."""
     changes: RoleChanges = dataclasses.field(default_factory=RoleChanges)
     founding: Membership | None = None
     """What the leader of an empty log records before anything else (decision 4)."""

@@ -79,11 +79,12 @@ def choose(
 def promotable_peers(state: RaftState) -> list[NodeId]:
     """Return the others that vote now and later, have a machine and are not banned; sorted.
 
-    A witness takes no writes, so it hands over to a banned member where nobody else is fit.
+    Who can take no writes, as a witness, hands over to a banned member where nobody else is fit.
     """
     membership = state.membership
     others = membership.voters - membership.witnesses - {state.node_id}
-    return sorted(others if state.is_witness else others - membership.banned)
+    may_be_banned = state.is_witness or state.is_unfit
+    return sorted(others if may_be_banned else others - membership.banned)
 
 
 def _best(state: RaftState, candidates: list[NodeId], now: float) -> NodeId | None:
@@ -99,7 +100,9 @@ def _best(state: RaftState, candidates: list[NodeId], now: float) -> NodeId | No
         return (
             now - known.last_contact <= patience,
             applies_in_time(state, known.applied_index),
-            known.match_index + APPLY_LAG_MAX >= state.log.last_index,
+            # What is applied is held, though its ack may still wait for the peer's disk.
+            max(known.match_index, known.applied_index or 0) + APPLY_LAG_MAX
+            >= state.log.last_index,
             peer not in membership.banned,
             membership.priority(peer),
             known.match_index,

@@ -288,6 +288,8 @@ def _would_campaign(state: RaftState, source: NodeId, message: TrialRequest) -> 
         return TrialVerdict.MAY_NOT_CAMPAIGN
     if state.lacks_room:
         return TrialVerdict.NO_ROOM
+    if state.is_unfit:
+        return TrialVerdict.MAY_NOT_CAMPAIGN
     # Its writes would not open before all of it is applied.
     is_late = not transfer.applies_in_time(state, state.applied_index)
     return TrialVerdict.APPLIES_LATE if is_late else TrialVerdict.GRANTED

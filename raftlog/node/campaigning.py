@@ -186,4 +186,9 @@ class Campaigning:
         saved = {"no_campaign": no_campaign, "paused_until": round(paused_until, 3)}
         content = json.dumps(saved, sort_keys=True).encode() + b"\n"
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._switches.save, content)
+        saving = loop.run_in_executor(None, self._switches.save, content)
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await asyncio.wait([saving])  # the lock holds until the thread has let the file go
+            raise

@@ -96,6 +96,7 @@ class Fitness:
         self._campaigning = campaigning
         self._writes = writes
         self._lacks_room = False
+        self._told = (False, False)
         self._stall_seconds = ports.settings.stall_seconds
         self._beaten_at = self._clock.monotonic()
         self._standstills: collections.deque[tuple[float, float]] = collections.deque()
@@ -141,6 +142,10 @@ class Fitness:
         self.look()
         self._look_for_room()
         raised = self._reason()
+        fitness = (self._lacks_room, raised is not None)
+        if fitness != self._told:
+            self._told = fitness
+            self._inputs.tell_fitness(lacks_room=self._lacks_room, is_unfit=raised is not None)
         if self._alone:
             self._alone = {alarm for alarm in self._alone if alarm in self._alarms}
         if raised is None or self._core.role is not Role.LEADER:
@@ -177,14 +182,11 @@ class Fitness:
             self._campaigning.release(STALLED)
 
     def _look_for_room(self) -> None:
-        """Tell the leader where this disk is full; as leader, take no write without a quorum.
+        """See whether this disk is full; as leader, take no write without a quorum.
 
         What a quorum of disks cannot take would wait here for ever, and its writer with it.
         """
-        lacks_room = Alarm.DISK_FULL in self._alarms
-        if lacks_room != self._lacks_room:
-            self._lacks_room = lacks_room
-            self._inputs.tell_room(lacks_room=lacks_room)
+        self._lacks_room = Alarm.DISK_FULL in self._alarms
         full: frozenset[NodeId] = frozenset()
         if self._core.role is Role.LEADER:
             full = self._full_members()
@@ -252,8 +254,9 @@ class Fitness:
         if needs_room and self._writes.no_room is not None:
             return None
         membership = self._core.membership
-        found: list[tuple[bool, bool, int, int, float, NodeId]] = []
-        for peer in membership.electable - tried - {self._myself}:
+        found: list[tuple[bool, bool, bool, int, int, float, NodeId]] = []
+        # Banned ones too, behind all others: a ban is for where somebody else can lead.
+        for peer in membership.voters - membership.witnesses - tried - {self._myself}:
             progress = self._core.progress_of(peer)
             if progress is None or now - progress.last_contact > self._patience:
                 continue
@@ -261,8 +264,8 @@ class Fitness:
             if has_room or not needs_room:
                 match, contact = int(progress.match_index), progress.last_contact
                 is_near = match + APPLY_LAG_MAX >= self._core.last_index
-                priority = membership.priority(peer)
-                found.append((has_room, is_near, priority, match, contact, peer))
+                may, priority = peer not in membership.banned, membership.priority(peer)
+                found.append((may, has_room, is_near, priority, match, contact, peer))
         return max(found)[-1] if found else None
 
     def _nobody_takes_over(self, raised: Raised, now: float, *, was_tried: bool) -> None:

@@ -125,9 +125,12 @@ class Inputs:
         self._raft.compacted(boundary)
         self._turn.poke()
 
-    def tell_room(self, *, lacks_room: bool) -> None:
-        """Say whether this member's disk takes entries; its next answer to a leader tells it."""
-        self._raft.tell_room(lacks_room=lacks_room)
+    def tell_fitness(self, *, lacks_room: bool, is_unfit: bool) -> None:
+        """Say whether this member's disk takes no entries, and whether it should not lead.
+
+        Its next answers to a leader and to a trial tell it.
+        """
+        self._raft.tell_fitness(lacks_room=lacks_room, is_unfit=is_unfit)
 
     def tell_applied(self, applied_index: Index) -> None:
         """Say how far the machine is; its next answer to a leader tells it."""

@@ -80,6 +80,7 @@ class Plan:
     refused: str
     why: str
     hands_over: bool
+    heirs: frozenset[NodeId] = frozenset()
 
 
 class Members:
@@ -146,7 +147,7 @@ class Members:
         if why and not force:
             raise MembershipRejected(f"{why}; nothing was changed (--force takes the risk)")
         if plan.hands_over:
-            await self._hand_over()
+            await self._hand_over(plan.heirs)
         version = await self._carry_out(plan.proposed, deadline)
         outcome = self._outcome(before, after, changed=True, why=why)
         return dataclasses.replace(outcome, version=version)
@@ -174,13 +175,17 @@ class Members:
         steps = [_change_of(current, order) for order in missing]
         proposed, final = _next(current, steps), _final(current, steps)
         # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
-        others = current.electable - {self._node_id}
+        # Only to one that should lead afterwards as well, or leadership would go round.
+        heirs = (current.electable & final.electable) - {self._node_id}
         stays = self._node_id in final.voters and (
             self._node_id not in final.banned or self._node_id in current.banned
         )
-        hands_over = not stays and bool(others)
+        # A banned member that is healthy leads where no heir could.
+        others = (final.voters - final.witnesses) - {self._node_id}
+        is_stuck = not any(map(self._is_healthy, heirs)) and any(map(self._is_healthy, others))
+        hands_over = not stays and bool(heirs) and not is_stuck
         refused = self._contradicted(current, missing)
-        return Plan(proposed, final, refused, self._risk(current, final), hands_over)
+        return Plan(proposed, final, refused, self._risk(current, final), hands_over, heirs)
 
     async def _confirm(self, deadline: float) -> None:
         """Make sure that this node leads: one that was deposed must not say that it is so already.
@@ -202,12 +207,13 @@ class Members:
         if core.membership_index > core.commit_index or core.membership.is_joint:
             raise Unavailable("another change of the membership is on its way; ask again")
 
-    async def _hand_over(self) -> None:
+    async def _hand_over(self, heirs: frozenset[NodeId]) -> None:
         """Let another lead before this node stops voting: it is the next leader's to do.
 
         Writes then stand still for a hand-over, and not for an election.
         """
-        moved = await self._transfers.prepare(None, HAND_OVER_SECONDS, mock=True)
+        without = self._core.membership.voters - heirs
+        moved = await self._transfers.prepare(None, HAND_OVER_SECONDS, mock=True, without=without)
         self._writes.require_open()  # says who leads now, and that nothing was changed
         raise Unavailable(f"leadership went to {moved.target}; ask it")
 
@@ -269,6 +275,11 @@ class Members:
         return progress is None or progress.match_index + LAG_ENTRIES_MAX < self._core.last_index
 
     def _risk(self, current: Membership, final: Membership) -> str:
+        """Return all that speaks against it, or ""."""
+        risks = (self._lost_quorum(current, final), self._lost_leaders(current, final))
+        return "; ".join(filter(None, risks))
+
+    def _lost_leaders(self, current: Membership, final: Membership) -> str:
         """Return why the voters that would remain could not decide anything, or ""."""
         if current.electable and not final.electable:
             banned = ", ".join(sorted(final.banned & final.voters))
@@ -277,6 +288,9 @@ class Members:
                 f"be banned from it ({banned}): each election would take four election timeouts, "
                 "and a banned member would lead after it"
             )
+        return ""
+
+    def _lost_quorum(self, current: Membership, final: Membership) -> str:
         if final.voters == current.voters:
             return ""
         quorum = len(final.voters) // 2 + 1

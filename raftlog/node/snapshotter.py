@@ -285,8 +285,12 @@ class Snapshotter:
     @property
     def _is_witness(self) -> bool:
         """Whether this member stores the log without a machine, voting or not."""
-        myself = self._core.membership.member(self._storage.identity.node_id)
-        return myself is not None and not myself.has_machine
+        # By the committed membership as well: a removal of this very witness may be undone.
+        core, node_id = self._core, self._storage.identity.node_id
+        return any(
+            (myself := membership.member(node_id)) is not None and not myself.has_machine
+            for membership in (core.membership, core.committed_membership)
+        )
 
     @property
     def _is_oversized(self) -> bool:

@@ -49,7 +49,12 @@ class Transfers:
         return (await self._wait_outcome(tried, timeout_seconds)).target
 
     async def prepare(
-        self, target: NodeId | None, timeout_seconds: float, *, mock: bool
+        self,
+        target: NodeId | None,
+        timeout_seconds: float,
+        *,
+        mock: bool,
+        without: frozenset[NodeId] = frozenset(),
     ) -> Handover:
         """Hand leadership over once the target has won a trial (`mock`) and caught up.
 
@@ -69,7 +74,7 @@ class Transfers:
         while True:
             wish = Wish(
                 target=target,
-                without=frozenset(refusals),
+                without=without | refusals.keys(),
                 mock=mock,
                 seconds=max(deadline - loop.time(), 0.0),
             )

@@ -141,9 +141,9 @@ class Checker:
             self._check_overlap(state)
         handed = state.leadership.transfer if state.leadership is not None else None
         if handed is not None and handed.target in state.membership.banned:
-            # A witness takes no writes, so it hands over to whoever is there.
+            # Who can take no writes hands over to whoever is there.
             text = f"{process.node_id} hands over to {handed.target}, who is banned"
-            require(state.is_witness, NOT_HANDED, text)
+            require(state.is_witness or state.is_unfit, NOT_HANDED, text)
 
     def _standing_changed(self, process: Process, state: RaftState, seen: View) -> None:
         require(

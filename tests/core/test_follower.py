@@ -370,9 +370,9 @@ def test_a_follower_without_room_says_so_until_it_has_some() -> None:
     """Each answer to a heartbeat tells the leader whether this disk takes entries."""
     node = Lone([1])
     node.heartbeat(term=1, context=1)
-    node.raft.tell_room(lacks_room=True)
+    node.raft.tell_fitness(lacks_room=True, is_unfit=False)
     node.heartbeat(term=1, context=2)
-    node.raft.tell_room(lacks_room=False)
+    node.raft.tell_fitness(lacks_room=False, is_unfit=False)
     node.heartbeat(term=1, context=3)
     assert [answer.lacks_room for answer in node.of(HeartbeatResponse)] == [False, True, False]
 

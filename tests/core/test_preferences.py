@@ -195,6 +195,21 @@ def test_a_witness_hands_over_to_a_banned_member_where_nobody_else_is_fit() -> N
         assert node.raft.transferee == chosen
 
 
+def test_an_unfit_leader_hands_over_to_a_banned_member_where_nobody_else_is() -> None:
+    """It takes no writes, as a witness: by itself, and where an operator names the member."""
+    for target, chosen in ((None, B), (C, C)):
+        node = Lone(membership=prefer(ABC, banned="bc", b=200))
+        node.lead_settled()
+        node.raft.tell_fitness(lacks_room=True, is_unfit=True)
+        node.call(lambda raft, to=target, now=node.now: raft.transfer(to, now))
+        assert node.raft.transferee == chosen
+    node = Lone(membership=prefer(ABC, banned="b", b=1000))
+    node.lead_settled()
+    node.raft.tell_fitness(lacks_room=False, is_unfit=True)
+    node.call(lambda raft: raft.transfer(None, node.now))
+    assert node.raft.transferee == C
+
+
 def test_a_leader_that_leaves_appoints_the_preferred_of_those_that_hold_its_log() -> None:
     """One with a higher priority that lacks an entry would only cost the appointment."""
     node = Lone(membership=prefer(ABC, b=1000))

@@ -482,8 +482,10 @@ def test_a_target_says_why_it_would_not_campaign() -> None:
     assert asked(node, source=C) is TrialVerdict.NOT_FOLLOWING
     assert asked(node, term=1) is TrialVerdict.NEWER_TERM
     assert asked(node, term=3) is TrialVerdict.NOT_FOLLOWING
-    node.raft.tell_room(lacks_room=True)
+    node.raft.tell_fitness(lacks_room=True, is_unfit=False)
     assert asked(node) is TrialVerdict.NO_ROOM
+    node.raft.tell_fitness(lacks_room=False, is_unfit=True)
+    assert asked(node) is TrialVerdict.MAY_NOT_CAMPAIGN
     assert not node.of(TrialVoteRequest)
     node.raft.may_campaign = False
     assert asked(node) is TrialVerdict.MAY_NOT_CAMPAIGN
@@ -529,7 +531,7 @@ def test_a_voter_says_why_it_would_not_vote() -> None:
     node = Lone([1, 2], term=3)
     assert vote(node) is TrialVerdict.NEWER_TERM
     assert vote(node, term=3, last=(1, 9)) is TrialVerdict.LOG_AHEAD
-    node.raft.tell_room(lacks_room=True)
+    node.raft.tell_fitness(lacks_room=True, is_unfit=False)
     assert vote(node, term=3) is TrialVerdict.NO_ROOM
     assert vote(Lone([1], damaged=True)) is TrialVerdict.DAMAGED
     assert node.raft.term == 3

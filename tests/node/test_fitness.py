@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import types
@@ -45,8 +46,8 @@ class Core:
             lacks_room=peer in self.full,
         )
 
-    def tell_room(self, *, lacks_room):
-        self.told.append(lacks_room)
+    def tell_fitness(self, *, lacks_room, is_unfit):
+        self.told.append((lacks_room, is_unfit))
 
     def transfer(self, target, now):
         if self.refusal is not None:
@@ -128,6 +129,25 @@ def test_a_stalled_leader_tries_each_member_and_falls_silent(rig):
     rig.pass_time(0.1)
     assert rig.withheld == []
     assert rig.observer.named("alarm_cleared")
+
+
+def test_an_unfit_leader_tries_banned_members_last_and_falls_silent(rig):
+    """A ban is for where somebody else can lead: it must not keep a hung leader in place."""
+    membership = rig.core.membership
+    rig.core.membership = dataclasses.replace(
+        membership,
+        members=tuple(
+            dataclasses.replace(m, is_banned=m.node_id != "n2") for m in membership.members
+        ),
+    )
+    rig.started = rig.clock.now
+    rig.pass_time(LIMIT_SECONDS + 0.1)
+    assert rig.core.transfers == ["n2"]
+    assert rig.core.told == [(False, True)]
+    for _ in range(3):
+        rig.pass_time(rig.patience)
+    assert rig.core.transfers == ["n2", "n3"]
+    assert rig.core.role is Role.FOLLOWER
 
 
 def test_a_transfer_that_is_given_up_is_not_waited_for(rig):
@@ -220,7 +240,7 @@ def test_without_a_quorum_of_room_writes_are_turned_away_and_nobody_moves(rig):
         rig.pass_time(0.1)
     assert "free space on the file systems of n1, n3" in rig.writes.no_room
     assert rig.core.transfers == []
-    assert rig.core.told == [True]
+    assert rig.core.told == [(True, True)]
     assert rig.observer.named("quorum_lacks_room") == [{"members": "n1, n3"}]
     assert len(rig.observer.named("leads_on")) == 1
     rig.core.full = set()
@@ -229,7 +249,7 @@ def test_without_a_quorum_of_room_writes_are_turned_away_and_nobody_moves(rig):
     assert rig.core.transfers == ["n3"]
     rig.alarms.clear(Alarm.DISK_FULL)
     rig.pass_time(0.1)
-    assert rig.core.told == [True, False]
+    assert rig.core.told == [(True, True), (False, False)]
 
 
 def test_a_leader_with_room_refuses_where_both_others_have_none(rig):

@@ -33,7 +33,7 @@ ARGUMENTS = {
     "compacted": (boundary(),),
 }
 KEYWORDS = {"snapshot_finished": {"delivered": True}}
-NO_TURN = {"enrol", "tell_applied", "tell_room"}
+NO_TURN = {"enrol", "tell_applied", "tell_fitness"}
 """No news to the core before its next deadline."""
 
 

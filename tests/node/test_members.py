@@ -447,6 +447,20 @@ async def test_leadership_goes_to_the_highest_priority_by_itself(cluster: Cluste
     await cluster.append(b"goes on")
 
 
+async def test_two_that_should_lead_are_removed_at_once(tmp_path) -> None:
+    """Leadership goes to one that stays, and not from one of the two to the other without end."""
+    cluster = Cluster(tmp_path, count=5)
+    try:
+        await cluster.start()
+        await upgraded(cluster)
+        for name in ("n1", "n2"):
+            await change(cluster, order("update", name, priority=200))
+        await change(cluster, order("remove", "n1"), order("remove", "n2"))
+        assert (await cluster.wait_leader()).identity.node_id in {"n3", "n4", "n5"}
+    finally:
+        await cluster.stop()
+
+
 async def test_where_nobody_should_lead_any_more_is_refused(cluster: Cluster) -> None:
     """By bans and by removals; who takes the risk gets it, and the cluster still has a leader."""
     await upgraded(cluster)

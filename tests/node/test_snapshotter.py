@@ -55,6 +55,11 @@ class Core:
         self.role, self.membership, self.commit_index = Role.LEADER, MEMBERSHIP, 1 << 60
         self.matched = {"n2": 20, "n3": 1}
         self.purge_floor = 0
+        self.removing: Membership | None = None
+
+    @property
+    def committed_membership(self):
+        return self.membership if self.removing is None else self.removing
 
     def progress_of(self, peer):
         return types.SimpleNamespace(match_index=self.matched[peer]) if peer != "n1" else None
@@ -256,6 +261,12 @@ async def test_a_witness_keeps_what_a_member_with_a_machine_lacks(rig):
     await rig.settle()
     assert rig.purges.wanted == []
     assert "it is not known how far" in rig.snapshotter.alarm
+    without = Membership.of_voters([m for m in MEMBERSHIP.members if m.node_id != "n1"])
+    rig.core.removing, rig.core.membership = rig.core.membership, without
+    rig.snapshotter.consider()
+    await rig.settle()
+    assert rig.purges.wanted == [], "its removal may be undone"
+    rig.core.membership, rig.core.removing = rig.core.removing, None
     rig.core.purge_floor = 3
     assert "holds it only up to index 3" in rig.snapshotter.alarm
     rig.snapshotter.consider()

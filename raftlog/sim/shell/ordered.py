@@ -164,12 +164,17 @@ class WatchedTransfers(Transfers):
             raise
 
     async def prepare(
-        self, target: NodeId | None, timeout_seconds: float, *, mock: bool
+        self,
+        target: NodeId | None,
+        timeout_seconds: float,
+        *,
+        mock: bool,
+        without: frozenset[NodeId] = frozenset(),
     ) -> Handover:
         """Hand over once the target has proved itself."""
         handover = self.host.watch.hand_over()
         try:
-            done = await super().prepare(target, timeout_seconds, mock=mock)
+            done = await super().prepare(target, timeout_seconds, mock=mock, without=without)
         except RaftLogError as error:
             self._failed(handover, error)
             raise
