@@ -14,7 +14,7 @@ from raftlog.client.connections import Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Recourse, judge
 from raftlog.client.values import MembershipChange, MembershipView, Origin
-from raftlog.errors import Indeterminate, InvalidInput, RaftLogError
+from raftlog.errors import Indeterminate, InvalidInput, RaftLogError, SafetyRefused
 from raftlog.wire.pb import admin_pb2, types_pb2
 
 PAUSE_SECONDS = 0.1
@@ -229,6 +229,8 @@ async def _change(
 
     async def call(peer: Peer, seconds: float) -> admin_pb2.ChangeMembersReply:
         request.timeout_seconds = seconds
+        if any(each.HasField("priority") or each.HasField("banned") for each in request.orders):
+            await _check_knows_priorities(peer, seconds)
         reply = await peer.admin.ChangeMembers(request, timeout=seconds)
         return cast("admin_pb2.ChangeMembersReply", reply)
 
@@ -255,6 +257,20 @@ async def _change(
         allowed=reply.allowed,
         why=reply.why,
     )
+
+
+async def _check_knows_priorities(peer: Peer, seconds: float) -> None:
+    """Refuse to ask a leader of a version that would overlook them, and say that it is so already.
+
+    Raises:
+        SafetyRefused: its status tells no member's priority.
+    """
+    status = await peer.admin.Status(types_pb2.Empty(), timeout=seconds)
+    if not any(member.HasField("priority") for member in status.members):
+        raise SafetyRefused(
+            f"the leader {status.served_by} is of a version that knows no priorities and bans: "
+            "start every member with this one, then `raftlog cluster upgrade`; nothing was changed"
+        )
 
 
 def _view(view: admin_pb2.MembershipView) -> MembershipView:

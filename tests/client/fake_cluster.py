@@ -361,8 +361,8 @@ class FakeNode(
             has_quorum=cluster.leader == self.node_id,
             commit_sequence=cluster.sequence,
         )
-        for node in cluster.nodes.values():
-            reply.members.add(node_id=node.node_id, address=node.address, role="follower")
+        for n in cluster.nodes.values():
+            reply.members.add(node_id=n.node_id, address=n.address, role="follower", priority=100)
         return reply
 
     async def Transfer(self, request, context):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from raftlog.client.client import Client, connect
-from raftlog.errors import RaftLogError
+from raftlog.errors import RaftLogError, SafetyRefused
 from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.local import LocalCluster
 from raftlog.status import ClusterStatus
@@ -96,6 +96,8 @@ async def test_a_cluster_is_upgraded_under_load(
         async with load(client, writers=4, timeout=20.0) as notes:
             await more_acknowledged(notes)
             assert (await client.cluster.status()).version == "0.1.0"
+            with pytest.raises(SafetyRefused, match="knows no priorities and bans"):
+                await client.cluster.update_member(first, priority=200)
             use_previous(False)
             await restart_drained(cluster, client, first)
             await more_acknowledged(notes)
