@@ -56,10 +56,7 @@ OPERATING: tuple[Mutant, ...] = (
         "where an operator said a member is reached holds against the log's later word",
         (
             MEMBERS,
-            (
-                "                self._hints.pop(node_id, None)"
-                "  # the log says something newer than was hinted\n"
-            ),
+            "                self._hints.pop(node_id, None)\n",
             "                pass\n",
         ),
         script="node/test_members.py::test_a_record_that_is_newer_than_a_hint_stands",

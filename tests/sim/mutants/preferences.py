@@ -25,7 +25,7 @@ PREFERRING: tuple[Mutant, ...] = (
         "a leader that hands over does not ask who is banned",
         (
             TRANSFER,
-            "    return sorted(others if state.is_witness else others - membership.banned)\n",
+            "    return sorted(others if may_be_banned else others - membership.banned)\n",
             "    return sorted(others)\n",
         ),
         script="core/test_preferences.py::test_a_banned_member_is_handed_nothing",
