@@ -54,12 +54,11 @@ class Core:
     def __init__(self) -> None:
         self.role, self.membership, self.commit_index = Role.LEADER, MEMBERSHIP, 1 << 60
         self.matched = {"n2": 20, "n3": 1}
-        self.purge_floor = 0
-        self.removing: Membership | None = None
+        self.purge_floor, self.removing = 0, None
 
     @property
     def committed_membership(self):
-        return self.membership if self.removing is None else self.removing
+        return self.removing or self.membership
 
     def progress_of(self, peer):
         return types.SimpleNamespace(match_index=self.matched[peer]) if peer != "n1" else None
