@@ -39,7 +39,7 @@ $(TEST_STAMP): $(BIN)/python pyproject.toml
 demo: $(STAMP) ## a real cluster under load: two kill -9 of the leader, a transfer, then the check
 	$(BIN)/raftlog demo
 
-test: $(TEST_STAMP) ## set up and run the tests (about eight minutes on two cores)
+test: $(TEST_STAMP) ## set up and run the tests (about five minutes on two cores)
 	$(BIN)/python -m pytest -m "not long" -q $(SHARED) $(addprefix --ignore=,$(ALONE)) $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "not long" -q $(ALONE) $(PYTEST_ARGS)
 
