@@ -10,7 +10,6 @@ no engine can start; its reason is printed at the end of the run.
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import signal
@@ -69,12 +68,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the guard of event loops know of every node that is begun."""
     loop_guard.watch_processes()
     forked.fork_nodes()
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Have the garbage collector pass over what lives until the end: what is imported by now."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
