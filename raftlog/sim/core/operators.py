@@ -92,6 +92,8 @@ class Operator:
             if self.may_wipe(process):
                 self.replace(process)
                 self._world.restart_later(process)
+        for process in self._world.members:
+            self._look_for_late_order(process)
         for process in list(self._returning):
             self._look_at(process)
         for process in self._world.members:
@@ -102,6 +104,16 @@ class Operator:
         self._world.orders.look_after()
         if leader is not None:
             leader.input(self._serve, leader)
+
+    def _look_for_late_order(self, process: Process) -> None:
+        """Take in anew who was emptied while it was no member, and then added as it had been."""
+        member = self._world.checker.chosen_membership.member(process.node_id)
+        if member is None or member.instance_id in {"", process.instance_id}:
+            return
+        if process not in self._returning:
+            process.is_stranger = True
+            self._returning.append(process)
+            self._world.count("emptied_before_it_was_added")
 
     def _look_at(self, process: Process) -> None:
         chosen = self._world.checker.chosen_membership

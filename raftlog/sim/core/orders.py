@@ -229,7 +229,8 @@ class Orders:
         if core.role is not Role.LEADER or members is None:
             ends.clear()
             return
-        before = core.membership
+        # What it appends by itself now comes behind the round that it begins.
+        before, last = core.membership, core.last_index
         self._preferences.look(leader)
         attempt(members.look_after)
         if core.membership is not before:
@@ -239,7 +240,7 @@ class Orders:
         oldest = now - max(ROUND_SECONDS_MIN, self._timeout) * 1.25
         while ends and ends[0][0] < oldest:
             ends.popleft()
-        ends.append((now, core.last_index))
+        ends.append((now, last))
 
     def _check_promoted(self, leader: Process, promoted: frozenset[NodeId]) -> None:
         """Check that a learner holds what the leader held when a round lately began."""
