@@ -447,7 +447,7 @@ class Connections:
                 done, _ = await asyncio.wait(
                     running, timeout=next_due - now, return_when=asyncio.FIRST_COMPLETED
                 )
-                for task in done:
+                for task in [each for each in running if each in done]:  # in order
                     address = running.pop(task)
                     answer = task.result()
                     due[address] = loop.time() + pause.pause()
