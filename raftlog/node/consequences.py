@@ -254,7 +254,7 @@ class Consequences:
         }
         # Whoever was removed keeps its connection until it was told, and none to a removed member.
         self._departing = core.departing
-        for peer in self._departing & self._addresses.keys():
+        for peer in sorted(self._departing & self._addresses.keys()):
             addresses.setdefault(peer, self._addresses[peer])
         self._addresses = addresses
         self._ports.transport.set_peers(addresses)
@@ -262,7 +262,7 @@ class Consequences:
         # Where another directory answers than the membership names, the named one may be reached
         # by now, and it does not call by itself before it knows that it is named.
         misplaced = self.parts.enrolment.misplaced - self._departing
-        for peer in misplaced - self._misplaced:
+        for peer in sorted(misplaced - self._misplaced):
             self._ports.transport.reconnect(peer)
         self._misplaced = misplaced
 
