@@ -96,7 +96,7 @@ def test_the_record_of_syncs_sees_what_is_at_risk(tmp_path: pathlib.Path, syncs:
 
 def test_a_clusters_description_survives(tmp_path: pathlib.Path, syncs: Syncs) -> None:
     """What `local start` reads is durable before any node starts."""
-    LocalCluster.create(tmp_path / "c", nodes=1, base_port=36100)
+    LocalCluster.create(tmp_path / "c", nodes=1, base_port=0)
     assert syncs.at_risk(tmp_path / "c" / "cluster.json") == []
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from raftlog.client.client import Client, connect
-from raftlog.client.routing import Backoff
+from raftlog.client.routing import Backoff, Dice
 from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
 from raftlog.core.entries import Boundary
@@ -174,9 +174,11 @@ class Asking:
         node: Outside,
         observer: Observer,
         client_of: ClientOf | None = None,
+        dice: Dice = random.random,
     ) -> None:
         self._settings = settings
         self._client_of = client_of
+        self._dice = dice
         self._node = node
         self._observer = observer
         self._task: asyncio.Task[None] | None = None
@@ -193,7 +195,7 @@ class Asking:
             await asyncio.wait({self._task})
 
     async def _ask_on(self) -> None:
-        backoff, said = Backoff(PAUSE_SECONDS, 2.0, PAUSE_SECONDS_MAX, random.random), 0
+        backoff, said = Backoff(PAUSE_SECONDS, 2.0, PAUSE_SECONDS_MAX, self._dice), 0
         while self._node.is_outside:
             pause = backoff.pause()
             try:

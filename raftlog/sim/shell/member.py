@@ -406,6 +406,7 @@ class NodeHost(Host):
                 node,
                 observer,
                 self._client_of,
+                self.dice.random,
             )
             self._asking.start()
         return True

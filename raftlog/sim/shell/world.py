@@ -271,12 +271,15 @@ class ShellWorld:
         """Run to the end or to the first failure."""
         was_enabled = gc.isenabled()
         gc.disable()  # so that nothing is finalised at a moment that the seed does not decide
+        dice = random.getstate()
         try:
             self._run()
         except Exception as error:  # noqa: BLE001, whatever it is, the seed that found it is kept
             self.fail(f"{type(error).__name__}: {error}", error)
         finally:
             standing = self.ending.describe()
+            if random.getstate() != dice:
+                self.fail("the run does not repeat: somebody rolled dice that are not the seed's")
             self._collect()
             if was_enabled:
                 gc.enable()

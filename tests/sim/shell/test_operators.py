@@ -22,7 +22,7 @@ from raftlog.types import NodeId, Term
 
 from .test_world import complain, summary_under
 
-OPERATED_SEED = 62
+OPERATED_SEED = 8
 REMOVE = MemberOrder(verb=MemberVerb.REMOVE, node_id=NodeId("n1"))
 PROMOTE = MemberOrder(verb=MemberVerb.PROMOTE, node_id=NodeId("n1"))
 
