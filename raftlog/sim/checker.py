@@ -295,20 +295,28 @@ class Checker:
             self.membership_chosen((entry.index, entry.checksum), before, after)
 
     def _check_durable(self, process: Process, index: int, what: str) -> None:
+        # One pass of engine 2's loop may commit under a membership and then append the next: each
+        # that was in force since the last look may have been the one that counted.
+        since = process.seen.membership_index
+        *earlier, (_, latest) = process.state.memberships
+        in_force = [each for at, each in earlier if 0 <= since <= at]
+        found = [self._shortage(each, index) for each in (latest, *in_force)]
+        require(
+            "" in found, "durable on a quorum", f"{process.node_id} {what} {index}, {found[0]}"
+        )
+
+    def _shortage(self, membership: Membership, index: int) -> str:
+        """Say how many voters hold a chosen entry, where a majority of either half does not."""
         checksum = self.chosen[index]
-        membership = process.state.membership
-        halves = [membership.voters, membership.outgoing]
-        for half in [half for half in halves if half]:
+        for half in filter(None, (membership.voters, membership.outgoing)):
             holders = sum(
                 self.holds(other, index, checksum) or other.seen.lost_through >= index
                 for other in self.processes
                 if other.node_id in half
             )
-            require(
-                holders * 2 > len(half),
-                "durable on a quorum",
-                f"{process.node_id} {what} {index}, which {holders} of {len(half)} voters hold",
-            )
+            if holders * 2 <= len(half):
+                return f"which {holders} of {len(half)} voters hold"
+        return ""
 
     @staticmethod
     def holds(process: Process, index: int, checksum: int) -> bool:

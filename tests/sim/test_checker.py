@@ -148,6 +148,26 @@ def test_a_broken_property_is_named(
         broken(world, leader, follower)
 
 
+def test_a_commit_is_held_against_the_memberships_since_the_last_look() -> None:
+    """What one pass committed under a membership that it then replaced is durable; later it is not."""
+    world, leader, _ = running_world()
+    commit, state = leader.state.commit_index, leader.state
+    at, before = state.memberships[-1]
+    strangers = dataclasses.replace(
+        before,
+        members=tuple(
+            dataclasses.replace(each, node_id=NodeId(f"x{each.node_id}")) for each in before.members
+        ),
+        voters=frozenset(NodeId(f"x{each}") for each in before.voters),
+    )
+    state.memberships.append((Index(commit + 1), strangers))
+    leader.seen.membership_index = at
+    world.checker._check_durable(leader, commit, "committed")
+    leader.seen.membership_index = commit + 1
+    with pytest.raises(CheckFailed, match=r"durable on a quorum: .* which 0 of \d voters hold"):
+        world.checker._check_durable(leader, commit, "committed")
+
+
 def test_an_untouched_world_passes_the_same_checks() -> None:
     """The negative twin: nothing is wrong with the world that those tests break."""
     world, leader, follower = running_world()
