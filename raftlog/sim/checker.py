@@ -301,9 +301,7 @@ class Checker:
         *earlier, (_, latest) = process.state.memberships
         in_force = [each for at, each in earlier if 0 <= since <= at]
         found = [self._shortage(each, index) for each in (latest, *in_force)]
-        require(
-            "" in found, "durable on a quorum", f"{process.node_id} {what} {index}, {found[0]}"
-        )
+        require("" in found, "durable on a quorum", f"{process.node_id} {what} {index}, {found[0]}")
 
     def _shortage(self, membership: Membership, index: int) -> str:
         """Say how many voters hold a chosen entry, where a majority of either half does not."""

@@ -149,7 +149,7 @@ def test_a_broken_property_is_named(
 
 
 def test_a_commit_is_held_against_the_memberships_since_the_last_look() -> None:
-    """What one pass committed under a membership that it then replaced is durable; later it is not."""
+    """What one pass committed under a membership that it then replaced holds; later it does not."""
     world, leader, _ = running_world()
     commit, state = leader.state.commit_index, leader.state
     at, before = state.memberships[-1]
