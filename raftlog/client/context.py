@@ -59,6 +59,8 @@ class Context:
         self._writers: weakref.WeakValueDictionary[int, Writer] = weakref.WeakValueDictionary()
         self._noted = 0
         """Counts what is noted below, so that it is gone through in one order."""
+        self.has_unbegun = False
+        """Whether some feed was made that may not have begun. Plain, for each write asks."""
         self._unbegun: weakref.WeakValueDictionary[int, Begins] = weakref.WeakValueDictionary()
         self._beginnings: weakref.WeakKeyDictionary[Begins, asyncio.Future[int]]
         self._beginnings = weakref.WeakKeyDictionary()
@@ -80,7 +82,8 @@ class Context:
     @property
     def limits(self) -> Limits:
         """Return what the last leader takes; the defaults until one is known."""
-        return self.connections.limits
+        connections = self._connections
+        return (connections or self.connections).limits
 
     async def known_limits(self, deadline: float) -> Limits:
         """Return what the leader takes; looks for it where none is known yet.
@@ -95,17 +98,14 @@ class Context:
         """Let a feed begin before this client writes anything."""
         self._noted += 1
         self._unbegun[self._noted] = feed
+        self.has_unbegun = True
 
     async def begin_feeds(self) -> None:
         """Let every feed begin that was made and has not; one that cannot tells its own reader."""
         for feed in list(self._unbegun.values()):
             with contextlib.suppress(RaftLogError):
                 await feed.begin()
-
-    @property
-    def has_unbegun(self) -> bool:
-        """Whether some feed was made and has not begun."""
-        return bool(self._unbegun)
+        self.has_unbegun = bool(self._unbegun)
 
     async def once(self, feed: Begins, find: Callable[[], Coroutine[None, None, int]]) -> int:
         """Return what `find` finds, run once for all who wait for it."""
@@ -178,7 +178,8 @@ class Context:
         now = self._now
         if now is None:
             raise Unavailable("the client is not open; use it as a context manager")
-        self.check_loop()
+        if self._loop is not asyncio.get_running_loop():
+            self.check_loop()
         return now() + (self.timeout_seconds if timeout is None else check_timeout(timeout))
 
 

@@ -165,7 +165,9 @@ class Batch:
         count = len(self.payloads)
         if not count:
             return True
-        grown = self.frame_bytes + size_bytes + TRANSACTION_OVERHEAD_BYTES + TAG_BYTES_MAX
+        grown = self.size_bytes + size_bytes
+        # What `frame_bytes` adds, without its call, and a tag that may come with it.
+        grown += self.framing_bytes + TRANSACTION_OVERHEAD_BYTES * (count + 1) + TAG_BYTES_MAX
         if count >= TRANSACTION_COUNT_MAX or grown > group_bytes_max:
             return False
         return tag is self.tag or tag in self.distinct or len(self.distinct) < TAG_COUNT_MAX - 1

@@ -1,9 +1,10 @@
-"""What one round may cost: Python calls on the leader and on a follower, counted without a clock.
+"""What one round may cost: Python calls of leader, follower and client, counted without a clock.
 
 One caller, one transaction of 256 bytes per round: the round every other one is compared with. A
 node makes calls without any round as well (beats, heartbeats, timers), the more the longer a round
 takes: an idle stretch says how many a second, and they are taken off. What is left differs by who
-came first, so the cheapest of several batches is what the code needs on any machine. As a script it
+came first, so the cheapest of several batches is what the code needs on any machine. The client is
+counted with many callers, for there what each of them costs is all that counts. As a script it
 prints who makes the calls: ``python -m tests.integration.test_round_budget``.
 """
 
@@ -26,6 +27,9 @@ import raftlog
 
 LEADER_CALLS_MAX = 295
 FOLLOWER_CALLS_MAX = 165
+CLIENT_CALLS_MAX = 24
+CALLERS = 256
+APPENDS = 20
 BATCHES = 6
 ROUNDS = 60
 WARM_UP = 100
@@ -126,8 +130,34 @@ def total(calls: Calls) -> float:
     return sum(calls.values())
 
 
-async def measure(path: pathlib.Path) -> tuple[Calls, list[Calls]]:
-    """Return the calls per round of the leader, and of each follower: the least of all batches."""
+async def client_calls(client: raftlog.Client) -> float:
+    """Return the calls that one append costs its client while many callers append at once."""
+    count = 0
+
+    def note(_frame: object, kind: str, _argument: object) -> None:
+        nonlocal count
+        count += kind == "call"
+
+    async def caller() -> None:
+        for _ in range(APPENDS):
+            await client.log.append(bytes(256))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CALLERS):
+                group.create_task(caller())
+    finally:
+        sys.setprofile(before)
+    return count / (CALLERS * APPENDS)
+
+
+async def measure(path: pathlib.Path) -> tuple[Calls, list[Calls], float]:
+    """Return the calls per round of the leader, of each follower, and per append of the client.
+
+    A node's are the least of all batches.
+    """
     with counted_cluster(path) as (endpoints, processes):
         cluster = CountedCluster(path, processes)
         async with raftlog.connect(endpoints, timeout=PATIENCE) as client:
@@ -136,14 +166,16 @@ async def measure(path: pathlib.Path) -> tuple[Calls, list[Calls]]:
             leader = (await client.cluster.status()).leader
             batches = [await batch(cluster, client) for _ in range(BATCHES)]
             assert (await client.cluster.status()).leader == leader, "the leader changed"
+            appended = await client_calls(client)
     least = {name: min((each[name] for each in batches), key=total) for name in NODES}
-    return least.pop(leader), list(least.values())
+    return least.pop(leader), list(least.values()), appended
 
 
 async def test_a_round_keeps_to_its_budget_of_calls(tmp_path: pathlib.Path) -> None:
     """Calls are the currency of a round: whoever adds one to it must take another away."""
-    leader, followers = await measure(tmp_path)
+    leader, followers, client = await measure(tmp_path)
     assert total(leader) <= LEADER_CALLS_MAX
+    assert client <= CLIENT_CALLS_MAX
     for follower in followers:
         assert total(follower) <= FOLLOWER_CALLS_MAX
 
@@ -166,6 +198,7 @@ def render(calls: Calls) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        led, followed = asyncio.run(measure(pathlib.Path(scratch)))
+        led, followed, own = asyncio.run(measure(pathlib.Path(scratch)))
     print("leader:", render(led))
     print("a follower:", render(followed[0]))
+    print(f"the client: {own:.1f} calls an append")
