@@ -54,4 +54,10 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.store:_write_first_records:other-boolean:2": (
         "Whether a transaction reads into copies or views matters to nobody: this one only writes."
     ),
+    "rpc.peer:_Encoder.__init__:statement-dropped:1": (
+        "The bytes are read only for the message that they were made of, and None is none."
+    ),
+    "rpc.peer:GrpcTransport._is_another_directory:element-dropped:1": (
+        "A peer whose directory is not known has no stream here that could be ended."
+    ),
 }
