@@ -161,7 +161,7 @@ SUITES = {
     "rpc.access": ("rpc/test_access.py", "rpc/test_members.py"),
     "rpc.snapshots": ("rpc/test_snapshots.py", "rpc/test_pace.py", "rpc/test_admin_snapshots.py"),
     "rpc.handshake": ("rpc/test_links.py", "rpc/test_peer.py", "rpc/test_access.py"),
-    "rpc.links": ("rpc/test_links.py", "rpc/test_peer.py"),
+    "rpc.links": ("rpc/test_links.py", "rpc/test_edges.py", "rpc/test_peer.py"),
     "rpc.peer": (
         "rpc/test_edges.py",
         "rpc/test_peer.py",
