@@ -60,4 +60,10 @@ EXPLAINED: dict[str, str] = {
     "rpc.peer:GrpcTransport._is_another_directory:element-dropped:1": (
         "A peer whose directory is not known has no stream here that could be ended."
     ),
+    "rpc.snapshots:_Sending.__init__:one-more:1": (
+        "The receiver's first ack says where to begin, before anything is sent or compared."
+    ),
+    "rpc.snapshots:Receiver.__init__:one-more:1": (
+        "The term is compared only while a snapshot comes in, which has set it."
+    ),
 }

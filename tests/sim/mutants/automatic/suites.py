@@ -173,7 +173,7 @@ SUITES = {
     "rpc.writer": ("rpc/test_writer.py", "rpc/test_write.py"),
     "rpc.audit": ("rpc/test_audit.py", "rpc/test_server.py"),
     "rpc.cluster_check": ("rpc/test_cluster_check.py",),
-    "rpc.inbound": ("rpc/test_inbound.py", "rpc/test_peer.py", "rpc/test_links.py"),
+    "rpc.inbound": ("rpc/test_inbound.py", "rpc/test_peer.py", "rpc/test_edges.py"),
     "rpc.latencies": ("rpc/test_server.py",),
     "rpc.methods": ("rpc/test_methods.py", "rpc/test_server.py", "rpc/test_log.py"),
     "rpc.pace": ("rpc/test_pace.py",),
