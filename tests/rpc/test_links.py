@@ -227,6 +227,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def refuse(error: RaftLogError) -> Script:
     async def script(context: grpc.aio.ServicerContext) -> None:
+        await context.read()
         await context.abort(*abort_details(error))
 
     return script
@@ -312,6 +313,7 @@ async def test_a_link_that_leaves_waits_for_no_retry(
     n1 = await cluster.start("n1b", transport=settings)
 
     async def leave(context: grpc.aio.ServicerContext) -> None:
+        await context.read()
         link_of(n1).is_leaving = True
         await context.abort(*abort_details(IdentityMismatch("no")))
 

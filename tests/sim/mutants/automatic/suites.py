@@ -75,6 +75,7 @@ SUITES = {
         "storage/lmdb/test_store.py",
     ),
     "storage.lmdb.disk": ("storage/lmdb/test_disk.py", "storage/lmdb/test_syncs.py"),
+    "storage.lmdb.inspection": ("storage/lmdb/test_verification.py",),
     "storage.lmdb.verification": ("storage/lmdb/test_verification.py",),
     "storage.records": ("storage/test_records.py", "storage/test_format.py"),
     "storage.snapshot_file": (
@@ -160,7 +161,12 @@ SUITES = {
     "client.whose": ("client/test_whose.py",),
     "rpc.access": ("rpc/test_access.py", "rpc/test_members.py"),
     "rpc.snapshots": ("rpc/test_snapshots.py", "rpc/test_pace.py", "rpc/test_admin_snapshots.py"),
-    "rpc.handshake": ("rpc/test_links.py", "rpc/test_peer.py", "rpc/test_access.py"),
+    "rpc.handshake": (
+        "rpc/test_twins.py",
+        "rpc/test_peer.py",
+        "rpc/test_access.py",
+        "rpc/test_edges.py",
+    ),
     "rpc.links": ("rpc/test_links.py", "rpc/test_edges.py", "rpc/test_peer.py"),
     "rpc.peer": (
         "rpc/test_edges.py",
@@ -175,7 +181,12 @@ SUITES = {
     "rpc.cluster_check": ("rpc/test_cluster_check.py",),
     "rpc.inbound": ("rpc/test_inbound.py", "rpc/test_peer.py", "rpc/test_edges.py"),
     "rpc.latencies": ("rpc/test_server.py",),
-    "rpc.methods": ("rpc/test_methods.py", "rpc/test_server.py", "rpc/test_log.py"),
+    "rpc.methods": (
+        "rpc/test_methods.py",
+        "rpc/test_server.py",
+        "rpc/test_write.py",
+        "rpc/test_log.py",
+    ),
     "rpc.pace": ("rpc/test_pace.py",),
     "rpc.server": ("rpc/test_server.py", "rpc/test_access.py", "rpc/test_peer.py"),
     "rpc.settings": ("rpc/test_server.py", "rpc/test_access.py", "rpc/test_pace.py"),
