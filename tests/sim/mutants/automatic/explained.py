@@ -69,4 +69,7 @@ EXPLAINED: dict[str, str] = {
     "rpc.access:served:check-dropped:1": (
         "gRPC makes no handler without a function: the line is for the type checker."
     ),
+    "rpc.server:GrpcServer.stop:statement-dropped:3": (
+        "A second stop cancels and waits for a task that has ended, which does nothing."
+    ),
 }

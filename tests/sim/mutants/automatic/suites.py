@@ -212,7 +212,7 @@ SUITES = {
         "rpc/test_machine.py",
         "rpc/test_write.py",
     ),
-    "rpc.services.write": ("rpc/test_write.py", "rpc/test_writer.py"),
+    "rpc.services.write": ("rpc/test_write_rounds.py", "rpc/test_write.py"),
     "wire.status": ("wire/test_status.py", "rpc/test_convert.py", "client/test_whose.py"),
     "machines.registry": ("machines/test_registry.py",),
 }
