@@ -245,6 +245,7 @@ def order(node_id: str, verb: str = "add", **more: object) -> admin_pb2.MemberOr
         (admin_pb2.ChangeMembersRequest(orders=[order("n2", priority=200)]), False),
         (admin_pb2.ChangeMembersRequest(orders=[order("n2", banned=True)]), False),
         (admin_pb2.ChangeMembersRequest(), False),
+        (admin_pb2.ChangeMembersRequest(orders=[order("n2", region="x" * (1 << 16))]), False),
         (b"\xff\xff", False),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from raftlog.rpc.inbound import Inbound, InboundStreams
 from raftlog.rpc.links import Channel
 from raftlog.rpc.writer import Outbox
@@ -100,3 +102,21 @@ def test_outbox_of_a_peer_without_streams() -> None:
     streams.remove(bulk)
     assert streams.outbox(PEER, Channel.BULK) is None
     streams.announce(NodeId("ghost"))
+
+
+async def test_the_end_of_all_streams_is_the_end_of_what_serves_them() -> None:
+    """Nothing more is written to a peer, and whoever closes has the tasks to wait for."""
+    streams = InboundStreams()
+    bulk, control = both(streams)
+    without_task = stream(Channel.BULK, NodeId("n3"))
+    streams.add(without_task)
+    serving = asyncio.get_running_loop().create_future()
+    for each in (bulk, control):
+        each.task = asyncio.create_task(asyncio.wait_for(serving, 60))
+    ended = streams.end_all()
+    assert ended == [bulk.task, control.task]
+    await asyncio.wait(ended, timeout=10)
+    assert all(task.cancelled() for task in ended)
+    for each in (bulk, control, without_task):
+        assert not each.outbox.push(b"x")
+        assert not each.superseded

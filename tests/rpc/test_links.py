@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -9,11 +10,13 @@ import pytest
 import pytest_asyncio
 
 from raftlog.core import messages
+from raftlog.errors import IdentityMismatch, MemberRemoved, RaftLogError
 from raftlog.rpc import convert, links
-from raftlog.rpc.links import Channel
+from raftlog.rpc.links import Channel, Link
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NodeId, Term
 from raftlog.wire.pb import raft_pb2 as pb
+from raftlog.wire.status import abort_details
 from tests.rpc.doubles import Cluster, Peer, until
 
 Script = Callable[[grpc.aio.ServicerContext], Awaitable[None]]
@@ -203,3 +206,118 @@ def count_attempts(peer: Peer) -> list[NodeId]:
 
     peer.transport.handshake.hello = hello_to
     return attempts
+
+
+# ---------------------------------------------------------------- how long a link waits
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Record how long the control link would wait before each retry, and wait for nothing."""
+    asked: list[float] = []
+
+    async def pause(link: Link, seconds: float) -> None:
+        if link.channel is Channel.CONTROL:
+            asked.append(seconds)
+        await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(Link, "_pause", pause)
+    return asked
+
+
+def refuse(error: RaftLogError) -> Script:
+    async def script(context: grpc.aio.ServicerContext) -> None:
+        await context.read()
+        await context.abort(*abort_details(error))
+
+    return script
+
+
+async def test_who_was_removed_asks_ever_less_often(
+    cluster: Cluster, waits: list[float], scripted: tuple[Peer, ScriptedPeer]
+) -> None:
+    """Each wait is twice the one before, up to a minute; one that is a member again begins anew."""
+    _, other = scripted
+    settings = TransportSettings(refused_retry_seconds=1.5)
+    n1 = await cluster.start("n1b", transport=settings)
+    other.script = refuse(MemberRemoved("out for good"))
+    connect(n1, other)
+    await until(lambda: len(waits) >= 8)
+    assert waits[:8] == [3, 6, 12, 24, 48, 60, 60, 60]
+    other.script = hold
+    await until(lambda: n1.transport.is_connected(NodeId("n2")))
+    waits.clear()
+    other.script = refuse(MemberRemoved("out again"))
+    n1.transport.reconnect(NodeId("n2"))
+    await until(lambda: len(waits) >= 3)
+    assert waits[1:3] == [3, 6]
+    n1.transport.set_peers({})
+
+
+async def test_any_other_refusal_is_asked_about_at_one_pace(
+    cluster: Cluster, waits: list[float], scripted: tuple[Peer, ScriptedPeer]
+) -> None:
+    """It may end at any time; a pace slower than a minute is kept as it was set."""
+    _, other = scripted
+    for seconds, error in ((1.5, IdentityMismatch("no")), (90.0, MemberRemoved("out"))):
+        waits.clear()
+        settings = TransportSettings(refused_retry_seconds=seconds)
+        n1 = await cluster.start("n1b", transport=settings)
+        other.script = refuse(error)
+        connect(n1, other)
+        await until(lambda: len(waits) >= 4)
+        assert set(waits) == {seconds}
+        await cluster.stop(["n1b"])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:7101"])
+async def test_a_peer_that_is_not_there_is_no_refusal(
+    cluster: Cluster, waits: list[float], address: str
+) -> None:
+    """It may be back within tens of milliseconds: so soon it is asked again."""
+    n1 = await cluster.start("n1", transport=TransportSettings(refused_retry_seconds=33.0))
+    n1.transport.set_peers({NodeId("n2"): address})
+    await until(lambda: len(waits) >= 3)
+    n1.transport.set_peers({})
+    assert waits[:3] == list(links.RETRY_SECONDS[:3])
+    assert not n1.transport.refusals
+
+
+# ---------------------------------------------------------------- how a link ends
+
+
+def link_of(n1: Peer) -> Link:
+    """Return the control link to n2."""
+    return n1.transport._links[NodeId("n2")][Channel.CONTROL]
+
+
+async def test_a_link_that_is_cancelled_ends(scripted: tuple[Peer, ScriptedPeer]) -> None:
+    """It is no drop: nothing connects again behind whoever cancelled it."""
+    n1, other = scripted
+    connect(n1, other)
+    await until(lambda: n1.transport.is_connected(NodeId("n2")))
+    task, streams = n1.transport._link_tasks[link_of(n1)], other.streams
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()
+    assert link_of(n1).outbox is None
+    assert other.streams == streams
+
+
+async def test_a_link_that_leaves_waits_for_no_retry(
+    cluster: Cluster, scripted: tuple[Peer, ScriptedPeer]
+) -> None:
+    """However long the pause would be that it was about to make."""
+    _, other = scripted
+    settings = TransportSettings(refused_retry_seconds=3600.0)
+    n1 = await cluster.start("n1b", transport=settings)
+
+    async def leave(context: grpc.aio.ServicerContext) -> None:
+        await context.read()
+        link_of(n1).is_leaving = True
+        await context.abort(*abort_details(IdentityMismatch("no")))
+
+    other.script = leave
+    connect(n1, other)
+    await asyncio.wait({n1.transport._link_tasks[link_of(n1)]}, timeout=10)
+    assert n1.transport._link_tasks[link_of(n1)].done()

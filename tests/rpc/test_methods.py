@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 
 import grpc
@@ -11,9 +12,11 @@ import pytest
 from raftlog.errors import InvalidInput, NotFound, Overloaded, Rejected, TooLarge
 from raftlog.interfaces import GroupReceipt, Result
 from raftlog.rpc import methods
-from raftlog.rpc.methods import Admission, closing, seconds_left
+from raftlog.rpc.latencies import Latencies
+from raftlog.rpc.methods import Admission, Methods, closing, seconds_left, timeout_of
 from raftlog.rpc.services.submit import check_size, consistency_of, only_result
 from raftlog.rpc.settings import ServerSettings
+from raftlog.wire.channel import answer_limit
 
 
 class Context:
@@ -23,9 +26,15 @@ class Context:
         self.remaining = remaining
         self.hangs = hangs
         self.code: grpc.StatusCode | None = None
+        self.written: list[bytes] = []
 
     def time_remaining(self) -> float | None:
         return self.remaining
+
+    async def write(self, data: bytes) -> None:
+        self.written.append(data)
+        if self.hangs:
+            await asyncio.get_running_loop().create_future()
 
     async def abort(self, code: grpc.StatusCode, details: str, trailing: object) -> None:
         self.code = code
@@ -40,6 +49,41 @@ class Context:
 def test_the_answer_comes_before_the_callers_deadline(remaining: float | None, left: float) -> None:
     """A little of the caller's time is kept for the answer; no deadline means the default."""
     assert seconds_left(Context(remaining), 10.0) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(("asked", "takes"), [(0.0, 95.0), (3.0, 3.0), (94.0, 94.0), (96.0, 95.0)])
+def test_a_request_takes_as_long_as_it_asks_and_never_longer_than_its_call(
+    asked: float, takes: float
+) -> None:
+    """A short timeout of its own is kept; a long one ends before the call does; 0 is none."""
+    assert timeout_of(asked, Context(), 95.0) == pytest.approx(takes)
+    assert timeout_of(asked, Context(95.05), 1.0) == pytest.approx(takes)
+
+
+@pytest.mark.parametrize("asked", [-1.0, -0.001, math.inf, -math.inf, math.nan])
+def test_a_timeout_that_is_no_duration_is_refused(asked: float) -> None:
+    """It is invalid input, and no wait without an end."""
+    with pytest.raises(InvalidInput, match="makes no sense"):
+        timeout_of(asked, Context(), 10.0)
+
+
+async def test_a_stream_that_is_not_read_ends_and_says_that_it_may_come_again() -> None:
+    """A client that reads nothing holds no handler; one that reads is written to."""
+    reads = Context()
+    await methods.write(reads, b"x", 10.0)
+    assert reads.written == [b"x"]
+    with pytest.raises(Overloaded, match=r"not read for 0\.01 s; open it anew"):
+        await methods.write(Context(hangs=True), b"x", 0.01)
+
+
+def test_an_answer_over_the_limit_is_refused_in_words() -> None:
+    """gRPC would end the call with words of its own; what was asked may have happened."""
+    made = Methods(Admission(1), ServerSettings(), Latencies())
+    limit = answer_limit(ServerSettings().message_bytes_max)
+    assert made._fitting(bytes(limit)) == bytes(limit)
+    with pytest.raises(TooLarge, match=f"{limit + 1} bytes, over the limit") as refused:
+        made._fitting(bytes(limit + 1))
+    assert not refused.value.definite
 
 
 def test_admission_counts_what_is_inside() -> None:

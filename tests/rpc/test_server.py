@@ -168,7 +168,7 @@ async def test_each_method_that_answers_once_is_timed_under_its_name(serving: Se
     assert await failure(serving.log.Get(log_pb2.GetRequest(sequence=99)))
     await until(lambda: sum(latencies.methods["Log/Get"].counts) == 1)
     assert sum(latencies.methods["Log/Info"].counts) == 0
-    assert latencies.methods["Log/Get"].total > 0
+    assert 0 < latencies.methods["Log/Get"].total < 60
 
 
 # ---------------------------------------------------------------- TLS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import threading
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from raftlog.rpc import snapshots
 from raftlog.rpc.links import Call
 from raftlog.rpc.settings import TransportSettings
 from raftlog.types import NodeId
+from raftlog.wire.channel import open_channel
 from raftlog.wire.pb import raft_pb2 as pb
 from tests.rpc.doubles import Cluster, Peer, until
 from tests.rpc.memory_snapshots import MemorySnapshots, MemoryWriter
@@ -377,3 +379,31 @@ def test_whatever_breaks_a_transfer_is_one_of_our_errors() -> None:
     disk = snapshots.as_error(OSError(28, "No space left on device"))
     assert isinstance(disk, StorageError)
     assert "No space left" in disk.message
+
+
+async def test_each_transfer_closes_its_connection(cluster: Cluster) -> None:
+    """Also one that failed: a peer that is tried again and again costs one connection at a time."""
+    balance: list[int] = []
+
+    def counted(address: str, *rest: object) -> grpc.aio.Channel:
+        channel = open_channel(address, *rest)
+        close = channel.close
+        balance.append(1)
+
+        async def closing(grace: float | None = None) -> None:
+            balance.append(-1)
+            await close(grace)
+
+        channel.close = closing
+        return channel
+
+    settings = dataclasses.replace(SMALL, open_channel=counted)
+    n1, n2 = await pair(cluster, settings)
+    balance.clear()
+    info = n1.store.add(DATA)
+    n2.store.fail_at_write = 3
+    for count in (1, 2):
+        n1.transport.send_snapshot(n2.node_id, 3, info)
+        await until(lambda count=count: len(n1.events.snapshots) == count)
+        assert balance == [1, -1] * count
+    assert [delivered for _, delivered in n1.events.snapshots] == [False, True]

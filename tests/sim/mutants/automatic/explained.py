@@ -54,4 +54,22 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.store:_write_first_records:other-boolean:2": (
         "Whether a transaction reads into copies or views matters to nobody: this one only writes."
     ),
+    "rpc.peer:_Encoder.__init__:statement-dropped:1": (
+        "The bytes are read only for the message that they were made of, and None is none."
+    ),
+    "rpc.peer:GrpcTransport._is_another_directory:element-dropped:1": (
+        "A peer whose directory is not known has no stream here that could be ended."
+    ),
+    "rpc.snapshots:_Sending.__init__:one-more:1": (
+        "The receiver's first ack says where to begin, before anything is sent or compared."
+    ),
+    "rpc.snapshots:Receiver.__init__:one-more:1": (
+        "The term is compared only while a snapshot comes in, which has set it."
+    ),
+    "rpc.access:served:check-dropped:1": (
+        "gRPC makes no handler without a function: the line is for the type checker."
+    ),
+    "rpc.server:GrpcServer.stop:statement-dropped:3": (
+        "A second stop cancels and waits for a task that has ended, which does nothing."
+    ),
 }
