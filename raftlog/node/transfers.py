@@ -91,8 +91,6 @@ class Transfers:
         """Try one target, and wait for the outcome; `begun` is given the record of it."""
         tried = self._inputs.prepare_transfer(wish)
         begun.append(tried)
-        if not self._is_connected(tried.target):
-            raise self._went_away(tried)
         return await self._wait_outcome(tried, deadline - asyncio.get_running_loop().time())
 
     def cancel(self) -> Cancelled:
@@ -163,11 +161,16 @@ class Transfers:
         return None
 
     def _went_away(self, tried: Trial) -> Unavailable:
-        """Give up a transfer whose target has gone, and return what the caller is told."""
-        is_certain = self._inputs.cancel_transfer() is not Cancelled.TOO_LATE
+        """Give up a transfer whose target has gone, and return what the caller is told.
+
+        One to another target that took its place goes on.
+        """
+        is_certain = _is_certain(tried)
+        if self._inputs.core.changes.tried is tried:
+            is_certain = self._inputs.cancel_transfer() is not Cancelled.TOO_LATE
         return Unavailable(
             f"{tried.target} went away before it could take over; {LEADS_ON}",
-            definite=is_certain and _is_certain(tried),
+            definite=is_certain,
         )
 
 

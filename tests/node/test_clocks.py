@@ -37,6 +37,19 @@ def test_a_clock_that_is_ahead_is_told_apart_from_a_member_that_catches_up():
         assert not alarms.raised
 
 
+def test_what_is_off_by_no_more_than_a_minute_is_not_told():
+    """Neither a log that is as much ahead, nor a member's clock that is."""
+    for ahead, is_told in ((60, False), (61, True)):
+        alarms = Alarms(Notebook())
+        watch = ClockWatch(Notebook(), alarms)
+        watch.look(NOW, 0.0, (7, int((NOW + ahead) * 1e6)), leads=False)
+        assert (Alarm.LOG_IN_THE_FUTURE in alarms) == is_told
+        watch = ClockWatch(Notebook(), alarms)
+        for n in range(30):
+            watch.look(NOW + n, n, (n + 1, int((NOW + n - ahead) * 1e6)), leads=False)
+        assert (Alarm.CLOCK_AHEAD in alarms) == is_told
+
+
 def test_a_clock_that_is_set_is_an_event():
     """A wall clock that jumps against one that never does."""
     notebook = Notebook()

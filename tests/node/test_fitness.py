@@ -11,6 +11,7 @@ import pytest
 
 from raftlog import groups
 from raftlog.core.membership import Member, Membership
+from raftlog.core.transfer import APPLY_LAG_MAX
 from raftlog.errors import DiskFull, RaftLogError, SafetyRefused, Unavailable
 from raftlog.interfaces import Alarm, Alarms
 from raftlog.node import NodeSettings
@@ -40,6 +41,8 @@ class Core:
         self.refusal: Exception | None = None
 
     def progress_of(self, peer):
+        if peer not in self.matches:
+            return None  # it was added a moment ago
         return types.SimpleNamespace(
             match_index=self.matches[peer],
             last_contact=self.contacts[peer],
@@ -310,6 +313,60 @@ def test_a_machine_that_slept_is_not_starved(rig):
     rig.pass_time(3600.0)
     rig.pass_time(BEAT_SECONDS)
     assert (rig.alarms.raised, rig.core.transfers) == ((), [])
+
+
+class Joined(list[object]):
+    """A beat that only knows who joined."""
+
+    join = list.append
+    leave = list.remove
+
+
+def test_it_looks_from_its_start_to_its_stop(rig):
+    """What the loop did before the member ran is none of its standstills."""
+    beat = Joined()
+    rig.fitness.stop()  # a member that never ran stops as well
+    rig.clock.now += 3600.0
+    rig.fitness.start(beat)
+    assert beat == [rig.fitness]
+    rig.fitness.beaten()
+    for _ in range(2):
+        rig.pass_time(BEAT_SECONDS + 3.0)
+    assert Alarm.STARVED not in rig.alarms
+    rig.pass_time(BEAT_SECONDS + 3.0)
+    assert Alarm.STARVED in rig.alarms
+    rig.fitness.stop()
+    assert beat == []
+
+
+def test_a_member_of_which_nothing_is_known_yet_is_not_full(rig):
+    """One that was added a moment ago keeps no write from a leader that has room."""
+    rig.core.membership = Membership.of_voters(
+        Member(node_id=n, address=f"{n}:1") for n in ("n1", "n2", "n3", "n4")
+    )
+    rig.core.full = {"n3"}
+    rig.pass_time(0.1)
+    assert rig.writes.no_room is None
+    rig.started = rig.clock.now
+    rig.pass_time(LIMIT_SECONDS + 0.1)
+    assert rig.core.transfers == ["n2"]
+
+
+@pytest.mark.parametrize("lacks", [APPLY_LAG_MAX, APPLY_LAG_MAX + 1])
+def test_priority_decides_among_those_that_lack_little(rig, lacks):
+    """A member of higher priority goes first as long as it lacks no more than the bound."""
+    rig.core.membership = dataclasses.replace(
+        MEMBERSHIP,
+        members=tuple(
+            dataclasses.replace(m, priority=200 if m.node_id == "n2" else 100)
+            for m in MEMBERSHIP.members
+        ),
+    )
+    rig.core.last_index = 5000
+    rig.core.matches = {"n2": 5000 - lacks, "n3": 5000}
+    rig.started = rig.clock.now
+    rig.pass_time(LIMIT_SECONDS + 0.1)
+    assert rig.core.transfers == ["n2" if lacks == APPLY_LAG_MAX else "n3"]
 
 
 ASKING = (

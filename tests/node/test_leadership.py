@@ -7,12 +7,15 @@ import asyncio
 import pytest
 
 from raftlog.core.ready import Standing
-from raftlog.interfaces import StateMachine
+from raftlog.interfaces import Event, StateMachine
 from raftlog.node.leadership import Leadership, Steps
 from raftlog.types import Role
-from tests.node.parts import new_ports
+from tests.node.harness import Notebook
+from tests.node.parts import HandClock, new_ports
 
 PATIENCE = 5.0
+STATE = object()
+"""What stands for the applied state."""
 
 
 class Diary(StateMachine):
@@ -53,7 +56,13 @@ class Rig:
     def __init__(self) -> None:
         self.machine = Diary()
         self.opened: list[int] = []
-        self.leadership = Leadership(new_ports(machine=self.machine), None, None, self.open)
+        self.clock = HandClock()
+        self.notes = Notebook()
+        ports = new_ports(machine=self.machine, clock=self.clock, observer=self.notes)
+        self.leadership = Leadership(ports, STATE, self.execute, self.open)
+
+    async def execute(self, command: bytes) -> bytes:
+        return b"done " + command
 
     def open(self, steps: Steps) -> None:
         """Note in which term writes open."""
@@ -162,3 +171,70 @@ async def test_an_on_promote_that_raises_leaves_the_member_leading(rig):
     rig.lead(2)
     await rig.settle()
     assert rig.leadership.is_open
+
+
+async def test_a_machine_may_read_the_state_and_write_while_it_leads(rig):
+    """Its context has the term, the state as applied, and the way in."""
+    seen = []
+
+    async def look(context):
+        seen.append((context.term, context.state, context.clock))
+        seen.append(await context.execute(b"it"))
+
+    rig.machine.on_promote = look
+    rig.lead(2)
+    await rig.settle()
+    assert seen == [(2, STATE, rig.clock), b"done it"]
+
+
+async def test_a_reign_that_begins_anew_waits_for_its_own_no_op(rig):
+    """A leader of a later term is promoted anew, and takes no writes before."""
+    rig.lead(3)
+    await rig.settle()
+    rig.stand(Role.LEADER, 5)
+    assert not rig.leadership.is_open
+    await rig.settle()
+    assert rig.opened == [3]
+    assert rig.machine.lines[2:] == ["demote 3", "demoted 3"]
+    rig.leadership.noop_applied(5)
+    await rig.settle()
+    assert rig.opened == [3, 5]
+
+
+async def test_a_node_that_stops_lets_its_machine_end_what_leads(rig):
+    """Writes are shut and the machine is demoted before the node is gone, once."""
+    rig.lead(3)
+    await rig.settle()
+    await rig.leadership.stop()
+    assert not rig.leadership.is_open
+    assert rig.machine.lines[-2:] == ["demote 3", "demoted 3"]
+
+
+async def test_a_node_that_never_led_stops_at_once(rig):
+    """There is nothing to demote."""
+    await rig.leadership.stop()
+    assert rig.machine.lines == []
+
+
+async def test_a_switch_says_how_long_its_steps_took(rig):
+    """What keeps a new leader from taking writes is read from the event, and while it lasts."""
+    rig.machine.promoting.clear()
+    rig.stand(Role.LEADER, 3)
+    await rig.settle()
+    assert rig.leadership.promoting_seconds == 0.0
+    rig.clock.now += 0.0125
+    rig.leadership.noop_applied(3)
+    await rig.until("promote 3")
+    rig.clock.now += 0.0256
+    assert rig.leadership.promoting_seconds == pytest.approx(0.0256)
+    rig.machine.promoting.set()
+    await rig.settle()
+    assert rig.leadership.promoting_seconds == 0.0
+    assert rig.notes.named(Event.PROMOTED) == [{"term": 3, "noop_ms": 12.5, "on_promote_ms": 25.6}]
+    rig.machine.demoting.clear()
+    rig.stand(Role.FOLLOWER, 4)
+    await rig.until("demote 3")
+    rig.clock.now += 0.0015
+    rig.machine.demoting.set()
+    await rig.settle()
+    assert rig.notes.named(Event.DEMOTED) == [{"term": 3, "on_demote_ms": 1.5}]

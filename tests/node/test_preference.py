@@ -227,6 +227,27 @@ def test_leadership_stays_while_something_else_is_under_way(rig: Rig) -> None:
     assert wait() == [N2]
 
 
+def test_a_trial_whose_time_is_over_holds_nothing_up(rig: Rig) -> None:
+    """One that an earlier leadership left behind is not waited for."""
+    until = rig.clock.now + 2 * STABLE_TIMEOUTS * rig.timeout
+    rig.core.changes.tried = Trial(N3, 1, 0.0, 0.0, until, TrialPhase.ASKING)
+    rig.pass_timeouts(2 * STABLE_TIMEOUTS - 1)
+    assert rig.core.targets == []
+    rig.pass_timeouts(1)
+    assert rig.core.targets == [N2]
+
+
+def test_it_looks_from_its_start_to_its_stop(rig: Rig) -> None:
+    """A member that stops hands nothing over any more; one that never ran stops as well."""
+    joined: list[Preference] = []
+    beat = types.SimpleNamespace(join=joined.append, leave=joined.remove)
+    rig.preference.stop()
+    rig.preference.start(beat)
+    assert joined == [rig.preference]
+    rig.preference.stop()
+    assert joined == []
+
+
 def test_a_preference_that_is_taken_back_counts_for_nothing(rig: Rig) -> None:
     """For how long a member was fit is not remembered while nobody is preferred."""
     rig.pass_timeouts(STABLE_TIMEOUTS - 1)

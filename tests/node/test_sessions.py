@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import msgpack
 import pytest
 
 from raftlog import groups
@@ -12,6 +15,7 @@ from raftlog.errors import (
     ProposalDropped,
     SessionExpired,
     SessionMismatch,
+    StorageCorrupt,
 )
 from raftlog.interfaces import GroupReceipt, Result, Table
 from raftlog.node.sessions import (
@@ -186,6 +190,67 @@ def test_the_table_survives_a_restart():
         3: Reply.of(digest_of(group(3, lowest=3)), receipt(3))
     }
     assert all(value is None for value in loaded.expire([SESSION]).values())
+
+
+def test_a_session_that_was_only_opened_survives_a_restart():
+    """Its client may write its first group after every member was started anew."""
+    loaded = SessionTable()
+    loaded.load(Tables(dict(SessionTable().open(SESSION))))
+    assert loaded.sessions[SESSION].last_number == 0
+    gate = SessionGate(loaded, window=4, now=lambda: 0.0)
+    assert gate.admit(group(1)) is APPEND
+
+
+def test_rows_lie_where_every_member_looks_for_them():
+    """The table is in snapshots and backups, so its keys are the same for all versions."""
+    rig = Rig()
+    session, reply = SESSION.to_bytes(8, "big"), SESSION.to_bytes(8, "big") + bytes(7) + b"\x01"
+    assert SessionTable().open(SESSION).keys() == {session}
+    assert rig.apply(1).keys() == {session, reply}
+    assert rig.table.expire([SESSION]) == {session: None, reply: None}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"\xc1",
+        msgpack.packb([1, 2, 3]),
+        msgpack.packb([1, 2, 3, 4, 5, -6, []]),
+        msgpack.packb([1, 2, 3, 4, 5, 6, [("text", None)]]),
+        msgpack.packb([1, 2, 3, 4, 5, 6, [(b"value", 7)]]),
+        msgpack.packb([1, 2, 3, 4, 5, 6, [(b"value", 0)]]),
+        msgpack.packb([1, 2, 3, 4, 5, 6, [(b"value",)]]),
+    ],
+)
+def test_an_answer_that_does_not_parse_is_given_to_nobody(stored):
+    """A rotten reply stops the member that holds it, rather than tell a client what never was."""
+    with pytest.raises(StorageCorrupt, match="does not parse"):
+        Reply.decode(stored)
+    rows = dict(SessionTable().open(SESSION))
+    rows[SESSION.to_bytes(8, "big") + (1).to_bytes(8, "big")] = stored
+    with pytest.raises(StorageCorrupt):
+        SessionTable().load(Tables(rows))
+
+
+def test_a_deferred_command_is_told_so_again():
+    """A repeated group gets the first answer for those of its commands that had no effect, too."""
+    first = receipt(1)
+    first = dataclasses.replace(first, results=(Result(deferred=True), Result(value=b"")))
+    assert Reply.of(5, first).receipt == first
+
+
+def test_what_an_ended_session_held_counts_no_more():
+    """The bound over all sessions is for answers that are kept, whoever came and went."""
+    rig = Rig()
+    rig.apply(1)
+    held = rig.table.size_bytes
+    assert held == len(Reply.of(digest_of(group(1)), receipt(1)).encoded)
+    rig.apply(2)
+    assert rig.table.size_bytes == 2 * held
+    rig.apply(3, lowest=3)
+    assert rig.table.size_bytes == held
+    rig.table.expire([SESSION])
+    assert rig.table.size_bytes == 0
 
 
 def test_idle_sessions_are_those_the_leader_did_not_hear():

@@ -12,6 +12,7 @@ from raftlog.core.messages import HeartbeatRequest, TimeoutNow, TrialReport, Tri
 from raftlog.core.trial import Cancelled
 from raftlog.errors import NotLeader, RaftLogError, SafetyRefused, Unavailable
 from raftlog.interfaces import Handover
+from raftlog.node import transfers
 from raftlog.node.inputs import Inputs
 from raftlog.node.transfers import Transfers
 from raftlog.types import Index, Role, Term
@@ -182,8 +183,11 @@ async def test_only_a_leader_hands_over(rig):
     """A follower refuses, definitely."""
     rig.follow(B)
     assert rig.lone.raft.role is Role.FOLLOWER
-    with pytest.raises(NotLeader):
+    with pytest.raises(NotLeader) as refused:
         await rig.transfers.transfer(None, 1.0)
+    assert refused.value.definite
+    assert refused.value.leader is not None
+    assert refused.value.leader.node_id == B  # where the caller goes next
     with pytest.raises(NotLeader):
         await rig.transfers.prepare(None, 1.0, mock=True)
     with pytest.raises(NotLeader):
@@ -210,6 +214,59 @@ async def test_a_cancelled_transfer_tells_its_caller(rig):
     assert error.definite
     assert "cancelled" in error.message
     assert rig.transfers.cancel() is Cancelled.NOTHING
+
+
+async def test_a_target_that_went_away_takes_no_other_transfer_along(rig):
+    """Whoever waited for the one before is told, and the transfer that took its place goes on."""
+    rig.propose()
+    first = await rig.begin(rig.transfers.transfer(B, 60.0))
+    second = await rig.begin(rig.transfers.transfer(C, 60.0))
+    rig.away.add(B)
+    rig.transfers.standing_changed()
+    with pytest.raises(Unavailable, match="went away") as refused:
+        await asyncio.wait_for(first, 5.0)
+    assert refused.value.definite
+    assert rig.lone.raft.transferee == C
+    rig.follow(C)
+    assert await second == C
+
+
+async def test_one_that_was_told_before_another_took_its_place_may_happen_yet(rig):
+    """It went away with the word that it may campaign."""
+    first = await rig.begin(rig.transfers.transfer(B, 60.0))
+    second = await rig.begin(rig.transfers.transfer(C, 60.0))
+    rig.away.add(B)
+    rig.transfers.standing_changed()
+    with pytest.raises(Unavailable, match="went away") as refused:
+        await asyncio.wait_for(first, 5.0)
+    assert not refused.value.definite
+    rig.follow(C)
+    await second
+
+
+async def test_who_waits_is_woken_by_what_happens(rig, monkeypatch):
+    """Neither a new leader nor a cancellation is noticed only at the next look."""
+    monkeypatch.setattr(transfers, "POLL_SECONDS", 60.0)
+    task = await rig.begin(rig.transfers.prepare(B, 60.0, mock=True))
+    rig.transfers.cancel()
+    assert "cancelled" in (await rig.refused(task)).message
+    task = await rig.begin(rig.transfers.transfer(C, 60.0))
+    rig.follow(C)
+    assert await asyncio.wait_for(task, 5.0) == C
+
+
+async def test_of_several_failures_the_best_candidates_decides_what_the_caller_is_told(rig):
+    """That it may not campaign is not hidden behind another one's silence."""
+    changes = rig.lone.raft.changes
+    task = await rig.begin(rig.transfers.prepare(None, 5.0, mock=True))
+    first = changes.tried
+    rig.refuse(first, TrialVerdict.MAY_NOT_CAMPAIGN)
+    while changes.tried is first:
+        await asyncio.sleep(0)
+    rig.lone.tick(0.5)
+    error = await rig.refused(task)
+    assert isinstance(error, SafetyRefused)
+    assert error.definite
 
 
 async def test_without_a_target_the_next_best_is_tried_after_a_refusal(rig):

@@ -18,15 +18,17 @@ from raftlog.errors import (
     Overloaded,
     ProposalDropped,
     RaftLogError,
+    Rejected,
     SessionExpired,
     Unavailable,
 )
-from raftlog.interfaces import GroupReceipt
+from raftlog.interfaces import GroupReceipt, Measure, Result
 from raftlog.node.application import AppliedEntry
 from raftlog.node.sessions import SessionChange, SessionTable, decode_change
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
 from raftlog.types import Role
+from tests.node.harness import Notebook
 from tests.node.parts import HandClock, boundary, new_inputs, new_ports, seal_entry
 
 FRAME = groups.pack([b"x"])
@@ -57,12 +59,14 @@ class Rig:
         self.stuck: str | None = None
         self.leadership = types.SimpleNamespace(is_open=True, is_promoting=True)
         self.clock = HandClock()
+        self.notes = Notebook()
         self.table = SessionTable()
         self.answers: list = []
         self.writes = Writes(
             new_ports(
                 storage=types.SimpleNamespace(refusal=lambda size: self.full),
                 clock=self.clock,
+                observer=self.notes,
                 settings=NodeSettings(**settings),
             ),
             new_inputs(self.core),
@@ -129,6 +133,120 @@ async def test_the_queue_is_bounded(rig):
     rig.apply(first)
     assert isinstance(rig.answers[-1], GroupReceipt)
     assert rig.submit() is None
+
+
+async def test_what_no_link_would_carry_is_refused_whole():
+    """A group over the frame's limit never becomes an entry, even if its transactions are small."""
+    bounds = {"group_bytes_max": 1000, "transaction_bytes_max": 1000}
+    rig = Rig(**bounds)
+    rig.writes.open()
+    limit = NodeSettings(**bounds).frame_bytes_max
+    base = len(groups.pack([bytes(1000)] * 5))
+    large = groups.pack([*[bytes(1000)] * 5, bytes(limit - base - 4)])
+    assert len(large) == limit
+    assert rig.submit(large) is None
+    larger = groups.pack([*[bytes(1000)] * 5, bytes(limit - base - 3)])
+    refused = rig.submit(larger)
+    assert isinstance(refused, InvalidInput)
+    assert refused.definite
+    assert f"{limit + 1} bytes is over the limit of {limit}" in refused.message
+    assert rig.core.last.index == 1
+
+
+async def test_a_member_that_does_not_lead_closes_no_session(rig):
+    """The client hears where the leader is, rather than believe that its session is closed."""
+    rig.table.open(7)
+    rig.core.role = Role.FOLLOWER
+    with pytest.raises(NotLeader):
+        rig.writes.close_session(7)
+
+
+async def test_an_own_entry_is_answered_once_it_is_applied(rig):
+    """A session's opening, or any entry without transactions: its receipt says where it lies."""
+    opening = asyncio.ensure_future(rig.writes.open_session(5.0))
+    own = asyncio.ensure_future(rig.writes.append_own(EntryKind.NOOP, b"", 5.0))
+    async with asyncio.timeout(5.0):
+        while rig.core.last.index < 2:
+            await asyncio.sleep(0)
+    assert not opening.done()
+    last = rig.core.last
+    for index in (1, 2):
+        entry = types.SimpleNamespace(
+            term=1, index=index, kind=EntryKind.NOOP, first_sequence=1, count=0
+        )
+        rig.writes.applied([AppliedEntry(entry, None, None)])
+    assert await opening == 1
+    receipt = await own
+    assert (receipt.term, receipt.index, receipt.count) == (1, last.index, 0)
+    assert len(rig.writes) == 0
+
+
+async def test_an_own_entry_that_is_refused_or_lost_raises_what_became_of_it(rig):
+    """A caller inside the node is told as clients are: refused, lost with the reign, or unknown."""
+    rig.full = "disk nearly full"
+    with pytest.raises(DiskFull):
+        await rig.writes.append_own(EntryKind.NOOP, b"", 5.0)
+    with pytest.raises(DiskFull):
+        await rig.writes.open_session(5.0)
+    rig.full = None
+    assert rig.core.last.index == 0
+    with pytest.raises(Indeterminate):
+        await rig.writes.open_session(0.01)
+    lost = asyncio.ensure_future(rig.writes.open_session(5.0))
+    async with asyncio.timeout(5.0):
+        while rig.core.last.index < 2:
+            await asyncio.sleep(0)
+    rig.writes.fail_all(Unavailable("leadership ended", definite=False))
+    with pytest.raises(Unavailable, match="leadership ended"):
+        await lost
+
+
+async def test_a_machine_hears_what_its_command_did(rig):
+    """Its value, its rejection, or that it did nothing, and may be tried again."""
+    for result, expected in (
+        (Result(value=b"3"), None),
+        (Result(rejected="no such key"), Rejected),
+        (Result(deferred=True), Overloaded),
+    ):
+        before = rig.core.last.index
+        task = asyncio.ensure_future(rig.writes.execute(b"command"))
+        async with asyncio.timeout(5.0):
+            while rig.core.last.index == before:
+                await asyncio.sleep(0)
+        entry = rig.core.last
+        receipt = GroupReceipt(
+            number=0, first_sequence=1, count=1, term=1, index=entry.index, results=(result,)
+        )
+        rig.writes.applied([AppliedEntry(entry, None, receipt)])
+        if expected is None:
+            assert await task == b"3"
+            continue
+        with pytest.raises(expected) as raised:
+            await task
+        assert raised.value.definite
+
+
+async def test_who_waits_for_what_a_snapshot_covers_is_told_that_nobody_knows(rig):
+    """Those behind it go on waiting."""
+    rig.submit()
+    rig.submit()
+    rig.writes.passed_over(1, Indeterminate("a snapshot covers it"))
+    assert [type(answer) for answer in rig.answers] == [Indeterminate]
+    assert len(rig.writes) == 1
+
+
+async def test_what_is_answered_and_what_fails_is_counted(rig):
+    """Both metrics count groups, once each: what was refused, lost with the reign, and applied."""
+    counts = rig.notes.counts
+    rig.submit()
+    first = rig.core.last
+    rig.submit()
+    rig.submit()  # refused: the queue is full
+    rig.apply(first)
+    rig.writes.applied([])
+    rig.writes.fail_all(Indeterminate("leadership ended"))
+    rig.writes.fail_all(Indeterminate("leadership ended"))
+    assert counts == {Measure.PROPOSALS_APPLIED: 1, Measure.PROPOSALS_FAILED: 2}
 
 
 async def test_without_its_gate_a_leader_takes_no_group(rig):

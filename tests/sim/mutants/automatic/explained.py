@@ -72,4 +72,24 @@ EXPLAINED: dict[str, str] = {
     "rpc.server:GrpcServer.stop:statement-dropped:3": (
         "A second stop cancels and waits for a task that has ended, which does nothing."
     ),
+    "node.writes:Writes.propose_session:one-less:1": (
+        "A disk is full for an entry of no bytes where it is for one of less."
+    ),
+    "node.transfers:Transfers.transfer:check-dropped:1": (
+        "The core leaves a record of each transfer that it begins: the check is for the type "
+        "checker."
+    ),
+    "node.leadership:Leadership.noop_applied:operand-dropped:1": (
+        "What is noted while another member leads is forgotten when this one begins to."
+    ),
+    "node.fitness:Fitness.__init__:one-less:1": "Nobody is handed leadership in term 0.",
+    "node.fitness:Fitness._has_quorum:one-more:1": (
+        "Who has room counts as holding anything at all: a quorum holds at least as much."
+    ),
+    "node.preference:Preference._match:one-less:1": (
+        "Whoever is due was seen fit by its progress: the case is for the type checker."
+    ),
+    "node.clocks:ClockWatch.__init__:one-less:3": (
+        "The first look sets it to nought: what was late before it is nothing."
+    ),
 }
