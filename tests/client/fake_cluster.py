@@ -118,6 +118,8 @@ class FakeCluster:
         self.commits: list[int] = []
         self.oldest: dict[str, int] = {}
         """The oldest sequence that a node keeps, where that is not the first."""
+        self.purged_after_info: dict[str, int] = {}
+        """Who purges up to there as soon as it has said what it keeps."""
         self.mute: set[str] = set()
 
     @classmethod
@@ -345,8 +347,8 @@ class FakeNode(
             reply.leader.CopyFrom(
                 types_pb2.LeaderHint(node_id=hint.node_id, address=hint.address, term=hint.term)
             )
-        for node in cluster.nodes.values():
-            reply.members.add(node_id=node.node_id, address=node.address)
+        for node_id, node in cluster.nodes.items():
+            reply.members.add(node_id=node_id, address=node.address)
         return reply
 
     async def Status(self, request, context):
@@ -466,9 +468,7 @@ class FakeNode(
         self.tail_calls += 1
         cluster = self.cluster
         position = after = self._tail_start(request)
-        oldest = cluster.oldest.get(self.node_id, 1)
-        if after + 1 < oldest:
-            await self._abort(context, Compacted("purged", oldest_sequence=oldest))
+        await self._must_keep(after + 1, context)
         if request.follow:
             await self._stand()
             yield log_pb2.TailReply(position=after, served_by=self.node_id)
@@ -521,10 +521,16 @@ class FakeNode(
 
     async def Get(self, request, context):
         await self._stand()
+        await self._must_keep(request.sequence, context)
         for entry in self.cluster.entries:
             if 0 <= request.sequence - entry.first_sequence < entry.group.count:
                 return log_pb2.GetReply(entry=self._tail_entry(entry), served_by=self.node_id)
         return await self._abort(context, NotFound(f"no transaction {request.sequence}"))
+
+    async def _must_keep(self, sequence: int, context) -> None:
+        oldest = self.cluster.oldest.get(self.node_id, 1)
+        if sequence < oldest:
+            await self._abort(context, Compacted("purged", oldest_sequence=oldest))
 
     async def Streams(self, request, context):
         await self._stand()
@@ -534,11 +540,15 @@ class FakeNode(
 
     async def Info(self, request, context):
         await self._stand()
-        return log_pb2.InfoReply(
+        oldest = self.cluster.oldest
+        reply = log_pb2.InfoReply(
             served_by=self.node_id,
-            first_sequence=self.cluster.oldest.get(self.node_id, 1),
+            first_sequence=oldest.get(self.node_id, 1),
             last_sequence=self.cluster.sequence,
         )
+        if self.node_id in self.cluster.purged_after_info:
+            oldest[self.node_id] = self.cluster.purged_after_info[self.node_id]
+        return reply
 
     # ------------------------------------------------------------ Kv and Machine
 
@@ -577,6 +587,7 @@ class FakeNode(
         if self.node_id in cluster.witnesses:
             await self._abort(context, NotLeader("a witness: ask n2"))
         position = request.after_revision
+        await self._must_keep(position + 1, context)
         while True:
             await self._stand()
             events = [
