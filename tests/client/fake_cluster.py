@@ -15,11 +15,9 @@ import grpc
 
 from raftlog import groups
 from raftlog.errors import (
-    Compacted,
     Indeterminate,
     LeaderHint,
     LeadershipLost,
-    NotFound,
     NotLeader,
     RaftLogError,
     Rejected,
@@ -42,6 +40,7 @@ from raftlog.wire.pb import (
     types_pb2,
 )
 from tests.client.fake_consumers import FakeConsumers
+from tests.client.fake_extent import FakeExtent
 from tests.client.fake_kv import FakeKv
 from tests.client.fake_reports import Reports
 
@@ -277,6 +276,7 @@ class _Naming(grpc.aio.ServerInterceptor):
 
 class FakeNode(
     FakeConsumers,
+    FakeExtent,
     log_pb2_grpc.LogServicer,
     kv_pb2_grpc.KvServicer,
     Reports,
@@ -518,37 +518,6 @@ class FakeNode(
             timestamp=entry.timestamp,
             group=entry.group.data,
         )
-
-    async def Get(self, request, context):
-        await self._stand()
-        await self._must_keep(request.sequence, context)
-        for entry in self.cluster.entries:
-            if 0 <= request.sequence - entry.first_sequence < entry.group.count:
-                return log_pb2.GetReply(entry=self._tail_entry(entry), served_by=self.node_id)
-        return await self._abort(context, NotFound(f"no transaction {request.sequence}"))
-
-    async def _must_keep(self, sequence: int, context) -> None:
-        oldest = self.cluster.oldest.get(self.node_id, 1)
-        if sequence < oldest:
-            await self._abort(context, Compacted("purged", oldest_sequence=oldest))
-
-    async def Streams(self, request, context):
-        await self._stand()
-        names = [name for name in self.cluster.streams if name > request.after]
-        page = [log_pb2.StreamInfo(name=name, first_sequence=1, last_sequence=2) for name in names]
-        return log_pb2.StreamsReply(streams=page[:1], more=len(names) > 1, served_by=self.node_id)
-
-    async def Info(self, request, context):
-        await self._stand()
-        oldest = self.cluster.oldest
-        reply = log_pb2.InfoReply(
-            served_by=self.node_id,
-            first_sequence=oldest.get(self.node_id, 1),
-            last_sequence=self.cluster.sequence,
-        )
-        if self.node_id in self.cluster.purged_after_info:
-            oldest[self.node_id] = self.cluster.purged_after_info[self.node_id]
-        return reply
 
     # ------------------------------------------------------------ Kv and Machine
 
