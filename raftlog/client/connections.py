@@ -60,6 +60,9 @@ ANSWERED_SECONDS = 1.0
 SETTLE_SECONDS = 0.05
 """For so long the first search of all waits for endpoints that have not answered yet."""
 
+NAMED_PROBE_SECONDS = 1.0
+"""A member that is called by its name has longer to say that this is its name."""
+
 PROBE_PAUSE_SECONDS = 0.01
 PROBE_PAUSE_MAX_SECONDS = 0.1
 PROBE_PAUSE_FACTOR = 1.02
@@ -233,15 +236,38 @@ class Connections:
 
         Raises:
             NotFound: the membership is known and does not list it.
+            Unavailable: another node answers at its address; nothing was asked of that one.
         """
         address = self.book.address_of(node_id)
         if address is None:
             found = await self._find(_answers, deadline)
-            address = self.book.address_of(node_id)
-            if address is None:
-                known = ", ".join(self.book.member_ids) or "none"
-                raise NotFound(f"{found.node_id} knows no member {node_id!r}; members: {known}")
+            address = self._listed(node_id, found.node_id)
+        other = await self._other_at(address, node_id, deadline)
+        if other is not None:
+            await self._look_again(deadline)
+            address = self._listed(node_id, other)
+            other = await self._other_at(address, node_id, deadline)
+        if other is not None:
+            raise _stranger(node_id, other, address, happened=False)
         return self.peer(address)
+
+    def _listed(self, node_id: str, by: str) -> str:
+        address = self.book.address_of(node_id)
+        if address is None:
+            known = ", ".join(self.book.member_ids) or "none"
+            raise NotFound(f"{by} knows no member {node_id!r}; members: {known}")
+        return address
+
+    async def _other_at(self, address: str, node_id: str, deadline: float) -> str | None:
+        """Return who answers there in that member's place; one that is silent is asked anyway."""
+        left = max(deadline - asyncio.get_running_loop().time(), 0.0)
+        try:
+            answer = await self._probe(address, min(NAMED_PROBE_SECONDS, left))
+        except asyncio.CancelledError:
+            self.explain_cancelled()
+            raise
+        is_other = answer is not None and answer.served_by not in {"", node_id}
+        return answer.served_by if answer is not None and is_other else None
 
     async def _look_again(self, deadline: float) -> None:
         """Ask everybody where the members are: one may have come back at another address."""
@@ -327,6 +353,7 @@ class Connections:
         """Make a call that changes nothing on one member; repeat it until `deadline`.
 
         Raises:
+            Unavailable: it gave no answer in time, or another node answers at its address.
             NotLeader: only a leader answers this call, and that member is none; nobody else is
                 asked, since the caller named the member.
         """
@@ -339,7 +366,14 @@ class Connections:
             tried.add(peer.address)
             return Leader(peer, node_id, 0)
 
-        return await self._ask(choose, call, deadline, final=(NotLeader,))
+        async def ask(peer: Peer, seconds: float) -> T:
+            reply = await call(peer, seconds)
+            said = getattr(reply, "served_by", "")
+            if said not in {"", node_id}:  # it was silent when it was asked for its name
+                raise _stranger(node_id, said, peer.address, happened=True)
+            return reply
+
+        return await self._ask(choose, ask, deadline, final=(NotLeader,))
 
     async def close(self) -> None:
         """Close every channel; searches end."""
@@ -516,9 +550,9 @@ class Connections:
             return timed_out(refusal)
         return self._explained(ConnectFailed(f"cannot connect to {peer.address}"), (peer.address,))
 
-    async def _probe(self, address: str) -> Answer | None:
+    async def _probe(self, address: str, seconds: float = PROBE_SECONDS) -> Answer | None:
         try:
-            reply = await self.peer(address).probe.Leader(types_pb2.Empty(), timeout=PROBE_SECONDS)
+            reply = await self.peer(address).probe.Leader(types_pb2.Empty(), timeout=seconds)
         except grpc.aio.AioRpcError:
             return None
         self._answered_at = asyncio.get_running_loop().time()
@@ -547,3 +581,14 @@ class Connections:
             if reply.HasField("limits")
             else Limits(),
         )
+
+
+def _stranger(node_id: str, other: str, address: str, *, happened: bool) -> Unavailable:
+    """Return the error of a call to a member at whose address another node answers."""
+    was_asked = f"{other} did what was asked" if happened else "nothing was asked of it"
+    return Unavailable(
+        f"{address} is listed as the address of {node_id}, and {other} answers there; {was_asked}: "
+        f"start {node_id} if it is stopped, or correct its address "
+        f"(`raftlog member update {node_id} --address HOST:PORT`)",
+        definite=not happened,
+    )

@@ -331,7 +331,7 @@ class Kv:
             timeout: How long all members may be away before it raises `Unavailable`.
 
         Raises:
-            Compacted: changes after `after_revision` were purged.
+            Compacted: every member purged changes after `after_revision`, or `member` did.
         """
         if after_revision is not None:
             check_number("revision", after_revision)

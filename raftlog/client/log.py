@@ -16,8 +16,9 @@ from raftlog.client.routing import Limits
 from raftlog.client.session import Window
 from raftlog.client.tail import Beginning, Tail, Wanted, transactions_of
 from raftlog.client.values import LogInfo, Receipt, StreamStatus, Transaction
+from raftlog.client.whereabouts import ask_who_has, of_one
 from raftlog.client.write_stream import Writer, WriterSettings
-from raftlog.errors import InvalidInput, NotFound, RaftLogError
+from raftlog.errors import Compacted, InvalidInput, NotFound, RaftLogError
 from raftlog.groups import (
     HEADER_BYTES,
     OPAQUE_TAG,
@@ -151,7 +152,9 @@ class Log(ConsumerVerbs):
 
         Raises:
             InvalidInput: more than one beginning is given, or one that cannot be.
-            Compacted: transactions after `after` were purged; it names the oldest kept.
+            Compacted: every member purged what comes next, or `member` did; it names the oldest
+                kept.
+            Unavailable: nobody answered for so long, or not who may still have what comes next.
             ConsumerMoved: the consumer was reset meanwhile.
         """
         beginning = _beginning(after, last, since, from_now=from_now)
@@ -221,7 +224,8 @@ class Log(ConsumerVerbs):
 
         Raises:
             NotFound: there is none of that number yet.
-            Compacted: it was purged.
+            Compacted: every member purged it, or `member` did.
+            Unavailable: one that may still have it gave no answer in time.
         """
         check_number("sequence", sequence, low=1)
 
@@ -231,13 +235,17 @@ class Log(ConsumerVerbs):
 
         deadline = self._context.deadline(timeout)
         connections = self._context.connections
-        if member is not None:
-            reply = await connections.ask_member(member, call, deadline)
-        else:
+        try:
             try:
-                reply = await connections.ask_anyone(call, deadline)
+                reply = await connections.ask(member, call, deadline)
             except NotFound:
+                if member is not None:
+                    raise
                 reply = await connections.ask_leader(call, deadline)
+        except Compacted as error:
+            if member is not None:
+                raise of_one(member, error) from None
+            reply = await ask_who_has(connections, sequence, call, deadline)
         for transaction in transactions_of(reply.entry, reply.served_by, reply.gtid_server_id):
             if transaction.sequence == sequence:
                 return transaction

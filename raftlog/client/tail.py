@@ -14,7 +14,6 @@ from raftlog.client.context import Context
 from raftlog.client.feed import Feed
 from raftlog.client.subscription import Subscription
 from raftlog.client.values import Transaction, of_lineage
-from raftlog.client.whereabouts import who_has
 from raftlog.errors import Compacted, InvalidInput, Unavailable
 from raftlog.groups import TransactionKind, parse
 from raftlog.wire.pb import log_pb2
@@ -87,9 +86,15 @@ class Tail:
         self._member = member
         self._timeout = timeout
         self._position = beginning.after if kept is None else None
+        self._begun_at: int | None = None
         self._parts: list[bytes] = []
         self._subscription: Subscription[log_pb2.TailReply] = Subscription(
-            context, self._open, member=member, follow=wanted.follow, timeout=timeout
+            context,
+            self._open,
+            member=member,
+            follow=wanted.follow,
+            timeout=timeout,
+            missing=self._missing,
         )
         if beginning.from_now:
             context.note_unbegun(self)
@@ -193,24 +198,30 @@ class Tail:
 
     async def _all_batches(self) -> AsyncGenerator[list[Transaction], None]:
         while True:
-            begins_at = await self.begin()
+            self._begun_at = await self.begin()
             try:
-                async with contextlib.aclosing(self._batches(begins_at)) as batches:
+                async with contextlib.aclosing(self._batches(self._begun_at)) as batches:
                     async for batch in batches:
                         yield batch
             except Compacted as error:
-                if self._kept is not None:
-                    async with contextlib.aclosing(self._elsewhere(self._kept, error)) as batches:
-                        async for batch in batches:
-                            yield batch
-                    continue
-                begins_anew = self._position == begins_at and self._beginning == Beginning()
-                if not begins_anew or error.oldest_sequence <= begins_at + 1:
+                if self._begins_anew(error):
+                    self._position = error.oldest_sequence - 1
+                elif self._kept is not None and self._member is None:
+                    raise behind(self._kept.name, self._position or 0, error) from None
+                else:
                     raise
-                # A purge came between: the oldest kept is another one by now.
-                self._position = error.oldest_sequence - 1
             else:
                 return
+
+    def _missing(self, error: Compacted) -> int | None:
+        """Return what is to be looked for at other members, if anything."""
+        return None if self._begins_anew(error) else (self._position or 0) + 1
+
+    def _begins_anew(self, error: Compacted) -> bool:
+        """Whether a purge came before the first reply: the oldest kept is another one by now."""
+        if self._kept is not None or self._position is None or self._beginning != Beginning():
+            return False
+        return self._position == self._begun_at and error.oldest_sequence > self._position + 1
 
     async def _batches(self, position: int) -> AsyncGenerator[list[Transaction], None]:
         async with contextlib.aclosing(self._subscription.replies()) as replies:
@@ -229,34 +240,6 @@ class Tail:
                 position = self._position = max(position, reply.position)
                 if self._kept is not None:
                     await self._kept.passed(position)
-
-    async def _elsewhere(
-        self, kept: Position, error: Compacted
-    ) -> AsyncGenerator[list[Transaction], None]:
-        """Yield what a member purged that another one still has: each keeps its own log.
-
-        Raises:
-            Compacted: no member has what comes next.
-            Unavailable: one that may have it gave no answer in time.
-        """
-        position = self._position or 0
-        deadline = self._context.deadline(self._timeout)
-        member = await who_has(self._context.connections, position + 1, deadline)
-        if member is None or member == self._member:
-            raise behind(kept.name, position, error)
-        wanted = dataclasses.replace(self._wanted, follow=False)
-        other = Tail(
-            self._context, Beginning(after=position), wanted, member=member, timeout=self._timeout
-        )
-        async with contextlib.aclosing(other.batches()) as batches:
-            async for batch in batches:
-                yield batch
-                self._position = batch[-1].sequence
-                await kept.passed(self._position)
-        reached = await other.begin()
-        if reached <= position:
-            raise behind(kept.name, position, error)
-        self._position = reached
 
     def _whole(self, entries: Iterable[log_pb2.TailEntry]) -> Iterator[log_pb2.TailEntry]:
         """Yield entries that are whole, put together where they came in parts."""

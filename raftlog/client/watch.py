@@ -36,9 +36,13 @@ class Watch:
         self._member = member
         self._deadline_timeout = timeout
         self._subscription: Subscription[kv_pb2.KvWatchReply] = Subscription(
-            context, self._open, member=member, follow=True, timeout=timeout
+            context,
+            self._open,
+            member=member,
+            follow=True,
+            timeout=timeout,
+            missing=lambda _: (self._position or 0) + 1,
         )
-
         self._delivered = (0, 0)
         """The newest revision of which changes were delivered, and how many of them."""
         self._passed = (0, 0)

@@ -15,11 +15,9 @@ import grpc
 
 from raftlog import groups
 from raftlog.errors import (
-    Compacted,
     Indeterminate,
     LeaderHint,
     LeadershipLost,
-    NotFound,
     NotLeader,
     RaftLogError,
     Rejected,
@@ -42,6 +40,7 @@ from raftlog.wire.pb import (
     types_pb2,
 )
 from tests.client.fake_consumers import FakeConsumers
+from tests.client.fake_extent import FakeExtent
 from tests.client.fake_kv import FakeKv
 from tests.client.fake_reports import Reports
 
@@ -119,6 +118,8 @@ class FakeCluster:
         self.commits: list[int] = []
         self.oldest: dict[str, int] = {}
         """The oldest sequence that a node keeps, where that is not the first."""
+        self.purged_after_info: dict[str, int] = {}
+        """Who purges up to there as soon as it has said what it keeps."""
         self.mute: set[str] = set()
 
     @classmethod
@@ -276,6 +277,7 @@ class _Naming(grpc.aio.ServerInterceptor):
 
 class FakeNode(
     FakeConsumers,
+    FakeExtent,
     log_pb2_grpc.LogServicer,
     kv_pb2_grpc.KvServicer,
     Reports,
@@ -346,8 +348,8 @@ class FakeNode(
             reply.leader.CopyFrom(
                 types_pb2.LeaderHint(node_id=hint.node_id, address=hint.address, term=hint.term)
             )
-        for node in cluster.nodes.values():
-            reply.members.add(node_id=node.node_id, address=node.address)
+        for node_id, node in cluster.nodes.items():
+            reply.members.add(node_id=node_id, address=node.address)
         return reply
 
     async def Status(self, request, context):
@@ -467,9 +469,7 @@ class FakeNode(
         self.tail_calls += 1
         cluster = self.cluster
         position = after = self._tail_start(request)
-        oldest = cluster.oldest.get(self.node_id, 1)
-        if after + 1 < oldest:
-            await self._abort(context, Compacted("purged", oldest_sequence=oldest))
+        await self._must_keep(after + 1, context)
         if request.follow:
             await self._stand()
             yield log_pb2.TailReply(position=after, served_by=self.node_id)
@@ -520,29 +520,6 @@ class FakeNode(
             group=entry.group.data,
         )
 
-    async def Get(self, request, context):
-        await self._stand()
-        for entry in self.cluster.entries:
-            if 0 <= request.sequence - entry.first_sequence < entry.group.count:
-                return log_pb2.GetReply(entry=self._tail_entry(entry), served_by=self.node_id)
-        return await self._abort(context, NotFound(f"no transaction {request.sequence}"))
-
-    async def Streams(self, request, context):
-        await self._stand()
-        names = [name for name in self.cluster.streams if name > request.after]
-        page = [log_pb2.StreamInfo(name=name, first_sequence=1, last_sequence=2) for name in names]
-        size = self.cluster.streams_page
-        more = len(names) > size
-        return log_pb2.StreamsReply(streams=page[:size], more=more, served_by=self.node_id)
-
-    async def Info(self, request, context):
-        await self._stand()
-        return log_pb2.InfoReply(
-            served_by=self.node_id,
-            first_sequence=self.cluster.oldest.get(self.node_id, 1),
-            last_sequence=self.cluster.sequence,
-        )
-
     # ------------------------------------------------------------ Kv and Machine
 
     async def Query(self, request, context):
@@ -580,6 +557,7 @@ class FakeNode(
         if self.node_id in cluster.witnesses:
             await self._abort(context, NotLeader("a witness: ask n2"))
         position = request.after_revision
+        await self._must_keep(position + 1, context)
         while True:
             await self._stand()
             events = [

@@ -259,6 +259,41 @@ async def test_a_member_that_came_back_elsewhere_is_found_by_its_name(
     assert (await client.log.info(member="n3")).served_by == "n3"
 
 
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_who_answers_in_a_members_place_is_not_taken_for_it(
+    cluster: FakeCluster, client: Client, monkeypatch, is_silent: bool
+) -> None:
+    """Nothing is asked of a node that was given a member's address, and the error says what helps.
+
+    One that would not tell its name in time is known by its answer.
+    """
+    cluster.nodes["n3"].node_id = "n4"
+    if is_silent:
+        await client.cluster.status()
+        monkeypatch.setattr("raftlog.client.connections.NAMED_PROBE_SECONDS", 0.0)
+    with pytest.raises(Unavailable, match="member update n3 --address") as caught:
+        await client.log.info(member="n3")
+    assert ("n4 did what was asked" in caught.value.message) is is_silent
+    assert caught.value.definite is not is_silent
+    if not is_silent:
+        with pytest.raises(Unavailable, match="nothing was asked of it"):
+            await anext(client.log.tail(member="n3"))
+        with pytest.raises(Unavailable, match="nothing was asked of it"):
+            await client.cluster.drain("n3")
+
+
+async def test_members_that_changed_places_are_told_apart(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """What was known of the addresses is asked for anew, and the right one answers."""
+    await client.cluster.status()
+    second, third = cluster.nodes["n2"], cluster.nodes["n3"]
+    second.node_id, third.node_id = "n3", "n2"
+    cluster.nodes.update(n2=third, n3=second)
+    assert (await client.log.info(member="n3")).served_by == "n3"
+    assert (await client.log.info(member="n2")).served_by == "n2"
+
+
 async def test_searchers_share_one_search(cluster: FakeCluster) -> None:
     """Any number of callers without a leader cost no more probes than one."""
     connections = Connections(tuple(cluster.endpoints.split(",")))

@@ -219,7 +219,7 @@ async def test_who_has_not_come_so_far_again_may_have_it(first, last, word):
 
     peer = types.SimpleNamespace(log=types.SimpleNamespace(Info=info))
     found = await whereabouts._ask(types.SimpleNamespace(peer=lambda _: peer), "n3:1", 5)
-    assert found == ("n3", word)
+    assert found == ("n3", word, first)
 
 
 async def test_without_a_name_there_is_nothing_to_commit(client):

@@ -321,7 +321,9 @@ class SyncLog(SyncConsumerVerbs):
 
         Raises:
             InvalidInput: more than one beginning is given, or one that cannot be.
-            Compacted: transactions after `after` were purged; it names the oldest kept.
+            Compacted: every member purged what comes next, or `member` did; it names the oldest
+                kept.
+            Unavailable: nobody answered for so long, or not who may still have what comes next.
             ConsumerMoved: the consumer was reset meanwhile.
         """
         return self._loop.feed_of_batches(
@@ -410,7 +412,8 @@ class SyncLog(SyncConsumerVerbs):
 
         Raises:
             NotFound: there is none of that number yet.
-            Compacted: it was purged.
+            Compacted: every member purged it, or `member` did.
+            Unavailable: one that may still have it gave no answer in time.
         """
         return self._loop.call(self._target.get, sequence, member=member, timeout=timeout)
 
@@ -662,7 +665,7 @@ class SyncKv:
             timeout: How long all members may be away before it raises `Unavailable`.
 
         Raises:
-            Compacted: changes after `after_revision` were purged.
+            Compacted: every member purged changes after `after_revision`, or `member` did.
         """
         return self._loop.feed(
             lambda: self._target.watch(

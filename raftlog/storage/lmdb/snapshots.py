@@ -62,6 +62,8 @@ class SnapshotStore:
         self._lock = threading.Lock()
         self._infos: list[SnapshotInfo] = []
         self._pins: dict[str, int] = {}
+        self._rotten: set[str] = set()
+        """Those of which a reading found that they are not sound: they do not count as complete."""
         if not read_only:
             files.make_directory(self._path)
         self._scan(read_only=read_only)
@@ -141,7 +143,9 @@ class SnapshotStore:
     def stage(self, snapshot_id: str, size_bytes: int, prepare: Prepare) -> StagedSnapshot:
         """Begin to stage a snapshot, or resume where a broken transfer of the same one ended.
 
-        `prepare` gets it, verified and on disk, before it counts as staged.
+        `prepare` gets it, verified and on disk, before it counts as staged. A file that is whole is
+        read only when the writer is finished: a large one takes minutes, and whoever sends it would
+        wait for the answer in vain, attempt after attempt.
         """
         check_snapshot_id(snapshot_id)
         for other in self._path.glob(_STAGING + "*"):
@@ -149,20 +153,28 @@ class SnapshotStore:
                 other.unlink(missing_ok=True)
         with self._lock:
             complete = next((i for i in self._infos if i.snapshot_id == snapshot_id), None)
-        if complete is not None and not self.is_sound(snapshot_id):
-            complete = None  # it has rotted since; what comes in takes its place
+            if snapshot_id in self._rotten:
+                complete = None  # what comes in takes its place
+
+        def verify(staged: pathlib.Path) -> SnapshotInfo:
+            return self._accept(staged) if complete is None else self.verify(snapshot_id)
 
         def prepared() -> None:
             with self.reader(snapshot_id) as reader:
                 prepare(snapshot_id, reader)
 
         staging = self._path / (_STAGING + snapshot_id)
-        return StagedSnapshot(staging, size_bytes, complete, self._accept, prepared)
+        return StagedSnapshot(staging, size_bytes, complete, verify, prepared)
 
     def verify(self, snapshot_id: str) -> SnapshotInfo:
-        """Read every byte of a snapshot; raises `StorageCorrupt`."""
-        with self.reader(snapshot_id) as reader:
-            return reader.verify(snapshot_id=snapshot_id, cluster_id=self._cluster_id)
+        """Read every byte of a snapshot; raises `StorageCorrupt`, and then it may come in anew."""
+        try:
+            with self.reader(snapshot_id) as reader:
+                return reader.verify(snapshot_id=snapshot_id, cluster_id=self._cluster_id)
+        except StorageError:
+            with self._lock:
+                self._rotten.add(snapshot_id)
+            raise
 
     def is_sound(self, snapshot_id: str) -> bool:
         """Read every byte of a snapshot; return whether it is there and sound."""
@@ -197,6 +209,7 @@ class SnapshotStore:
             infos = sorted([*others, info], key=_age)
             # What was just adopted is about to be installed or sent, however old it is.
             self._infos = infos
+            self._rotten.discard(info.snapshot_id)
         self._drop_old(keep=info)
         return info
 
@@ -222,6 +235,7 @@ class SnapshotStore:
                 if not self._may_install(old)
             ]
             self._infos = [kept for kept in self._infos if kept not in dropped]
+            self._rotten.difference_update(old.snapshot_id for old in dropped)
         for old in dropped:
             self._file(old.snapshot_id).unlink(missing_ok=True)
 
@@ -260,14 +274,15 @@ class StagedSnapshot:
         path: pathlib.Path,
         size_bytes: int,
         complete: SnapshotInfo | None,
-        accept: Callable[[pathlib.Path], SnapshotInfo],
+        verify: Callable[[pathlib.Path], SnapshotInfo],
         prepare: Callable[[], None],
     ) -> None:
         self._path = path
         self._size = size_bytes
-        self._accept = accept
+        self._verify = verify
         self._prepare = prepare
-        self._complete = complete
+        self._is_adopted = complete is not None
+        self._info: SnapshotInfo | None = None
         self._offset = size_bytes if complete else self._staged_bytes()
 
     @property
@@ -296,20 +311,21 @@ class StagedSnapshot:
         self._offset += len(chunk)
 
     def finish(self) -> SnapshotInfo:
-        """Verify and adopt the staged file; a bad one is dropped, so that a retry begins anew.
+        """Verify and adopt the staged file; after a bad one a retry begins anew.
 
         What is done with it then may fail, for want of room: the retry begins there.
         """
-        if self._complete is None:
-            self._complete = self._verified()
+        if self._info is None:
+            self._info = self._verified()
+            self._is_adopted = True
         self._prepare()
-        return self._complete
+        return self._info
 
     def _verified(self) -> SnapshotInfo:
         if self._offset != self._size:
             raise InvalidInput(f"{self._offset} of the snapshot's {self._size} bytes were staged")
         try:
-            return self._accept(self._path)
+            return self._verify(self._path)
         except StorageError:  # a rotten format number reads as that of a newer raftlog
             self.abort()
             raise
@@ -318,7 +334,7 @@ class StagedSnapshot:
 
     def abort(self) -> None:
         """Drop what was staged."""
-        if self._complete is None:
+        if not self._is_adopted:
             self._path.unlink(missing_ok=True)
             self._offset = 0
 

@@ -69,6 +69,32 @@ def test_broken_transfer_resumes_where_it_ended(source, target) -> None:
     assert (again.offset, again.finish()) == (info.size_bytes, info)
 
 
+def test_a_whole_file_is_read_when_it_is_finished_and_no_sooner(source, tmp_path) -> None:
+    """Staging it again answers at once; one that rotted is refused, and comes in anew."""
+    info, content = source
+    storage = lmdb_at(tmp_path / "target")
+    staged = storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    staged.write(0, content)
+    staged.finish()
+    path = next(tmp_path.glob("target/**/*.snap"))
+    rotten = bytearray(content)
+    rotten[len(rotten) // 2] ^= 1
+    path.write_bytes(rotten)
+    again = storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    assert again.offset == info.size_bytes
+    with pytest.raises(StorageCorrupt):
+        again.finish()
+    again.abort()
+    anew = storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    assert anew.offset == 0
+    anew.write(0, content)
+    assert anew.finish() == info
+    assert path.read_bytes() == content
+    last = storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    assert (last.offset, last.finish()) == (info.size_bytes, info)
+    storage.close()
+
+
 @pytest.mark.parametrize("offset", [0, 900, 1001])
 def test_gaps_and_repeats_are_refused(source, target, offset) -> None:
     """Only the byte after the last one staged may follow; what is staged stays (S41)."""
