@@ -43,7 +43,16 @@ def lone(tmp_path: pathlib.Path) -> LocalNode:
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="only Linux forks them")
 def test_a_forked_node_is_what_a_begun_one_is(lone: LocalNode) -> None:
     """The same command line, place, parent, session, streams, signals and rights."""
-    arguments = ["--node-id", lone.id, "--data-dir", str(lone.data_dir), "--listen", lone.address]
+    arguments = [
+        "--node-id",
+        lone.id,
+        "--data-dir",
+        str(lone.data_dir),
+        "--listen",
+        lone.address,
+        "--http",
+        lone.http,
+    ]
     arguments += ["--bootstrap-token", "t", "--initial-cluster", f"{lone.id}={lone.address}"]
     seen = []
     for begin in (Processes().begin, forked.NURSERY.begin):
