@@ -367,6 +367,8 @@ def smoke(base: str) -> dict[str, object]:
         stack.enter_context(engine(scratch))
         ensure_base_image(base, scratch)
         os.environ["RAFTLOG_BASE_IMAGE"] = base
+        for member in MEMBERS:  # whoever has the usual ports keeps them
+            os.environ |= {f"{member.upper()}_PORT": "0", f"{member.upper()}_HTTP_PORT": "0"}
         compose = Compose(stage(scratch / "context", base))
         stack.callback(compose.call, "down", "--volumes", "--rmi", "local", check=False)
         say("building and starting")

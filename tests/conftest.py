@@ -5,7 +5,7 @@ ones: ``pytest --hypothesis-profile=fresh``, with ``RAFTLOG_EFFORT=50`` for long
 
 With ``RAFTLOG_FORBID_SKIPS=1`` (as `.ci/run` sets it) a skipped test is a failed one, so that a
 missing system package cannot pass unseen. One exception: a test marked ``container`` may skip where
-no engine can start; its reason is printed at the end of the run.
+no engine can start, or no systemd be booted; its reason is printed at the end of the run.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import pathlib
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 
 from raftlog import files
@@ -39,17 +40,18 @@ class Nursery:
 
     def __init__(self) -> None:
         self._line: socket.socket | None = None
+        self._lock = threading.Lock()
         self.pid = 0
         self.is_wanted = False
 
     def begin(self, node: LocalNode, arguments: Sequence[str]) -> int:
-        """Begin a node as `Processes.spawn` does; return its process id."""
-        if self._line is None:
-            self._line = self._open()
+        """Begin a node as `Processes.begin` does; return its process id. Any thread may ask."""
         files.make_directory(node.directory)
         words = [sys.executable, "-m", "raftlog.cli.main", "serve", *arguments]
         wanted = json.dumps([words, environment_of(os.environ), str(pathlib.Path.cwd())]).encode()
-        with open(node.log_file, "ab", opener=files.private) as log:
+        with self._lock, open(node.log_file, "ab", opener=files.private) as log:
+            if self._line is None:
+                self._line = self._open()
             _adopt(orphans=True)
             try:
                 socket.send_fds(self._line, [wanted], [log.fileno()])

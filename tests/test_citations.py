@@ -57,6 +57,14 @@ def missing_pages(path: pathlib.Path, text: str) -> Iterator[str]:
             yield page
 
 
+def test_the_list_of_decisions_is_whole() -> None:
+    """Every page of docs/design has its row in decisions.md, with its own number."""
+    listed = (DOCS / "design" / "decisions.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (\d+) \| \[.+\]\((\d{4})-\S+\.md\) \|$", listed)
+    assert [number for number, _ in rows] == sorted(design_pages(), key=int)
+    assert [page.lstrip("0") for _, page in rows] == [number for number, _ in rows]
+
+
 def test_every_number_cited_is_defined() -> None:
     """Decisions, complaints, S-numbers and pages of docs/design: each has its definition here."""
     complain(

@@ -238,12 +238,15 @@ def restore(
     from raftlog.backup.restore import Point, Target, restore  # noqa: PLC0415
     from raftlog.config.values import parse_node_id, split_address  # noqa: PLC0415
     from raftlog.errors import InvalidInput  # noqa: PLC0415
+    from raftlog.local.layout import HOST, HTTP_PORT_OFFSET  # noqa: PLC0415
 
     try:
         node_id = parse_node_id(node_id)
     except ValueError as error:
         raise InvalidInput(f"--node-id: {error}") from None
-    split_address(address)
+    _, port = split_address(address)
+    # As far above as by default, for a member of the old cluster may have the default here.
+    http = f"{HOST}:{port + HTTP_PORT_OFFSET}" if port < 65536 - HTTP_PORT_OFFSET else "''"
     target = Target(data_dir=data_dir, node_id=node_id, address=address)
     until = None if to_time is None else int(to_time.timestamp() * 1e6)
     point = Point(sequence=to_sequence, microseconds=until)
@@ -262,7 +265,7 @@ def restore(
 
     def human() -> str:
         lines = fields({**document, "last_timestamp": moment(made.end.timestamp)})
-        flags = f"--node-id {node_id} --data-dir {data_dir} --listen {address}"
+        flags = f"--node-id {node_id} --data-dir {data_dir} --listen {address} --http {http}"
         return f"{lines}\n\nstart it: raftlog serve {flags} --machine {made.end.machine_name}"
 
     emit(options.output, document, human)

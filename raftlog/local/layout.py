@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import socket
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from raftlog.errors import Unavailable
+from raftlog.errors import InvalidInput, Unavailable
 
 HTTP_PORT_OFFSET = 100
 MYSQL_PORT_OFFSET = 200
 BASE_PORT_DEFAULT = 7101
 BASE_PORT_STEP = 10
 BLOCK_PORTS = 300
-"""The three ranges of ten base ports, a step apart, fill so many ports and meet nowhere."""
+"""The three ranges of ten base ports, a step apart, fill so many ports and meet nowhere.
+
+A cluster of more than ten nodes takes as many steps as it fills.
+"""
 BLOCKS = range(10_000, 30_000 - BLOCK_PORTS, BLOCK_PORTS)
 """Where the blocks of ports begin: below the ephemeral ones."""
 HOST = "127.0.0.1"
@@ -55,24 +60,47 @@ def find_base_port(nodes: int) -> int:
     """Return a base port whose three ranges are free now.
 
     Processes that ask at the same time get different ones, and so does a process that asks again:
-    a member that is stopped finds its ports free when it starts again.
+    a member that is stopped finds its ports free when it starts again. Any thread may ask.
+
+    Raises:
+        InvalidInput: the ranges of so many nodes would meet.
+        Unavailable: nothing is free.
     """
-    for base in _BASES:
-        if all(is_free(port) for port in ports(base, nodes)):
+    if nodes > HTTP_PORT_OFFSET:
+        raise InvalidInput(
+            f"the ports of {nodes} nodes would meet: {HTTP_PORT_OFFSET} are possible"
+        )
+    while (base := _BASES.deal(nodes)) is not None:
+        if ports_are_free(base, nodes):
             return base
     chooser = random.SystemRandom()
     for _ in range(200):
         base = chooser.randrange(BLOCKS.start, BLOCKS.stop, BASE_PORT_STEP)
-        if all(is_free(port) for port in ports(base, nodes)):
+        if ports_are_free(base, nodes):
             return base
     raise Unavailable("found no free ports on loopback")
 
 
-def deal(blocks: Sequence[int]) -> Iterator[int]:
-    """Yield base ports from those blocks that no other process has, each once."""
-    for block in blocks:
-        if _claim(block):
-            yield from range(block, block + HTTP_PORT_OFFSET, BASE_PORT_STEP)
+class Dealer:
+    """Deals base ports from those blocks that no other process has, each once, to any thread."""
+
+    def __init__(self, blocks: Iterable[int]) -> None:
+        self._blocks = iter(blocks)
+        self._next = self._end = 0
+        self._lock = threading.Lock()
+
+    def deal(self, nodes: int) -> int | None:
+        """Return a base port for so many nodes, or None where no block is left."""
+        room = math.ceil(nodes / BASE_PORT_STEP) * BASE_PORT_STEP
+        with self._lock:
+            while self._next + room > self._end:
+                block = next(filter(_claim, self._blocks), None)
+                if block is None:
+                    return None
+                self._next, self._end = block, block + HTTP_PORT_OFFSET
+            base = self._next
+            self._next += room
+            return base
 
 
 def _claim(block: int) -> bool:
@@ -91,7 +119,7 @@ def _claim(block: int) -> bool:
     return True
 
 
-_BASES = deal(random.SystemRandom().sample(BLOCKS, len(BLOCKS)))
+_BASES = Dealer(random.SystemRandom().sample(BLOCKS, len(BLOCKS)))
 
 
 def ports_are_free(base: int, nodes: int) -> bool:
@@ -124,8 +152,9 @@ def one_more(place: Path, nodes: Sequence[LocalNode], number: int) -> LocalNode:
     taken = {port for node in nodes for port in (node.address, node.http, node.mysql)}
     base = int(nodes[-1].address.rpartition(":")[2]) + 1
     laid = lay_out(place, 1, base)[0]
+    is_anothers = base in range(BLOCKS.start, BLOCKS.stop + BLOCK_PORTS, BASE_PORT_STEP)
     is_next_free = ports_are_free(base, 1) and not {laid.address, laid.http, laid.mysql} & taken
-    if not is_next_free:
+    if is_anothers or not is_next_free:
         laid = lay_out(place, 1, find_base_port(1))[0]
     return dataclasses.replace(laid, id=f"n{number}", directory=place / f"n{number}", joins=True)
 

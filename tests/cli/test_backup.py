@@ -6,7 +6,6 @@ import os
 import pathlib
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 
@@ -16,6 +15,7 @@ import pytest
 from raftlog.backup.catalog import verify as verify_file
 from raftlog.cli.backup import Rate
 from raftlog.client.client import connect
+from raftlog.local.layout import find_base_port
 from raftlog.storage.lmdb import verify as verify_directory
 from tests.backup.builders import COVERED, LAST, backup_of, fill, transactions
 from tests.cli.conftest import spawn
@@ -200,7 +200,5 @@ async def test_the_page_as_written(cluster, tmp_path, free_port):
 
 @pytest.fixture
 def free_port():
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that is nobody else's."""
+    return find_base_port(1)

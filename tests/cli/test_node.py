@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ import pytest
 
 from raftlog.cli.node import serve
 from raftlog.local import wait_until
+from raftlog.local.layout import find_base_port
 from raftlog.server import joining
 from raftlog.server import main as server_main
 
@@ -86,17 +86,10 @@ def test_what_is_wrong_is_said_with_its_code(raftlog, line, code, why, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def free_port():
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.integration
 def test_a_node_in_the_foreground(tmp_path):
     """It logs JSON lines with node, term and role, and ends 0 on SIGTERM."""
-    listen, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    listen, http = (f"127.0.0.1:{find_base_port(1)}" for _ in range(2))
     log = tmp_path / "log"
     environment = {
         **os.environ, "RAFTLOG_NODE_ID": "n1", "RAFTLOG_DATA_DIR": str(tmp_path / "data"),
@@ -127,7 +120,7 @@ def test_a_directory_in_use_exits_4(cluster):
     node = cluster.nodes[0]
     with spawn(
         "serve", "--node-id", node.id, "--data-dir", node.data_dir, "--listen",
-        f"127.0.0.1:{free_port()}", "--http", "",
+        f"127.0.0.1:{find_base_port(1)}", "--http", "",
     ) as child:  # fmt: skip
         assert child.wait(30) == 4
         said = child.stderr.read().decode()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import pathlib
-import socket
 
 import pytest
 
 from raftlog.cli.recover import _advice, moment
+from raftlog.local.layout import find_base_port
 from raftlog.recovery.survivors import inspect
 from raftlog.storage.lmdb.refounding import survey
 from tests.recovery.test_repair import rot
@@ -70,9 +70,7 @@ def test_directories_of_another_cluster_do_not_go_with_nodes_that_run(ask, path)
 
 def test_endpoints_where_nobody_answers_keep_no_directory_back(raftlog, path):
     """They are told as silent beside the ranking; alone they are an error, exit 5."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+    nobody = f"127.0.0.1:{find_base_port(1)}"
     asked = ("recover", "inspect", "--endpoints", nobody, "--timeout", "3")
     told = raftlog(*asked, "--data-dir", path, "-o", "json")
     assert told.code == 0

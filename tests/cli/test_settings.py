@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import socket
 
 import pytest
 
 from raftlog.cli.settings import config
 from raftlog.config.schema import SECRET, SETTINGS, Settings
+from raftlog.local.layout import find_base_port
 from raftlog.machines.kv import KvMachine
 from raftlog.security.tls import create_certificates
 from raftlog.server import main as server_main
@@ -160,9 +160,7 @@ def place(tmp_path_factory):
     (top / "file").write_text("x")
     (top / "half").mkdir()
     (top / "half" / "data.mdb").write_bytes(b"x")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_base_port(1)
     own = Settings(
         node_id="n9", data_dir=str(top / "taken"), bootstrap_token="own",
         initial_cluster=(("n9", "127.0.0.1:1"),),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import itertools
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,8 @@ import pytest
 from raftlog.cli.output import ExitCode
 from raftlog.config.load import load
 from raftlog.server.main import STOP_SECONDS
-from tests.test_docs import resolve
+from tests.deploy.booted import Booted, NoNamespaces, boot
+from tests.test_docs import resolve, shell_lines
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PLACE = TOP / "deploy" / "systemd"
@@ -108,3 +111,116 @@ def test_its_user_can_be_made(unit) -> None:
         pytest.skip("systemd-sysusers is not installed (package systemd)")
     command = [program, "--dry-run", str(PLACE / "raftlog.sysusers")]
     subprocess.run(command, capture_output=True, check=True)
+
+
+SETTINGS = "/etc/raftlog/node.toml"
+CERTIFICATES = (
+    "--cacert /etc/raftlog/ca.crt --cert /tmp/certs/client.crt --key /tmp/certs/client.key"
+)
+CLIENT = f"raftlog --endpoints 10.0.0.1:7101 {CERTIFICATES}"
+
+
+def install(machine: Booted) -> None:
+    """Install the unit as docs/deploying.md says, up to where it is started.
+
+    The wheel alone is not: its place is there. The member founds its cluster alone.
+    """
+    lines = shell_lines(TOP / "docs" / "deploying.md")
+    ours = list(itertools.takewhile(lambda line: "certs create" not in line, lines))
+    wheel, *install_lines, check, start, status = ours
+    assert "pip install" in wheel
+    for line in install_lines:
+        machine.run(line)
+    machine.run(f"sed -i 's/,n2=.*/\"/' {SETTINGS}")
+    machine.run("raftlog certs create --dir /tmp/certs n1 --host 10.0.0.1")
+    machine.run(
+        "install -m 640 -g raftlog /tmp/certs/ca.crt /tmp/certs/n1.crt /tmp/certs/n1.key "
+        "/etc/raftlog/"
+    )
+    machine.run(check)
+    machine.run(start)
+    assert "active (running)" in machine.run(status)
+
+
+def hardened(machine: Booted, unit: dict[str, dict[str, list[str]]]) -> None:
+    """What the unit forbids is forbidden in the node's process, and the node does not mind."""
+    pid = machine.shown("MainPID")
+    status = machine.run(f"cat /proc/{pid}/status")
+    found = dict(line.split(":", 1) for line in status.splitlines())
+    assert found["NoNewPrivs"].strip() == "1"
+    assert found["Seccomp"].strip() == "2"
+    assert int(found["CapBnd"], 16) == int(found["CapEff"], 16) == 0
+    assert found["Uid"].split()[0] == machine.run("id -u raftlog").strip()
+    limits = machine.run(f"grep 'Max open files' /proc/{pid}/limits")
+    ours = str(
+        resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    )  # all there is, where none may raise it
+    assert limits.split()[3] in {unit["Service"]["LimitNOFILE"][0], ours}
+    inside = f"nsenter --target {pid} --mount --"
+    assert machine.run(f"{inside} touch /etc/raftlog/new /usr/new /opt/raftlog/new", code=1) == ""
+    assert machine.run(f"{inside} ls /root /home", code=None).split() == ["/home:", "/root:"]
+    assert machine.run(f"{inside} ls /tmp") == ""
+    modes = machine.run("stat --format '%U %a' /var/lib/raftlog /var/lib/raftlog/data/data.mdb")
+    assert modes.splitlines() == ["raftlog 700", "raftlog 600"]
+
+
+def leads(machine: Booted, pid: str = "") -> bool:
+    """Whether a node leads that is not that process."""
+    is_another = machine.shown("MainPID") not in {"0", pid}
+    return is_another and machine.shown("StatusText").startswith("leads")
+
+
+@pytest.mark.long
+@pytest.mark.container
+@pytest.mark.timeout(180)
+def test_systemd_runs_it(unit, tmp_path: pathlib.Path) -> None:
+    """Installed as the page says under a systemd that was booted, it starts, is watched, and stops.
+
+    Only what the kernel keeps to itself in namespaces is not tried: `OOMScoreAdjust`.
+    """
+    try:
+        with boot(tmp_path) as machine:
+            install(machine)
+            machine.until("the only member leads", lambda: leads(machine))
+            hardened(machine, unit)
+            machine.run(f"{CLIENT} log append --lines <<< kept")
+
+            killed = machine.shown("MainPID")
+            machine.run(f"kill -KILL {killed}")
+            machine.until("a killed node is started again", lambda: leads(machine, killed))
+            assert machine.shown("NRestarts") == "1"
+            assert machine.run(f"{CLIENT} log tail --raw") == "kept\n"
+
+            is_watched(machine)
+            machine.run("systemctl stop raftlog")
+            stopped = [machine.shown(name) for name in ("ActiveState", "Result", "ExecMainStatus")]
+            assert stopped == ["inactive", "success", "0"]
+
+            machine.run(f"echo 'nonsense = 1' >> {SETTINGS}")
+            machine.run("systemctl start raftlog", code=1)
+            refused = [machine.shown(name) for name in ("ActiveState", "ExecMainStatus")]
+            assert refused == ["failed", str(int(ExitCode.INVALID_INPUT))]
+    except NoNamespaces as reason:
+        pytest.skip(str(reason))
+
+
+def is_watched(machine: Booted) -> None:
+    """A node whose event loop shows nothing is ended, with its stacks in the log; then it runs."""
+    assert machine.shown("WatchdogUSec") == "30s"
+    machine.run("mkdir -p /etc/systemd/system/raftlog.service.d")
+    machine.run(
+        "printf '[Service]\nWatchdogSec=2s\n' > /etc/systemd/system/raftlog.service.d/w.conf"
+    )
+    machine.run("systemctl daemon-reload && systemctl restart raftlog")
+    watched = machine.shown("MainPID")
+    began = int(machine.shown("WatchdogTimestampMonotonic"))
+    patience = 2 * 2_000_000
+    machine.until(
+        "a node that runs shows it for longer than the patience",
+        lambda: int(machine.shown("WatchdogTimestampMonotonic")) > began + patience,
+    )
+    assert (machine.shown("MainPID"), machine.shown("NRestarts")) == (watched, "0")
+    machine.run(f"kill -STOP {watched}")
+    machine.until("one that stands still is started again", lambda: leads(machine, watched))
+    assert machine.shown("NRestarts") == "1"
+    assert "Fatal Python error: Aborted" in machine.log()

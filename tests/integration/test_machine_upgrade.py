@@ -82,7 +82,16 @@ async def ask(cluster: LocalCluster, *arguments: str) -> subprocess.CompletedPro
 
 def serve(cluster: LocalCluster, node: LocalNode, machine: str) -> subprocess.CompletedProcess[str]:
     """Run a node of the cluster in the foreground until it ends by itself."""
-    arguments = ["--node-id", node.id, "--data-dir", str(node.data_dir), "--listen", node.address]
+    arguments = [
+        "--node-id",
+        node.id,
+        "--data-dir",
+        str(node.data_dir),
+        "--listen",
+        node.address,
+        "--http",
+        node.http,
+    ]
     return subprocess.run(
         [sys.executable, "-m", "raftlog.cli.main", "serve", *arguments, "--machine", machine],
         capture_output=True, text=True, timeout=20, check=False,

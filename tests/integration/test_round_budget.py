@@ -16,7 +16,6 @@ import contextlib
 import json
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import time
 from collections.abc import Iterator
 
 import raftlog
+from raftlog.local.layout import find_base_port
 
 LEADER_CALLS_MAX = 295
 FOLLOWER_CALLS_MAX = 165
@@ -43,11 +43,8 @@ Calls = dict[str, float]
 
 def free_addresses() -> list[str]:
     """Return as many loopback addresses as there are nodes."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in NODES]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    base = find_base_port(len(NODES))
+    return [f"127.0.0.1:{base + number}" for number in range(len(NODES))]
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,7 +43,16 @@ def lone(tmp_path: pathlib.Path) -> LocalNode:
 @pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="only Linux forks them")
 def test_a_forked_node_is_what_a_begun_one_is(lone: LocalNode) -> None:
     """The same command line, place, parent, session, streams, signals and rights."""
-    arguments = ["--node-id", lone.id, "--data-dir", str(lone.data_dir), "--listen", lone.address]
+    arguments = [
+        "--node-id",
+        lone.id,
+        "--data-dir",
+        str(lone.data_dir),
+        "--listen",
+        lone.address,
+        "--http",
+        lone.http,
+    ]
     arguments += ["--bootstrap-token", "t", "--initial-cluster", f"{lone.id}={lone.address}"]
     seen = []
     for begin in (Processes().begin, forked.NURSERY.begin):
@@ -54,3 +65,26 @@ def test_a_forked_node_is_what_a_begun_one_is(lone: LocalNode) -> None:
             os.waitpid(pid, 0)
         lone.log_file.unlink()
     assert seen[0] == seen[1]
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/stat").exists(), reason="only Linux forks them")
+def test_threads_get_the_nodes_that_they_began(tmp_path: pathlib.Path) -> None:
+    """Each is told a process of its own, whose parent this process is."""
+    nodes = LocalCluster.create(tmp_path, nodes=6, base_port=0).nodes
+    together = threading.Barrier(len(nodes))
+    nursery = forked.Nursery()
+
+    def begin(node: LocalNode) -> int:
+        together.wait(20)
+        return nursery.begin(node, ["--node-id", node.id, "--listen", "nowhere"])
+
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        begun = list(pool.map(begin, nodes))
+    try:
+        assert len(set(begun)) == len(nodes)
+        for pid in begun:
+            os.waitpid(pid, 0)  # they refuse their address; only a parent may wait
+        said = [node.log_file.read_text() for node in nodes]
+        assert all("expected HOST:PORT" in each for each in said), said
+    finally:
+        nursery.close()

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from raftlog.errors import InvalidInput
 from raftlog.local.cluster import LocalCluster
-from raftlog.local.layout import BLOCK_PORTS, deal, find_base_port, ports, ports_are_free
+from raftlog.local.layout import (
+    BLOCK_PORTS,
+    Dealer,
+    find_base_port,
+    lay_out,
+    one_more,
+    ports,
+    ports_are_free,
+)
 
 
 def test_addresses_are_laid_out(tmp_path):
@@ -36,14 +47,64 @@ def test_a_taken_port_is_refused(tmp_path):
 
 def test_processes_that_ask_at_once_get_different_ports():
     """A block of ports is dealt by one process, and no two of its clusters meet."""
-    start = secrets.randbelow(1 << 40) + (1 << 16)  # no port, and nobody else's block
-    one, two, three = (start + number * BLOCK_PORTS for number in range(3))
-    first, second = deal([one, two, three]), deal([one, two])
-    bases = [next(first) for _ in range(10)]
+    one, two, three = nobodys_blocks(3)
+    first, second = Dealer([one, two, three]), Dealer([one, two])
+    bases = [first.deal(10) for _ in range(10)]
     taken = {port for base in bases for port in ports(base, 10)}
     assert taken == set(range(one, two))
-    assert next(second) == two
-    assert next(first) == three
+    assert second.deal(1) == two
+    assert first.deal(1) == three
+    assert first.deal(100) is None
+
+
+def nobodys_blocks(count: int) -> list[int]:
+    """Return where blocks begin that nobody else has, for they are no ports."""
+    start = secrets.randbelow(1 << 40) + (1 << 16)
+    return [start + number * BLOCK_PORTS for number in range(count)]
+
+
+def test_a_large_cluster_meets_no_other():
+    """More than ten nodes take more than one step, and a new block where the rest is too small."""
+    one, two = nobodys_blocks(2)
+    dealer = Dealer([one, two])
+    sizes = (25, 1, 11, 10, 60)
+    bases = [dealer.deal(nodes) for nodes in sizes]
+    assert bases == [one, one + 30, one + 40, one + 60, two]
+    taken = [port for base, nodes in zip(bases, sizes, strict=True) for port in ports(base, nodes)]
+    assert len(set(taken)) == len(taken)
+    with pytest.raises(InvalidInput, match="would meet"):
+        find_base_port(101)
+
+
+def test_threads_that_ask_at_once_get_different_ports():
+    """No base port is dealt twice, and none of them fails, however they meet."""
+    threads = 8
+    together = threading.Barrier(threads)
+    dealer = Dealer(slowly(nobodys_blocks(threads)))
+
+    def ask(_number: int) -> list[int | None]:
+        together.wait(20)
+        return [dealer.deal(1) for _ in range(10)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        bases = [base for found in pool.map(ask, range(threads)) for base in found]
+    assert len(set(bases)) == len(bases)
+    assert None not in bases
+
+
+def slowly(blocks: list[int]) -> Iterator[int]:
+    """Yield blocks, and let another thread run before each."""
+    for block in blocks:
+        threading.Event().wait(0.001)
+        yield block
+
+
+def test_a_cluster_that_grows_keeps_off_the_next_one_s_ports(tmp_path):
+    """Its eleventh node stands elsewhere, where the next ten ports are dealt to another."""
+    base, others = find_base_port(10), find_base_port(1)
+    nodes = lay_out(tmp_path, 10, base)
+    assert one_more(tmp_path, nodes, 11).address != f"127.0.0.1:{others}"
+    assert one_more(tmp_path, nodes[:9], 10).address == f"127.0.0.1:{base + 9}"
 
 
 def test_ports_are_not_found_twice():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import socket
 
 import pytest
 
 from raftlog.config.schema import Settings
+from raftlog.local.layout import find_base_port
 
 
 @pytest.fixture(autouse=True)
@@ -20,22 +20,16 @@ def standard_logging():
     root.setLevel(level)
 
 
-def free_port():
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def settings(tmp_path):
     """Return the settings of the only member of a new cluster."""
-    address = f"127.0.0.1:{free_port()}"
+    base = find_base_port(2)
+    address = f"127.0.0.1:{base}"
     return Settings(
         node_id="n1",
         data_dir=str(tmp_path / "data"),
         listen=address,
-        http=f"127.0.0.1:{free_port()}",
+        http=f"127.0.0.1:{base + 1}",
         bootstrap_token="token",
         initial_cluster=(("n1", address),),
     )

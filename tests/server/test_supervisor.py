@@ -11,9 +11,8 @@ import sys
 
 import pytest
 
+from raftlog.local.layout import find_base_port
 from raftlog.server.supervisor import Supervisor
-
-from .conftest import free_port
 
 
 @pytest.fixture
@@ -102,7 +101,7 @@ async def test_nobody_to_tell_is_no_error(place):
 @pytest.mark.integration
 def test_a_node_tells_its_life(listening, tmp_path):
     """READY when its port is open, its role, WATCHDOG while it runs, STOPPING before it ends."""
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{find_base_port(1)}"
     command = [
         sys.executable, "-m", "raftlog", "serve", "--node-id", "n1", "--data-dir",
         str(tmp_path / "data"), "--listen", address, "--http", "", "--bootstrap-token", "t",

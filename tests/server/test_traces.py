@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import socket
 
 import pytest
 
 import raftlog
 from raftlog.config.schema import DebugSection, Settings
 from raftlog.errors import ConfigInvalid, InvariantBroken
+from raftlog.local.layout import find_base_port
 from raftlog.server.compose import compose
 from raftlog.server.traces import TraceFile, open_watch
 from raftlog.sim.spec.cli import read_lines
@@ -77,9 +77,7 @@ def test_a_full_disk_ends_the_trace_and_nothing_else(tmp_path):
 
 async def test_a_broken_invariant_stops_a_real_node(tmp_path):
     """With checks on, a node whose state breaks a rule stops with the rule's own words."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{find_base_port(1)}"
     running = await compose(
         Settings(
             node_id="n1",
