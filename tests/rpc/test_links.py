@@ -219,7 +219,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def pause(link: Link, seconds: float) -> None:
         if link.channel is Channel.CONTROL:
             asked.append(seconds)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
 
     monkeypatch.setattr(Link, "_pause", pause)
     return asked
