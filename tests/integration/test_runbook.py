@@ -312,3 +312,27 @@ async def test_the_page_on_founders_of_two_versions(
     for line in (stop, empty, start):
         await asyncio.to_thread(typed, line, tmp_path)
     await until_whole(cluster, "n1", "n2", "n3")
+
+
+async def test_the_consumer_page(cluster: LocalCluster, tmp_path: pathlib.Path) -> None:
+    """What it has not read is seen; it goes on at the oldest, skips the rest, and is forgotten."""
+    lines = shell_lines(TOP / "docs/runbook/consumer-behind.md")
+    await asyncio.to_thread(cluster.start)
+    async with connect(cluster.endpoints) as client:
+        await client.log.append_many([b"%d" % number for number in range(1, 1101)])
+    read = "raftlog log tail --consumer audit --raw | head -n 100 > read; wc -l < read"
+    assert await asyncio.to_thread(typed, read, tmp_path) == "100\n"
+    listed = await type_in(lines, tmp_path)
+    assert "audit" in listed
+    assert "consumer_behind" not in await type_in(lines, tmp_path)
+    told = await type_in(lines, tmp_path)
+    assert "1100" in told
+    assert "1001" in await type_in(lines, tmp_path)
+    await type_in(lines, tmp_path)
+    assert await type_in(lines, tmp_path) == "1100\n"
+    await type_in(lines, tmp_path)
+    again = "raftlog log tail --consumer audit --raw | wc -l"
+    assert await asyncio.to_thread(typed, again, tmp_path) == "0\n"
+    await type_in(lines, tmp_path)
+    assert "audit" not in await type_in(lines, tmp_path)
+    assert not list(lines)
