@@ -68,16 +68,34 @@ def transfer(options: Globals, /, *, to: str | None, no_mock: bool) -> int:
         moved = ask(options, work)
     except RaftLogError as error:
         return _not_transferred(options, to, error)
-    document = {
-        "from": moved.source,
-        "to": moved.target,
-        "outcome": "transferred" if to in {None, moved.target} else "another leads",
-        "mock_ms": _milliseconds(moved.mock_seconds),
-        "write_gap_ms": _milliseconds(moved.write_gap_seconds),
-        "why": moved.why or None,
-    }
+    document = _moved(
+        "transferred" if to in {None, moved.target} else "another leads",
+        source=moved.source,
+        target=moved.target,
+        why=moved.why or None,
+    )
+    document["mock_ms"] = _milliseconds(moved.mock_seconds)
+    document["write_gap_ms"] = _milliseconds(moved.write_gap_seconds)
     emit(options.output, document)
     return ExitCode.OK
+
+
+def _moved(
+    outcome: str,
+    *,
+    source: str | None = None,
+    target: str | None = None,
+    why: str | None = None,
+) -> dict[str, object]:
+    """Return the fields that every verb which moves leadership tells; None: it does not know."""
+    return {
+        "from": source,
+        "to": target,
+        "outcome": outcome,
+        "mock_ms": None,
+        "write_gap_ms": None,
+        "why": why,
+    }
 
 
 def _not_transferred(options: Globals, to: str | None, error: RaftLogError) -> int:
@@ -88,12 +106,7 @@ def _not_transferred(options: Globals, to: str | None, error: RaftLogError) -> i
         emit(
             options.output,
             {
-                "from": None,
-                "to": to,
-                "outcome": outcome if error.definite else "unknown",
-                "mock_ms": None,
-                "write_gap_ms": None,
-                "why": error.message,
+                **_moved(outcome if error.definite else "unknown", target=to, why=error.message),
                 "error": error_document(error),
                 "exit_code": int(code),
             },
@@ -120,10 +133,10 @@ def cancel_transfer(options: Globals) -> None:
     was_any = ask(options, work)
     emit(
         options.output,
-        {
-            "outcome": "cancelled" if was_any else "nothing",
-            "why": None if was_any else "no transfer is under way at the leader",
-        },
+        _moved(
+            "cancelled" if was_any else "nothing",
+            why=None if was_any else "no transfer is under way at the leader",
+        ),
     )
 
 
@@ -240,6 +253,6 @@ def step_down(options: Globals) -> None:
     async def work(client: Client) -> dict[str, object]:
         before = await client.cluster.leader()
         await client.cluster.step_down()
-        return {"from": before.node_id, "outcome": "stepped down"}
+        return _moved("stepped down", source=before.node_id)
 
     emit(options.output, ask(options, work))

@@ -60,12 +60,13 @@ class NodeFailed(RaftLogError):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NodeReport:
-    """One line of `local status`."""
+    """One line of `local status`. `mariadb` is None: nothing speaks its protocol yet."""
 
     id: str
     address: str
     http: str
     mysql: str
+    mariadb: str | None
     pid: int | None
     running: bool
     data_dir: str
@@ -252,6 +253,7 @@ class LocalCluster:
                     address=node.address,
                     http=node.http,
                     mysql=node.mysql,
+                    mariadb=None,
                     pid=pid,
                     running=pid is not None,
                     data_dir=str(node.data_dir),

@@ -58,6 +58,7 @@ class Handshake:
             instance_id=identity.instance_id,
             target_node_id=target,
             feature_level_max=self._settings.feature_level_max,
+            feature_level=self._events.feature_level,
             fresh=self._events.is_fresh,
             address=self._settings.address,
             membership_index=self._events.membership_index,
@@ -128,6 +129,14 @@ class Handshake:
             raise VersionTooOld(
                 f"feature level {level} is in force, and {peer} reads up to {reads}: nothing is "
                 f"wrong with its data; start it with raftlog {LEVELS[level].since} or later"
+            )
+        begun = max(1, hello.feature_level)
+        if begun != level and hello.fresh and self._events.is_fresh:
+            # The level is in the seed of the first checksum: they could agree on no entry.
+            raise VersionTooOld(
+                f"{peer} begins at feature level {begun} and {self._identity.node_id} at {level}, "
+                "and nothing is founded yet: stop the initial members, empty their data "
+                "directories, and start all of them with one version of raftlog"
             )
 
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:

@@ -98,6 +98,7 @@ def test_restore_says_what_it_made_and_how_to_start_it(raftlog, file, tmp_path):
     assert raftlog(*other[:-1], "a b", "--address", "127.0.0.1:1").code == 3
     plain = raftlog(*other, "--address", "127.0.0.1:1")
     assert f"raftlog serve --node-id m1 --data-dir {tmp_path / 'other'}" in plain.text
+    assert "--listen 127.0.0.1:1 --http 127.0.0.1:101 " in plain.text
 
 
 def test_an_interrupted_backup_leaves_nothing(cluster, tmp_path):
@@ -169,6 +170,7 @@ async def test_the_page_as_written(cluster, tmp_path, free_port):
         later = await client.kv.put(b"page", b"new")
     restored = next(text for text in said if "--data-dir restored/n1" in text)
     command = shlex.split(restored.splitlines()[-1].removeprefix("start it: raftlog "))
+    assert command[command.index("--http") + 1] == f"127.0.0.1:{free_port + 100}", "its own"
     process = spawn(*command, "--set", "logging.level=error", cwd=tmp_path)
     try:
         async with connect(f"127.0.0.1:{free_port}", timeout=30) as beside:

@@ -18,6 +18,7 @@ from raftlog.local import wait_until
 from .conftest import spawn
 
 pytestmark = pytest.mark.integration
+TOLD = {"from", "to", "outcome", "mock_ms", "write_gap_ms", "why"}
 
 
 @pytest.fixture
@@ -70,6 +71,7 @@ def test_a_transfer_to_nobody_is_refused(tell):
     assert told.json["error"]["definite"] is True
     none = tell("leader", "cancel-transfer", "-o", "json")
     assert (none.code, none.json["outcome"]) == (0, "nothing")
+    assert set(none.json) == TOLD
     assert tell("leader", "show", "-o", "json").json["leader"] == before
 
 
@@ -148,7 +150,9 @@ def test_no_campaign_survives_a_restart(tell, own):
 def test_step_down(tell):
     """A leader that steps down is followed by a leader of a later term."""
     before = tell("leader", "show", "-o", "json").json
-    assert tell("leader", "step-down", "-o", "json").json["from"] == before["leader"]
+    told = tell("leader", "step-down", "-o", "json").json
+    assert (told["from"], told["outcome"]) == (before["leader"], "stepped down")
+    assert set(told) == TOLD
     assert tell("kv", "put", "after", "step-down").code == 0
     assert tell("leader", "show", "-o", "json").json["term"] > before["term"]
 

@@ -19,7 +19,7 @@ MISTAKEN = (
 """Commands that connect, one of each kind."""
 SOON = "0.3"
 
-FIELDS = {"id", "address", "http", "mysql", "pid", "running", "data_dir"}
+FIELDS = {"id", "address", "http", "mysql", "mariadb", "pid", "running", "data_dir"}
 
 
 @pytest.mark.integration

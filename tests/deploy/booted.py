@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 TOP = pathlib.Path(__file__).resolve().parents[2]
 SYSTEMD = pathlib.Path("/lib/systemd/systemd")
 BOOT = pathlib.Path(__file__).with_name("boot.sh")
-BOOT_SECONDS = 20.0
+BOOT_SECONDS = 60.0
 NONE = 77
 """The exit code of boot.sh where the kernel grants no such namespaces."""
 
@@ -42,7 +42,7 @@ class Booted:
         """
         done = subprocess.run(
             [*self._enter, "bash", "-c", f"cd /checkout && {line}"],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         if code not in {None, done.returncode}:
             said = (done.returncode, done.stdout, done.stderr)
@@ -53,7 +53,7 @@ class Booted:
         """Return what systemd says of the unit by that name."""
         return self.run(f"systemctl show --value --property={name} raftlog").strip()
 
-    def until(self, what: str, holds: Callable[[], object], seconds: float = 30.0) -> None:
+    def until(self, what: str, holds: Callable[[], object], seconds: float = 60.0) -> None:
         """Wait until it holds."""
         deadline = time.monotonic() + seconds
         while not holds():

@@ -172,7 +172,7 @@ def leads(machine: Booted, pid: str = "") -> bool:
 
 @pytest.mark.long
 @pytest.mark.container
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_systemd_runs_it(unit, tmp_path: pathlib.Path) -> None:
     """Installed as the page says under a systemd that was booted, it starts, is watched, and stops.
 
@@ -209,12 +209,12 @@ def is_watched(machine: Booted) -> None:
     assert machine.shown("WatchdogUSec") == "30s"
     machine.run("mkdir -p /etc/systemd/system/raftlog.service.d")
     machine.run(
-        "printf '[Service]\nWatchdogSec=2s\n' > /etc/systemd/system/raftlog.service.d/w.conf"
+        "printf '[Service]\nWatchdogSec=4s\n' > /etc/systemd/system/raftlog.service.d/w.conf"
     )
     machine.run("systemctl daemon-reload && systemctl restart raftlog")
     watched = machine.shown("MainPID")
     began = int(machine.shown("WatchdogTimestampMonotonic"))
-    patience = 2 * 2_000_000
+    patience = 6_000_000
     machine.until(
         "a node that runs shows it for longer than the patience",
         lambda: int(machine.shown("WatchdogTimestampMonotonic")) > began + patience,

@@ -23,7 +23,10 @@ from raftlog.security import tls
 from raftlog.storage.lmdb import layout
 from tests.integration.bookkeeping import wait_until
 from tests.integration.test_quorum_lost import typed
+from tests.integration.test_upgrade import Use, use_previous
 from tests.test_docs import TOP, shell_lines
+
+__all__ = ["use_previous"]
 
 
 @pytest.fixture
@@ -194,3 +197,142 @@ async def test_the_addresses_page(
     assert all(address in said for address in moved.values())
     async with connect(here) as client:
         assert (await client.log.append(b"after", timeout=20)).sequence == written.sequence + 1
+
+
+def here(line: str, cluster: LocalCluster) -> str:
+    """Return a line of a page with the ports of this cluster in place of the usual ones."""
+    for number, node in enumerate(cluster.nodes, 1):
+        line = line.replace(f"127.0.0.1:710{number}", node.address)
+        line = line.replace(f"127.0.0.1:720{number}", node.http)
+    assert "127.0.0.1:7" not in line
+    return line
+
+
+async def until_whole(cluster: LocalCluster, *voters: str) -> None:
+    """Wait until these are the voters and all of them are healthy, without lag and alarms."""
+
+    async def is_whole() -> bool:
+        with contextlib.suppress(RaftLogError):
+            status = await client.cluster.status(timeout=2)
+            found = {each.node_id: each for each in status.members if each.kind == "voter"}
+            well = all(each.healthy and each.lag_transactions == 0 for each in found.values())
+            return set(found) == set(voters) and well and not status.alarms
+        return False
+
+    async with connect(cluster.endpoints) as client, asyncio.timeout(60):
+        while not await is_whole():
+            await asyncio.sleep(0.05)
+
+
+async def test_the_pages_on_a_lost_leader_and_a_rolling_restart(
+    cluster: LocalCluster, tmp_path: pathlib.Path
+) -> None:
+    """Who led is told and leadership moved; a member is drained, restarted, and seen whole."""
+    lines = shell_lines(TOP / "docs/runbook/leader-lost.md")
+    await asyncio.to_thread(cluster.start)
+    lost = cluster.leader()
+    await asyncio.to_thread(cluster.kill, lost)
+    leader = await asyncio.to_thread(cluster.wait_leader)
+    assert f"leader           {leader}" in await type_in(lines, tmp_path)
+    assert leader in await type_in(lines, tmp_path)
+    await asyncio.to_thread(cluster.restart, lost)
+    await until_whole(cluster, "n1", "n2", "n3")
+    assert "transferred" in await type_in(lines, tmp_path)
+    assert not list(lines)
+
+    drain, check, upgrade = shell_lines(TOP / "docs/runbook/rolling-restart.md")
+    assert "n2" in await asyncio.to_thread(typed, drain, tmp_path)
+    assert cluster.leader() != "n2"
+    await asyncio.to_thread(typed, check, tmp_path, code=5)  # it is drained, which is an alarm
+    await asyncio.to_thread(cluster.stop, ["n2"])
+    await asyncio.to_thread(cluster.restart, "n2")
+    await until_whole(cluster, "n1", "n2", "n3")
+    await asyncio.to_thread(typed, check, tmp_path)
+    assert "already in force" in await asyncio.to_thread(typed, upgrade, tmp_path)
+
+
+async def test_the_pages_on_a_wrong_removal_a_lost_disk_and_adding(
+    cluster: LocalCluster, served: Served, tmp_path: pathlib.Path
+) -> None:
+    """One that was removed, one that was emptied and one that is new come in, and vote."""
+    await asyncio.to_thread(cluster.start)
+    async with connect(cluster.endpoints) as client:
+        written = await client.log.append(b"before")
+    move, serve, listing = shell_lines(TOP / "docs/runbook/wrong-removal.md")
+    await asyncio.to_thread(typed, "raftlog member remove n3 --wait", tmp_path)
+    await asyncio.to_thread(cluster.stop, ["n3"])
+    await asyncio.to_thread(typed, move, tmp_path)
+    served.serve(here(serve, cluster))
+    await until_whole(cluster, "n1", "n2", "n3")
+    assert "n3" in await asyncio.to_thread(typed, listing, tmp_path)
+
+    replace, remove, serve, listing = shell_lines(TOP / "docs/runbook/node-wiped.md")
+    await asyncio.to_thread(cluster.kill, "n2")
+    await asyncio.to_thread(typed, replace, tmp_path)
+    await asyncio.to_thread(typed, remove, tmp_path)
+    served.serve(here(serve, cluster))
+    await until_whole(cluster, "n1", "n2", "n3")
+    assert "n2" in await asyncio.to_thread(typed, listing, tmp_path)
+
+    adding = next(line for line in shell_lines(TOP / "docs/membership.md") if "--join" in line)
+    new = f"127.0.0.1:{find_base_port(1)}"
+    line = adding.replace("/var/lib/raftlog", "n4").replace("10.0.0.4:7101", new)
+    served.serve(f"{line.replace('10.0.0.1:7101', cluster.node('n1').address)} --http ''")
+    await until_whole(cluster, "n1", "n2", "n3", "n4")
+    async with connect(new) as client:
+        found = await client.log.get(written.sequence, member="n4")
+    assert found.payload == b"before"
+
+
+async def test_the_page_on_founders_of_two_versions(
+    cluster: LocalCluster,
+    tmp_path: pathlib.Path,
+    use_previous: Use,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They say why they wait, also when all are upgraded; emptied, they found one cluster."""
+    *_, alarms, stop, empty, start = shell_lines(TOP / "docs/runbook/upgrade-stuck.md")
+    use_previous(True)
+    older = ("n1", "n2")
+    await asyncio.gather(*(asyncio.to_thread(cluster.restart, each) for each in older))
+    monkeypatch.delenv("PYTHONPATH")
+    await asyncio.to_thread(cluster.restart, "n3")
+    await asyncio.to_thread(cluster.stop, older)
+    for node_id in older:
+        await asyncio.to_thread(cluster.restart, node_id)
+    logs = [node.log_file for node in cluster.nodes[:2]]
+    await wait_until(
+        "both say why they wait",
+        lambda: all("nothing is founded yet" in file.read_text() for file in logs),
+    )
+    said = await asyncio.to_thread(typed, alarms, tmp_path)
+    assert "bootstrap_waits" in said
+    assert "nothing is founded yet" in said
+    assert cluster.running() == ["n1", "n2", "n3"]
+    for line in (stop, empty, start):
+        await asyncio.to_thread(typed, line, tmp_path)
+    await until_whole(cluster, "n1", "n2", "n3")
+
+
+async def test_the_consumer_page(cluster: LocalCluster, tmp_path: pathlib.Path) -> None:
+    """What it has not read is seen; it goes on at the oldest, skips the rest, and is forgotten."""
+    lines = shell_lines(TOP / "docs/runbook/consumer-behind.md")
+    await asyncio.to_thread(cluster.start)
+    async with connect(cluster.endpoints) as client:
+        await client.log.append_many([b"%d" % number for number in range(1, 1101)])
+    read = "raftlog log tail --consumer audit --raw | head -n 100 > read; wc -l < read"
+    assert await asyncio.to_thread(typed, read, tmp_path) == "100\n"
+    listed = await type_in(lines, tmp_path)
+    assert "audit" in listed
+    assert "consumer_behind" not in await type_in(lines, tmp_path)
+    told = await type_in(lines, tmp_path)
+    assert "1100" in told
+    assert "1001" in await type_in(lines, tmp_path)
+    await type_in(lines, tmp_path)
+    assert await type_in(lines, tmp_path) == "1100\n"
+    await type_in(lines, tmp_path)
+    again = "raftlog log tail --consumer audit --raw | wc -l"
+    assert await asyncio.to_thread(typed, again, tmp_path) == "0\n"
+    await type_in(lines, tmp_path)
+    assert "audit" not in await type_in(lines, tmp_path)
+    assert not list(lines)

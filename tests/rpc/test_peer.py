@@ -246,7 +246,7 @@ async def test_the_opening_side_refuses_too(cluster: Cluster) -> None:
 async def test_a_peer_that_cannot_read_the_level_is_refused(cluster: Cluster) -> None:
     """Both sides learn which raftlog is needed, and that nothing is wrong with the data."""
     n1, n2 = await cluster.start("n1"), await cluster.start("n2")
-    n1.events.feature_level = FEATURE_LEVEL_MAX
+    n1.events.feature_level, n1.events.fresh = FEATURE_LEVEL_MAX, False
     async with raw_stream(n1, Channel.CONTROL) as call:
         await call.write(hello_bytes(n1, feature_level_max=FEATURE_LEVEL_MAX - 1))
         assert await ending(call) is grpc.StatusCode.FAILED_PRECONDITION
@@ -256,6 +256,21 @@ async def test_a_peer_that_cannot_read_the_level_is_refused(cluster: Cluster) ->
     cluster.connect()
     await until(lambda: n1.transport.is_connected(n2.node_id))
     assert n1.events.levels[n2.node_id] == FEATURE_LEVEL_MAX
+
+
+async def test_founders_of_different_levels_are_told_before_they_found(cluster: Cluster) -> None:
+    """Two without a log refuse each other, and say how to begin; one that has a log does not."""
+    n1, n2 = await cluster.start("n1"), await cluster.start("n2")
+    n1.events.feature_level, n2.events.feature_level = 1, FEATURE_LEVEL_MAX
+    n1.events.fresh = n2.events.fresh = True
+    cluster.connect()
+    await until(lambda: n1.transport.refusals and n2.transport.refusals)
+    for why in (n1.transport.refusals[n2.node_id], n2.transport.refusals[n1.node_id]):
+        assert "nothing is founded yet" in why
+        assert "empty their data directories" in why
+    assert n1.events.connected == n2.events.connected == []
+    n2.events.fresh = False
+    await until(lambda: n1.transport.is_connected(n2.node_id))
 
 
 async def test_a_wrong_address_is_noticed(cluster: Cluster) -> None:
