@@ -72,4 +72,10 @@ EXPLAINED: dict[str, str] = {
     "rpc.server:GrpcServer.stop:statement-dropped:3": (
         "A second stop cancels and waits for a task that has ended, which does nothing."
     ),
+    "machines.kv.leases:LeaseKeeper.__init__:statement-dropped:3": (
+        "It is read only once a look has found a lease, and that look sets it."
+    ),
+    "machines.kv.leases:LeaseKeeper._scan:boundary:1": (
+        "The shortest time is the same, whichever of two leases of that time sets it."
+    ),
 }
