@@ -214,7 +214,7 @@ async def test_get_finds_one_transaction(cluster: FakeCluster, client: Client) -
 async def test_streams_are_read_to_the_last_page_from_one_member(
     cluster: FakeCluster, client: Client, page: int
 ) -> None:
-    """Each comes once, in the order of the member that gave the first page; one may be just full."""
+    """Each comes once, in the order of the member that gave the first page, just full or not."""
     cluster.streams_page = page
     cluster.streams = ("a", "b", "c", "d")
     assert [found.name async for found in client.log.streams()] == list("abcd")

@@ -231,9 +231,7 @@ async def test_a_result_that_comes_later_is_told_by_its_offset() -> None:
         await it.held(1)
         results = (Result(value=b"1"), Result(deferred=True), Result(value=b"3"))
         _, respond = it.node.held.pop()
-        respond(
-            GroupReceipt(number=1, first_sequence=1, count=3, term=1, index=1, results=results)
-        )
+        respond(GroupReceipt(number=1, first_sequence=1, count=3, term=1, index=1, results=results))
         await until(lambda: it.client.written)
         [reply] = pb.WriteReply.FromString(it.client.written[0]).replies
         assert list(reply.deferred) == [1]
