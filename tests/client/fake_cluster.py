@@ -105,7 +105,6 @@ class FakeCluster:
         self.closed_sessions: list[int] = []
         self.kv = FakeKv()
         self.streams: tuple[str, ...] = ()
-        self.streams_page = 1
         self.hold = False
         self.held: list[tuple[groups.Group, list[Respond]]] = []
         self.cut_before = 0

@@ -26,9 +26,7 @@ class FakeExtent:
         await self._stand()
         names = [name for name in self.cluster.streams if name > request.after]
         page = [log_pb2.StreamInfo(name=name, first_sequence=1, last_sequence=2) for name in names]
-        size = self.cluster.streams_page
-        more = len(names) > size
-        return log_pb2.StreamsReply(streams=page[:size], more=more, served_by=self.node_id)
+        return log_pb2.StreamsReply(streams=page[:1], more=len(names) > 1, served_by=self.node_id)
 
     async def Info(self, request, context):
         await self._stand()

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from raftlog.client.client import Client
-from raftlog.client.log import SessionState, split
+from raftlog.client.log import SessionState, _stream_pages, split
 from raftlog.client.routing import Limits
 from raftlog.client.tail import Tail, transactions_of
 from raftlog.client.write_stream import WriterSettings
@@ -210,14 +210,28 @@ async def test_get_finds_one_transaction(cluster: FakeCluster, client: Client) -
         await client.log.get(0)
 
 
-@pytest.mark.parametrize("page", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+async def test_pages_of_streams_join_without_gap_or_repeat(size: int) -> None:
+    """Each stream comes once, whether the last page is just full or not, and one is never empty."""
+    asked: list[tuple[str, str | None]] = []
+
+    async def ask(after: str, member: str | None) -> log_pb2.StreamsReply:
+        asked.append((after, member))
+        names = [name for name in "abcd" if name > after]
+        page = [log_pb2.StreamInfo(name=name) for name in names[:size]]
+        return log_pb2.StreamsReply(streams=page, more=len(names) > size, served_by="n2")
+
+    assert [found.name async for found in _stream_pages(ask, None)] == list("abcd")
+    assert len(asked) == -(-4 // size)
+    assert [member for _, member in asked] == [None, *["n2"] * (len(asked) - 1)]
+
+
 async def test_streams_are_read_to_the_last_page_from_one_member(
-    cluster: FakeCluster, client: Client, page: int
+    cluster: FakeCluster, client: Client
 ) -> None:
-    """Each comes once, in the order of who gave the first page; a page may be just full."""
-    cluster.streams_page = page
-    cluster.streams = ("a", "b", "c", "d")
-    assert [found.name async for found in client.log.streams()] == list("abcd")
+    """Each stream comes once, in the order of the member that gave the first page."""
+    cluster.streams = ("a", "b", "c")
+    assert [found.name async for found in client.log.streams()] == ["a", "b", "c"]
     (first, *_) = [found async for found in client.log.streams(member="n2")]
     assert (first.first_sequence, first.last_sequence) == (1, 2)
 

@@ -46,6 +46,7 @@ from raftlog.interfaces import (
     SnapshotInfo,
     StreamInfo,
     TailBatch,
+    TailStart,
 )
 from raftlog.interfaces.backup import BackupPort
 from raftlog.rpc.peer import GrpcTransport
@@ -111,6 +112,8 @@ class FakeNode:
         paused_seconds=None, no_campaign=False, drained=True, leads=True, why="no successor"
     )
     alarms: Alarms = dataclasses.field(default_factory=lambda: Alarms(RecordingObserver()))
+    starts: list[tuple[TailStart, str | None]] = dataclasses.field(default_factory=list)
+    closed: list[int] = dataclasses.field(default_factory=list)
 
     @property
     def identity(self) -> Identity:
@@ -179,6 +182,13 @@ class FakeNode:
         if self.refusal is not None:
             raise self.refusal
         return 77
+
+    def close_session(self, session: int) -> None:
+        self.closed.append(session)
+
+    async def start_of(self, start: TailStart, stream: str | None) -> int:
+        self.starts.append((start, stream))
+        return 3
 
     async def wait_readable(self, consistency: Consistency, timeout_seconds: float) -> Index:
         return Index(len(self.entries))

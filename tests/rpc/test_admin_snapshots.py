@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from raftlog.rpc.services.snapshots import Snapshots
 from raftlog.wire.pb import types_pb2
 from tests.rpc.doubles import Serving
+from tests.rpc.memory_snapshots import snapshot_info
 
 EMPTY = types_pb2.Empty()
 
@@ -17,3 +20,13 @@ async def test_snapshots_are_taken_and_listed(serving: Serving) -> None:
     listed = await serving.admin.Snapshots(EMPTY)
     found = [(each.snapshot_id, each.term, each.size_bytes) for each in listed.snapshots]
     assert found == [("3-4-1", 4, 7), ("5-4-1", 4, 10)]
+
+
+async def test_a_snapshot_tells_the_last_transaction_that_it_covers(serving: Serving) -> None:
+    """From there a reader goes on; one of a log without transactions covers none."""
+    empty = snapshot_info("3-4-1", 7)
+    begun = dataclasses.replace(empty.boundary, next_sequence=9)
+    full = dataclasses.replace(empty, boundary=begun, created_microseconds=77)
+    serving.node.snapshots = lambda: [empty, full]
+    listed = await serving.admin.Snapshots(EMPTY)
+    assert [(each.last_sequence, each.created) for each in listed.snapshots] == [(0, 0), (8, 77)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
+from collections.abc import Coroutine
 
 import grpc
 import pytest
@@ -11,8 +13,9 @@ import pytest
 from raftlog.core import messages
 from raftlog.errors import InvariantBroken
 from raftlog.interfaces import Alarm
-from raftlog.rpc import convert, peer
+from raftlog.rpc import convert, peer, snapshots
 from raftlog.rpc.links import Channel
+from raftlog.rpc.services import raft
 from raftlog.rpc.settings import TransportSettings
 from raftlog.rpc.twins import Twins
 from raftlog.types import Index, NodeId, Term
@@ -173,3 +176,64 @@ async def test_a_bug_under_a_transfer_is_told_and_ends_only_that(cluster: Cluste
     await until(lambda: len(n1.events.snapshots) == 2)
     assert n1.events.snapshots[1] == (n2.node_id, True)
     await until(lambda: len(n1.transport._tasks) == 2, "the links' alone are left")
+
+
+# ---------------------------------------------------------------- the streams that peers open
+
+
+@pytest.mark.parametrize("channel", Channel)
+async def test_a_peer_that_has_said_everything_ends_its_stream_well(
+    cluster: Cluster, channel: Channel
+) -> None:
+    """It is no error of either side."""
+    n1 = await cluster.start("n1")
+    async with raw_stream(n1, channel) as call:
+        await greet(call, n1)
+        await call.done_writing()
+        assert await ending(call) is grpc.StatusCode.OK
+
+
+async def test_a_snapshot_stream_that_says_nothing_is_no_snapshot(cluster: Cluster) -> None:
+    """Nothing is refused, as nothing was offered."""
+    n1 = await cluster.start("n1")
+    channel = grpc.aio.insecure_channel(n1.address)
+    call = channel.stream_stream(snapshots.METHOD)()
+    await call.done_writing()
+    assert await ending(call) is grpc.StatusCode.OK
+    await channel.close()
+    assert n1.observer.named("snapshot_refused") == []
+
+
+async def test_peers_streams_are_bounded_whoever_opens_them(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One too many is told so, and leaves nothing behind; one that ended makes room."""
+    monkeypatch.setattr(raft, "STREAMS_MAX", 1)
+    begun, serve = [], raft.RaftService._serve
+
+    def served(*rest: object) -> Coroutine[object, object, None]:
+        begun.append(serve(*rest))
+        return begun[-1]
+
+    monkeypatch.setattr(raft.RaftService, "_serve", served)
+    n1 = await cluster.start("n1")
+    async with raw_stream(n1, Channel.BULK) as first:
+        await greet(first, n1)
+        async with raw_stream(n1, Channel.CONTROL) as second:
+            assert await ending(second) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert inspect.getcoroutinestate(begun[1]) == inspect.CORO_CLOSED
+        await first.done_writing()
+        assert await ending(first) is grpc.StatusCode.OK
+    async with asyncio.timeout(10):
+        while not await is_greeted(n1):
+            pass
+
+
+async def is_greeted(n1: Peer) -> bool:
+    """Say whether a stream comes up."""
+    async with raw_stream(n1, Channel.CONTROL) as call:
+        try:
+            await greet(call, n1)
+        except grpc.aio.AioRpcError:
+            return False
+        return True

@@ -215,11 +215,12 @@ def count_attempts(peer: Peer) -> list[NodeId]:
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Record how long the control link would wait before each retry, and wait for nothing."""
     asked: list[float] = []
+    wait = Link._pause
 
     async def pause(link: Link, seconds: float) -> None:
         if link.channel is Channel.CONTROL:
             asked.append(seconds)
-        await asyncio.sleep(0)
+        await wait(link, min(seconds, 0.001))
 
     monkeypatch.setattr(Link, "_pause", pause)
     return asked

@@ -22,6 +22,7 @@ from raftlog.errors import (
     TooLarge,
 )
 from raftlog.groups import COMMAND_TAG
+from raftlog.interfaces import TailStart
 from raftlog.wire.pb import log_pb2 as pb
 from raftlog.wire.pb import types_pb2
 from tests.rpc.doubles import Serving, failure, until
@@ -123,6 +124,57 @@ async def test_a_followed_tail_goes_on_with_heartbeats(serving: Serving) -> None
     assert serving.node.tails_open == 1
     call.cancel()
     await until(lambda: serving.node.tails_open == 0, "the node's tail was closed")
+
+
+async def test_a_follower_hears_at_once_where_it_is_and_when_to_worry(serving: Serving) -> None:
+    """Before anything is read: a tail that hears nothing for so long asks another member."""
+    fill(serving)
+    call = serving.log.Tail(pb.TailRequest(after=4, follow=True, stream="b"))
+    first, second = await call.read(), await call.read()
+    assert first == pb.TailReply(position=4, served_by="n1", beat_ms=1000)
+    assert (transactions(second), second.position) == ([(5, b"5")], 5)
+    call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("begins", "start"),
+    [
+        ({"oldest": True}, TailStart()),
+        ({"last": 7}, TailStart(last=7)),
+        ({"last": 0}, TailStart(last=0)),
+        ({"since": 5}, TailStart(since=5)),
+        ({"from_now": True}, TailStart(from_now=True)),
+    ],
+)
+async def test_a_tail_begins_where_the_node_finds_its_start(
+    serving: Serving, begins: dict[str, int], start: TailStart
+) -> None:
+    """Whatever position was given beside it; without a start the position alone counts."""
+    fill(serving)
+    request = pb.TailRequest(after=1, commands=True, stream="b", **begins)
+    [message] = [each async for each in serving.log.Tail(request)]
+    assert transactions(message) == [(5, b"5")]
+    assert serving.node.starts == [(start, "b")]
+    [message] = [each async for each in serving.log.Tail(pb.TailRequest(commands=True, **begins))]
+    assert [sequence for sequence, _ in transactions(message)] == [4, 5]
+    assert serving.node.starts[1] == (start, None)
+
+
+async def test_a_closed_session_reaches_the_node(serving: Serving) -> None:
+    """So that it need not expire."""
+    await serving.log.CloseSession(pb.CloseSessionRequest(session=77))
+    assert serving.node.closed == [77]
+
+
+async def test_appends_in_streams_are_timed_for_the_server(serving: Serving) -> None:
+    """Every group of every stream, in one histogram: the one that operators see."""
+    for count in (1, 2):
+        call = serving.log.Write()
+        await call.write(pb.WriteRequest(group=groups.pack([b"x"], session=9, number=count)))
+        assert (await call.read()).replies
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert sum(serving.peer.server.latencies.appends.counts) == count
 
 
 async def test_a_tail_of_purged_positions_is_refused(serving: Serving) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from raftlog.errors import InvalidInput, MembershipRejected, SafetyRefused, Unavailable
-from raftlog.interfaces import MemberOrder, MemberVerb
+from raftlog.interfaces import ORDERS_MAX, MemberOrder, MemberVerb
 from raftlog.rpc.services.members import MemberMethods
 from raftlog.types import NodeId
 from raftlog.wire.pb import admin_pb2 as pb
@@ -43,6 +43,27 @@ async def test_orders_and_their_outcome_travel_whole(serving: Serving) -> None:
     assert reply == pb.ChangeMembersReply(
         before=view, after=view, version=7, changed=True, allowed=True, why="because"
     )
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_orders_at_once_are_bounded_and_the_last_of_them_counts(
+    serving: Serving, beyond: int
+) -> None:
+    """As many as are legal reach the node, each with its whole names; one more, and none does."""
+    request = pb.ChangeMembersRequest()
+    for number in range(ORDERS_MAX + beyond):
+        node_id = f"{number:064}"
+        request.orders.add(verb="add", node_id=node_id, address="h:1", instance_id="i" * 64)
+    if beyond:
+        refused = await failure(serving.admin.ChangeMembers(request))
+        assert isinstance(refused, InvalidInput)
+        assert f"1 to {ORDERS_MAX}" in refused.message
+        assert not serving.node.orders
+        return
+    await serving.admin.ChangeMembers(request)
+    [(orders, *_)] = serving.node.orders
+    assert [order.node_id for order in orders] == [f"{n:064}" for n in range(ORDERS_MAX)]
+    assert {order.instance_id for order in orders} == {"i" * 64}
 
 
 async def test_a_raise_of_the_level_travels_whole(serving: Serving) -> None:

@@ -127,6 +127,22 @@ def test_an_intermediate_position_never_skips_a_match() -> None:
     assert delivered == len(everything)
 
 
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+def test_what_just_fits_is_one_part_and_one_transaction_is_never_packed_anew(
+    monkeypatch: pytest.MonkeyPatch, beyond: int
+) -> None:
+    """It is sent as it is stored, without sequences; only what is larger comes in parts."""
+    monkeypatch.setattr(tail, "PART_BYTES_MIN", 1)
+    entry = entry_of([(OPAQUE, "a")], size=100)
+    size = len(entry.payload) - beyond
+    sent = [part for reply, _ in replies([entry], 10, Filter(), size) for part in reply]
+    assert b"".join(part.group for part in sent) == entry.payload
+    assert not any(part.sequences for part in sent)
+    shape = [(part.group_offset, part.group_bytes) for part in sent]
+    whole = len(entry.payload)
+    assert shape == ([(0, whole), (size, whole)] if beyond == 1 else [(0, 0)])
+
+
 def test_an_empty_batch_is_one_empty_part() -> None:
     """A heartbeat reaches the client as a position."""
     assert list(replies([], 7, Filter(), 100)) == [([], 7)]

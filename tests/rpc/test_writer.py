@@ -122,6 +122,7 @@ async def test_a_stopped_outbox_takes_nothing() -> None:
     await asyncio.sleep(0)
     box.stop()
     await waiting
+    assert not box._queue, "its bytes are not held for as long as the stream is ending"
     assert not box.push(b"c")
     stream.release()
     await asyncio.sleep(0)

@@ -355,6 +355,7 @@ def test_refresh_moves_the_expiry(kv: KvHarness) -> None:
     lease = kv.grant(5.0)
     kv.run(put(b"k", lease=lease))
     refreshed = kv.run(pb.LeaseRefresh(lease=lease))
+    assert refreshed.succeeded
     assert (refreshed.lease, refreshed.ttl_seconds) == (lease, 5.0)
     assert not kv.run(pb.LeaseExpire(lease=lease, refreshed=lease)).succeeded
     assert kv.value(b"k") == b"v"

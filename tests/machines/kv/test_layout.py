@@ -31,11 +31,12 @@ def test_the_layout_is_what_version_1_wrote() -> None:
 def test_leases_do_not_see_each_others_keys() -> None:
     """The index of one lease ends where the next one's begins, up to the last number."""
     kv = KvHarness()
-    for lease in (1, 2, 2**64 - 1):
+    for lease in (1, 2, 2**64 - 2, 2**64 - 1):
         kv.state.put(b"i" + lease.to_bytes(8, "big") + b"key %d" % lease, b"")
-    for lease in (1, 2, 2**64 - 1):
+    for lease in (1, 2, 2**64 - 2, 2**64 - 1):
         assert layout.lease_keys(kv.state, lease) == [b"key %d" % lease]
-    assert layout.lease_id(layout.lease_key(2**40)) == 2**40
+    for lease in (1, 2**40, 2**64 - 1):
+        assert layout.lease_id(layout.lease_key(lease)) == lease
 
 
 def test_a_key_that_names_a_lost_lease_stops_the_machine() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from raftlog.errors import ProposalDropped, Rejected
 from raftlog.interfaces import ReadState
-from raftlog.machines.kv import leases
+from raftlog.machines.kv import layout, leases
 from raftlog.machines.kv.leases import LeaseKeeper
 from raftlog.wire.pb import kv_pb2 as pb
 
@@ -85,6 +85,41 @@ async def test_a_lease_ends_when_its_time_is_up(context: Leading) -> None:
     assert context.commands == [pb.LeaseExpire(lease=lease, refreshed=lease)]
     await keeper.step()
     assert len(context.commands) == 1
+
+
+async def test_what_is_left_of_a_lease_counts_down_to_nothing(context: Leading) -> None:
+    """Whole before it was seen and after a refresh; never less than nothing, however late."""
+    kv = context.harness
+    lease = kv.grant(10.0)
+    keeper = LeaseKeeper(context)
+
+    def left() -> float:
+        record = layout.find_lease(kv.state, lease)
+        assert record is not None
+        return keeper.left_seconds(lease, record)
+
+    assert left() == 10.0
+    await keeper.step()
+    context.clock.now += 4.0
+    assert left() == 6.0
+    context.clock.now += 10.0
+    assert left() == 0.0
+    kv.run(pb.LeaseRefresh(lease=lease))
+    assert left() == 10.0
+
+
+async def test_a_lease_that_was_ended_is_counted_no_more(context: Leading) -> None:
+    """Neither by the gauge, nor as one that is about to end, which would hurry the next look."""
+    kv = context.harness
+    kv.grant(2.0)
+    kv.grant(100.0)
+    keeper = LeaseKeeper(context)
+    await keeper.step()
+    assert keeper.count == 2
+    context.clock.now += 2.5
+    await keeper.step()
+    assert keeper.count == 1
+    assert keeper.interval() == 0.5
 
 
 async def test_a_refresh_moves_the_deadline(context: Leading) -> None:

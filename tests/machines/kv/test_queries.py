@@ -165,6 +165,18 @@ def test_lease(kv: KvHarness) -> None:
         assert not kv.ask(lease=pb.LeaseInfo(lease=absent)).found
 
 
+def test_what_is_left_of_a_lease_is_told_where_it_is_measured(kv: KvHarness) -> None:
+    """By the leader, of one lease and of a page of them, also when that is nothing."""
+    for left in (12.5, 0.0):
+        for body in (pb.LeaseInfo(lease=26), pb.LeaseList()):
+            name = "lease" if isinstance(body, pb.LeaseInfo) else "leases"
+            request = pb.KvQuery(**{name: body}).SerializeToString()
+            told = queries.query(request, kv.state, lambda *_, left=left: left)
+            [status] = pb.KvAnswer.FromString(told).leases
+            assert status.HasField("left_seconds")
+            assert (status.lease, status.left_seconds) == (26, left)
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -92,4 +92,10 @@ EXPLAINED: dict[str, str] = {
     "node.clocks:ClockWatch.__init__:one-less:3": (
         "The first look sets it to nought: what was late before it is nothing."
     ),
+    "machines.kv.leases:LeaseKeeper.__init__:statement-dropped:3": (
+        "It is read only once a look has found a lease, and that look sets it."
+    ),
+    "machines.kv.leases:LeaseKeeper._scan:boundary:1": (
+        "The shortest time is the same, whichever of two leases of that time sets it."
+    ),
 }

@@ -213,11 +213,12 @@ SUITES = {
     "rpc.services.backup": ("rpc/test_backup.py",),
     "rpc.services.consumers": ("rpc/test_consumers.py",),
     "rpc.services.kv": ("rpc/test_kv.py", "rpc/test_server.py"),
-    "rpc.services.log": ("rpc/test_log.py", "rpc/test_server.py"),
+    "rpc.services.log": ("rpc/test_log.py", "rpc/test_write.py"),
     "rpc.services.machine": ("rpc/test_machine.py",),
     "rpc.services.members": ("rpc/test_members.py",),
     "rpc.services.promotion": ("rpc/test_promotion.py",),
     "rpc.services.raft": (
+        "rpc/test_edges.py",
         "rpc/test_peer.py",
         "rpc/test_twins.py",
         "rpc/test_snapshots.py",
