@@ -10,14 +10,25 @@ import random
 import time
 import types
 
+import grpc
 import pytest
 
 from raftlog.client import write_stream
 from raftlog.client.routing import Limits
 from raftlog.client.session import Window
 from raftlog.client.write_stream import Writer, WriterSettings
-from raftlog.errors import Indeterminate, Overloaded, RaftLogError, Unavailable
+from raftlog.errors import (
+    Indeterminate,
+    LeaderHint,
+    NotLeader,
+    Overloaded,
+    RaftLogError,
+    Unauthorized,
+    Unavailable,
+    WrongCluster,
+)
 from raftlog.groups import OPAQUE_TAG, TransactionKind
+from raftlog.wire import status
 from raftlog.wire.pb import log_pb2
 from tests.client.conftest import until
 
@@ -33,9 +44,20 @@ async def for_ever() -> object:
 class Standstill:
     """A stream to a host that vanished: what is asked of it from some step on never ends."""
 
-    def __init__(self, *, connects: bool) -> None:
+    def __init__(
+        self,
+        *answers: log_pb2.WriteReply | Exception,
+        connects: bool = True,
+        refusal: RaftLogError | None = None,
+    ) -> None:
         self.connects = connects
+        self.refusal = refusal
+        """What is said to the opening of a session."""
+        self.answers = list(answers)
+        """What is answered before it stands still, once a group was sent."""
         self.groups: list[bytes] = []
+        self.written = asyncio.Event()
+        self.opened = 0
         self.is_cancelled = False
 
     async def wait_for_connection(self) -> None:
@@ -44,13 +66,19 @@ class Standstill:
             await for_ever()
 
     async def write(self, request: log_pb2.WriteRequest) -> None:
-        """Take it into a buffer that is full."""
+        """Take it into a buffer; it is full where no answer is to come."""
         self.groups.append(request.group)
-        await for_ever()
+        self.written.set()
+        if not self.answers:
+            await for_ever()
 
     async def read(self) -> object:
-        """Answer nothing."""
-        return await for_ever()
+        """Answer what is to be answered."""
+        await self.written.wait()
+        answer = self.answers.pop(0) if self.answers else await for_ever()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def cancel(self) -> None:
         """End."""
@@ -61,6 +89,9 @@ class Standstill:
         """Whoever this stream leads to."""
 
         async def open_session(_request: object, timeout: float) -> object:
+            self.opened += 1
+            if self.refusal is not None:
+                raise self.refusal
             return types.SimpleNamespace(session=7)
 
         log = types.SimpleNamespace(Write=lambda: self, OpenSession=open_session)
@@ -72,19 +103,23 @@ class Nowhere:
     """Connections that find no leader."""
 
     def __init__(self) -> None:
-        self.dice = random.Random(1)
+        self.dice = random.Random(1).random
         self.limits = Limits()
         self.known_leader: object | None = None
         self.is_closed = False
 
         self.leaders: list[object] = []
-        """Who is found; after them nobody is."""
+        """Who is found, or what is raised; after them nobody is."""
+        self.hints: list[RaftLogError] = []
         self.forgotten: list[str] = []
         self.newest: object | None = None
 
     async def leader(self, deadline: float) -> object:
         """Return the next leader, or look for ever."""
-        return self.leaders.pop(0) if self.leaders else await for_ever()
+        found = self.leaders.pop(0) if self.leaders else await for_ever()
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def newest_leader(self) -> object | None:
         """Return what a member says of who leads by now."""
@@ -95,7 +130,8 @@ class Nowhere:
         self.forgotten.append(address)
 
     def take_hint(self, error: RaftLogError) -> None:
-        """Follow no hint."""
+        """Take note."""
+        self.hints.append(error)
 
     def no_answer(self) -> RaftLogError:
         """Say that nobody leads."""
@@ -273,7 +309,7 @@ async def test_a_stream_that_stands_still_is_left_once_another_member_leads(
     monkeypatch.setattr(write_stream, "DRAIN_SECONDS", 0.002)
     patience = 60.0 if other == "n2" else 0.05
     writer = new_writer(silence_seconds=0.01, answer_seconds=patience, sweep_seconds=0.005)
-    call, connections = Standstill(connects=True), writer._connections
+    call, connections = Standstill(), writer._connections
     connections.leaders.append(call.leader)
     connections.newest = None if other is None else types.SimpleNamespace(served_by=other)
     future = writer.submit(b"sent", OPAQUE_TAG, FAR)
@@ -302,3 +338,129 @@ async def test_a_send_that_never_began_is_definite(monkeypatch: pytest.MonkeyPat
     assert call.is_cancelled
     assert (call.groups, connections.forgotten) == ([], ["n1:1"])
     await writer.close(0)
+
+
+def refusal_of(error: RaftLogError, *, session: int = 7) -> log_pb2.WriteReply:
+    """Return the answer that refuses group 1."""
+    reply = log_pb2.GroupReply(session=session, number=1, error=status.to_pb(error))
+    return log_pb2.WriteReply(replies=[reply])
+
+
+async def used(*leaders: Standstill | Exception) -> Writer:
+    """Return a writer that finds these leaders one after another."""
+    writer = new_writer(sweep_seconds=0.005)
+    writer._connections.leaders = [
+        each.leader if isinstance(each, Standstill) else each for each in leaders
+    ]
+    return writer
+
+
+async def test_a_refusal_leads_to_whom_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an answer, or to the opening of a session: that member is asked next, not this one."""
+    error = NotLeader("n2 does", leader=LeaderHint(node_id="n2", address="n2:1", term=2))
+    for call in (Standstill(refusal_of(error)), Standstill(refusal=error)):
+        writer = await used(call)
+        future = writer.submit(b"x", OPAQUE_TAG, FAR)
+        connections = writer._connections
+        await until(lambda connections=connections: bool(connections.forgotten))
+        assert connections.forgotten == ["n1:1"]
+        assert [hint.leader.address for hint in connections.hints] == ["n2:1"]
+        assert not future.done()
+        await writer.close(0)
+        with pytest.raises(Unavailable) as raised:  # refused: it is in no log
+            await future
+        assert raised.value.definite
+
+
+@pytest.mark.parametrize("stage", ["search", "session", "group"])
+async def test_what_will_not_help_to_repeat_is_told_at_once(stage: str) -> None:
+    """A wrong cluster or a missing right does not get better until the caller's time is over."""
+    error: RaftLogError = Unauthorized("not with this certificate")
+    if stage == "search":
+        error = WrongCluster("that is another cluster")
+        writer = await used(error)
+    elif stage == "session":
+        writer = await used(Standstill(refusal=error))
+    else:
+        writer = await used(Standstill(refusal_of(error)))
+    future = writer.submit(b"x", OPAQUE_TAG, FAR)
+    with pytest.raises(type(error)) as raised:
+        await asyncio.wait_for(future, 5.0)
+    assert raised.value.definite
+    assert writer._pending_count == 0
+    await writer.close(0)
+
+
+ANSWER = log_pb2.WriteReply(
+    replies=[log_pb2.GroupReply(session=7, number=1, count=1, first_sequence=5, term=2, index=9)]
+)
+
+
+async def test_an_answer_for_another_session_is_no_answer() -> None:
+    """The number alone does not say whose group it is."""
+    stranger = refusal_of(Unauthorized("somebody else"), session=6)
+    writer = await used(Standstill(stranger, ANSWER))
+    place = await asyncio.wait_for(writer.submit(b"x", OPAQUE_TAG, FAR), 5.0)
+    assert (place.sequence, place.term, place.index) == (5, 2, 9)
+    await writer.close(0)
+
+
+async def test_after_a_fault_of_its_own_the_client_begins_another_session() -> None:
+    """What became of the numbers of the one before is not known, so none of them is used again."""
+    streams = Standstill(ANSWER, RuntimeError("a fault")), Standstill(ANSWER)
+    writer = await used(*streams)
+    await asyncio.wait_for(writer.submit(b"x", OPAQUE_TAG, FAR), 5.0)
+    await until(lambda: writer._window is None)
+    await asyncio.wait_for(writer.submit(b"y", OPAQUE_TAG, FAR), 5.0)
+    assert [stream.opened for stream in streams] == [1, 1]
+    await writer.close(0)
+
+
+async def test_a_stream_that_breaks_leads_away_from_its_member() -> None:
+    """Another one may lead by now; the group that was sent waits for it, and is not failed."""
+    nothing = grpc.aio.Metadata()
+    broken = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, "reset")
+    writer = await used(Standstill(broken), Standstill(ANSWER))
+    place = await asyncio.wait_for(writer.submit(b"x", OPAQUE_TAG, FAR), 5.0)
+    assert place.sequence == 5
+    assert writer._connections.forgotten == ["n1:1"]
+    await writer.close(0)
+
+
+async def test_an_answer_for_fewer_transactions_is_believed_for_none() -> None:
+    """Which of them it tells of cannot be known, so nobody is given a place that may be wrong."""
+    writer = await used(Standstill(ANSWER))
+    futures = [writer.submit(payload, OPAQUE_TAG, FAR) for payload in (b"x", b"y")]
+    for future in futures:
+        with pytest.raises(Indeterminate, match="1 of 2"):
+            await asyncio.wait_for(future, 5.0)
+    await writer.close(0)
+
+
+async def test_only_who_asks_for_patience_is_given_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that has too much is asked again after a pause, another leader at once."""
+    for error, pauses in ((Overloaded("too much"), 1), (NotLeader("n2 does"), 0)):
+        writer = await used(Standstill(refusal_of(error)), Standstill(ANSWER))
+        asked: list[float] = []
+        monkeypatch.setattr(writer._backoff, "pause", lambda asked=asked: asked.append(0.0) or 0.0)
+        await asyncio.wait_for(writer.submit(b"x", OPAQUE_TAG, FAR), 5.0)
+        assert len(asked) == pauses
+        await writer.close(0)
+
+
+async def test_who_waited_in_vain_hears_why_it_is_so_now() -> None:
+    """A leader that was too busy still is; one that stepped down says nothing of who leads now."""
+    for error, why in (
+        (Overloaded("too much"), "last refusal: too much"),
+        (NotLeader("n2 does"), "nobody leads"),
+    ):
+        writer = await used(Standstill(refusal_of(error)))
+        first = writer.submit(b"refused", OPAQUE_TAG, FAR)
+        connections = writer._connections
+        await until(lambda connections=connections: bool(connections.forgotten))
+        deadline = asyncio.get_running_loop().time() + 0.03
+        with pytest.raises((Overloaded, Unavailable), match=why) as raised:
+            await asyncio.wait_for(writer.submit(b"x", OPAQUE_TAG, deadline), 5.0)
+        assert raised.value.definite
+        first.cancel()
+        await writer.close(0)

@@ -74,4 +74,14 @@ EXPLAINED: dict[str, str] = {
     "node.clocks:ClockWatch.__init__:one-less:3": (
         "The first look sets it to nought: what was late before it is nothing."
     ),
+    "client.write_stream:Writer._new_batch:one-more:1": (
+        "Places among the batches of a client are compared, never counted."
+    ),
+    "client.write_stream:Writer._run_once:one-less:1": (
+        "A sleep of less than nothing gives the others a turn as one of nothing does."
+    ),
+    "client.write_stream:Writer._read:operand-dropped:5": (
+        "Where nothing is pending nobody needs the next session yet; whoever comes wakes the "
+        "sender."
+    ),
 }
