@@ -84,4 +84,8 @@ EXPLAINED: dict[str, str] = {
         "Where nothing is pending nobody needs the next session yet; whoever comes wakes the "
         "sender."
     ),
+    "node.housekeeping:Housekeeping._scrubbed:one-more:1": "A log begins at index 1.",
+    "node.snapshotter:Snapshotter._hold_index:one-more:1": (
+        "The snapshot that is being taken for a member covers the first entry, if any."
+    ),
 }
