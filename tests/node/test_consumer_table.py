@@ -116,6 +116,9 @@ def test_they_lie_beside_the_sessions():
     again.load(storage)
     assert again.consumers.consumers == sessions.consumers.consumers
     assert list(again.sessions) == [3]
+    again.consumers.apply([ConsumerChange(CREATE, "gone", 0, 7)], 5, 1)
+    again.load(storage)  # as after a snapshot from the leader: what it does not hold is no more
+    assert again.consumers.consumers == sessions.consumers.consumers
 
 
 @pytest.mark.parametrize(

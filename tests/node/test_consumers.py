@@ -111,6 +111,25 @@ async def test_no_consumer_is_made_before_every_member_can_read_of_it(rig):
     assert rig.entries == 0
 
 
+async def test_a_member_that_does_not_lead_answers_for_no_consumer(rig):
+    """Not even that there is none: only the leader's table is known to be current."""
+    made = await rig.open()
+    before = rig.entries
+    rig.refusal = NotLeader("n2 does")
+    for asked in (
+        rig.consumers.open("audit", None, PATIENCE),
+        rig.consumers.commit("audit", made.generation, made.position, PATIENCE),
+        rig.consumers.reset("nobody", 0, PATIENCE),
+        rig.consumers.reset("audit", 0, PATIENCE),
+        rig.consumers.delete("nobody", PATIENCE),
+        rig.consumers.delete("audit", PATIENCE),
+    ):
+        with pytest.raises(NotLeader) as refused:
+            await asked
+        assert refused.value.definite
+    assert rig.entries == before
+
+
 async def test_what_is_known_already_costs_no_entry(rig):
     """A repeated commit and an older one are answered with the position that is kept."""
     made = await rig.open()

@@ -98,4 +98,18 @@ EXPLAINED: dict[str, str] = {
     "machines.kv.leases:LeaseKeeper._scan:boundary:1": (
         "The shortest time is the same, whichever of two leases of that time sets it."
     ),
+    "client.write_stream:Writer._new_batch:one-more:1": (
+        "Places among the batches of a client are compared, never counted."
+    ),
+    "client.write_stream:Writer._run_once:one-less:1": (
+        "A sleep of less than nothing gives the others a turn as one of nothing does."
+    ),
+    "client.write_stream:Writer._read:operand-dropped:5": (
+        "Where nothing is pending nobody needs the next session yet; whoever comes wakes the "
+        "sender."
+    ),
+    "node.housekeeping:Housekeeping._scrubbed:one-more:1": "A log begins at index 1.",
+    "node.snapshotter:Snapshotter._hold_index:one-more:1": (
+        "The snapshot that is being taken for a member covers the first entry, if any."
+    ),
 }
