@@ -85,13 +85,10 @@ class Lease:
     async def end(self) -> None:
         """Revoke the lease if that can be done before it ends by itself; raises nothing."""
         self._stop_keeping()
-        try:
+        with contextlib.suppress(RaftLogError):
             if not self.is_lost:
                 await self.revoke(timeout=min(self.ttl_seconds, self._context.timeout_seconds))
-        except RaftLogError:
-            pass  # nobody refreshes it any more: its time ends it
-        finally:
-            self._lost.set()  # also for those who wait beside a caller that was cancelled here
+        self._lost.set()
 
     async def wait_lost(self) -> None:
         """Wait until the lease is known to have ended, by `revoke` or by its time."""
