@@ -164,15 +164,17 @@ def hand_over_witness(state: RaftState, now: float, *, is_due: bool) -> None:
     """Let a witness that leads give leadership to the best member with a machine (decision 38).
 
     Of those that answered a heartbeat of this leadership: before, nothing is known of their
-    machines and disks. It waits for all of them, or until the next heartbeat `is_due`. One to whom
-    it was tried in vain, as it may not campaign, is not tried twice in a row where another is left.
+    machines and disks. It waits for all of them, or until the next heartbeat `is_due`; one that fell
+    silent since is neither waited for nor chosen. One to whom it was tried in vain, as it may not
+    campaign, is not tried twice in a row where another is left.
     """
     leadership = state.leadership
     if leadership is None or leadership.transfer is not None or not state.is_witness:
         return
-    progress, peers = leadership.progress, promotable_peers(state)
-    heard = [peer for peer in peers if progress[peer].read_round]
-    if not heard or not (is_due or len(heard) == len(peers)):
+    progress, patience = leadership.progress, state.settings.election_timeout_seconds
+    alive = [p for p in promotable_peers(state) if now - progress[p].last_contact <= patience]
+    heard = [peer for peer in alive if progress[peer].read_round]
+    if not heard or not (is_due or len(heard) == len(alive)):
         return
     others = [peer for peer in heard if peer != leadership.handed_to] or heard
     fit = [peer for peer in others if not progress[peer].lacks_room] or others
