@@ -102,7 +102,8 @@ class Boundary:
         if entry.kind is EntryKind.MEMBERSHIP:
             membership = Membership.decode(entry.payload)
         elif entry.kind is EntryKind.VERSION:
-            feature_level = int.from_bytes(entry.payload, "big")
+            # It never goes down (decision 36). Whoever cannot read it stops where it is applied.
+            feature_level = max(feature_level, int.from_bytes(entry.payload, "big"))
         elif entry.kind is EntryKind.MACHINE:
             machine_version = max(machine_version, decode_upgrade(entry.payload)[1])
         return Boundary(

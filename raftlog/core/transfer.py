@@ -7,6 +7,9 @@ its lease is void for the rest of the term (S28).
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Protocol
+
 from raftlog.core.changes import Transfer, Trial, TrialPhase
 from raftlog.core.messages import TimeoutNow
 from raftlog.core.state import LeaderState, RaftState
@@ -87,30 +90,78 @@ def promotable_peers(state: RaftState) -> list[NodeId]:
     return sorted(others if may_be_banned else others - membership.banned)
 
 
+class Known(Protocol):
+    """What a leader knows of a peer."""
+
+    @property
+    def last_contact(self) -> float:
+        """Return when it was heard last."""
+        ...
+
+    @property
+    def lacks_room(self) -> bool:
+        """Return whether its disk takes no entries."""
+        ...
+
+    @property
+    def match_index(self) -> Index:
+        """Return up to where it holds the log, by its acks."""
+        ...
+
+    @property
+    def applied_index(self) -> Index | None:
+        """Return up to where it has applied; None: it does not say."""
+        ...
+
+
+Rank = tuple[bool, bool, bool, bool, bool, int, Index, Index, float]
+
+
+def rank(known: Known, *, priority: int, is_banned: bool, ends: Ends) -> Rank:
+    """Return by what members are compared that might lead: the greatest should.
+
+    Who is fit comes before who is preferred, and a preferred one that lacks a little before one
+    that has it all (decision 39): it is near, so writes stand still for no longer than it takes to
+    send that little. What is applied is held, though its ack may still wait for the peer's disk.
+    """
+    applied = known.applied_index or Index(0)
+    return (
+        known.last_contact >= ends.heard_since,
+        not known.lacks_room,
+        known.applied_index is None or applied + APPLY_LAG_MAX >= ends.commit,
+        max(known.match_index, applied) + APPLY_LAG_MAX >= ends.last,
+        not is_banned,
+        priority,
+        known.match_index,
+        applied,
+        known.last_contact,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """What ranks are measured by: whoever was heard later than `heard_since` counts as alive."""
+
+    last: Index
+    commit: Index
+    heard_since: float
+
+
 def _best(state: RaftState, candidates: list[NodeId], now: float) -> NodeId | None:
     """Return who of those that are fit should lead most, and of equals who has most of the log.
 
     A machine far behind keeps its member from taking writes for as long as it takes to apply.
     """
     progress = state.leadership.progress if state.leadership is not None else {}
-    membership, patience = state.membership, state.settings.election_timeout_seconds
+    membership = state.membership
+    heard_since = now - state.settings.election_timeout_seconds
+    ends = Ends(last=state.log.last_index, commit=state.commit_index, heard_since=heard_since)
 
-    def rank(peer: NodeId) -> tuple[bool, bool, bool, bool, int, Index, Index, float]:
-        known = progress[peer]
-        return (
-            now - known.last_contact <= patience,
-            applies_in_time(state, known.applied_index),
-            # What is applied is held, though its ack may still wait for the peer's disk.
-            max(known.match_index, known.applied_index or 0) + APPLY_LAG_MAX
-            >= state.log.last_index,
-            peer not in membership.banned,
-            membership.priority(peer),
-            known.match_index,
-            known.applied_index or Index(0),
-            known.last_contact,
-        )
+    def ranked(peer: NodeId) -> Rank:
+        priority, is_banned = membership.priority(peer), peer in membership.banned
+        return rank(progress[peer], priority=priority, is_banned=is_banned, ends=ends)
 
-    return max(candidates, key=rank, default=None)
+    return max(candidates, key=ranked, default=None)
 
 
 def applies_in_time(state: RaftState, applied_index: Index | None) -> bool:
@@ -164,13 +215,15 @@ def hand_over_witness(state: RaftState, now: float, *, is_due: bool) -> None:
     """Let a witness that leads give leadership to the best member with a machine (decision 38).
 
     Of those that answered a heartbeat of this leadership: before, nothing is known of their
-    machines and disks. It waits for all of them, or until the next heartbeat `is_due`. One to whom
-    it was tried in vain, as it may not campaign, is not tried twice in a row where another is left.
+    machines and disks. It waits for all of them, or until the next heartbeat `is_due`; one that
+    fell silent since is neither waited for nor chosen. One to whom it was tried in vain, as it may
+    not campaign, is not tried twice in a row where another is left.
     """
     leadership = state.leadership
     if leadership is None or leadership.transfer is not None or not state.is_witness:
         return
-    progress, peers = leadership.progress, promotable_peers(state)
+    progress, patience = leadership.progress, state.settings.election_timeout_seconds
+    peers = [p for p in promotable_peers(state) if now - progress[p].last_contact <= patience]
     heard = [peer for peer in peers if progress[peer].read_round]
     if not heard or not (is_due or len(heard) == len(peers)):
         return

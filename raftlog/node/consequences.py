@@ -95,6 +95,7 @@ class Consequences:
         self._addresses: dict[NodeId, str] = {}
         self._departing: frozenset[NodeId] = frozenset()
         self._misplaced: frozenset[NodeId] = frozenset()
+        self._voters: frozenset[NodeId] | None = None
         self.alarms = Alarms(ports.observer, ports.clock.wall_microseconds)
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
         """Resolves with the error that stopped the node."""
@@ -258,13 +259,20 @@ class Consequences:
             addresses.setdefault(peer, self._addresses[peer])
         self._addresses = addresses
         self._ports.transport.set_peers(addresses)
-        self._ports.transport.set_voters(core.membership.all_voters)
+        self._tell_voters()
         # Where another directory answers than the membership names, the named one may be reached
         # by now, and it does not call by itself before it knows that it is named.
         misplaced = self.parts.enrolment.misplaced - self._departing
         for peer in sorted(misplaced - self._misplaced):
             self._ports.transport.reconnect(peer)
         self._misplaced = misplaced
+
+    def _tell_voters(self) -> None:
+        """Say who votes to whoever carries messages, once for each change of it."""
+        voters = self.parts.inputs.core.membership.all_voters
+        if voters != self._voters:
+            self._voters = voters
+            self._ports.transport.set_voters(voters)
 
     def look(self) -> None:
         """Bring the alarms up to date that follow from what the parts know at this moment."""
@@ -286,7 +294,7 @@ class Consequences:
         if self.parts.inputs.core.departing != self._departing:
             self.membership_changed()
         # A promotion is in force before it is committed, and may need its member to be.
-        self._ports.transport.set_voters(self.parts.inputs.core.membership.all_voters)
+        self._tell_voters()
         self.parts.inputs.tell_applied(self.parts.applier.applied_index)
         parts, gauge = self.parts, self._observer.gauge
         parts.reporter.measure(self._observer)

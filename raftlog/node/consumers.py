@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 from raftlog.core.entries import Boundary, EntryKind
@@ -79,6 +79,9 @@ class Levels(Protocol):
         ...
 
 
+_PLACING = {ConsumerVerb.CREATE, ConsumerVerb.RESET}
+"""What puts a consumer at a place, behind which the log has to be there."""
+
 _Waiting = tuple[ConsumerChange, "asyncio.Future[None]"]
 
 
@@ -103,7 +106,8 @@ class Consumers:
         self._promised: collections.Counter[int] = collections.Counter()
         """Places where consumers will stand whose entries are on their way: the log behind is kept.
 
-        Else a purge between the promise and its entry would take what was promised.
+        Else a purge between the promise and its entry would take what was promised. A promise ends
+        with its entry, and not with the request: the entry comes, whoever still waits for it.
         """
         self._purging_to = 0
         """The next sequence behind a purge that is decided, and may not be durable yet."""
@@ -158,8 +162,7 @@ class Consumers:
                 "limits.consumers_max allows: forget one with `raftlog log consumer delete NAME`"
             )
         change = ConsumerChange(ConsumerVerb.CREATE, name, position=after)
-        with self._promise(after):
-            await self._apply(change, timeout_seconds)
+        await self._apply(change, timeout_seconds)
         return self._found(name)
 
     async def commit(
@@ -184,8 +187,7 @@ class Consumers:
         self._found(name)
         self._check_place(after)
         change = ConsumerChange(ConsumerVerb.RESET, name, position=after)
-        with self._promise(after):
-            await self._apply(change, timeout_seconds)
+        await self._apply(change, timeout_seconds)
         return self._found(name)
 
     async def delete(self, name: str, timeout_seconds: float) -> bool:
@@ -222,15 +224,6 @@ class Consumers:
                 oldest_sequence=oldest,
             )
 
-    @contextlib.contextmanager
-    def _promise(self, position: int) -> Iterator[None]:
-        self._promised[position] += 1
-        try:
-            yield
-        finally:
-            self._promised[position] -= 1
-            self._promised += collections.Counter()  # forgets what nobody waits for
-
     def _check_generation(self, name: str, generation: int) -> Consumer:
         """Return the consumer if it is still the one that was opened."""
         known = self._known.get(name)
@@ -260,6 +253,8 @@ class Consumers:
     def _enqueue(self, change: ConsumerChange) -> asyncio.Future[None]:
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((change, future))
+        if change.verb in _PLACING:
+            self._promised[change.position] += 1
         self._flush_soon()
         return future
 
@@ -274,6 +269,7 @@ class Consumers:
         self._flushed_at = self._clock.monotonic()
         batch, self._waiting = self._waiting[:CHANGES_MAX], self._waiting[CHANGES_MAX:]
         # Nobody waits for what was given up, so it need not happen.
+        self._keep_promises(change for change, future in batch if future.done())
         batch = [(change, future) for change, future in batch if not future.done()]
 
         creating = {change.name for change, _ in batch if change.verb is ConsumerVerb.CREATE}
@@ -281,6 +277,7 @@ class Consumers:
 
         def respond(outcome: GroupReceipt | RaftLogError) -> None:
             self._creating -= creating
+            self._keep_promises(change for change, _ in batch)
             for _, future in batch:
                 if future.done():
                     continue
@@ -297,6 +294,13 @@ class Consumers:
                 respond(error)
         if self._waiting:
             self._flush_soon()
+
+    def _keep_promises(self, changes: Iterable[ConsumerChange]) -> None:
+        """Note that these are applied, or will never be: the log is held for nobody's place."""
+        for change in changes:
+            if change.verb in _PLACING:
+                self._promised[change.position] -= 1
+        self._promised += collections.Counter()  # forgets what nobody waits for
 
     # ------------------------------------------------------------ holds
 

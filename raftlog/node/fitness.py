@@ -24,7 +24,7 @@ import dataclasses
 from typing import Protocol
 
 from raftlog.core.quorum import quorum_of
-from raftlog.core.transfer import APPLY_LAG_MAX
+from raftlog.core.transfer import Ends, Rank, rank
 from raftlog.errors import RaftLogError
 from raftlog.interfaces import Alarm, Alarms, Event, Raised
 from raftlog.node.beat import BEAT_SECONDS, Beat
@@ -253,19 +253,20 @@ class Fitness:
         """
         if needs_room and self._writes.no_room is not None:
             return None
-        membership = self._core.membership
-        found: list[tuple[bool, bool, bool, int, int, float, NodeId]] = []
-        # Banned ones too, behind all others: a ban is for where somebody else can lead.
+        core, membership = self._core, self._core.membership
+        ends = Ends(
+            last=core.last_index, commit=core.commit_index, heard_since=now - self._patience
+        )
+        found: list[tuple[Rank, NodeId]] = []
+        # Banned ones too: a ban is for where somebody else can lead.
         for peer in membership.voters - membership.witnesses - tried - {self._myself}:
-            progress = self._core.progress_of(peer)
-            if progress is None or now - progress.last_contact > self._patience:
+            known = core.progress_of(peer)
+            if known is None or known.last_contact < ends.heard_since:
                 continue
-            has_room = not progress.lacks_room
-            if has_room or not needs_room:
-                match, contact = int(progress.match_index), progress.last_contact
-                is_near = match + APPLY_LAG_MAX >= self._core.last_index
-                may, priority = peer not in membership.banned, membership.priority(peer)
-                found.append((may, has_room, is_near, priority, match, contact, peer))
+            if needs_room and known.lacks_room:
+                continue
+            priority, is_banned = membership.priority(peer), peer in membership.banned
+            found.append((rank(known, priority=priority, is_banned=is_banned, ends=ends), peer))
         return max(found)[-1] if found else None
 
     def _nobody_takes_over(self, raised: Raised, now: float, *, was_tried: bool) -> None:

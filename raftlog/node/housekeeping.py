@@ -119,6 +119,7 @@ class Housekeeping:
         """Note that this node takes writes from now on."""
         self._opened_at = self._clock.monotonic()
         self._next_expiry = self._opened_at + SESSION_EXPIRY_PERIOD_SECONDS
+        self._check_disk()
         self.bind_instances()
 
     def bind_instances(self) -> None:
@@ -141,7 +142,10 @@ class Housekeeping:
             self._observer.event(Event.BINDING_POSTPONED, error=str(error))
 
     def _check_disk(self) -> None:
-        why = self._storage.refusal(0) or self._storage.snapshot_refusal()
+        why = self._storage.refusal(0)
+        # Who leads needs no snapshot: one that found no room before must not move leadership.
+        if why is None and self._core.role is not Role.LEADER:
+            why = self._storage.snapshot_refusal()
         self._then.alarms.set(Alarm.DISK_FULL, why)
 
     def _check_machine(self) -> None:

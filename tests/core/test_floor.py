@@ -207,3 +207,22 @@ def test_an_old_leader_tells_nothing() -> None:
         HeartbeatRequest(term=Term(1), commit_index=Index(0), context=1, last_index=Index(0)).floor
         == floor.NOT_KNOWN
     )
+
+
+def test_a_witness_hands_over_to_nobody_who_fell_silent() -> None:
+    """One that died since it was heard neither attracts leadership nor is waited for."""
+    node = Lone(membership=voters("a", "b", "c", witnesses="a"))
+    node.lead()
+    answer(node, B, None)
+    answer(node, C, None)
+    alive = node.raft.transferee
+    assert alive in {B, C}
+    handed: list[object] = [alive]
+    until = node.now + 3 * node.settings.transfer_timeout_seconds
+    while node.now < until:
+        node.tick(0.2)
+        answer(node, alive, None)
+        if node.raft.transferee != handed[-1]:
+            handed.append(node.raft.transferee)
+    assert node.raft.role is Role.LEADER
+    assert set(handed) <= {alive, None}

@@ -172,6 +172,17 @@ def test_health_comes_before_priority() -> None:
     assert node.raft.transferee == C
 
 
+def test_room_comes_before_priority() -> None:
+    """A member whose disk takes no entries would decline, or lead without writes."""
+    node = Lone(membership=prefer(ABC, b=1000))
+    node.lead_settled()
+    round_ = node.leadership.round
+    full = HeartbeatResponse(term=node.raft.term, context=round_, lacks_room=True)
+    node.step(B, full)
+    node.call(lambda raft: raft.transfer(None, node.now))
+    assert node.raft.transferee == C
+
+
 def test_a_banned_member_is_handed_nothing() -> None:
     """Not by itself, not by name, and not when it is the only other one."""
     node = Lone(membership=prefer(ABC, banned="bc"))

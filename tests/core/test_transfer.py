@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from raftlog.core import transfer as transfers
@@ -167,6 +169,17 @@ def test_a_member_whose_machine_is_far_behind_is_chosen_last(monkeypatch) -> Non
         assert node.raft.commit_index == 1
         transfer(node)
         assert node.raft.transferee == chosen, applied
+
+
+def test_who_is_near_is_measured_from_the_end_of_the_log() -> None:
+    """By a thousand entries at most, of what it holds; one that says nothing has applied none."""
+    ends = transfers.Ends(last=Index(2000), commit=Index(500), heard_since=3.0)
+    for match, is_near in ((1000, True), (999, False)):
+        known = types.SimpleNamespace(
+            last_contact=3.0, lacks_room=False, match_index=Index(match), applied_index=None
+        )
+        rank = transfers.rank(known, priority=7, is_banned=False, ends=ends)
+        assert rank == (True, True, True, is_near, True, 7, match, 0, 3.0)
 
 
 def test_a_follower_tells_how_far_its_machine_is() -> None:

@@ -40,6 +40,7 @@ class Rig:
         self.entries = 0
         self.refusal: Exception | None = None
         self.is_silent = False
+        self.unanswered: list = []
         for number in range(10):
             self.log.append([b"a%d" % number, b"b" * 100])
         self.core = types.SimpleNamespace(role=Role.LEADER)
@@ -63,6 +64,7 @@ class Rig:
     def propose_own(self, kind, payload, respond):
         self.require_open()
         if self.is_silent:
+            self.unanswered.append(respond)
             return
         assert kind is EntryKind.SESSION
         self.entries += 1
@@ -212,24 +214,40 @@ async def test_creations_on_their_way_count(rig):
 
 @pytest.mark.parametrize("verb", ["open", "reset"])
 async def test_what_was_promised_is_kept_until_the_entry_is_applied(rig, verb):
-    """The log is held from the place that was granted, or the purge would take it meanwhile."""
+    """Whoever still waits for it: the entry comes, and a purge would have taken its place."""
     if verb == "reset":
         await rig.open("audit", 18)
     kept = rig.consumers.hold_index()
     rig.is_silent = True
     call = rig.open if verb == "open" else rig.consumers.reset
-    for _ in range(2):
-        more = () if verb == "open" else (PATIENCE,)
-        asked = [asyncio.create_task(call("audit", 8, *more)) for _ in range(2)]
-        while not rig.consumers._promised:
+    more = () if verb == "open" else (PATIENCE,)
+    asked = [asyncio.create_task(call("audit", 8, *more)) for _ in range(2)]
+    async with asyncio.timeout(PATIENCE):
+        while not rig.unanswered:  # noqa: ASYNC110 - a condition with a deadline
             await asyncio.sleep(0)
-        assert rig.consumers.hold_index() == 4
-        asked[0].cancel()
-        await asyncio.wait(asked[:1])
-        assert rig.consumers.hold_index() == 4
-        asked[1].cancel()
-        await asyncio.wait(asked)
-        assert rig.consumers.hold_index() == kept
+    assert rig.consumers.hold_index() == 4
+    for each in asked:
+        each.cancel()
+    await asyncio.wait(asked)
+    assert rig.consumers.hold_index() == 4
+    rig.unanswered.pop()(GroupReceipt(number=0, first_sequence=21, count=0, term=1, index=11))
+    assert rig.consumers.hold_index() == kept
+
+
+async def test_what_was_given_up_before_it_was_proposed_is_not_kept(rig):
+    """No entry comes of it, so nothing is held for it for longer than a moment."""
+    await rig.open("audit", 18)
+    kept = rig.consumers.hold_index()
+    asked = asyncio.create_task(rig.open("other", 8))
+    async with asyncio.timeout(PATIENCE):
+        while rig.consumers.hold_index() == kept:  # noqa: ASYNC110 - a condition with a deadline
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        while rig.consumers.hold_index() != kept:  # noqa: ASYNC110 - a condition with a deadline
+            await asyncio.sleep(0.001)
+    assert rig.entries == 1
+    assert [each.name for each in rig.consumers.statuses()] == ["audit"]
 
 
 async def test_nothing_is_promised_that_a_purge_on_its_way_takes(rig):

@@ -33,7 +33,8 @@ class Core:
         self.membership = MEMBERSHIP
         self.transferee: NodeId | None = None
         self.matches = {"n2": 7, "n3": 9}
-        self.last_index = 9
+        self.last_index = self.commit_index = 9
+        self.applied: dict[str, int] = {}
         self.contacts = {"n2": 100.0, "n3": 100.0}
         self.full: set[str] = set()
         self.told: list[bool] = []
@@ -47,6 +48,7 @@ class Core:
             match_index=self.matches[peer],
             last_contact=self.contacts[peer],
             lacks_room=peer in self.full,
+            applied_index=self.applied.get(peer),
         )
 
     def tell_fitness(self, *, lacks_room, is_unfit):
@@ -151,6 +153,17 @@ def test_an_unfit_leader_tries_banned_members_last_and_falls_silent(rig):
         rig.pass_time(rig.patience)
     assert rig.core.transfers == ["n2", "n3"]
     assert rig.core.role is Role.FOLLOWER
+
+
+def test_an_unfit_leader_tries_who_applies_in_time_first(rig):
+    """A machine far behind keeps its member from taking writes, however much log it holds."""
+    rig.core.commit_index = rig.core.last_index = 5000
+    rig.core.matches.update(n2=4900, n3=5000)
+    rig.core.applied.update(n2=4900, n3=100)
+    rig.started = rig.clock.now
+    rig.pass_time(LIMIT_SECONDS + 0.1)
+    rig.pass_time(rig.patience)
+    assert rig.core.transfers == ["n2", "n3"]
 
 
 def test_a_transfer_that_is_given_up_is_not_waited_for(rig):

@@ -111,12 +111,27 @@ async def test_a_full_disk_is_an_alarm_until_there_is_room(rig):
 
 async def test_no_room_for_a_snapshot_is_the_same_alarm(rig):
     """A member that cannot take in what it lacks says so, though there is room for entries."""
+    rig.core.role = Role.FOLLOWER
     rig.no_room = "no room for snapshot 7-3-1"
     rig.run()
     assert rig.alarms.why(Alarm.DISK_FULL) == "no room for snapshot 7-3-1"
     rig.no_room = None
     rig.run()
     assert Alarm.DISK_FULL not in rig.alarms
+
+
+async def test_who_leads_needs_no_snapshot(rig):
+    """What found no room before costs no leadership: the alarm is over as it begins to lead."""
+    rig.core.role = Role.FOLLOWER
+    rig.no_room = "no room for snapshot 7-3-1"
+    rig.run()
+    assert Alarm.DISK_FULL in rig.alarms
+    rig.core.role = Role.LEADER
+    rig.chores.leadership_opened()
+    assert Alarm.DISK_FULL not in rig.alarms
+    rig.full = "disk nearly full"
+    rig.run()
+    assert rig.alarms.why(Alarm.DISK_FULL) == "disk nearly full"
 
 
 async def test_instances_are_bound_together_or_after_a_while(rig):

@@ -200,3 +200,16 @@ async def test_a_member_stops_at_a_level_it_cannot_read(level):
         assert isinstance(bench.failure, VersionTooOld)
         assert bench.applier.applied.index == 1
     bench.executor.shutdown()
+
+
+async def test_a_level_never_goes_down_in_the_log():
+    """Whatever an entry says, what stands behind it may be of the level in force before."""
+    log = Log()
+    first = log.add(EntryKind.VERSION, encode_level(NEWEST))
+    second = log.add(EntryKind.VERSION, encode_level(NEWEST - 1))
+    assert boundary(feature_level=1).after(first).after(second).feature_level == NEWEST
+    bench = Bench(log)
+    bench.applier.advance(2)
+    assert bench.failure is None
+    assert (bench.applier.applied.index, bench.applier.applied.feature_level) == (2, NEWEST)
+    bench.executor.shutdown()

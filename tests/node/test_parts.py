@@ -49,7 +49,18 @@ async def rig():
 async def test_who_votes_is_told_with_whom_to_reach(rig):
     """Whoever carries messages makes no voter wait."""
     rig.consequences.membership_changed()
-    assert rig.voters[-1] == rig.parts.inputs.core.membership.all_voters
+    assert rig.voters == [rig.parts.inputs.core.membership.all_voters]
+
+
+async def test_who_votes_is_told_once_for_each_change(rig):
+    """Not with every beat, and not with a change that moves no vote."""
+    for _ in range(3):
+        rig.consequences.measure()
+        rig.consequences.membership_changed()
+    assert rig.voters == [rig.parts.inputs.core.membership.all_voters]
+    rig.consequences._voters = frozenset({"n1"})  # as if others had voted before
+    rig.consequences.measure()
+    assert len(rig.voters) == 2
 
 
 async def test_a_node_that_starts_damaged_says_so_until_it_is_repaired():

@@ -368,7 +368,7 @@ class LmdbStorage:
 
     def snapshot_refusal(self) -> str | None:
         """See `Storage.snapshot_refusal`."""
-        return self._installations.refusal(self._hard_state.commit)
+        return self._installations.refusal((self._deferred or self._hard_state).commit)
 
     # ------------------------------------------------------------ the end
 

@@ -52,7 +52,7 @@ LEADING_UNFIT: tuple[Mutant, ...] = (
     shell(
         "full-leader-picks-a-full-one",
         "a leader without room hands over to whoever is most caught up",
-        (FITNESS, "            if has_room or not needs_room:\n", "            if True:\n"),
+        (FITNESS, "            if needs_room and known.lacks_room:\n", "            if False:\n"),
         script=f"{TESTS}::test_a_full_leader_hands_over_only_to_a_member_with_room",
     ),
     shell(

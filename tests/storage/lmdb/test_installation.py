@@ -206,8 +206,12 @@ def test_a_file_that_was_overtaken_makes_room_for_the_next(rig, tmp_path, monkey
     sender.close()
 
 
-def test_a_refusal_is_over_once_the_log_is_past_it(tmp_path, monkeypatch):
-    """Entries came another way: a member whose disk takes them must not count as full."""
+@pytest.mark.parametrize("needs_sync", [True, False])
+def test_a_refusal_is_over_once_the_log_is_past_it(tmp_path, monkeypatch, needs_sync):
+    """Entries came another way: a member whose disk takes them must not count as full.
+
+    That they are committed may be known by a hint that is not written yet.
+    """
     sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)
     storage, writer = with_old_state(tmp_path / "data"), Writer()
     Full(monkeypatch)
@@ -216,7 +220,7 @@ def test_a_refusal_is_over_once_the_log_is_past_it(tmp_path, monkeypatch):
     writer.many(3)
     storage.commit(round_of(*writer.many(17), hard_state=vote(3, commit=19)))
     assert storage.snapshot_refusal() is not None
-    storage.commit(Round(hard_state=vote(3, commit=20)))
+    storage.commit(Round(hard_state=vote(3, commit=20), needs_sync=needs_sync))
     assert storage.snapshot_refusal() is None
     storage.close()
     sender.close()
