@@ -140,7 +140,7 @@ class Desk:
                     return False
                 if half and membership.witnesses and not any(map(self._has_all, left)):
                     return False
-        return all(each.is_forced == 0 for each in self._world.members)
+        return self.is_sound and all(each.is_forced == 0 for each in self._world.members)
 
     def _has_all(self, node_id: NodeId) -> bool:
         """Whether a member with a machine holds all that is chosen: others can be taken from it.
@@ -161,9 +161,14 @@ class Desk:
         known = [each.member(node_id) for each in self.in_force()]
         return all(member.has_machine for member in known if member is not None)
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is damaged on any member's disk."""
+        return not any(each.disk.rotten or each.disk.damage for each in self.members)
+
     def all_usable(self) -> bool:
-        """Whether no member's directory is lost."""
-        return all(
+        """Whether no member's directory is lost, nor damaged."""
+        return self.is_sound and all(
             self.is_usable(membership, voter)
             for membership in self.in_force()
             for voter in membership.node_ids
@@ -269,6 +274,7 @@ def holds(current: Membership, order: MemberOrder) -> bool:
     if member is None:
         return order.verb is MemberVerb.REMOVE
     will_vote = node_id in current.voters | current.promoting
+    is_there = order.address in {None, member.address}  # one that was added may have moved by then
     is_described = (
         order.region in {None, member.region}
         and order.has_machine in {None, member.has_machine}
@@ -279,5 +285,5 @@ def holds(current: Membership, order: MemberOrder) -> bool:
         MemberVerb.REMOVE: False,
         MemberVerb.PROMOTE: node_id in current.voters,
         MemberVerb.DEMOTE: node_id in current.learners and not will_vote,
-        MemberVerb.UPDATE: is_described,
+        MemberVerb.UPDATE: is_described and is_there,
     }[order.verb]

@@ -43,6 +43,10 @@ HUNG_DISK_SHARE = 0.3
 """So many worlds with faults have disks that hang, drawn apart: the others stay as they were."""
 OPERATED_SHARE = 0.35
 """So many of the other worlds with faults have operators at work, drawn apart in the same way."""
+ROT_SHARE = 0.3
+"""So many of those with operators have records that rot as well."""
+ADDRESSES_SHARE = 0.5
+"""So many of those with operators have orders that change a member's address."""
 ORDERS_WEIGHT = 4
 """How much likelier an order is than any other fault of such a world."""
 OPERATORS = 2
@@ -122,6 +126,8 @@ class ShellKnobs:
     operators: int = 0
     witnesses: int = 0
     """So many of the founders, the last ones, are witnesses."""
+    orders_addresses: bool = False
+    """Operators record other addresses of members, be they right or wrong."""
     adds_witnesses: bool = False
     """Operators add some members as witnesses."""
 
@@ -176,20 +182,20 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         spares=random.Random(f"{seed}:spares").choice((1, 2)) if operated else 0,
         operators=OPERATORS if operated else 0,
         witnesses=witnesses,
+        orders_addresses=bool(operated)
+        and random.Random(f"{seed}:addresses").random() < ADDRESSES_SHARE,
         adds_witnesses=adds_witnesses,
     )
 
 
 def _draw_operated(seed: int, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
-    """Return what is done where operators are at work, or nothing.
-
-    No record rots there: engine 1 has changes amid rot, with operators who know of it.
-    """
+    """Return what is done where operators are at work, or nothing. Records rot in some only."""
     dice = random.Random(f"{seed}:two operators")
     if dice.random() >= OPERATED_SHARE or not faults or Fault.HUNG_DISK in faults:
         return ()
     others = tuple(fault for fault in OPERATED[1:] if dice.random() < 0.6)
-    return (*(Fault.ORDER,) * ORDERS_WEIGHT, *others)
+    rots = random.Random(f"{seed}:rot beside operators").random() < ROT_SHARE
+    return (*(Fault.ORDER,) * ORDERS_WEIGHT, *others, *(Fault.ROT,) * rots)
 
 
 def _draw_witnesses(

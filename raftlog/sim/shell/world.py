@@ -183,8 +183,13 @@ class ShellWorld:
 
     def move(self, host: NodeHost) -> None:
         """Let a machine be reached at another address from its next life on."""
-        old, new = (f"{host.name}:{port}" for port in PORTS)
+        old, new = self.addresses_of(host)
         host.moves_to = new if host.address == old else old
+
+    @staticmethod
+    def addresses_of(host: NodeHost) -> list[str]:
+        """Return where a machine may be reached."""
+        return [f"{host.name}:{port}" for port in PORTS]
 
     @property
     def users(self) -> list[UserHost]:
