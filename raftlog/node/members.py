@@ -307,6 +307,12 @@ class Members:
                 f"the cluster would lose its quorum: {quorum} of {len(final.voters)} voters must "
                 f"answer, and {', '.join(ill)} would be among them and cannot be reached now"
             )
+        able = final.voters - final.witnesses
+        if not able - set(ill):
+            return (
+                f"nobody could lead: {', '.join(sorted(able))} would be all that have a state "
+                "machine, and cannot be reached now"
+            )
         return ""
 
     def _contradicted(self, current: Membership, orders: Sequence[MemberOrder]) -> str:

@@ -228,10 +228,15 @@ def hint_of(core: CoreView) -> LeaderHint | None:
     return LeaderHint(member.node_id, member.address, int(core.term))
 
 
+def is_witness(core: CoreView, node_id: NodeId) -> bool:
+    """Whether the membership in force says that this member has no machine."""
+    myself = core.membership.member(node_id)
+    return myself is not None and not myself.has_machine
+
+
 def require_machine(core: CoreView, node_id: NodeId) -> None:
     """Raise NotLeader where this member is a witness: clients go on to a member with a machine."""
-    myself = core.membership.member(node_id)
-    if myself is None or myself.has_machine:
+    if not is_witness(core, node_id):
         return
     able = ", ".join(each.node_id for each in core.membership.members if each.has_machine)
     raise NotLeader(
@@ -242,6 +247,5 @@ def require_machine(core: CoreView, node_id: NodeId) -> None:
 
 def require_state(core: CoreView, node_id: NodeId) -> None:
     """Raise SafetyRefused where this member is a witness, which has no state to give."""
-    myself = core.membership.member(node_id)
-    if myself is not None and not myself.has_machine:
+    if is_witness(core, node_id):
         raise SafetyRefused(f"{node_id} is a witness and has no state: ask another member")

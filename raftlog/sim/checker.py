@@ -186,7 +186,7 @@ class Checker:
         if state.term == self._top_term:  # one of an older term, elected late, owes only the past
             self._check_complete(process, state)
         for other in self.processes:
-            leadership = other.state.leadership if other.is_up else None
+            leadership = other.state.leadership if other.has_state else None
             if other is process or leadership is None or other.state.term >= state.term:
                 continue
             holds = other.local() < leadership.lease_until and not leadership.is_lease_void

@@ -8,6 +8,7 @@ import dataclasses
 
 import pytest
 
+from raftlog.core.membership import Member, Membership
 from raftlog.errors import (
     Indeterminate,
     InvalidInput,
@@ -350,6 +351,22 @@ async def test_a_witness_that_joins_stays_one(cluster: Cluster) -> None:
     await change(cluster, order("add", "n4", instance_id="abcd"))
     member = (await cluster.wait_leader()).membership.member(N4)
     assert (member.has_machine, member.instance_id) == (False, "abcd")
+
+
+async def test_a_quorum_of_witnesses_is_nobody_who_could_lead(cluster: Cluster) -> None:
+    """The last member with a machine that answers does not leave without --force."""
+    leader = await cluster.wait_leader()
+    await cluster.until(lambda: leader.status().fault_tolerance == 1)
+    here = leader.identity.node_id
+    away = Member(node_id=NodeId("n9"), address="n9:1")
+    members = [
+        dataclasses.replace(each, has_machine=each.node_id == here)
+        for each in leader.membership.members
+    ]
+    current = Membership.of_voters([*members, away])
+    left = Membership.of_voters([*(m for m in members if m.node_id != here), away])
+    assert "nobody could lead: n9" in leader._parts.members._risk(current, left)
+    assert not leader._parts.members._risk(current, Membership.of_voters(members))
 
 
 async def test_to_demote_a_learner_takes_its_wish_back(cluster: Cluster) -> None:

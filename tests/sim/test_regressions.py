@@ -32,6 +32,7 @@ FOUND_BY_SHELL = {
     "told-of-a-version-to-come": 127,
     "hint-outlives-the-record": 277,
     "name-never-looked-up-again": 62,
+    "witness-opens-writes": 150,
 }
 """The same of engine 2."""
 

@@ -144,6 +144,11 @@ class Process:
         return self._clock_base + (self.world.scheduler.now - self._clock_start) * self.rate
 
     @property
+    def has_state(self) -> bool:
+        """Whether it is up, and so knows what its disk holds."""
+        return self.is_up
+
+    @property
     def instance_id(self) -> str:
         """Return which data directory this node has."""
         return self.storage.identity.instance_id

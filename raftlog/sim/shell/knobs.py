@@ -43,9 +43,15 @@ HUNG_DISK_SHARE = 0.3
 """So many worlds with faults have disks that hang, drawn apart: the others stay as they were."""
 OPERATED_SHARE = 0.35
 """So many of the other worlds with faults have operators at work, drawn apart in the same way."""
+ROT_SHARE = 0.3
+"""So many of those with operators have records that rot as well."""
+ADDRESSES_SHARE = 0.5
+"""So many of those with operators have orders that change a member's address."""
 ORDERS_WEIGHT = 4
 """How much likelier an order is than any other fault of such a world."""
 OPERATORS = 2
+WITNESS_SHARE = 0.25
+"""So many of the worlds with faults have witnesses, or operators who add some, drawn apart too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +124,17 @@ class ShellKnobs:
     spares: int = 0
     """Processes that were started to join, and are no members at first."""
     operators: int = 0
+    witnesses: int = 0
+    """So many of the founders, the last ones, are witnesses."""
+    orders_addresses: bool = False
+    """Operators record other addresses of members, be they right or wrong."""
+    adds_witnesses: bool = False
+    """Operators add some members as witnesses."""
+
+    @property
+    def has_witnesses(self) -> bool:
+        """Whether some member is a witness, or may come to be one."""
+        return bool(self.witnesses) or self.adds_witnesses
 
     @property
     def is_fault_free(self) -> bool:
@@ -142,9 +159,11 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     operated = _draw_operated(seed, faults)
     faults = (*(fault for fault in faults if not operated or fault is not Fault.ROT), *operated)
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
+    voters = dice.choice((3, 3, 3, 5))
+    witnesses, adds_witnesses = _draw_witnesses(seed, voters, faults, is_operated=bool(operated))
     return ShellKnobs(
         seed=seed,
-        voters=dice.choice((3, 3, 3, 5)),
+        voters=voters,
         node=node,
         network=_draw_network(dice, core, calm=calm),
         disk=_draw_disk(dice, core, calm=calm),
@@ -162,19 +181,35 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         seconds=dice.choice((4.0, 6.0, 8.0)) + SECONDS_TO_EXPIRE * is_expiring,
         spares=random.Random(f"{seed}:spares").choice((1, 2)) if operated else 0,
         operators=OPERATORS if operated else 0,
+        witnesses=witnesses,
+        orders_addresses=bool(operated)
+        and random.Random(f"{seed}:addresses").random() < ADDRESSES_SHARE,
+        adds_witnesses=adds_witnesses,
     )
 
 
 def _draw_operated(seed: int, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
-    """Return what is done where operators are at work, or nothing.
-
-    No record rots there: engine 1 has changes amid rot, with operators who know of it.
-    """
+    """Return what is done where operators are at work, or nothing. Records rot in some only."""
     dice = random.Random(f"{seed}:two operators")
     if dice.random() >= OPERATED_SHARE or not faults or Fault.HUNG_DISK in faults:
         return ()
     others = tuple(fault for fault in OPERATED[1:] if dice.random() < 0.6)
-    return (*(Fault.ORDER,) * ORDERS_WEIGHT, *others)
+    rots = random.Random(f"{seed}:rot beside operators").random() < ROT_SHARE
+    return (*(Fault.ORDER,) * ORDERS_WEIGHT, *others, *(Fault.ROT,) * rots)
+
+
+def _draw_witnesses(
+    seed: int, voters: int, faults: tuple[Fault, ...], *, is_operated: bool
+) -> tuple[int, bool]:
+    """Return how many founders are witnesses, and whether operators add some.
+
+    None where nothing goes wrong: one that wins the first election hands on, which is owed nothing.
+    """
+    dice = random.Random(f"{seed}:witness")
+    if dice.random() >= WITNESS_SHARE or not faults:
+        return 0, False
+    founders = dice.randint(0 if is_operated else 1, voters // 2)
+    return founders, is_operated and (not founders or dice.random() < 0.7)
 
 
 def _log_uniform(dice: random.Random, low: float, high: float) -> float:

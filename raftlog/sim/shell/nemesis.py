@@ -166,10 +166,19 @@ class ShellNemesis(Nemesis[NodeHost]):
         victim.disk.free_bytes = None
 
     def _rot(self) -> None:
-        """Let one record rot, where every other member is sound and holds it durably."""
-        victim, members = self._victim(), self._world.members
-        if any(member.disk.rotten or member.disk.damage for member in members):
+        """Let one record rot, where every other member is sound and holds it durably.
+
+        With operators, only where all go by one settled membership, and no directory is lost.
+        """
+        victim, desk = self._victim(), self._world.desk
+        members = desk.members
+        if victim not in members or not desk.is_sound:
             return
+        if self._world.operators:
+            is_forced = any(each.is_forced for each in self._world.members)
+            is_agreed = all(known == desk.chosen for known in desk.in_force())
+            if is_forced or not (is_agreed and desk.is_settled and desk.all_usable()):
+                return
         disk = victim.disk
         low = disk.boundary.index + 1
         high = min(
@@ -183,6 +192,8 @@ class ShellNemesis(Nemesis[NodeHost]):
         victim.was_rotten = True
         disk.rotten.add(index)
         self._world.count("record_rotted")
+        if self._world.operators:
+            self._world.count("rot_beside_operators")
 
     def _wall_clock(self) -> None:
         host = self._dice.choice(self._everyone())

@@ -50,6 +50,10 @@ class OperatorHost(UserHost):
         super().__init__(world, number, name, endpoints)
         self.asked = 0
         self._orders: set[asyncio.Task[None]] = set()
+        self._kinds = random.Random(f"{world.knobs.seed}:{name}:witness")
+        """Rolled only where members are added as witnesses."""
+        self._places = random.Random(f"{world.knobs.seed}:{name}:address")
+        """Rolled only where addresses are ordered."""
         self._is_open = False
 
     async def _run(self) -> None:
@@ -147,8 +151,12 @@ class OperatorHost(UserHost):
                 address=host.moves_to,
                 promote=dice.random() < 0.8,
                 instance_id=host.instance_id if dice.random() < 0.5 else "",
+                has_machine=self._kind(),
             )
             return (add,)
+        address = self._address(host)
+        if address is not None:
+            return (MemberOrder(verb=MemberVerb.UPDATE, node_id=node_id, address=address),)
         verb = dice.choice(FOR_LEARNERS if kinds[node_id] == "learner" else FOR_VOTERS)
         if verb is MemberVerb.UPDATE:
             region = dice.choice(("north", "south", "east"))
@@ -158,6 +166,23 @@ class OperatorHost(UserHost):
             new = MemberOrder(verb=MemberVerb.PROMOTE, node_id=dice.choice(learners))
             return (new, MemberOrder(verb=verb, node_id=node_id))
         return (MemberOrder(verb=verb, node_id=node_id),)
+
+    def _address(self, host: NodeHost) -> str | None:
+        """Return what address of a machine is ordered, or None: another thing of it is.
+
+        It may be where it is, where it will come back, or where it neither is nor will be. One that
+        runs contradicts what is not so.
+        """
+        share = 0.1 if host.is_up else 0.8
+        if not self.world.knobs.orders_addresses or self._places.random() > share:
+            return None
+        return self._places.choice(self.world.addresses_of(host))
+
+    def _kind(self) -> bool | None:
+        """Return whether a member that is added has a machine; None says nothing of it."""
+        if not self.world.knobs.adds_witnesses:
+            return None
+        return self._kinds.choice((False, False, None))
 
     async def _tell(self, orders: tuple[MemberOrder, ...], how: How) -> None:
         """Give an order, and compare what is told of it with what is so."""
@@ -174,6 +199,8 @@ class OperatorHost(UserHost):
             finally:
                 told.ended = world.scheduler.now
             world.count("change_done" if done.changed else "change_was_so")
+            if done.changed and orders[0].verb is MemberVerb.UPDATE and orders[0].address:
+                world.count("address_ordered")
             if not how.dry_run:
                 world.desk.check_done(orders, done.version)
 
@@ -187,7 +214,9 @@ class OperatorHost(UserHost):
             "timeout": how.seconds,
         }
         if order.verb is MemberVerb.UPDATE:
-            return await cluster.update_member(order.node_id, region=order.region, **also)
+            return await cluster.update_member(
+                order.node_id, address=order.address, region=order.region, **also
+            )
         also["force"] = how.force
         if len(orders) > 1:
             return await cluster.replace_member(orders[1].node_id, order.node_id, **also)
@@ -197,6 +226,7 @@ class OperatorHost(UserHost):
                 order.address or "",
                 promote=order.promote,
                 instance_id=order.instance_id,
+                witness=None if order.has_machine is None else not order.has_machine,
                 **also,
             )
         verbs = {

@@ -88,7 +88,7 @@ class ShellWorld:
         names = [NodeId(f"n{number + 1}") for number in range(knobs.voters + knobs.spares)]
         addresses = {name: f"{name}:{PORTS[0]}" for name in names}
         self.first_boundary = _first_boundary(
-            {name: addresses[name] for name in names[: knobs.voters]}
+            {name: addresses[name] for name in names[: knobs.voters]}, witnesses=knobs.witnesses
         )
         self.checker = Checker(
             self.count, self.first_boundary.checksum, self.first_boundary.membership
@@ -183,8 +183,13 @@ class ShellWorld:
 
     def move(self, host: NodeHost) -> None:
         """Let a machine be reached at another address from its next life on."""
-        old, new = (f"{host.name}:{port}" for port in PORTS)
+        old, new = self.addresses_of(host)
         host.moves_to = new if host.address == old else old
+
+    @staticmethod
+    def addresses_of(host: NodeHost) -> list[str]:
+        """Return where a machine may be reached."""
+        return [f"{host.name}:{port}" for port in PORTS]
 
     @property
     def users(self) -> list[UserHost]:
@@ -241,6 +246,11 @@ class ShellWorld:
         """Check that a message may leave."""
         with self._checking():
             self.checker.sent(cast("Process", host), peer, message)
+
+    def will_purge(self, process: Process, index: Index) -> None:
+        """Check that a member's log may be dropped up to there."""
+        with self._checking():
+            self.checker.will_purge(process, index)
 
     def passed(self, host: Host) -> None:
         """Check the process whose loop just ran, and add the event to the digest."""
@@ -349,8 +359,13 @@ def run_shell_seed(
     return ShellWorld(draw_shell_knobs(seed), kept=kept, full_transcript=full_transcript).run()
 
 
-def _first_boundary(addresses: dict[NodeId, str]) -> Boundary:
-    members = [Member(node_id=name, address=address) for name, address in addresses.items()]
+def _first_boundary(addresses: dict[NodeId, str], *, witnesses: int) -> Boundary:
+    """Return where every log begins: with the founders, the last ones of which are witnesses."""
+    able = len(addresses) - witnesses
+    members = [
+        Member(node_id=name, address=address, has_machine=number < able)
+        for number, (name, address) in enumerate(addresses.items())
+    ]
     membership = Membership.of_voters(members)
     return Boundary(
         index=Index(0),

@@ -48,11 +48,14 @@ def chosen(world: ShellWorld, index: int, *, without: str) -> Membership:
 
 
 def test_a_share_of_the_seeds_has_operators() -> None:
-    """Each of their faults is in some worlds and missing in others; no record rots there."""
+    """Each of their faults is in some worlds and missing in others; records rot in a few."""
     drawn = [draw_shell_knobs(seed) for seed in range(200)]
     with_them = [knobs for knobs in drawn if knobs.operators]
     assert 20 < len(with_them) < 80
-    assert all(knobs.spares and Fault.ROT not in knobs.faults for knobs in with_them)
+    assert all(knobs.spares for knobs in with_them)
+    assert 0 < sum(Fault.ROT in knobs.faults for knobs in with_them) < len(with_them) / 2
+    assert 0 < sum(knobs.orders_addresses for knobs in with_them) < len(with_them)
+    assert not any(knobs.orders_addresses for knobs in drawn if not knobs.operators)
     for fault in OPERATED:
         assert any(fault in knobs.faults for knobs in with_them), fault
         assert not any(fault in knobs.faults for knobs in drawn if not knobs.operators)
@@ -179,6 +182,31 @@ def test_a_directory_is_lost_only_where_a_quorum_remains(led: ShellWorld) -> Non
     first.empty(joined=True)
     assert not led.desk.is_settled
     assert led.desk.may_wipe(second) == (led.knobs.voters == 5)
+
+
+def test_a_record_rots_only_where_all_else_is_sound(led: ShellWorld) -> None:
+    """It takes one settled membership; no directory is lost and no risk is taken then."""
+    rotten = led.nemesis._known()[Fault.ROT]
+    rotten()
+    assert not led.counters["record_rotted"], "the directories are not bound yet"
+    while not led.counters["record_rotted"]:
+        assert led.scheduler.step()
+        rotten()
+    assert led.counters["rot_beside_operators"]
+    assert not led.desk.all_usable()
+    assert not any(map(led.desk.may_wipe, led.desk.members))
+    rotten()
+    assert led.counters["record_rotted"] == 1
+
+
+def test_an_address_that_was_ordered_is_held_against_the_membership(world: ShellWorld) -> None:
+    """An update is done where the record says so; a member that was added may have moved since."""
+    membership = world.first_boundary.membership
+    here, there = world.addresses_of(world.members[0])
+    for verb, is_so in ((MemberVerb.UPDATE, False), (MemberVerb.ADD, True)):
+        order = MemberOrder(verb=verb, node_id=NodeId("n1"), address=there)
+        assert desk.holds(membership, order) == is_so
+        assert desk.holds(membership, dataclasses.replace(order, address=here))
 
 
 @pytest.mark.parametrize("draw", range(6))
