@@ -142,7 +142,7 @@ class Applier:
                 batch = self._log.entries(low, self._commit_index, self._settings.apply_bytes_max)
             except Compacted:
                 return  # a snapshot is taking the log's place; `installed` goes on from there
-            parsed, has_commands = parse(batch)
+            parsed, has_commands = self._parse(batch)
             if not has_commands:
                 self._finish(batch, without_commands(parsed))
                 return
@@ -300,16 +300,7 @@ class Applier:
     def _apply_entry(
         self, entry: Entry, outcome: Outcome, session_writes: dict[bytes, bytes | None]
     ) -> AppliedEntry:
-        result = AppliedEntry(entry)
-        match entry.kind:
-            case EntryKind.TRANSACTIONS:
-                group, results = outcome.results[entry.index]
-                result, writes = apply_group(self.sessions, entry, group, results)
-                session_writes.update(writes)
-            case EntryKind.SESSION:
-                session_writes.update(apply_session_change(self.sessions, entry))
-            case _:
-                pass  # what else an entry says is in the boundary
+        result = self._effects(entry, outcome, session_writes)
         before, level = self.applied.machine_version, self.applied.feature_level
         self.applied = self.applied.after(entry)
         if self.applied.machine_version != before:
@@ -322,6 +313,26 @@ class Applier:
             )
         if self.applied.feature_level != level:
             self._level_raised(level, entry)
+        return result
+
+    def _parse(self, batch: Sequence[Entry]) -> tuple[dict[Index, Group], bool]:
+        """Return the groups of a batch, by index, and whether the machine has to do with them."""
+        return parse(batch)
+
+    def _effects(
+        self, entry: Entry, outcome: Outcome, session_writes: dict[bytes, bytes | None]
+    ) -> AppliedEntry:
+        """Return what an entry came to, and add what it writes to the table of sessions."""
+        result = AppliedEntry(entry)
+        match entry.kind:
+            case EntryKind.TRANSACTIONS:
+                group, results = outcome.results[entry.index]
+                result, writes = apply_group(self.sessions, entry, group, results)
+                session_writes.update(writes)
+            case EntryKind.SESSION:
+                session_writes.update(apply_session_change(self.sessions, entry))
+            case _:
+                pass  # what else an entry says is in the boundary
         return result
 
     def _level_raised(self, before: int, entry: Entry) -> None:

@@ -156,12 +156,22 @@ class Writes:
         if core.role is Role.LEADER:
             if self._applier.halted:
                 raise MachineHalted(self._applier.halted, definite=True)
+            self._require_machine()
             raise NotLeader("this node was elected and is not ready yet", leader=hint)
         if hint is None:
             raise NotLeader("this node does not lead, and no leader is known")
         raise NotLeader(
             f"this node does not lead; {hint.node_id} at {hint.address} does", leader=hint
         )
+
+    def _require_machine(self) -> None:
+        """Raise NotLeader, and name nobody, where no machine makes this leader ready one day."""
+        identity = self._storage.identity
+        if not identity.has_machine:
+            raise NotLeader(
+                f"{identity.node_id} is a witness, and leads only until a member with a machine "
+                "takes over: ask another one"
+            )
 
     def _require_room(self, size: int) -> None:
         if len(self._proposals) >= self._settings.inbox_groups_max:
