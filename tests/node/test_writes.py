@@ -21,7 +21,7 @@ from raftlog.errors import (
     SessionExpired,
     Unavailable,
 )
-from raftlog.interfaces import GroupReceipt
+from raftlog.interfaces import GroupReceipt, Identity
 from raftlog.node.application import AppliedEntry
 from raftlog.node.sessions import SessionChange, SessionTable, decode_change
 from raftlog.node.settings import NodeSettings
@@ -50,7 +50,7 @@ class Core:
 
 
 class Rig:
-    def __init__(self, **settings) -> None:
+    def __init__(self, *, has_machine: bool = True, **settings) -> None:
         self.core = Core()
         self.full: str | None = None
         self.halted: str | None = None
@@ -59,9 +59,10 @@ class Rig:
         self.clock = HandClock()
         self.table = SessionTable()
         self.answers: list = []
+        self.who = Identity(cluster_id="c", node_id="n1", instance_id="i", has_machine=has_machine)
         self.writes = Writes(
             new_ports(
-                storage=types.SimpleNamespace(refusal=lambda size: self.full),
+                storage=types.SimpleNamespace(refusal=lambda size: self.full, identity=self.who),
                 clock=self.clock,
                 settings=NodeSettings(**settings),
             ),

@@ -68,8 +68,8 @@ class RecordingEvents:
     def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         self.identified.append((peer, instance_id, fresh))
 
-    def machine_told(self, peer: NodeId, versions) -> None:
-        self.machines[peer] = tuple(versions)
+    def machine_told(self, peer: NodeId, versions, *, has_machine: bool = True) -> None:
+        self.machines[peer] = tuple(versions) if has_machine else None
 
     def level_told(self, peer: NodeId, level: int) -> None:
         self.levels[peer] = level
@@ -86,7 +86,7 @@ class RecordingEvents:
         self.addresses[peer] = (instance_id, address)
 
     def check_peer(
-        self, peer: NodeId, instance_id: str, membership_index: int
+        self, peer: NodeId, instance_id: str, membership_index: int, *, has_machine: bool = True
     ) -> IdentityMismatch | None:
         why = self.refuse.get(instance_id)
         return IdentityMismatch(why) if isinstance(why, str) else why

@@ -25,7 +25,6 @@ from raftlog.errors import (
     VersionTooOld,
 )
 from raftlog.local.layout import find_base_port
-from raftlog.machines.registry import load
 from raftlog.server import joining
 from raftlog.server.compose import RunningNode, compose
 from raftlog.storage.lmdb import LmdbStorage
@@ -100,8 +99,7 @@ async def test_a_node_joins_as_a_learner_and_holds_the_log(settings, first, seco
 
 async def test_a_join_that_was_cut_short_is_repeated(settings, first, second) -> None:
     """The directory that was made for it, and its instance id, are those of the first attempt."""
-    machine = load(second.machine)
-    await joining.make_directory(second, machine)
+    await joining.make_directory(second)
     storage = LmdbStorage.open(second.data_dir)
     instance_id = storage.identity.instance_id
     assert storage.identity.joined
@@ -150,7 +148,7 @@ async def test_a_join_that_died_before_it_was_added_goes_on_asking(
 ) -> None:
     """Its directory was made; it starts without a leader, and is added when there is one."""
     monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.3)
-    await joining.make_directory(second, load(second.machine))
+    await joining.make_directory(second)
     await first.stop(hand_over=False)
     joined = await compose(second)
     assert joined.endings == [joined.node.failed, joined.asking.refused]
@@ -170,7 +168,7 @@ async def test_a_node_that_asks_hears_a_refusal_that_will_not_change(
     """It is not asked for again; while nobody leads it is, ever more rarely, and told of."""
     monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.2)
     monkeypatch.setattr(joining, "PAUSE_SECONDS", 0.05)
-    await joining.make_directory(second, load(second.machine))
+    await joining.make_directory(second)
     storage = LmdbStorage.open(second.data_dir)
     identity = storage.identity
     storage.close()
@@ -241,9 +239,7 @@ async def test_what_cannot_join_is_told_why(settings, first, second) -> None:
     """An address that nobody can dial, a member that is not there, another machine."""
     for listen in ("0.0.0.0:7101", "[::]:7101", "127.0.0.1:0"):
         with pytest.raises(ConfigInvalid, match="--advertise"):
-            await joining.make_directory(
-                dataclasses.replace(second, listen=listen), load(second.machine)
-            )
+            await joining.make_directory(dataclasses.replace(second, listen=listen))
     with pytest.raises(MachineMismatch, match="pass the same --machine"):
         await compose(dataclasses.replace(second, machine="log"))
     assert not LmdbStorage.exists(second.data_dir)
@@ -316,7 +312,7 @@ async def test_a_node_that_nobody_has_named_yet_tells_of_no_members(
 
 async def test_a_directory_of_another_cluster_is_not_added(first, second, tmp_path) -> None:
     """A join that was cut short is gone on with where it began, or not at all."""
-    await joining.make_directory(second, load(second.machine))
+    await joining.make_directory(second)
     base = find_base_port(1)
     address = f"127.0.0.1:{base}"
     other = await compose(
