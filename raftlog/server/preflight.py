@@ -64,9 +64,7 @@ def check_start(settings: Settings) -> Checked:
         raise ConfigInvalid(f"tls.roles needs {', '.join(TLS_FILES)}: roles are in certificates")
     is_there = LmdbStorage.exists(settings.data_dir)
     is_decided = is_there or not settings.join
-    machine = None
-    if is_decided and not is_without_machine(settings.data_dir):
-        machine = load_machine(settings.machine)
+    machine = _machine(settings) if is_decided else None
     checked = _check(settings, machine)
     if machine is not None and not is_there:
         first_boundary(settings, machine)
@@ -78,13 +76,18 @@ def check_file(settings: Settings) -> tuple[str, ...]:
 
     Returns those keys. A directory that is there is looked into, which a start does by itself.
     """
-    _check(settings, load_machine(settings.machine))
+    _check(settings, _machine(settings))
     is_there = bool(settings.data_dir) and LmdbStorage.exists(settings.data_dir)
     if is_there and settings.node_id:
         check_directory(settings)
     founding = () if is_there or settings.join else ("bootstrap_token", "initial_cluster")
     files = TLS_FILES if settings.tls.roles and not settings.tls.is_configured else ()
     return (*(key for key in (*REQUIRED, *founding) if not getattr(settings, key)), *files)
+
+
+def _machine(settings: Settings) -> StateMachine | None:
+    """Return the machine, loaded; None beside a witness' directory, whose host need not have it."""
+    return None if is_without_machine(settings.data_dir) else load_machine(settings.machine)
 
 
 def _check(settings: Settings, machine: StateMachine | None) -> Checked:

@@ -46,6 +46,9 @@ class RecordingEvents:
         self.levels: dict[NodeId, int] = {}
         self.feature_level = 1
         self.machines: dict[NodeId, tuple[int, ...]] = {}
+        self.with_machine: dict[NodeId, bool] = {}
+        self.kinds: dict[NodeId, bool] = {}
+        """As each handshake was checked."""
         self.snapshots: list[tuple[NodeId, bool]] = []
         self.without_room: list[NodeId] = []
         self.refuse: dict[str, str | IdentityMismatch] = {}
@@ -69,7 +72,8 @@ class RecordingEvents:
         self.identified.append((peer, instance_id, fresh))
 
     def machine_told(self, peer: NodeId, versions, *, has_machine: bool = True) -> None:
-        self.machines[peer] = tuple(versions) if has_machine else None
+        self.machines[peer] = tuple(versions)
+        self.with_machine[peer] = has_machine
 
     def level_told(self, peer: NodeId, level: int) -> None:
         self.levels[peer] = level
@@ -88,6 +92,7 @@ class RecordingEvents:
     def check_peer(
         self, peer: NodeId, instance_id: str, membership_index: int, *, has_machine: bool = True
     ) -> IdentityMismatch | None:
+        self.kinds[peer] = has_machine
         why = self.refuse.get(instance_id)
         return IdentityMismatch(why) if isinstance(why, str) else why
 

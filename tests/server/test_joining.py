@@ -21,13 +21,16 @@ from raftlog.errors import (
     MachineMismatch,
     MemberRemoved,
     MembershipRejected,
+    NotLeader,
     RaftLogError,
     VersionTooOld,
 )
 from raftlog.local.layout import find_base_port
 from raftlog.server import joining
 from raftlog.server.compose import RunningNode, compose
+from raftlog.server.preflight import check_file
 from raftlog.storage.lmdb import LmdbStorage
+from raftlog.types import Consistency
 from tests.node.harness import Notebook
 
 KILLED_AS_IT_WAS_ADDED = """
@@ -365,3 +368,77 @@ async def test_acks_of_a_removed_directory_are_not_the_new_ones(first, settings,
         await old.stop(hand_over=False)
         if new is not None:
             await new.stop(hand_over=False)
+
+
+async def add_witness(settings: Settings, second: Settings) -> None:
+    """Say that the second is to be a witness."""
+    async with raftlog.connect(settings.listen, timeout=20) as client:
+        await client.cluster.add_member("n2", second.listen, witness=True)
+
+
+async def test_a_witness_has_no_machine_and_loads_none(settings, first, second) -> None:
+    """Neither when it joins nor later: its host need not have the machine's code at all."""
+    second = dataclasses.replace(second, machine="nowhere.to.be.found:Machine")
+    await add_witness(settings, second)
+    for start in range(2):
+        witness = await compose(second)
+        try:
+            assert await read_all(witness, second.listen) == [b"before"]
+            assert not witness.node.identity.has_machine
+            await until(lambda node=witness.node: first.node.membership.kind("n2") == "witness")
+            assert witness.node.status().machine == first.node.status().machine
+            async with raftlog.connect(second.listen, timeout=20) as client:
+                await client.kv.put(b"k", b"%d" % start)
+                with pytest.raises(NotLeader, match="n2 is a witness"):
+                    await witness.node.query(b"", Consistency.STALE, 5)
+        finally:
+            await witness.stop(hand_over=False)
+        check_file(second)
+    with pytest.raises(ConfigInvalid):
+        check_file(dataclasses.replace(settings, machine=second.machine))
+
+
+async def test_below_the_level_a_witness_keeps_state_as_it_did(
+    settings, second, monkeypatch
+) -> None:
+    """A raftlog that knows no directory without a machine may be among the members yet."""
+    monkeypatch.setattr("raftlog.server.directory.FEATURE_LEVEL_MAX", 1)
+    founder = await compose(settings)
+    try:
+        await add_witness(settings, second)
+        witness = await compose(second)
+        try:
+            await until(lambda: founder.node.membership.kind("n2") == "witness")
+            assert witness.node.identity.has_machine
+        finally:
+            await witness.stop(hand_over=False)
+    finally:
+        await founder.stop(hand_over=False)
+
+
+async def test_a_directory_made_with_a_machine_does_not_join_as_a_witness(
+    settings, first, second
+) -> None:
+    """The order came too late: what was made is refused, and says what helps."""
+    await joining.make_directory(second)
+    await add_witness(settings, second)
+    storage = LmdbStorage.open(second.data_dir)
+    try:
+        assert storage.identity.has_machine
+        with pytest.raises(MembershipRejected, match="stays what it was made as.*empty directory"):
+            await joining.ask_in(second, storage)
+    finally:
+        storage.close()
+
+
+async def test_a_directory_made_for_a_witness_joins_as_nothing_else(
+    settings, first, second
+) -> None:
+    """Its member was removed meanwhile, and added with a machine: it has none to offer."""
+    await add_witness(settings, second)
+    await joining.make_directory(second)
+    async with raftlog.connect(settings.listen, timeout=20) as client:
+        await client.cluster.remove_member("n2")
+        await client.cluster.add_member("n2", second.listen)
+    with pytest.raises(MembershipRejected, match="n2 is no witness"):
+        await compose(second)
