@@ -10,9 +10,10 @@ import pytest
 
 from raftlog import groups
 from raftlog.core.entries import EntryKind, encode_upgrade
-from raftlog.errors import InvariantBroken, NotLeader, VersionTooOld
-from raftlog.interfaces import CONSUMER_PREFIX, Identity, Table
+from raftlog.errors import IdentityMismatch, InvariantBroken, NotLeader, VersionTooOld
+from raftlog.interfaces import CONSUMER_PREFIX, Identity, MemberOrder, MemberVerb, Table
 from raftlog.machines.kv import KvMachine
+from raftlog.node import members, node
 from raftlog.node.applier import Applier
 from raftlog.node.boundary_applier import BoundaryApplier, NoMachine
 from raftlog.node.consumer_table import ConsumerChange, ConsumerVerb, encode_consumers
@@ -204,3 +205,27 @@ async def test_a_witness_that_leads_says_whom_to_ask_instead(cluster) -> None:
     assert refused.value.leader is None
     with pytest.raises(NotLeader):
         await witness.query(b"", Consistency.STALE, 5)
+
+
+async def _flip(leader) -> None:
+    flip = MemberOrder(verb=MemberVerb.UPDATE, node_id=NodeId("n3"), has_machine=True)
+    await leader.change_members([flip], version=0, dry_run=False, force=True, timeout_seconds=5)
+
+
+async def test_a_directory_without_a_machine_stops_where_it_is_to_have_one(
+    cluster, monkeypatch
+) -> None:
+    """No order leads here; a log that says so is of a leader that knows no such directory."""
+    leader = await ready(cluster)
+    await cluster.until(lambda: all(each.instance_id for each in leader.membership.members))
+    monkeypatch.setattr(members, "_flipped", lambda current, orders: "")
+    with monkeypatch.context() as patch:  # streams that are open stay so
+        patch.setattr(node, "wrong_kind", lambda *_, **__: None)
+        await _flip(leader)
+        witness = cluster.nodes[NodeId("n3")]
+        await cluster.until(witness.failed.done)
+    assert isinstance(witness.failed.result(), IdentityMismatch)
+    instance_id = witness.identity.instance_id
+    refused = leader.check_peer("n3", instance_id, 0, has_machine=False)
+    assert "made for a witness, and keeps no state" in refused.message
+    assert leader.check_peer("n3", instance_id, 0) is None
