@@ -39,15 +39,14 @@ class Sends:
     """Takes snapshots to send in the transport's place."""
 
     def __init__(self) -> None:
-        self.sent = []
-        self.infos = []
+        self.sent, self.infos = [], []
 
     def is_connected(self, peer):
         return peer == "n2"
 
     def send_snapshot(self, peer, term, info):
         self.sent.append((peer, term, info.boundary.index))
-        self.infos.append((peer, info))
+        self.infos += [(peer, info)]
 
 
 class Core:
@@ -74,11 +73,8 @@ class Rig:
         self.failures: list[BaseException] = []
         self.core, self.durable = Core(), 0
         self.read: list[int] = []
-        self.hold = 1 << 60
-        self.held_back = 0
-        self.told: list[int] = []
-        self.finished: list = []
-        self.cannot: list = []
+        self.hold, self.held_back = 1 << 60, 0
+        self.told, self.finished, self.cannot = [], [], []
         self.executor = ThreadPoolExecutor(1)
         self.settings = NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500)
         self.clock = HandClock()
@@ -602,68 +598,3 @@ async def test_a_snapshot_that_nobody_asks_for_again_is_let_go(rig):
     await rig.settle()
     assert first not in rig.storage.snapshots()
     assert rig.purges.wanted[-1].index > 5
-
-
-async def test_a_peer_without_a_machine_is_sent_the_boundary_alone(rig):
-    """What is under way to it is gone on with, unless it came back as one that keeps state."""
-    rig.fill(8)
-    full = await rig.take()
-    rig.snapshotter.kind_told("n3", has_machine=False)
-    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
-    await rig.settle()
-    rig.snapshotter.sent("n3", delivered=False)
-    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
-    await rig.settle()
-    bare, again = (info for _, info in rig.sends.infos)
-    assert (bare, bare.is_bare, bare.boundary) == (again, True, full.boundary)
-    assert rig.storage.check_snapshot(bare.snapshot_id)
-    rig.snapshotter.sent("n3", delivered=False)
-    rig.snapshotter.kind_told("n3", has_machine=True)
-    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
-    await rig.settle()
-    assert rig.sends.infos[-1] == ("n3", full)
-    assert not rig.storage.check_snapshot(bare.snapshot_id), "nobody needs it any more"
-    assert rig.snapshotter.newest == full
-    assert not rig.cannot
-
-
-async def test_a_boundary_that_cannot_be_read_stops_the_node(rig, monkeypatch):
-    """The state has rotted; the peer is told of nothing."""
-
-    def rotten():
-        raise StorageCorrupt("rot")
-
-    monkeypatch.setattr(rig.storage, "bare_snapshot", rotten)
-    rig.snapshotter.kind_told("n3", has_machine=False)
-    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
-    await rig.settle()
-    assert isinstance(rig.failures[0], StorageCorrupt)
-    assert rig.finished == [("n3", False)]
-
-
-async def test_a_witness_has_nothing_for_a_member_with_a_machine(rig):
-    """It says so, and keeps nothing back for it; another witness gets what it has."""
-    rig.storage.disk.identity = dataclasses.replace(rig.storage.identity, has_machine=False)
-    rig.open()
-    rig.fill(8)
-    rig.snapshotter.send(SnapshotNeeded(peer="n3", term=1))
-    await rig.settle()
-    assert (rig.cannot, rig.sends.infos) == (["n3"], [])
-    assert rig.observer.named("no_state_to_send") == [{"peer": "n3"}]
-    rig.snapshotter.kind_told("n2", has_machine=False)
-    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=1))
-    await rig.settle()
-    ((peer, info),) = rig.sends.infos
-    assert (peer, info.is_bare, info) == ("n2", True, rig.snapshotter.newest)
-
-
-async def test_a_directory_without_a_machine_keeps_to_the_floor_whatever_is_said_of_it(rig):
-    """It can never give a snapshot, though a membership says that it has a machine."""
-    rig.storage.disk.identity = dataclasses.replace(rig.storage.identity, has_machine=False)
-    rig.open()
-    rig.core.matched["n2"] = 1 << 30
-    rig.fill(8)
-    await rig.take()
-    rig.snapshotter.consider()
-    await rig.settle()
-    assert rig.purges.wanted == []
