@@ -36,7 +36,7 @@ from raftlog.node.inputs import Inputs
 from raftlog.node.leadership import Leadership, Steps
 from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
-from raftlog.node.ports import Ports, hint_of
+from raftlog.node.ports import Ports, hint_of, is_witness
 from raftlog.node.preference import Preference
 from raftlog.node.reads import ReadQueue
 from raftlog.node.reigns import Reigns
@@ -113,7 +113,12 @@ class Consequences:
         parts.reigns.standing_changed(standing)
         parts.transfers.standing_changed()
         parts.enrolment.update()
-        parts.leadership.standing_changed(standing)
+        # A witness leads only to hand over: it opens nothing, and its machine is told nothing. Its
+        # table of sessions may be empty, and would take a retry for one of no session.
+        if is_witness(parts.inputs.core, self._ports.storage.identity):
+            parts.leadership.standing_changed(dataclasses.replace(standing, role=Role.FOLLOWER))
+        else:
+            parts.leadership.standing_changed(standing)
         if standing.role is not Role.LEADER:
             hint = hint_of(parts.inputs.core)
             parts.writes.fail_all(

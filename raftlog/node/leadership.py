@@ -51,7 +51,6 @@ class Leadership:
         self, ports: Ports, state: ReadState, execute: Execute, opened: Callable[[Steps], None]
     ) -> None:
         self._machine = ports.machine
-        self._has_machine = ports.storage.identity.has_machine
         self._clock = ports.clock
         self._observer = ports.observer
         self._state = state
@@ -69,13 +68,7 @@ class Leadership:
         """Whether this node takes writes: it leads, and its no-op and `on_promote` are done."""
 
     def standing_changed(self, standing: Standing) -> None:
-        """Begin a switch if the role changed, or leadership began anew in another term.
-
-        A member without a machine opens nothing: it leads only until another takes over, and its
-        table of sessions is empty, so it would take a repeated write for one of no session.
-        """
-        if not self._has_machine:
-            return
+        """Begin a switch if the role changed, or leadership began anew in another term."""
         leads = standing.role is Role.LEADER
         if leads == self._leading and (not leads or standing.term == self._term):
             return

@@ -27,7 +27,7 @@ from raftlog.groups import Group
 from raftlog.interfaces import Event, GroupReceipt, Measure, Respond
 from raftlog.node.application import AppliedEntry
 from raftlog.node.inputs import Inputs
-from raftlog.node.ports import Ports, hint_of
+from raftlog.node.ports import Ports, hint_of, is_witness
 from raftlog.node.proposals import Proposal, Proposals
 from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, encode_open
 from raftlog.types import Role
@@ -167,7 +167,7 @@ class Writes:
     def _require_machine(self) -> None:
         """Raise NotLeader, and name nobody, where no machine makes this leader ready one day."""
         identity = self._storage.identity
-        if not identity.has_machine:
+        if is_witness(self._core, identity):
             raise NotLeader(
                 f"{identity.node_id} is a witness, and leads only until a member with a machine "
                 "takes over: ask another one"

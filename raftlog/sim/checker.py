@@ -186,7 +186,7 @@ class Checker:
         if state.term == self._top_term:  # one of an older term, elected late, owes only the past
             self._check_complete(process, state)
         for other in self.processes:
-            leadership = other.state.leadership if other.is_up else None
+            leadership = other.state.leadership if other.has_state else None
             if other is process or leadership is None or other.state.term >= state.term:
                 continue
             holds = other.local() < leadership.lease_until and not leadership.is_lease_void
@@ -512,7 +512,7 @@ class Checker:
         if machine.applies != index:
             text = f"{process.node_id} has applied {machine.applies} entries at index {index}"
             raise broken("apply once, in order", text)
-        if machine.has_state and self._folds.setdefault(index, machine.fold) != machine.fold:
+        if machine.keeps_state and self._folds.setdefault(index, machine.fold) != machine.fold:
             text = f"{process.node_id} has another state at {index}"
             raise broken("state is the fold of the log", text)
 
@@ -520,7 +520,7 @@ class Checker:
         """Check that a snapshot carries the fold of the log below it."""
         machine, disk = process.machine, process.storage.disk
         self._count("snapshot_installed")
-        if not machine.has_state:
+        if not machine.keeps_state:
             self._same(process, disk.boundary.index, disk.boundary.checksum)
             is_empty = not any(disk.tables.values())
             text = f"the witness {process.node_id} was given state at {machine.index}"

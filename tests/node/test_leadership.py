@@ -162,15 +162,3 @@ async def test_an_on_promote_that_raises_leaves_the_member_leading(rig):
     rig.lead(2)
     await rig.settle()
     assert rig.leadership.is_open
-
-
-async def test_a_member_without_a_machine_opens_nothing():
-    """It leads only to hand over: no promotion begins, however often its no-op is applied."""
-    rig = Rig()
-    rig.leadership._has_machine = False
-    rig.lead(3)
-    await rig.settle()
-    assert (rig.machine.lines, rig.opened) == ([], [])
-    assert not rig.leadership.is_open
-    assert not rig.leadership.is_promoting
-    await rig.leadership.stop()

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from raftlog.core.membership import Member, Membership
 from raftlog.core.ready import Persist, Standing
 from raftlog.errors import InvariantBroken, StorageCorrupt
 from raftlog.interfaces import Alarm, Round
@@ -15,7 +16,7 @@ from raftlog.node.parts import build
 from raftlog.node.ports import Shared
 from raftlog.node.snapshotter import Snapshotter
 from raftlog.storage.memory import MemoryStorage
-from raftlog.types import Role
+from raftlog.types import NodeId, Role, Term
 from tests.node.parts import boundary, new_ports
 
 
@@ -160,3 +161,16 @@ async def test_a_halted_machine_tells_readers_definitely_and_writers_not(rig, mo
     rig.consequences.halted("machine 'kv' raised")
     assert told == [False, True]
     assert Alarm.MACHINE_HALTED in rig.consequences.alarms
+
+
+async def test_a_witness_that_leads_opens_nothing(rig, monkeypatch):
+    """Its machine is not told that it leads, and clients are not told that it takes writes."""
+    told = []
+    monkeypatch.setattr(rig.parts.leadership, "standing_changed", told.append)
+    leads = Standing(role=Role.LEADER, term=Term(2), leader=NodeId("n1"))
+    rig.consequences.standing(leads)
+    member = Member(node_id=NodeId("n1"), address="a:1", has_machine=False)
+    core = rig.parts.inputs.core
+    monkeypatch.setattr(type(core), "membership", Membership.of_voters([member]))
+    rig.consequences.standing(leads)
+    assert [each.role for each in told] == [Role.LEADER, Role.FOLLOWER]

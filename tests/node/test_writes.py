@@ -27,7 +27,14 @@ from raftlog.node.sessions import SessionChange, SessionTable, decode_change
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
 from raftlog.types import Role
-from tests.node.parts import HandClock, boundary, new_inputs, new_ports, seal_entry
+from tests.node.parts import (
+    MEMBERSHIP,
+    HandClock,
+    boundary,
+    new_inputs,
+    new_ports,
+    seal_entry,
+)
 
 FRAME = groups.pack([b"x"])
 
@@ -39,7 +46,7 @@ class Core:
         self.role = Role.LEADER
         self.leader = None
         self.is_outside = False
-        self.last = boundary()
+        self.last, self.membership = boundary(), MEMBERSHIP
         self.refusal: RaftLogError | None = None
 
     def propose(self, kind, payload, count, now, timestamp):

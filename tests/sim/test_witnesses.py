@@ -96,5 +96,5 @@ def test_a_witness_that_leads_has_no_state_to_send() -> None:
     witness._send_snapshot(SnapshotNeeded(peer=other.node_id, term=witness.state.term))
     assert world.counters["witness_lacks_state"] == 1
     assert world.counters["snapshot_sent"] == before
-    assert leader.machine.has_state
-    assert not witness.machine.has_state
+    assert leader.machine.keeps_state
+    assert not witness.machine.keeps_state

@@ -230,7 +230,7 @@ class Clients:
                 return
             operation.call, answer = seen
             operation.ok(self._world.scheduler.now, answer)
-        elif isinstance(call, Get) and not process.machine.has_state:
+        elif isinstance(call, Get) and not process.machine.keeps_state:
             return  # a witness names another
         elif isinstance(call, Get):
             found = read_key(process, call.key)

@@ -52,7 +52,7 @@ class Machine:
         "stuck",
         "view",
     )
-    has_state = True
+    keeps_state = True
 
     def __init__(self, storage: MemoryStorage) -> None:
         self.overlay = Overlay(storage)
@@ -141,7 +141,7 @@ class NoState(Machine):
     """What a witness' process keeps: how far it is, and nothing of the state (decision 40)."""
 
     __slots__ = ()
-    has_state = False
+    keeps_state = False
 
     def load(self, storage: MemoryStorage) -> None:
         """Begin where the disk stands."""

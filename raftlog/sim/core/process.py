@@ -144,6 +144,11 @@ class Process:
         return self._clock_base + (self.world.scheduler.now - self._clock_start) * self.rate
 
     @property
+    def has_state(self) -> bool:
+        """Whether it is up, and so knows what its disk holds."""
+        return self.is_up
+
+    @property
     def instance_id(self) -> str:
         """Return which data directory this node has."""
         return self.storage.identity.instance_id
@@ -537,10 +542,10 @@ class Process:
     def _send_snapshot(self, needed: SnapshotNeeded) -> None:
         peer = self.world.by_id[needed.peer]
         newest = self.disk.newest
-        if not peer.storage.identity.has_machine and self.machine.has_state:
+        if not peer.storage.identity.has_machine and self.machine.keeps_state:
             self._send_boundary(needed, peer)
             return
-        if peer.storage.identity.has_machine and not self.machine.has_state:
+        if peer.storage.identity.has_machine and not self.machine.keeps_state:
             self.world.count("witness_lacks_state")
             self._send_later(peer)
             return

@@ -133,6 +133,10 @@ SHELL_SOMETIMES: dict[str, str] = {
     "event_address_recorded": "a member came back with another address, and it was recorded",
     "event_learner_promoted": "a learner was promoted by itself",
     "install_broken": "a snapshot was disturbed as it was taken in",
+    "witness_led": "a witness was elected, and handed over",
+    "witness_purged": "a witness purged what all members with a machine hold",
+    "witness_asked_for_state": "a witness was asked for what only a machine knows",
+    "tail_at_witness": "a tail was asked of a witness",
     "converged": "all members had the same state and log in the end",
     "fault_free": "a seed without faults elected once and answered everybody",
 }

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from raftlog.core.membership import Member, Membership
 from raftlog.errors import RaftLogError
@@ -21,6 +21,7 @@ from raftlog.sim.checker import require
 from raftlog.types import NodeId
 
 if TYPE_CHECKING:
+    from raftlog.sim.core.process import Process
     from raftlog.sim.shell.member import NodeHost
     from raftlog.sim.shell.world import ShellWorld
 
@@ -137,7 +138,28 @@ class Desk:
                 left = [v for v in half if v != host.node_id and self.is_usable(membership, v)]
                 if half and len(left) * 2 <= len(half):
                     return False
+                if half and membership.witnesses and not any(map(self._has_all, left)):
+                    return False
         return all(each.is_forced == 0 for each in self._world.members)
+
+    def _has_all(self, node_id: NodeId) -> bool:
+        """Whether a member with a machine holds all that is chosen: others can be taken from it.
+
+        A witness that came late holds only the end of the log, and no state before it.
+        """
+        host, last = self.host(node_id), self._world.record.last_index
+        return (
+            host is not None
+            and self.has_machine(node_id)
+            and self._world.checker.holds(
+                cast("Process", host), last, self._world.checker.chosen[last]
+            )
+        )
+
+    def has_machine(self, node_id: NodeId) -> bool:
+        """Whether every membership in force that has the member says that it has a machine."""
+        known = [each.member(node_id) for each in self.in_force()]
+        return all(member.has_machine for member in known if member is not None)
 
     def all_usable(self) -> bool:
         """Whether no member's directory is lost."""
@@ -247,8 +269,10 @@ def holds(current: Membership, order: MemberOrder) -> bool:
     if member is None:
         return order.verb is MemberVerb.REMOVE
     will_vote = node_id in current.voters | current.promoting
-    is_described = order.region in {None, member.region} and (
-        not order.instance_id or order.instance_id == member.instance_id
+    is_described = (
+        order.region in {None, member.region}
+        and order.has_machine in {None, member.has_machine}
+        and (not order.instance_id or order.instance_id == member.instance_id)
     )
     return {
         MemberVerb.ADD: is_described and (will_vote or not order.promote),

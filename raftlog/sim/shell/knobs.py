@@ -46,6 +46,11 @@ OPERATED_SHARE = 0.35
 ORDERS_WEIGHT = 4
 """How much likelier an order is than any other fault of such a world."""
 OPERATORS = 2
+OLD_KIND_SHARE = 0.25
+"""So many of the worlds whose founders include witnesses have directories of theirs with state."""
+SPARES_WITH_STATE = 0.4
+WITNESS_SHARE = 0.25
+"""So many of the worlds with faults have witnesses, or operators who add some, drawn apart too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,26 @@ class ShellKnobs:
     spares: int = 0
     """Processes that were started to join, and are no members at first."""
     operators: int = 0
+    witnesses: int = 0
+    """So many of the founders, the last ones, are witnesses."""
+    adds_witnesses: bool = False
+    """Operators add some members as witnesses."""
+
+    def has_machine(self, number: int, name: str) -> bool:
+        """Whether a machine's directories keep state.
+
+        Some witnesses' do, as those that raftlog 0.1.0 made; some spares' are made for witnesses.
+        """
+        if number >= self.voters:
+            dice = random.Random(f"{self.seed}:{name}:kind")
+            return not self.adds_witnesses or dice.random() < SPARES_WITH_STATE
+        is_witness = number >= self.voters - self.witnesses
+        return not is_witness or random.Random(f"{self.seed}:kind").random() < OLD_KIND_SHARE
+
+    @property
+    def has_witnesses(self) -> bool:
+        """Whether some member is a witness, or may come to be one."""
+        return bool(self.witnesses) or self.adds_witnesses
 
     @property
     def is_fault_free(self) -> bool:
@@ -142,9 +167,11 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
     operated = _draw_operated(seed, faults)
     faults = (*(fault for fault in faults if not operated or fault is not Fault.ROT), *operated)
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
+    voters = dice.choice((3, 3, 3, 5))
+    witnesses, adds_witnesses = _draw_witnesses(seed, voters, faults, is_operated=bool(operated))
     return ShellKnobs(
         seed=seed,
-        voters=dice.choice((3, 3, 3, 5)),
+        voters=voters,
         node=node,
         network=_draw_network(dice, core, calm=calm),
         disk=_draw_disk(dice, core, calm=calm),
@@ -162,6 +189,8 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         seconds=dice.choice((4.0, 6.0, 8.0)) + SECONDS_TO_EXPIRE * is_expiring,
         spares=random.Random(f"{seed}:spares").choice((1, 2)) if operated else 0,
         operators=OPERATORS if operated else 0,
+        witnesses=witnesses,
+        adds_witnesses=adds_witnesses,
     )
 
 
@@ -175,6 +204,20 @@ def _draw_operated(seed: int, faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
         return ()
     others = tuple(fault for fault in OPERATED[1:] if dice.random() < 0.6)
     return (*(Fault.ORDER,) * ORDERS_WEIGHT, *others)
+
+
+def _draw_witnesses(
+    seed: int, voters: int, faults: tuple[Fault, ...], *, is_operated: bool
+) -> tuple[int, bool]:
+    """Return how many founders are witnesses, and whether operators add some.
+
+    None where nothing goes wrong: one that wins the first election hands on, which is owed nothing.
+    """
+    dice = random.Random(f"{seed}:witness")
+    if dice.random() >= WITNESS_SHARE or not faults:
+        return 0, False
+    founders = dice.randint(0 if is_operated else 1, voters // 2)
+    return founders, is_operated and (not founders or dice.random() < 0.7)
 
 
 def _log_uniform(dice: random.Random, low: float, high: float) -> float:

@@ -36,9 +36,10 @@ from raftlog.server.joining import Asking
 from raftlog.sim.checker import View
 from raftlog.sim.shell.channel import SimChannel
 from raftlog.sim.shell.host import Host
-from raftlog.sim.shell.ordered import NodeObserver, OrderedNode, Watch
+from raftlog.sim.shell.ordered import NodeObserver, Watch
 from raftlog.sim.shell.server import SimServer
 from raftlog.sim.shell.storage import ShellStorage
+from raftlog.sim.shell.witness import WitnessedNode
 from raftlog.storage.memory import MemoryStorage
 from raftlog.types import Index, NodeId, Role
 from raftlog.wire.channel import Options, TlsMaterial
@@ -98,7 +99,7 @@ class WatchedConsequences(Consequences):
             )
 
 
-class WatchedNode(OrderedNode):
+class WatchedNode(WitnessedNode):
     """The node, with eyes on what sometimes happens in it."""
 
     host: NodeHost
@@ -306,6 +307,11 @@ class NodeHost(Host):
     def state(self) -> RaftState:
         """Return the core's state."""
         return self.raft.observe()
+
+    @property
+    def has_state(self) -> bool:
+        """Whether it is up, and has come to read what it knows."""
+        return self.is_up and self.node is not None
 
     def local(self) -> float:
         """Return the time on this node's clock."""

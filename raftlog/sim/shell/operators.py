@@ -50,6 +50,8 @@ class OperatorHost(UserHost):
         super().__init__(world, number, name, endpoints)
         self.asked = 0
         self._orders: set[asyncio.Task[None]] = set()
+        self._kinds = random.Random(f"{world.knobs.seed}:{name}:witness")
+        """Rolled only where members are added as witnesses."""
         self._is_open = False
 
     async def _run(self) -> None:
@@ -147,6 +149,7 @@ class OperatorHost(UserHost):
                 address=host.moves_to,
                 promote=dice.random() < 0.8,
                 instance_id=host.instance_id if dice.random() < 0.5 else "",
+                has_machine=self._kind(host),
             )
             return (add,)
         verb = dice.choice(FOR_LEARNERS if kinds[node_id] == "learner" else FOR_VOTERS)
@@ -158,6 +161,14 @@ class OperatorHost(UserHost):
             new = MemberOrder(verb=MemberVerb.PROMOTE, node_id=dice.choice(learners))
             return (new, MemberOrder(verb=verb, node_id=node_id))
         return (MemberOrder(verb=verb, node_id=node_id),)
+
+    def _kind(self, host: NodeHost) -> bool | None:
+        """Return whether a member that is added has a machine; None says nothing of it."""
+        if not host.disk.identity.has_machine:
+            return False  # its directories are made for a witness
+        if not self.world.knobs.adds_witnesses:
+            return None
+        return self._kinds.choice((False, False, None))
 
     async def _tell(self, orders: tuple[MemberOrder, ...], how: How) -> None:
         """Give an order, and compare what is told of it with what is so."""
@@ -197,6 +208,7 @@ class OperatorHost(UserHost):
                 order.address or "",
                 promote=order.promote,
                 instance_id=order.instance_id,
+                witness=None if order.has_machine is None else not order.has_machine,
                 **also,
             )
         verbs = {

@@ -120,11 +120,13 @@ class Watch:
         host = self._host
         if isinstance(message, TimeoutNow):
             host.world.count("told_to_take_over")
-            is_leaving = not host.state.membership.is_voter(host.node_id)  # by the core's own will
-            if not self.handovers and not is_leaving:
+            # The core's own will: who is removed hands over, and so does a witness.
+            is_own_will = not host.state.membership.is_voter(host.node_id) or host.state.is_witness
+            if not self.handovers and not is_own_will:
                 host.world.fail(f"{CERTAIN}: {host.name} tells a member to take over, for nobody")
             for handover in self.handovers:
                 handover.is_told = True
+                handover.is_alone = handover.is_alone and not host.state.is_witness
         if not isinstance(message, VoteRequest):
             return
         terms = [self._forbidden, self._drained]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,6 +67,8 @@ class ClientHost(UserHost):
         """What each tail follows."""
         self.seen: list[list[Transaction]] = [[] for _ in self.streams]
         self.starts: list[int] = [0] * len(self.streams)
+        self._places = random.Random(f"{world.knobs.seed}:{name}:witness")
+        """Rolled only where some founders are witnesses."""
         self.watched: list[list[Change]] = [[] for _ in range(self._work.watches)]
         self.watch_starts: list[int] = [0] * self._work.watches
         self.asked = 0
@@ -254,7 +257,12 @@ class ClientHost(UserHost):
         while True:
             after = seen[-1].sequence if seen else self.starts[number]
             tail = self.client.log.tail(
-                after, stream=stream or None, commands=True, follow=True, timeout=60.0
+                after,
+                stream=stream or None,
+                commands=True,
+                follow=True,
+                member=self._witness(),
+                timeout=60.0,
             )
             try:
                 async with contextlib.aclosing(tail) as transactions:
@@ -268,6 +276,15 @@ class ClientHost(UserHost):
             except RaftLogError:
                 self.world.count("tail_interrupted")
             await asyncio.sleep(0.05)
+
+    def _witness(self) -> str | None:
+        """Return a witness for a tail to ask alone, now and then, where it stays one for good."""
+        knobs = self.world.knobs
+        if not knobs.witnesses or knobs.operators or self._places.random() < 0.5:
+            return None
+        self.world.count("tail_at_witness")
+        founders = self.world.members[: knobs.voters]
+        return self._places.choice(founders[-knobs.witnesses :]).name
 
     async def _watch(self, number: int) -> None:
         seen = self.watched[number]

@@ -29,6 +29,7 @@ from raftlog.core.messages import Message
 from raftlog.errors import RaftLogError
 from raftlog.history import Call, Operation
 from raftlog.interfaces import Identity
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.machines.kv import KvMachine
 from raftlog.node.settings import NodeSettings
 from raftlog.sim.checker import Checker, CheckFailed
@@ -88,7 +89,9 @@ class ShellWorld:
         names = [NodeId(f"n{number + 1}") for number in range(knobs.voters + knobs.spares)]
         addresses = {name: f"{name}:{PORTS[0]}" for name in names}
         self.first_boundary = _first_boundary(
-            {name: addresses[name] for name in names[: knobs.voters]}
+            {name: addresses[name] for name in names[: knobs.voters]},
+            witnesses=knobs.witnesses,
+            level=FEATURE_LEVEL_MAX if knobs.has_witnesses else 1,
         )
         self.checker = Checker(
             self.count, self.first_boundary.checksum, self.first_boundary.membership
@@ -102,6 +105,7 @@ class ShellWorld:
                     node_id=name,
                     instance_id=f"{name}-1",
                     joined=number >= knobs.voters,
+                    has_machine=knobs.has_machine(number, name),
                 ),
                 addresses[name],
             )
@@ -242,6 +246,11 @@ class ShellWorld:
         with self._checking():
             self.checker.sent(cast("Process", host), peer, message)
 
+    def will_purge(self, process: Process, index: Index) -> None:
+        """Check that a member's log may be dropped up to there."""
+        with self._checking():
+            self.checker.will_purge(process, index)
+
     def passed(self, host: Host) -> None:
         """Check the process whose loop just ran, and add the event to the digest."""
         if not isinstance(host, NodeHost):
@@ -349,8 +358,13 @@ def run_shell_seed(
     return ShellWorld(draw_shell_knobs(seed), kept=kept, full_transcript=full_transcript).run()
 
 
-def _first_boundary(addresses: dict[NodeId, str]) -> Boundary:
-    members = [Member(node_id=name, address=address) for name, address in addresses.items()]
+def _first_boundary(addresses: dict[NodeId, str], *, witnesses: int, level: int) -> Boundary:
+    """Return where every log begins: with the founders, the last ones of which are witnesses."""
+    able = len(addresses) - witnesses
+    members = [
+        Member(node_id=name, address=address, has_machine=number < able)
+        for number, (name, address) in enumerate(addresses.items())
+    ]
     membership = Membership.of_voters(members)
     return Boundary(
         index=Index(0),
@@ -359,7 +373,7 @@ def _first_boundary(addresses: dict[NodeId, str]) -> Boundary:
         next_sequence=1,
         timestamp=0,
         membership=membership,
-        feature_level=1,
+        feature_level=level,
         machine_name=KvMachine.name,
         machine_version=KvMachine.version,
     )
