@@ -75,6 +75,8 @@ class ApplyConsequences(Protocol):
 class Applier:
     """Applies what is committed and answers for it. Bound to the event loop."""
 
+    _parse = staticmethod(parse)
+
     def __init__(
         self, ports: Ports, executor: Executor, log: CommittedLog, then: ApplyConsequences
     ) -> None:
@@ -300,29 +302,6 @@ class Applier:
     def _apply_entry(
         self, entry: Entry, outcome: Outcome, session_writes: dict[bytes, bytes | None]
     ) -> AppliedEntry:
-        result = self._effects(entry, outcome, session_writes)
-        before, level = self.applied.machine_version, self.applied.feature_level
-        self.applied = self.applied.after(entry)
-        if self.applied.machine_version != before:
-            self._look_at_version()
-            self._observer.event(
-                Event.MACHINE_UPGRADED,
-                version=self.applied.machine_version,
-                before=before,
-                index=int(entry.index),
-            )
-        if self.applied.feature_level != level:
-            self._level_raised(level, entry)
-        return result
-
-    def _parse(self, batch: Sequence[Entry]) -> tuple[dict[Index, Group], bool]:
-        """Return the groups of a batch, by index, and whether the machine has to do with them."""
-        return parse(batch)
-
-    def _effects(
-        self, entry: Entry, outcome: Outcome, session_writes: dict[bytes, bytes | None]
-    ) -> AppliedEntry:
-        """Return what an entry came to, and add what it writes to the table of sessions."""
         result = AppliedEntry(entry)
         match entry.kind:
             case EntryKind.TRANSACTIONS:
@@ -333,7 +312,23 @@ class Applier:
                 session_writes.update(apply_session_change(self.sessions, entry))
             case _:
                 pass  # what else an entry says is in the boundary
+        before, self.applied = self.applied, self.applied.after(entry)
+        if entry.kind is EntryKind.MACHINE or entry.kind is EntryKind.VERSION:
+            self._raised(before, entry)
         return result
+
+    def _raised(self, before: Boundary, entry: Entry) -> None:
+        """Take note of what this entry raised, if anything."""
+        if self.applied.machine_version != before.machine_version:
+            self._look_at_version()
+            self._observer.event(
+                Event.MACHINE_UPGRADED,
+                version=self.applied.machine_version,
+                before=before.machine_version,
+                index=int(entry.index),
+            )
+        if self.applied.feature_level != before.feature_level:
+            self._level_raised(before.feature_level, entry)
 
     def _level_raised(self, before: int, entry: Entry) -> None:
         """Stop here if what stands behind this entry cannot be read (decision 36)."""

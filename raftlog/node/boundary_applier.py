@@ -33,8 +33,15 @@ class NoMachine(StateMachine):
         raise InvariantBroken("a member without a machine was asked for its state")
 
 
+def _nothing(batch: Sequence[Entry]) -> tuple[dict[Index, Group], bool]:  # noqa: ARG001
+    """Return what concerns a machine, of any batch."""
+    return {}, False
+
+
 class BoundaryApplier(Applier):
     """Moves the applied boundary over committed entries, and nothing else but the consumers."""
+
+    _parse = staticmethod(_nothing)
 
     def check_machine(self) -> None:
         """Accept whatever the log pins: another member runs it."""
@@ -43,13 +50,7 @@ class BoundaryApplier(Applier):
         """Raise: whoever asks here has not looked who has a machine."""
         raise InvariantBroken("a member without a machine was asked for its state")
 
-    def _parse(
-        self,
-        batch: Sequence[Entry],  # noqa: ARG002
-    ) -> tuple[dict[Index, Group], bool]:
-        return {}, False
-
-    def _effects(
+    def _apply_entry(
         self,
         entry: Entry,
         outcome: Outcome,  # noqa: ARG002
@@ -60,6 +61,8 @@ class BoundaryApplier(Applier):
             if consumers is not None:
                 changed = self.sessions.consumers.apply(consumers, entry.index, entry.timestamp)
                 session_writes.update(changed)
+        before, self.applied = self.applied, self.applied.after(entry)
+        self._raised(before, entry)
         return AppliedEntry(entry)
 
     def _look_at_version(self) -> None:
