@@ -27,7 +27,8 @@ LEVELS: Mapping[int, Level] = MappingProxyType(
         1: Level("0.1.0", "all that raftlog 0.1.0 writes"),
         2: Level(
             "0.2.0",
-            "the positions of named consumers, kept in the log; priorities and bans of members",
+            "the positions of named consumers, kept in the log; priorities and bans of members; "
+            "witnesses without a machine",
         ),
     }
 )
@@ -37,6 +38,9 @@ CONSUMERS_LEVEL = 2
 
 PREFERENCES_LEVEL = 2
 """From here on a membership may tell whom to prefer as leader (decision 39)."""
+
+WITNESS_LEVEL = 2
+"""From here on a witness' data directory is made without a machine (decision 40)."""
 
 FEATURE_LEVEL_MAX = max(LEVELS)
 """The highest feature level that this raftlog can read (decision 2)."""

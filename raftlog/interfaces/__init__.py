@@ -47,6 +47,7 @@ from raftlog.interfaces.node import (
 )
 from raftlog.interfaces.observation import Event, Kind, Measure, Severity
 from raftlog.interfaces.storage import (
+    CONSUMER_PREFIX,
     SCAN_BYTES_MAX,
     Identity,
     LogReader,
@@ -64,6 +65,7 @@ from raftlog.interfaces.transport import PeerEvents, Transport
 from raftlog.status import ClusterStatus, LogEnd, MemberStatus
 
 __all__ = [
+    "CONSUMER_PREFIX",
     "ORDERS_MAX",
     "SCAN_BYTES_MAX",
     "SECONDS_BUCKETS",

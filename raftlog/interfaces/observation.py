@@ -131,6 +131,10 @@ class Event(enum.StrEnum):
         "snapshot_needed", "A peer needs more than the log still holds", Severity.INFO,
         "snapshot_sent_total",
     )  # fmt: skip
+    NO_STATE_TO_SEND = (
+        "no_state_to_send", "A member needs a snapshot with the state, and this witness has none",
+        Severity.WARNING,
+    )  # fmt: skip
     SNAPSHOT_FAILED = (
         "snapshot_failed", "A snapshot was not taken, or did not arrive", Severity.WARNING,
         "snapshot_failed_total",

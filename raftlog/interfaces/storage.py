@@ -41,6 +41,13 @@ class Table(enum.Enum):
 
 WriteSet = Mapping[Table, Mapping[bytes, bytes | None]]
 
+CONSUMER_PREFIX = b"\xff"
+"""How keys of named consumers begin in SESSION; a session's key never begins so.
+
+They tell how long the log is kept, so who has no machine keeps them too, and nothing else of the
+tables (decision 40).
+"""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -55,6 +62,8 @@ class Identity:
     joined: bool = False
     """Whether the directory was made to join a cluster that ran already: it founds none."""
     predecessors: tuple[str, ...] = ()
+    has_machine: bool = True
+    """Whether state is kept here; a witness' directory has none, and stays so (decision 40)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +86,16 @@ class Recovered:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotInfo:
-    """A durable, complete snapshot file. `snapshot_id` names it: ``<index>-<term>-<checksum>``."""
+    """A complete snapshot. `snapshot_id` names it: ``<index>-<term>-<checksum>``.
+
+    `is_bare`: it holds no state, and is for a member without a machine alone.
+    """
 
     snapshot_id: str
     boundary: Boundary
     size_bytes: int
     created_microseconds: int
+    is_bare: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +290,14 @@ class Storage(LogReader, TableReader, Protocol):
         """Write a snapshot of the newest durable applied state to a file, without stopping commits.
 
         Blocks; for a thread of its own. `machine_bytes`: the state of a machine kept elsewhere.
+        """
+        ...
+
+    def bare_snapshot(self) -> SnapshotInfo:
+        """Make a bare snapshot of the newest durable applied state, for a peer without a machine.
+
+        It can be read until it was pinned and is unpinned again, or the process ends; it is never
+        among `snapshots`, unless this member has no machine either.
         """
         ...
 

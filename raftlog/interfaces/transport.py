@@ -37,8 +37,13 @@ class PeerEvents(Protocol):
         """
         ...
 
-    def machine_told(self, peer: NodeId, versions: Sequence[int]) -> None:
-        """A handshake with the peer's present process told which machine versions its code has."""
+    def machine_told(
+        self, peer: NodeId, versions: Sequence[int], *, has_machine: bool = True
+    ) -> None:
+        """A handshake with the peer's present process told which machine versions its code has.
+
+        `has_machine`: whether its directory keeps state, and so is sent it.
+        """
         ...
 
     @property
@@ -63,11 +68,12 @@ class PeerEvents(Protocol):
         ...
 
     def check_peer(
-        self, peer: NodeId, instance_id: str, membership_index: int
+        self, peer: NodeId, instance_id: str, membership_index: int, *, has_machine: bool = True
     ) -> IdentityMismatch | None:
         """Return why a handshake of that instance must be refused, or None.
 
-        `membership_index` is that of the membership in force at the peer.
+        `membership_index` is that of the membership in force at the peer; `has_machine`: whether
+        its directory keeps state.
         """
         ...
 

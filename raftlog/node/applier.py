@@ -75,6 +75,8 @@ class ApplyConsequences(Protocol):
 class Applier:
     """Applies what is committed and answers for it. Bound to the event loop."""
 
+    _parse = staticmethod(parse)
+
     def __init__(
         self, ports: Ports, executor: Executor, log: CommittedLog, then: ApplyConsequences
     ) -> None:
@@ -142,7 +144,7 @@ class Applier:
                 batch = self._log.entries(low, self._commit_index, self._settings.apply_bytes_max)
             except Compacted:
                 return  # a snapshot is taking the log's place; `installed` goes on from there
-            parsed, has_commands = parse(batch)
+            parsed, has_commands = self._parse(batch)
             if not has_commands:
                 self._finish(batch, without_commands(parsed))
                 return
@@ -310,19 +312,23 @@ class Applier:
                 session_writes.update(apply_session_change(self.sessions, entry))
             case _:
                 pass  # what else an entry says is in the boundary
-        before, level = self.applied.machine_version, self.applied.feature_level
-        self.applied = self.applied.after(entry)
-        if self.applied.machine_version != before:
+        before, self.applied = self.applied, self.applied.after(entry)
+        if entry.kind is EntryKind.MACHINE or entry.kind is EntryKind.VERSION:
+            self._raised(before, entry)
+        return result
+
+    def _raised(self, before: Boundary, entry: Entry) -> None:
+        """Take note of what this entry raised, if anything."""
+        if self.applied.machine_version != before.machine_version:
             self._look_at_version()
             self._observer.event(
                 Event.MACHINE_UPGRADED,
                 version=self.applied.machine_version,
-                before=before,
+                before=before.machine_version,
                 index=int(entry.index),
             )
-        if self.applied.feature_level != level:
-            self._level_raised(level, entry)
-        return result
+        if self.applied.feature_level != before.feature_level:
+            self._level_raised(before.feature_level, entry)
 
     def _level_raised(self, before: int, entry: Entry) -> None:
         """Stop here if what stands behind this entry cannot be read (decision 36)."""

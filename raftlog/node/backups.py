@@ -78,7 +78,7 @@ class Backups:
             self._count -= 1
 
     def _admit(self) -> None:
-        require_state(self._core, self._storage.identity.node_id)
+        require_state(self._core, self._storage.identity)
         if self._count >= HOLDS_MAX:
             raise Overloaded(f"{self._count} backups are being made here already: try again later")
         self._count += 1

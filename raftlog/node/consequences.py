@@ -28,7 +28,7 @@ from raftlog.node.backups import Backups
 from raftlog.node.campaigning import Campaigning
 from raftlog.node.consumers import Consumers
 from raftlog.node.drive import Drive
-from raftlog.node.enrolment import Enrolment
+from raftlog.node.enrolment import Enrolment, wrong_kind
 from raftlog.node.fitness import Fitness
 from raftlog.node.group_commit import GroupCommit
 from raftlog.node.housekeeping import Housekeeping
@@ -114,8 +114,9 @@ class Consequences:
         parts.reigns.standing_changed(standing)
         parts.transfers.standing_changed()
         parts.enrolment.update()
-        # A witness leads only to hand over: it opens nothing, and its machine is told nothing.
-        if is_witness(parts.inputs.core, self._ports.storage.identity.node_id):
+        # A witness leads only to hand over: it opens nothing, and its machine is told nothing. Its
+        # table of sessions may be empty, and would take a retry for one of no session.
+        if is_witness(parts.inputs.core, self._ports.storage.identity):
             parts.leadership.standing_changed(dataclasses.replace(standing, role=Role.FOLLOWER))
         else:
             parts.leadership.standing_changed(standing)
@@ -186,6 +187,10 @@ class Consequences:
         if not self.failure.done():
             self.parts.inputs.snapshot_finished(peer, delivered=False)
 
+    def cannot_send(self, peer: NodeId) -> None:
+        """This member has no state, which `peer` needs: perhaps it needs none by then."""
+        self._loop.call_later(NO_ROOM_SECONDS, self._try_again, peer)
+
     def held_back(self) -> None:
         """The purge waits for named consumers alone: perhaps they are beyond a limit."""
         self.parts.consumers.held_back()
@@ -247,8 +252,18 @@ class Consequences:
 
     def membership_changed(self) -> None:
         """Connect to whom the membership in force names."""
-        core, myself = self.parts.inputs.core, self._ports.storage.identity.node_id
-        members = self.parts.members
+        core, identity = self.parts.inputs.core, self._ports.storage.identity
+        members, myself = self.parts.members, identity.node_id
+        mine = core.committed_membership.member(myself)
+        if mine is not None and mine.instance_id == identity.instance_id:
+            wrong = wrong_kind(
+                core.committed_membership,
+                myself,
+                identity.instance_id,
+                has_machine=identity.has_machine,
+            )
+            if wrong is not None:
+                self.failed(wrong)
         # First: whether anybody may be dialled follows from it.
         self.parts.enrolment.update()
         members.changed()

@@ -16,11 +16,10 @@ from collections.abc import Iterable
 import msgpack
 
 from raftlog.errors import InvalidInput, StorageCorrupt
+from raftlog.interfaces import CONSUMER_PREFIX
 
 ConsumerWrites = dict[bytes, bytes | None]
 
-KEY_PREFIX = b"\xff"
-"""Keys of consumers in the table of sessions; a session's key never begins so."""
 VERB = "consumers"
 """How an entry of the sessions' kind begins that is about consumers."""
 CHANGES_MAX = 1000
@@ -101,7 +100,7 @@ class ConsumerTable:
         """Take one as it is stored; raises `StorageCorrupt`."""
         try:
             position, generation, holds, committed_at, released_to = msgpack.unpackb(value)
-            self.consumers[key[len(KEY_PREFIX) :].decode()] = Consumer(
+            self.consumers[key[len(CONSUMER_PREFIX) :].decode()] = Consumer(
                 position=_number(position),
                 generation=_number(generation),
                 holds=bool(holds),
@@ -121,7 +120,7 @@ class ConsumerTable:
             found = _changed(known, change, index, timestamp)
             if found is known:
                 continue
-            key = KEY_PREFIX + change.name.encode()
+            key = CONSUMER_PREFIX + change.name.encode()
             if found is None:
                 del self.consumers[change.name]
                 writes[key] = None

@@ -46,6 +46,26 @@ COUNTED = (
 ASKING = (VoteRequest, PreVoteRequest)
 
 
+def wrong_kind(
+    membership: Membership, node_id: NodeId, instance_id: str, *, has_machine: bool
+) -> IdentityMismatch | None:
+    """Return why a directory cannot be that member's, or None: it has no machine to be given.
+
+    Nothing that orders allow leads here. It would lead, or count as a copy of the state, and it
+    has none (decision 40).
+    """
+    member = membership.member(node_id)
+    if has_machine or member is None or not member.has_machine:
+        return None
+    if member.instance_id not in {"", instance_id}:
+        return None
+    return IdentityMismatch(
+        f"{node_id} is to have a state machine, and its data directory (instance {instance_id}) "
+        f"was made for a witness, and keeps no state: `raftlog member remove {node_id}`, empty the "
+        "directory, and add the member again"
+    )
+
+
 OUTSIDERS_MAX = 64
 """Of so many who are no members it is known what their handshakes showed."""
 

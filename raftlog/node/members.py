@@ -172,6 +172,9 @@ class Members:
                 f"the membership is at version {first}, not at {version}: somebody changed it; "
                 "look at it again (raftlog member list)"
             )
+        flipped = _flipped(current, missing)
+        if flipped:
+            return Plan(current, current, flipped, "", hands_over=False)
         steps = [_change_of(current, order) for order in missing]
         proposed, final = _next(current, steps), _final(current, steps)
         # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
@@ -475,6 +478,25 @@ def _check_address(address: str) -> None:
     is_port = port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
     if not host or not is_port or len(address) > ADDRESS_CHARACTERS_MAX or " " in address:
         raise InvalidInput(f"{address[:80]!r} is no address: HOST:PORT")
+
+
+def _flipped(current: Membership, orders: Sequence[MemberOrder]) -> str:
+    """Return which order would give a member a machine, or take its, or "".
+
+    A data directory is a witness' or it is not, from the first (decision 40).
+    """
+    for order in orders:
+        member, node_id = current.member(order.node_id), order.node_id
+        if member is None or order.has_machine in {None, member.has_machine}:
+            continue
+        is_so, flag = ("a witness", "") if order.has_machine else ("no witness", " --witness")
+        return (
+            f"{node_id} is {is_so}, and a data directory stays what it was made as: "
+            f"`raftlog member remove {node_id}`, `raftlog member add {node_id} "
+            f"{order.address or member.address}{flag}`, and start it with --join and an empty "
+            "directory"
+        )
+    return ""
 
 
 def _is_so(current: Membership, order: MemberOrder) -> bool:

@@ -50,7 +50,9 @@ from raftlog.interfaces import (
     TailStart,
 )
 from raftlog.interfaces.backup import Held
+from raftlog.node.boundary_applier import NoMachine
 from raftlog.node.consequences import Consequences
+from raftlog.node.enrolment import wrong_kind
 from raftlog.node.parts import build
 from raftlog.node.ports import Ports, Shared, hint_of, require_machine, require_state
 from raftlog.status import ConsumerStatus
@@ -70,9 +72,11 @@ class Node:
     """
 
     def __init__(self, ports: Ports, shared: Shared, *, watch: CoreWatch | None = None) -> None:
+        self._identity = ports.storage.identity
+        if not self._identity.has_machine:
+            ports = dataclasses.replace(ports, machine=NoMachine())
         self._ports = ports
         self._shared = shared
-        self._identity = ports.storage.identity
         self._stopping = False
         self._consequences = self._new_consequences(ports)
         self._parts = build(ports, shared, self._consequences, watch)
@@ -187,9 +191,12 @@ class Node:
         self._parts.enrolment.identified(peer, instance_id, fresh=fresh)
         self._parts.housekeeping.bind_instances()
 
-    def machine_told(self, peer: NodeId, versions: Sequence[int]) -> None:
-        """A handshake told which versions of the machine the peer has."""
+    def machine_told(
+        self, peer: NodeId, versions: Sequence[int], *, has_machine: bool = True
+    ) -> None:
+        """A handshake told which versions of the machine the peer has, if it has one."""
         self._parts.upgrades.told(peer, versions)
+        self._parts.snapshotter.kind_told(peer, has_machine=has_machine)
 
     @property
     def feature_level(self) -> int:
@@ -214,10 +221,11 @@ class Node:
         self._consequences.snapshot_finished(peer, delivered=delivered, no_room=no_room)
 
     def check_peer(
-        self, peer: NodeId, instance_id: str, membership_index: int
+        self, peer: NodeId, instance_id: str, membership_index: int, *, has_machine: bool = True
     ) -> IdentityMismatch | None:
         """Return why a handshake of that instance must be refused, or None."""
-        return self._parts.enrolment.check(peer, instance_id, membership_index)
+        refused = self._parts.enrolment.check(peer, instance_id, membership_index)
+        return refused or wrong_kind(self.membership, peer, instance_id, has_machine=has_machine)
 
     @property
     def is_fresh(self) -> bool:
@@ -304,7 +312,7 @@ class Node:
         self, request: bytes, consistency: Consistency, timeout_seconds: float
     ) -> bytes:
         """Ask the state machine."""
-        require_machine(self._parts.inputs.core, self._identity.node_id)
+        require_machine(self._parts.inputs.core, self._identity)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self.wait_readable(consistency, timeout_seconds)
         machine, applier = self._ports.machine, self._parts.applier
@@ -336,7 +344,7 @@ class Node:
         self, after: int, *, follow: bool, wanted: ChangeFilter | None = None
     ) -> AsyncIterator[ChangeBatch]:
         """Yield row changes after sequence `after`."""
-        require_machine(self._parts.inputs.core, self._identity.node_id)
+        require_machine(self._parts.inputs.core, self._identity)
         return self._parts.subscriptions.changes(after, follow=follow, wanted=wanted)
 
     async def start_of(self, start: TailStart, stream: str | None) -> int:
@@ -454,7 +462,7 @@ class Node:
 
     async def take_snapshot(self, timeout_seconds: float) -> SnapshotInfo:
         """See `NodePort.take_snapshot`."""
-        require_state(self._parts.inputs.core, self._identity.node_id)
+        require_state(self._parts.inputs.core, self._identity)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self._flushed(deadline)
         taking = self._parts.snapshotter.take()

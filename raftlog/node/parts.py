@@ -19,6 +19,7 @@ from raftlog.core.watched import CoreWatch, WatchedRaft
 from raftlog.interfaces import Alarm, Alarms
 from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups
+from raftlog.node.boundary_applier import BoundaryApplier
 from raftlog.node.campaigning import Campaigning
 from raftlog.node.consequences import Consequences, Parts
 from raftlog.node.consumers import Consumers
@@ -81,7 +82,8 @@ def build(
     """
     drive, inputs = _driven(_core(ports, consequences, watch), ports, shared, consequences)
     threads, core, alarms = shared.executors, inputs.core, consequences.alarms
-    applier = Applier(ports, threads.apply, core.log, consequences)
+    kind = Applier if ports.storage.identity.has_machine else BoundaryApplier
+    applier = kind(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
     disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
     enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)

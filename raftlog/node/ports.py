@@ -19,7 +19,7 @@ from raftlog.core.membership import Membership
 from raftlog.core.progress import PeerProgress
 from raftlog.core.ready import Standing
 from raftlog.errors import LeaderHint, NotLeader, SafetyRefused
-from raftlog.interfaces import Clock, Observer, StateMachine, Storage, Switches, Transport
+from raftlog.interfaces import Clock, Identity, Observer, StateMachine, Storage, Switches, Transport
 from raftlog.node.beat import Beat
 from raftlog.node.settings import NodeSettings
 from raftlog.node.watchdog import Watchdog
@@ -228,16 +228,21 @@ def hint_of(core: CoreView) -> LeaderHint | None:
     return LeaderHint(member.node_id, member.address, int(core.term))
 
 
-def is_witness(core: CoreView, node_id: NodeId) -> bool:
-    """Whether the membership in force says that this member has no machine."""
-    myself = core.membership.member(node_id)
-    return myself is not None and not myself.has_machine
+def is_witness(core: CoreView, identity: Identity) -> bool:
+    """Whether this member stores the log without a machine, voting or not.
+
+    By its directory, which never changes its kind; a directory of raftlog 0.1.0 keeps state though
+    the membership says that it has no machine, and answers nothing of it (decision 40).
+    """
+    myself = core.membership.member(identity.node_id)
+    return not identity.has_machine or (myself is not None and not myself.has_machine)
 
 
-def require_machine(core: CoreView, node_id: NodeId) -> None:
+def require_machine(core: CoreView, identity: Identity) -> None:
     """Raise NotLeader where this member is a witness: clients go on to a member with a machine."""
-    if not is_witness(core, node_id):
+    if not is_witness(core, identity):
         return
+    node_id = identity.node_id
     able = ", ".join(each.node_id for each in core.membership.members if each.has_machine)
     raise NotLeader(
         f"{node_id} is a witness and answers nothing of the state: ask {able}",
@@ -245,7 +250,7 @@ def require_machine(core: CoreView, node_id: NodeId) -> None:
     )
 
 
-def require_state(core: CoreView, node_id: NodeId) -> None:
+def require_state(core: CoreView, identity: Identity) -> None:
     """Raise SafetyRefused where this member is a witness, which has no state to give."""
-    if is_witness(core, node_id):
-        raise SafetyRefused(f"{node_id} is a witness and has no state: ask another member")
+    if is_witness(core, identity):
+        raise SafetyRefused(f"{identity.node_id} is a witness and has no state: ask another member")

@@ -29,8 +29,8 @@ from raftlog.errors import (
     StorageCorrupt,
 )
 from raftlog.groups import Group
-from raftlog.interfaces import GroupReceipt, Result, Table, TableReader
-from raftlog.node.consumer_table import KEY_PREFIX, ConsumerTable
+from raftlog.interfaces import CONSUMER_PREFIX, GroupReceipt, Result, Table, TableReader
+from raftlog.node.consumer_table import ConsumerTable
 from raftlog.text import reason
 
 SessionWrites = dict[bytes, bytes | None]
@@ -206,7 +206,7 @@ class SessionTable:
             start = page[-1][0] + b"\x00"
 
     def _load(self, key: bytes, value: bytes) -> None:
-        if key.startswith(KEY_PREFIX):
+        if key.startswith(CONSUMER_PREFIX):
             self.consumers.load(key, value)
             return
         session = int.from_bytes(key[:8], "big")

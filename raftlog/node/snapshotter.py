@@ -66,6 +66,10 @@ class SnapshotConsequences(Protocol):
         """A snapshot for `peer` arrived, or did not."""
         ...
 
+    def cannot_send(self, peer: NodeId) -> None:
+        """There is no snapshot for `peer` here, and will be none: it is looked at again later."""
+        ...
+
     def held_back(self) -> None:
         """The purge waits for named consumers alone."""
         ...
@@ -109,6 +113,9 @@ class Snapshotter:
         self._needs = needs
         self._then = then
         self._taking: asyncio.Future[SnapshotInfo] | None = None
+        self._identity = storage.identity
+        self._without_machine: set[NodeId] = set()
+        """The peers whose directories keep no state, as their handshakes told."""
         self._sending: set[NodeId] = set()
         self._held: dict[NodeId, _Held] = {}
         """What each peer was sent last, and has not got yet."""
@@ -206,25 +213,49 @@ class Snapshotter:
 
     # ------------------------------------------------------------ sending
 
+    def kind_told(self, peer: NodeId, *, has_machine: bool) -> None:
+        """Take whether a peer's directory keeps state; who keeps none is sent none."""
+        if has_machine:
+            self._without_machine.discard(peer)
+        else:
+            self._without_machine.add(peer)
+
     def send(self, needed: SnapshotNeeded) -> None:
-        """Stream the newest snapshot to a member that the log no longer reaches."""
+        """Stream a snapshot to a member that the log no longer reaches.
+
+        It gets the newest; or a bare one, if it has no machine. Who has none here has nothing for
+        a member with one: the floor keeps the log for it, and another is to lead (decision 40).
+        """
         if needed.peer in self._sending:
+            return
+        is_bare = needed.peer in self._without_machine
+        if not is_bare and not self._identity.has_machine:
+            self._observer.event(Event.NO_STATE_TO_SEND, peer=needed.peer)
+            self._then.cannot_send(needed.peer)
             return
         self._sending.add(needed.peer)
         held = self._held.get(needed.peer)
         # What was on its way before is gone on with: the receiver has kept its half.
         for snapshot in (held.snapshot if held else None, self._newest):
-            if snapshot is not None and snapshot.boundary.index >= self._storage.boundary.index:
+            if snapshot is None or snapshot.is_bare != is_bare:
+                continue
+            if snapshot.boundary.index >= self._storage.boundary.index:
                 self._send(needed, snapshot)
                 return
+        take = self._take_bare if is_bare and self._identity.has_machine else self.take
+        take().add_done_callback(lambda done: self._send_taken(needed, done))
 
-        def taken(done: asyncio.Future[SnapshotInfo]) -> None:
-            if done.cancelled() or done.exception() is not None:
-                self._then.snapshot_finished(needed.peer, delivered=False)
-            else:
-                self._send(needed, done.result())
+    def _take_bare(self) -> asyncio.Future[SnapshotInfo]:
+        return self._loop.run_in_executor(self._executor, self._storage.bare_snapshot)
 
-        self.take().add_done_callback(taken)
+    def _send_taken(self, needed: SnapshotNeeded, done: asyncio.Future[SnapshotInfo]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, StorageCorrupt):
+            self._then.failed(error)
+        if done.cancelled() or error is not None:
+            self._then.snapshot_finished(needed.peer, delivered=False)
+        else:
+            self._send(needed, done.result())
 
     def _send(self, needed: SnapshotNeeded, snapshot: SnapshotInfo) -> None:
         """Send a snapshot; it is kept until it has arrived, or nobody has asked for it for long."""
@@ -286,8 +317,8 @@ class Snapshotter:
     def _is_witness(self) -> bool:
         """Whether this member stores the log without a machine, voting or not."""
         # By the committed membership as well: a removal of this very witness may be undone.
-        core, node_id = self._core, self._storage.identity.node_id
-        return any(
+        core, node_id = self._core, self._identity.node_id
+        return not self._identity.has_machine or any(
             (myself := membership.member(node_id)) is not None and not myself.has_machine
             for membership in (core.membership, core.committed_membership)
         )

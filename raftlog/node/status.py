@@ -54,7 +54,6 @@ class Reporter:
     ) -> None:
         self._storage = ports.storage
         self._identity = ports.storage.identity
-        self._machine = ports.machine
         self._clock = ports.clock
         self._is_connected = ports.transport.is_connected
         self._core = core
@@ -90,7 +89,7 @@ class Reporter:
             has_quorum=core.quorum_active(now) if leading else leader is not None,
             fault_tolerance=max(0, reachable - quorum),
             feature_level=applier.applied.feature_level,
-            machine=f"{self._machine.name} {applier.applied.machine_version}",
+            machine=f"{applier.applied.machine_name} {applier.applied.machine_version}",
             members=members,
             alarms=tuple(one.text(self._identity.node_id) for one in alarms.raised),
             membership_version=int(min(core.membership_index, core.commit_index)),

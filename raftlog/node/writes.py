@@ -27,7 +27,7 @@ from raftlog.groups import Group
 from raftlog.interfaces import Event, GroupReceipt, Measure, Respond
 from raftlog.node.application import AppliedEntry
 from raftlog.node.inputs import Inputs
-from raftlog.node.ports import Ports, hint_of
+from raftlog.node.ports import Ports, hint_of, is_witness
 from raftlog.node.proposals import Proposal, Proposals
 from raftlog.node.sessions import SessionGate, SessionTable, encode_expire, encode_open
 from raftlog.types import Role
@@ -156,12 +156,22 @@ class Writes:
         if core.role is Role.LEADER:
             if self._applier.halted:
                 raise MachineHalted(self._applier.halted, definite=True)
+            self._require_machine()
             raise NotLeader("this node was elected and is not ready yet", leader=hint)
         if hint is None:
             raise NotLeader("this node does not lead, and no leader is known")
         raise NotLeader(
             f"this node does not lead; {hint.node_id} at {hint.address} does", leader=hint
         )
+
+    def _require_machine(self) -> None:
+        """Raise NotLeader, and name nobody, where no machine makes this leader ready one day."""
+        identity = self._storage.identity
+        if is_witness(self._core, identity):
+            raise NotLeader(
+                f"{identity.node_id} is a witness, and leads only until a member with a machine "
+                "takes over: ask another one"
+            )
 
     def _require_room(self, size: int) -> None:
         if len(self._proposals) >= self._settings.inbox_groups_max:

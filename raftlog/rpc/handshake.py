@@ -64,6 +64,7 @@ class Handshake:
             membership_index=self._events.membership_index,
             incarnation=self._settings.incarnation,
             machine_versions=self._settings.machine_versions,
+            no_machine=not identity.has_machine,
         )
 
     def check_inbound(self, hello: pb.Hello, uris: Uris) -> NodeId:
@@ -140,7 +141,9 @@ class Handshake:
             )
 
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
-        why = self._events.check_peer(peer, hello.instance_id, hello.membership_index)
+        why = self._events.check_peer(
+            peer, hello.instance_id, hello.membership_index, has_machine=not hello.no_machine
+        )
         if why is not None:
             raise why
 

@@ -210,7 +210,7 @@ class GrpcTransport:
                     other.drop()
         self._refusals.clear(link.peer)
         events.peer_identified(link.peer, hello.instance_id, fresh=hello.fresh)
-        events.machine_told(link.peer, hello.machine_versions)
+        events.machine_told(link.peer, hello.machine_versions, has_machine=not hello.no_machine)
         events.level_told(link.peer, level_of(hello))
         events.address_told(link.peer, hello.instance_id, hello.address)
         if self.is_connected(link.peer):

@@ -19,6 +19,8 @@ from raftlog.config.values import split_address
 from raftlog.errors import ConfigInvalid
 from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.levels import FEATURE_LEVEL_MAX
+from raftlog.machines.registry import load as load_machine
+from raftlog.node.boundary_applier import NoMachine
 from raftlog.node.node import Node
 from raftlog.node.ports import Ports, Shared
 from raftlog.rpc.peer import GrpcTransport
@@ -118,11 +120,11 @@ async def compose(
         StorageError: the directory cannot be used, or is damaged beyond use.
     """
     checked = check_start(settings)
-    machine = checked.machine
     source = None if checked.tls is None else TlsSource(checked.tls)
     observer = _observer(settings) if observer is None else observer
-    storage = await _own_storage(settings, machine)
+    storage = await _own_storage(settings, checked.machine)
     try:
+        machine = _machine_of(settings, storage, checked.machine)
         running = _assemble(settings, sources or {}, storage, machine, observer, source)
     except BaseException:
         storage.close()
@@ -149,7 +151,7 @@ async def compose(
         instance_id=storage.identity.instance_id,
         listen=settings.listen,
         http=settings.http,
-        machine=settings.machine,
+        machine=settings.machine if storage.identity.has_machine else "none: a witness",
     )
     warning = openness(settings)
     if warning is not None:
@@ -180,14 +182,21 @@ def _ask_on(settings: Settings, node: Node, observer: PrometheusObserver) -> Ask
     return asking
 
 
-async def _own_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
+def _machine_of(settings: Settings, storage: Storage, machine: StateMachine | None) -> StateMachine:
+    """Return what runs beside this directory; a witness' has no machine, and none is loaded."""
+    if not storage.identity.has_machine:
+        return NoMachine()
+    return load_machine(settings.machine) if machine is None else machine
+
+
+async def _own_storage(settings: Settings, machine: StateMachine | None) -> LmdbStorage:
     """Return this node's directory; one that joins is made and added first."""
     if not settings.join:
         return open_storage(settings, machine)
     from raftlog.server import joining  # noqa: PLC0415 - it needs the client
 
     was_there = LmdbStorage.exists(settings.data_dir)
-    await joining.make_directory(settings, machine)
+    await joining.make_directory(settings)
     storage = open_storage(settings, machine)
     seconds = joining.AGAIN_SECONDS if was_there else joining.JOIN_SECONDS
     try:

@@ -16,6 +16,7 @@ A verb that works on the directory of a stopped node belongs here too.
 from __future__ import annotations
 
 import hashlib
+import pathlib
 import secrets
 from collections.abc import Callable
 
@@ -32,7 +33,13 @@ from raftlog.errors import (
 )
 from raftlog.interfaces import Identity, StateMachine
 from raftlog.levels import FEATURE_LEVEL_MAX
-from raftlog.storage.lmdb import LmdbStorage, StorageSettings, VerifyReport, compaction
+from raftlog.storage.lmdb import (
+    LmdbStorage,
+    StorageSettings,
+    VerifyReport,
+    compaction,
+    identity_at,
+)
 from raftlog.storage.lmdb import verify as verify_records
 from raftlog.types import Index, NodeId, Term
 
@@ -47,14 +54,16 @@ def cluster_id_of(token: str) -> str:
     return digest.hexdigest()
 
 
-def open_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
+def open_storage(settings: Settings, machine: StateMachine | None) -> LmdbStorage:
     """Open this node's data directory, founding it if it is not there yet.
+
+    `machine`: what a cluster is founded with; None where the directory is there.
 
     Raises:
         IdentityMismatch: it is of another node or another cluster.
         ConfigInvalid: there is none, and nothing says which cluster to found.
     """
-    if not LmdbStorage.exists(settings.data_dir):
+    if machine is not None and not LmdbStorage.exists(settings.data_dir):
         LmdbStorage.create(
             settings.data_dir,
             identity=_new_identity(settings),
@@ -67,6 +76,14 @@ def open_storage(settings: Settings, machine: StateMachine) -> LmdbStorage:
         storage.close()
         raise
     return storage
+
+
+def is_without_machine(data_dir: str) -> bool:
+    """Whether a directory is there and was made for a witness: no machine is loaded for it."""
+    if not data_dir or not LmdbStorage.exists(data_dir):
+        return False
+    identity = identity_at(pathlib.Path(data_dir))
+    return identity is not None and not identity.has_machine
 
 
 def check_directory(settings: Settings) -> None:

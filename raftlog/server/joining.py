@@ -15,6 +15,7 @@ from typing import Protocol
 
 from raftlog.client.client import Client, connect
 from raftlog.client.routing import Backoff, Dice
+from raftlog.client.values import Origin
 from raftlog.config.schema import Settings
 from raftlog.config.values import split_address
 from raftlog.core.entries import Boundary
@@ -34,7 +35,8 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import Event, Identity, Observer, StateMachine, Storage, versions_of
-from raftlog.levels import check_readable
+from raftlog.levels import WITNESS_LEVEL, check_readable
+from raftlog.machines.registry import load as load_machine
 from raftlog.server.directory import removed
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.types import Index, NodeId, Term
@@ -64,8 +66,11 @@ ClientOf = Callable[[Settings], Client]
 ANYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - not listened on, but refused
 
 
-async def make_directory(settings: Settings, machine: StateMachine) -> None:
+async def make_directory(settings: Settings) -> None:
     """Make the data directory of a node that joins, unless it is there.
+
+    It is made without a machine if the membership says that this is to be a witness; then no
+    machine is loaded (decision 40).
 
     Raises:
         ConnectFailed: nobody answers at the address that was given.
@@ -77,12 +82,11 @@ async def make_directory(settings: Settings, machine: StateMachine) -> None:
     _own_address(settings)
     async with _client(settings) as client:
         origin = await client.cluster.origin(timeout=JOIN_SECONDS)
-    if origin.machine_name != machine.name or origin.machine_version not in versions_of(machine):
-        raise MachineMismatch(
-            f"the cluster began with the machine {origin.machine_name!r} in version "
-            f"{origin.machine_version}, and this node has {machine.name!r} in "
-            f"{', '.join(map(str, versions_of(machine)))}: pass the same --machine"
-        )
+        status = await client.cluster.status(timeout=JOIN_SECONDS)
+    known = next((each for each in status.members if each.node_id == settings.node_id), None)
+    has_machine = known is None or known.has_machine or not _may_lack_machine(origin)
+    if has_machine:
+        _check_machine(origin, load_machine(settings.machine))
     check_readable(max(origin.feature_level, origin.feature_level_in_force))
     LmdbStorage.create(
         settings.data_dir,
@@ -92,6 +96,7 @@ async def make_directory(settings: Settings, machine: StateMachine) -> None:
             instance_id=secrets.token_hex(8),
             joined=True,
             predecessors=origin.predecessors,
+            has_machine=has_machine,
         ),
         boundary=Boundary(
             index=Index(0),
@@ -105,6 +110,20 @@ async def make_directory(settings: Settings, machine: StateMachine) -> None:
             machine_version=origin.machine_version,
         ),
     )
+
+
+def _may_lack_machine(origin: Origin) -> bool:
+    """Whether every member knows what a directory without a machine is."""
+    return origin.feature_level_in_force >= WITNESS_LEVEL
+
+
+def _check_machine(origin: Origin, machine: StateMachine) -> None:
+    if origin.machine_name != machine.name or origin.machine_version not in versions_of(machine):
+        raise MachineMismatch(
+            f"the cluster began with the machine {origin.machine_name!r} in version "
+            f"{origin.machine_version}, and this node has {machine.name!r} in "
+            f"{', '.join(map(str, versions_of(machine)))}: pass the same --machine"
+        )
 
 
 async def ask_in(settings: Settings, storage: Storage, *, seconds: float = JOIN_SECONDS) -> None:
@@ -141,6 +160,8 @@ async def _ask(
             identity.node_id,
             _own_address(settings),
             promote=settings.promote,
+            # What the directory is cannot be changed: an order that says otherwise is refused.
+            witness=not identity.has_machine if _may_lack_machine(origin) else None,
             instance_id=identity.instance_id,
             timeout=seconds,
         )

@@ -21,7 +21,12 @@ from raftlog.interfaces import StateMachine
 from raftlog.machines.registry import load as load_machine
 from raftlog.node.settings import NodeSettings
 from raftlog.security.policy import check_listen, is_loopback
-from raftlog.server.directory import check_directory, first_boundary, storage_settings
+from raftlog.server.directory import (
+    check_directory,
+    first_boundary,
+    is_without_machine,
+    storage_settings,
+)
 from raftlog.storage.lmdb import LmdbStorage
 from raftlog.wire.channel import TlsMaterial, message_limit
 
@@ -34,9 +39,12 @@ MESSAGE_BYTES_MAX = (1 << 31) - 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Checked:
-    """What was loaded to be checked, for whoever starts the node."""
+    """What was loaded to be checked, for whoever starts the node.
 
-    machine: StateMachine
+    `machine`: None where the directory is a witness', or is not made yet and may become one.
+    """
+
+    machine: StateMachine | None
     tls: TlsMaterial | None
 
 
@@ -54,9 +62,12 @@ def check_start(settings: Settings) -> Checked:
             raise ConfigInvalid(f"{key} is needed: {flag}, RAFTLOG_{key.upper()} or in the TOML")
     if settings.tls.roles and not settings.tls.is_configured:
         raise ConfigInvalid(f"tls.roles needs {', '.join(TLS_FILES)}: roles are in certificates")
-    checked = _check(settings)
-    if not settings.join and not LmdbStorage.exists(settings.data_dir):
-        first_boundary(settings, checked.machine)
+    is_there = LmdbStorage.exists(settings.data_dir)
+    is_decided = is_there or not settings.join
+    machine = _machine(settings) if is_decided else None
+    checked = _check(settings, machine)
+    if machine is not None and not is_there:
+        first_boundary(settings, machine)
     return checked
 
 
@@ -65,7 +76,7 @@ def check_file(settings: Settings) -> tuple[str, ...]:
 
     Returns those keys. A directory that is there is looked into, which a start does by itself.
     """
-    _check(settings)
+    _check(settings, _machine(settings))
     is_there = bool(settings.data_dir) and LmdbStorage.exists(settings.data_dir)
     if is_there and settings.node_id:
         check_directory(settings)
@@ -74,10 +85,14 @@ def check_file(settings: Settings) -> tuple[str, ...]:
     return (*(key for key in (*REQUIRED, *founding) if not getattr(settings, key)), *files)
 
 
-def _check(settings: Settings) -> Checked:
+def _machine(settings: Settings) -> StateMachine | None:
+    """Return the machine, loaded; None beside a witness' directory, whose host need not have it."""
+    return None if is_without_machine(settings.data_dir) else load_machine(settings.machine)
+
+
+def _check(settings: Settings, machine: StateMachine | None) -> Checked:
     check_exposure(settings)
     _check_addresses(settings)
-    machine = load_machine(settings.machine)
     tls, material = settings.tls, None
     if tls.is_configured:
         from raftlog.security.tls import load_tls  # noqa: PLC0415 - spares plain text
@@ -164,13 +179,14 @@ def _check_message_size(settings: Settings) -> None:
         )
 
 
-def _check_place(settings: Settings, machine: StateMachine) -> None:
+def _check_place(settings: Settings, machine: StateMachine | None) -> None:
     """Check the data directory, or where it would be made."""
     path = pathlib.Path(settings.data_dir)
     if LmdbStorage.exists(path):
         _check_writable(path, f"cannot use {path}")
     else:
-        if settings.node_id and settings.bootstrap_token and settings.initial_cluster:
+        founds = settings.node_id and settings.bootstrap_token and settings.initial_cluster
+        if founds and machine is not None:
             first_boundary(settings, machine)
         _check_writable(path, f"cannot create {path}")
     _check_trace(settings, path)

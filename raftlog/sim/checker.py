@@ -512,14 +512,20 @@ class Checker:
         if machine.applies != index:
             text = f"{process.node_id} has applied {machine.applies} entries at index {index}"
             raise broken("apply once, in order", text)
-        if self._folds.setdefault(index, machine.fold) != machine.fold:
+        if machine.keeps_state and self._folds.setdefault(index, machine.fold) != machine.fold:
             text = f"{process.node_id} has another state at {index}"
             raise broken("state is the fold of the log", text)
 
     def installed(self, process: Process) -> None:
         """Check that a snapshot carries the fold of the log below it."""
-        machine = process.machine
+        machine, disk = process.machine, process.storage.disk
         self._count("snapshot_installed")
+        if not machine.keeps_state:
+            self._same(process, disk.boundary.index, disk.boundary.checksum)
+            is_empty = not any(disk.tables.values())
+            text = f"the witness {process.node_id} was given state at {machine.index}"
+            require(is_empty, "a witness keeps no state", text)
+            return
         fold = self._folds.get(machine.index)
         require(
             fold == machine.fold and machine.applies == machine.index,

@@ -11,6 +11,10 @@ WHY = {
         "a witness has no machine: what it purged before a member with a machine held it is lost "
         "with the one other member that has it (section 5.1)"
     ),
+    "a witness keeps no state": (
+        "it has no machine to bring up to date with it, and a snapshot of it would be taken for "
+        "one with the state"
+    ),
     "a witness takes no writes": (
         "a witness has no state machine, so it cannot say what a write came to; it must hand over"
     ),

@@ -29,6 +29,7 @@ from raftlog.errors import (
     invariant,
 )
 from raftlog.interfaces import (
+    CONSUMER_PREFIX,
     SCAN_BYTES_MAX,
     Identity,
     Recovered,
@@ -44,7 +45,6 @@ from raftlog.storage.snapshot_file import (
     FILES_KEPT,
     TABLES,
     SnapshotFileReader,
-    SnapshotFileWriter,
     check_snapshot_id,
 )
 from raftlog.storage.streams import stream_spans
@@ -71,6 +71,7 @@ class MemoryStorage:
         if disk.is_state_rotten:
             raise StorageCorrupt("the hard state fails its checksum")
         self._pins: collections.Counter[str] = collections.Counter()
+        self._bare: dict[str, bytes] = {}
         disk.scan_snapshots()
         self._shape, rot = self._verified()
         missing = rules.missing_end(self._shape, disk.hard_state, disk.applied)
@@ -302,14 +303,8 @@ class MemoryStorage:
             for table, key in self._disk.rotten_rows:
                 self._check_row(table, key)
             tables = {table: list(rows.items()) for table, rows in self._disk.tables.items()}
-        file = io.BytesIO()
-        writer = SnapshotFileWriter(
-            file,
-            cluster_id=self.identity.cluster_id,
-            boundary=boundary,
-            created_microseconds=self._microseconds(),
-            after_chunk=progress,
-        )
+        now, is_bare = self._microseconds(), not self.identity.has_machine
+        writer, file = self._disk.snapshot_writer(boundary, now, is_bare=is_bare, after=progress)
         for table in TABLES:
             writer.write_records(table, tables[table])
         if machine_bytes is not None:
@@ -317,6 +312,18 @@ class MemoryStorage:
         info = writer.finish()
         self._check_open()
         return self._adopt(info, file.getvalue())
+
+    def bare_snapshot(self) -> SnapshotInfo:
+        """See `Storage.bare_snapshot`."""
+        self._check_writable()
+        with self._lock:
+            boundary, rows = self._disk.applied, self._disk.tables[Table.SESSION]
+            kept = [(key, rows[key]) for key in rows.irange(CONSUMER_PREFIX)]
+        writer, file = self._disk.snapshot_writer(boundary, self._microseconds(), is_bare=True)
+        writer.write_records(Table.SESSION, kept)
+        info = writer.finish()
+        self._bare[info.snapshot_id] = file.getvalue()
+        return info
 
     def snapshots(self) -> list[SnapshotInfo]:
         """See `Storage.snapshots`."""
@@ -344,6 +351,8 @@ class MemoryStorage:
     def unpin_snapshot(self, snapshot_id: str) -> None:
         """See `Storage.unpin_snapshot`."""
         self._pins.subtract([snapshot_id])
+        if self._pins[snapshot_id] <= 0:
+            self._bare.pop(snapshot_id, None)
         self._drop_old()
 
     def snapshot_machine_bytes(self, snapshot_id: str) -> Iterator[bytes] | None:
@@ -480,7 +489,7 @@ class MemoryStorage:
             shape = shape.extended(round_.entries)
         if round_.clear_damage:
             shape = self._truncated(shape, Index(shape.last_index + 1))
-        invariant(not round_.writes or round_.applied, "writes come without their applied index")
+        rules.check_writes(round_, has_machine=self.identity.has_machine)
         if round_.applied is not None:
             rules.check_applied(round_.applied, applied_index, shape.last_index)
             applied_index = round_.applied.index
@@ -544,28 +553,14 @@ class MemoryStorage:
             self._drop(truncate_from, self._shape.physical_last)
         for entry in round_.entries:
             disk.entries[entry.index] = entry
-        self._write_tables(round_)
+        disk.write_tables(round_)
         if shape.boundary.index != disk.boundary.index:
             last = Index(min(shape.boundary.index, shape.physical_last))
             self._drop(Index(disk.boundary.index + 1), last)
-            for rows in (disk.tables[table] for table in Table if table.purges_with_log):
-                end = (shape.boundary.index + 1).to_bytes(8, "big")
-                for key in list(rows.irange(None, end, inclusive=(True, False))):
-                    del rows[key]
+            disk.purge_tables(shape.boundary.index)
         disk.boundary = shape.boundary
         if round_.clear_damage:
             disk.damage = ""
-
-    def _write_tables(self, round_: Round) -> None:
-        for table, writes in round_.writes.items():
-            rows = self._disk.tables[table]
-            for key, value in writes.items():
-                self._disk.rotten_rows.discard((table, key))
-                if value is None:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = value
-        self._disk.applied = round_.applied or self._disk.applied
 
     def _drop(self, low: Index, high: Index) -> None:
         if high - low > len(self._disk.entries):
@@ -575,7 +570,10 @@ class MemoryStorage:
             self._disk.rotten.discard(Index(index))
 
     def _snapshot(self, snapshot_id: str) -> bytes:
-        held = self._disk.snapshots.get(check_snapshot_id(snapshot_id))
+        bare = self._bare.get(check_snapshot_id(snapshot_id))
+        if bare is not None:
+            return bare
+        held = self._disk.snapshots.get(snapshot_id)
         if held is None:
             raise NotFound(f"there is no snapshot {snapshot_id}")
         return held[1]
@@ -583,6 +581,7 @@ class MemoryStorage:
     def _accept(self, snapshot_id: str) -> SnapshotInfo:
         reader = SnapshotFileReader(io.BytesIO(data := bytes(self._staged.pop(snapshot_id))))
         info = reader.verify(snapshot_id=snapshot_id, cluster_id=self.identity.cluster_id)
+        reader.check_kind(has_machine=self.identity.has_machine)
         return self._adopt(info, data)
 
     def _adopt(self, info: SnapshotInfo, data: bytes) -> SnapshotInfo:

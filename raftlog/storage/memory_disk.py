@@ -13,8 +13,8 @@ from sortedcontainers import SortedDict
 
 from raftlog.core.entries import Boundary, Entry, HardState
 from raftlog.errors import InvalidInput, StorageError
-from raftlog.interfaces import Identity, SnapshotInfo, Table
-from raftlog.storage.snapshot_file import SnapshotFileReader
+from raftlog.interfaces import Identity, Round, SnapshotInfo, Table
+from raftlog.storage.snapshot_file import SnapshotFileReader, SnapshotFileWriter
 from raftlog.storage.streams import touched_streams
 from raftlog.types import Index
 
@@ -63,6 +63,45 @@ class MemoryDisk:
         """Return the named streams, each with the indexes kept in low..high that touch it."""
         low = max(low, Index(self.boundary.index + 1))
         return touched_streams(self.entries[Index(index)] for index in range(low, high + 1))
+
+    def write_tables(self, round_: Round) -> None:
+        """Write a round's effects, and how far they reach."""
+        for table, writes in round_.writes.items():
+            rows = self.tables[table]
+            for key, value in writes.items():
+                self.rotten_rows.discard((table, key))
+                if value is None:
+                    rows.pop(key, None)
+                else:
+                    rows[key] = value
+        self.applied = round_.applied or self.applied
+
+    def purge_tables(self, purge_to: Index) -> None:
+        """Drop what tables hold of entries up to `purge_to`."""
+        end = (purge_to + 1).to_bytes(8, "big")
+        for rows in (self.tables[table] for table in Table if table.purges_with_log):
+            for key in list(rows.irange(None, end, inclusive=(True, False))):
+                del rows[key]
+
+    def snapshot_writer(
+        self,
+        boundary: Boundary,
+        microseconds: int,
+        *,
+        is_bare: bool,
+        after: Callable[[int], None] | None = None,
+    ) -> tuple[SnapshotFileWriter, io.BytesIO]:
+        """Return what writes a snapshot, and where it writes it."""
+        file = io.BytesIO()
+        writer = SnapshotFileWriter(
+            file,
+            cluster_id=self.identity.cluster_id,
+            boundary=boundary,
+            created_microseconds=microseconds,
+            is_bare=is_bare,
+            after_chunk=after,
+        )
+        return writer, file
 
     def scan_snapshots(self) -> None:
         """Keep only what has a head and a footer, under its own name, as the files' store does."""

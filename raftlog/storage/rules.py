@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from raftlog.core.entries import Boundary, Entry, HardState, Seal
 from raftlog.errors import InvariantBroken, invariant
+from raftlog.interfaces import CONSUMER_PREFIX, Round, Table
 from raftlog.types import Index
 
 
@@ -150,6 +151,19 @@ def check_install(boundary: Boundary, applied_index: Index, commit_index: Index)
         boundary.index >= floor,
         f"a snapshot at {boundary.index} is older than what is applied or committed ({floor})",
     )
+
+
+def check_writes(round_: Round, *, has_machine: bool) -> None:
+    """Check that effects come with their index, and that no state comes where none is kept."""
+    invariant(not round_.writes or round_.applied, "writes come without their applied index")
+    if has_machine:
+        return
+    for table, writes in round_.writes.items():
+        is_known = table is Table.SESSION and all(k.startswith(CONSUMER_PREFIX) for k in writes)
+        invariant(
+            not writes or is_known,
+            f"a member without a machine would keep state in the table {table.value}",
+        )
 
 
 def check_purge(

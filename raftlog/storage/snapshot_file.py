@@ -3,7 +3,7 @@
 Layout, little-endian; a chunk holds whole records, so that memory stays bounded while it is written
 and while it is installed::
 
-    magic (8)   u32 version = 1   u32 head length   u32 head CRC
+    magic (8)   u32 version   u32 head length   u32 head CRC
     head: msgpack [cluster id, created (microseconds), boundary]
     chunk*: u32 section   u32 length   u32 CRC   payload
     the last chunk is section 0xFFFF: msgpack [[section, offset, records, bytes]...]
@@ -12,6 +12,10 @@ and while it is installed::
 The total CRC runs over the first 20 bytes and over all chunk heads, each of which holds its
 payload's CRC, so it covers the file; it is also the last part of the snapshot's id. What a crash
 left half-written has no footer, and a file whose footer or total does not fit is no snapshot (S41).
+
+Version 1 holds a machine's state. Version 2 is BARE (decision 40): the boundary, and of the tables
+the named consumers alone. It is for a member without a machine, and a raftlog that knows no such
+members refuses it.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from raftlog.types import Index
 MAGIC = b"RLSNAP\r\n"
 MAGIC_END = b"\r\nPANSLR"
 VERSION = 1
+VERSION_BARE = 2
 CHUNK_BYTES = 128 << 10
 FILES_KEPT = 2
 """How many of a member's newest snapshots are kept: one may be on its way to a peer."""
@@ -102,10 +107,13 @@ class SnapshotFileWriter:
         cluster_id: str,
         boundary: Boundary,
         created_microseconds: int,
+        is_bare: bool = False,
         after_chunk: Callable[[int], None] | None = None,
     ) -> None:
         head = msgpack.packb([cluster_id, created_microseconds, encode_boundary(boundary)])
-        prefix = _PREFIX.pack(MAGIC, VERSION, len(head), crc32c(head))
+        version = VERSION_BARE if is_bare else VERSION
+        prefix = _PREFIX.pack(MAGIC, version, len(head), crc32c(head))
+        self._is_bare = is_bare
         self._file = file
         self._boundary = boundary
         self._created = created_microseconds
@@ -146,7 +154,7 @@ class SnapshotFileWriter:
         self._write_chunk(TRAILER_SECTION, msgpack.packb(table), 0)
         self._file.write(_FOOTER.pack(offset, self._total, 0, MAGIC_END))
         self._size += _FOOTER.size
-        return _info(self._boundary, self._total, self._size, self._created)
+        return _info(self._boundary, self._total, self._size, self._created, is_bare=self._is_bare)
 
     def _write_chunk(self, section: int, payload: bytes, records: int) -> None:
         head = _CHUNK.pack(section, len(payload), crc32c(payload))
@@ -178,7 +186,20 @@ class SnapshotFileReader:
     @property
     def info(self) -> SnapshotInfo:
         """Return what the file says it is."""
-        return _info(self.boundary, self._total, self._size, self._created)
+        return _info(self.boundary, self._total, self._size, self._created, is_bare=self.is_bare)
+
+    def check_kind(self, *, has_machine: bool) -> None:
+        """Refuse a snapshot without state where state is kept, and one with state where none is.
+
+        Raises:
+            StorageError: it is of the other kind; nothing is wrong with it.
+        """
+        if self.is_bare == has_machine:
+            raise StorageError(
+                f"snapshot {self.info.snapshot_id} is for a member "
+                f"{'without' if self.is_bare else 'with'} a machine, and this one has "
+                f"{'one' if has_machine else 'none'}: it is not taken"
+            )
 
     @property
     def has_machine(self) -> bool:
@@ -242,11 +263,12 @@ class SnapshotFileReader:
         magic, version, length, head_crc = _PREFIX.unpack(self._prefix)
         if magic != MAGIC:
             raise StorageCorrupt("the file is not a raftlog snapshot")
-        if version > VERSION:
+        if version > VERSION_BARE:
             raise StorageError(
                 f"the snapshot is of format {version}, written by a newer raftlog; this one reads "
-                f"up to format {VERSION}"
+                f"up to format {VERSION_BARE}"
             )
+        self.is_bare = version == VERSION_BARE
         head = self._read(length)
         if crc32c(head) != head_crc:
             raise StorageCorrupt("the snapshot's head fails its checksum")
@@ -321,10 +343,13 @@ def _natural(number: object) -> int:
     return number
 
 
-def _info(boundary: Boundary, total: int, size_bytes: int, created: int) -> SnapshotInfo:
+def _info(
+    boundary: Boundary, total: int, size_bytes: int, created: int, *, is_bare: bool
+) -> SnapshotInfo:
     return SnapshotInfo(
         snapshot_id=f"{boundary.index}-{boundary.term}-{total:08x}",
         boundary=boundary,
         size_bytes=size_bytes,
         created_microseconds=created,
+        is_bare=is_bare,
     )

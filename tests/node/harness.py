@@ -131,8 +131,11 @@ class HubTransport:
 
     def accepts(self, far: HubTransport) -> bool:
         """Whether this side's handshake lets the other in; both sides must."""
-        instance = far.storage.identity.instance_id
-        return self.events.check_peer(far.node_id, instance, far.events.membership_index) is None
+        who, at = far.storage.identity, far.events.membership_index
+        refused = self.events.check_peer(
+            far.node_id, who.instance_id, at, has_machine=who.has_machine
+        )
+        return refused is None
 
     def identify(self, far: HubTransport) -> None:
         if self.closed or far.closed:
@@ -140,7 +143,8 @@ class HubTransport:
         self.events.peer_identified(
             far.node_id, far.storage.identity.instance_id, fresh=far.events.is_fresh
         )
-        self.events.machine_told(far.node_id, far.machine_versions)
+        has_machine = far.storage.identity.has_machine
+        self.events.machine_told(far.node_id, far.machine_versions, has_machine=has_machine)
         self.events.level_told(far.node_id, far.feature_level_max)
         self.events.address_told(far.node_id, far.storage.identity.instance_id, far.address)
         self.events.peer_connected(far.node_id)
@@ -202,13 +206,19 @@ class Cluster:
         self.nodes: dict[NodeId, Node] = {}
         self.observers: dict[NodeId, Notebook] = {node_id: Notebook() for node_id in self.ids}
         self.make_machine: Callable = KvMachine
+        self.witnesses: frozenset[NodeId] = frozenset()
+        self.witnesses_keep_state = False
+        """Whether their directories are of the kind that raftlog 0.1.0 makes."""
         self.storages: dict[NodeId, LmdbStorage] = {}
         self.shared: dict[NodeId, Shared] = {}
         self._loop_watch: LoopWatch | None = None
 
     def create(self, node_id: NodeId, *, joined: bool = False) -> None:
         """Make a directory; one that `joined` is that of a node which the founders do not know."""
-        members = [Member(node_id=n, address=f"{n}:1") for n in self.ids]
+        members = [
+            Member(node_id=n, address=f"{n}:1", has_machine=n not in self.witnesses)
+            for n in self.ids
+        ]
         membership = Membership.of_voters(members)
         machine = self.make_machine()
         LmdbStorage.create(
@@ -218,6 +228,7 @@ class Cluster:
                 node_id=node_id,
                 instance_id=random.randbytes(8).hex(),
                 joined=joined,
+                has_machine=self.witnesses_keep_state or node_id not in self.witnesses,
             ),
             boundary=Boundary(
                 index=0,

@@ -8,9 +8,8 @@ import msgpack
 import pytest
 
 from raftlog.errors import InvalidInput, StorageCorrupt
-from raftlog.interfaces import Round, Table
+from raftlog.interfaces import CONSUMER_PREFIX, Round, Table
 from raftlog.node.consumer_table import (
-    KEY_PREFIX,
     ConsumerChange,
     ConsumerTable,
     ConsumerVerb,
@@ -135,4 +134,4 @@ def test_what_does_not_parse_is_refused(what):
 def test_what_is_stored_and_does_not_parse_is_damage(value):
     """It is never taken for a consumer at 0."""
     with pytest.raises(StorageCorrupt):
-        ConsumerTable().load(KEY_PREFIX + b"a", value)
+        ConsumerTable().load(CONSUMER_PREFIX + b"a", value)

@@ -8,14 +8,14 @@ from unittest import mock
 import pytest
 
 from raftlog.checksum import chain
-from raftlog.core.membership import Membership, Removed
+from raftlog.core.membership import Member, Membership, Removed
 from raftlog.core.messages import AppendResponse, PreVoteResponse, VoteRequest, VoteResponse
 from raftlog.core.raft import Raft
 from raftlog.core.settings import CoreSettings
 from raftlog.core.state import adopt_membership, replace_memberships
 from raftlog.errors import MemberRemoved
 from raftlog.interfaces import Identity
-from raftlog.node.enrolment import OUTSIDERS_MAX, Enrolment
+from raftlog.node.enrolment import OUTSIDERS_MAX, Enrolment, wrong_kind
 from raftlog.types import Index, Position, Role, Term
 from tests.node.harness import Notebook
 from tests.node.parts import MEMBERSHIP, new_inputs, new_storage
@@ -357,3 +357,21 @@ def test_a_fresh_node_founds_nothing_however_many_say_that_they_have_a_log(rig):
     for name in [name for name in held if name.startswith("elder")]:
         rig.enrolment.identified(name, f"{name}-instance", fresh=True)
     assert rig.raft.may_campaign
+
+
+@pytest.mark.parametrize("instance_id", ["", "n2-instance"])
+def test_a_directory_without_a_machine_is_not_that_of_a_member_with_one(instance_id):
+    """Whether it was bound already or not; where it was never that member's, others refuse it."""
+    members = [
+        Member(node_id="n1", address="a:1"),
+        Member(node_id="n2", address="b:1", instance_id=instance_id),
+        Member(node_id="n3", address="c:1", has_machine=False),
+    ]
+    membership = Membership.of_voters(members)
+    refused = wrong_kind(membership, "n2", "n2-instance", has_machine=False)
+    assert "made for a witness, and keeps no state: `raftlog member remove n2`" in refused.message
+    assert wrong_kind(membership, "n2", "n2-instance", has_machine=True) is None
+    assert wrong_kind(membership, "n3", "n3-instance", has_machine=False) is None
+    assert wrong_kind(membership, "n9", "n9-instance", has_machine=False) is None
+    if instance_id:
+        assert wrong_kind(membership, "n2", "another", has_machine=False) is None

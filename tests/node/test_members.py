@@ -369,6 +369,27 @@ async def test_a_quorum_of_witnesses_is_nobody_who_could_lead(cluster: Cluster) 
     assert not leader._parts.members._risk(current, Membership.of_voters(members))
 
 
+@pytest.mark.parametrize(("was", "is_so"), [(False, "is a witness"), (True, "is no witness")])
+async def test_a_member_does_not_turn_into_a_witness_nor_back(cluster, was, is_so) -> None:
+    """What its directory was made as is what it stays; the refusal names the way."""
+    await change(cluster, order("add", "n4", has_machine=was))
+    leader = await cluster.wait_leader()
+    index = leader.membership_index
+    for verb in ("add", "update"):
+        flip = order(verb, "n4", has_machine=not was)
+        with pytest.raises(MembershipRejected, match=f"n4 {is_so}.*`raftlog member remove n4`"):
+            await change(cluster, flip)
+        planned = await change(cluster, flip, dry_run=True)
+        assert (planned.allowed, planned.changed) == (False, False)
+        assert "stays what it was made as" in planned.why
+        with pytest.raises(MembershipRejected):
+            await change(cluster, flip, force=True)
+        assert not (await change(cluster, order(verb, "n4", has_machine=was))).changed
+    with pytest.raises(MembershipRejected, match="n1 is no witness"):
+        await change(cluster, order("update", "n1", has_machine=False))
+    assert leader.membership_index == index
+
+
 async def test_to_demote_a_learner_takes_its_wish_back(cluster: Cluster) -> None:
     """It stays a learner, however well it keeps up."""
     await change(cluster, order("add", "n4", promote=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import types
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from raftlog import groups
 from raftlog.core.membership import Member, Membership
 from raftlog.errors import NotLeader, RaftLogError
-from raftlog.interfaces import MemberOrder, MemberVerb
+from raftlog.interfaces import Identity
 from raftlog.node.ports import require_machine
 from raftlog.types import Consistency, Role
 from tests.node.harness import FAST, Cluster, RealClock, pass_time
@@ -109,19 +110,18 @@ async def test_wall_clock_jumps_move_only_timestamps(cluster, monkeypatch):
     assert stamps[1] - stamps[0] > hour / 2
 
 
+@pytest.mark.parametrize("keeps_state", [False, True])
 @pytest.mark.parametrize("verb", ["query", "changes"])
-async def test_a_witness_answers_nothing_of_the_state(cluster, verb):
+async def test_a_witness_answers_nothing_of_the_state(cluster, verb, keeps_state):
     """It names who does, and leads clients to the leader; the log it stores can be read there."""
+    cluster.witnesses, cluster.witnesses_keep_state = frozenset({"n3"}), keeps_state
     await cluster.start()
-    leader = await cluster.wait_leader()
+    await cluster.until(lambda: (found := cluster.leader()) is not None and found.is_ready)
+    leader = cluster.leader()
     await cluster.append(b"x")
-    witness = next(n for n in cluster.nodes.values() if n is not leader)
-    name = witness.identity.node_id
-    no_machine = MemberOrder(verb=MemberVerb.UPDATE, node_id=name, has_machine=False)
-    await leader.change_members(
-        [no_machine], version=0, dry_run=False, force=False, timeout_seconds=5
-    )
-    await cluster.until(lambda: witness.membership.kind(name) == "witness")
+    name, witness = "n3", cluster.nodes["n3"]
+    commit_index = leader.info().commit_index
+    await cluster.until(lambda: witness.info().applied_index >= commit_index)
     able = ", ".join(each for each in cluster.ids if each != name)
     with pytest.raises(NotLeader, match=f"{name} is a witness .*ask {able}") as refused:
         if verb == "query":
@@ -146,8 +146,11 @@ def test_a_witness_that_leads_sends_nobody_to_itself():
     core = types.SimpleNamespace(
         membership=Membership.of_voters(members), role=Role.LEADER, leader="n1", is_outside=False
     )
+    n1, n2, n3 = (Identity(cluster_id="c", node_id=n, instance_id=n) for n in ("n1", "n2", "n3"))
     with pytest.raises(NotLeader, match="ask n2") as refused:
-        require_machine(core, "n1")
+        require_machine(core, n1)
     assert refused.value.leader is None
-    require_machine(core, "n2")
-    require_machine(core, "n3")
+    require_machine(core, n2)
+    require_machine(core, n3)
+    with pytest.raises(NotLeader, match="n3 is a witness"):
+        require_machine(core, dataclasses.replace(n3, has_machine=False))

@@ -39,13 +39,14 @@ class Sends:
     """Takes snapshots to send in the transport's place."""
 
     def __init__(self) -> None:
-        self.sent = []
+        self.sent, self.infos = [], []
 
     def is_connected(self, peer):
         return peer == "n2"
 
     def send_snapshot(self, peer, term, info):
         self.sent.append((peer, term, info.boundary.index))
+        self.infos += [(peer, info)]
 
 
 class Core:
@@ -72,10 +73,8 @@ class Rig:
         self.failures: list[BaseException] = []
         self.core, self.durable = Core(), 0
         self.read: list[int] = []
-        self.hold = 1 << 60
-        self.held_back = 0
-        self.told: list[int] = []
-        self.finished: list = []
+        self.hold, self.held_back = 1 << 60, 0
+        self.told, self.finished, self.cannot = [], [], []
         self.executor = ThreadPoolExecutor(1)
         self.settings = NodeSettings(snapshot_log_bytes=1000, log_bytes_max=500)
         self.clock = HandClock()
@@ -99,6 +98,7 @@ class Rig:
                 failed=self.failures.append,
                 snapshot_finished=self.snapshot_finished,
                 held_back=self.note_held_back,
+                cannot_send=self.cannot.append,
             ),
         )
 

@@ -22,14 +22,21 @@ from raftlog.errors import (
     SessionExpired,
     Unavailable,
 )
-from raftlog.interfaces import GroupReceipt, Measure, Result
+from raftlog.interfaces import GroupReceipt, Identity, Measure, Result
 from raftlog.node.application import AppliedEntry
 from raftlog.node.sessions import SessionChange, SessionTable, decode_change
 from raftlog.node.settings import NodeSettings
 from raftlog.node.writes import Writes
 from raftlog.types import Role
 from tests.node.harness import Notebook
-from tests.node.parts import HandClock, boundary, new_inputs, new_ports, seal_entry
+from tests.node.parts import (
+    MEMBERSHIP,
+    HandClock,
+    boundary,
+    new_inputs,
+    new_ports,
+    seal_entry,
+)
 
 FRAME = groups.pack([b"x"])
 
@@ -41,7 +48,7 @@ class Core:
         self.role = Role.LEADER
         self.leader = None
         self.is_outside = False
-        self.last = boundary()
+        self.last, self.membership = boundary(), MEMBERSHIP
         self.refusal: RaftLogError | None = None
 
     def propose(self, kind, payload, count, now, timestamp):
@@ -52,7 +59,7 @@ class Core:
 
 
 class Rig:
-    def __init__(self, **settings) -> None:
+    def __init__(self, *, has_machine: bool = True, **settings) -> None:
         self.core = Core()
         self.full: str | None = None
         self.halted: str | None = None
@@ -62,9 +69,10 @@ class Rig:
         self.notes = Notebook()
         self.table = SessionTable()
         self.answers: list = []
+        self.who = Identity(cluster_id="c", node_id="n1", instance_id="i", has_machine=has_machine)
         self.writes = Writes(
             new_ports(
-                storage=types.SimpleNamespace(refusal=lambda size: self.full),
+                storage=types.SimpleNamespace(refusal=lambda size: self.full, identity=self.who),
                 clock=self.clock,
                 observer=self.notes,
                 settings=NodeSettings(**settings),

@@ -485,6 +485,7 @@ class Cluster:
         store: MemorySnapshots | None = None,
         node: FakeNode | None = None,
         backups: BackupPort | None = None,
+        has_machine: bool = True,
     ) -> Peer:
         observer, events, store = RecordingObserver(), RecordingEvents(), store or MemorySnapshots()
         settings = transport or self._transport
@@ -498,7 +499,10 @@ class Cluster:
         )
         peer = Peer(NodeId(name), made, server, events, observer, store, node)
         identity = Identity(
-            cluster_id=cluster_id, node_id=NodeId(name), instance_id=instance_id or f"i-{name}"
+            cluster_id=cluster_id,
+            node_id=NodeId(name),
+            instance_id=instance_id or f"i-{name}",
+            has_machine=has_machine,
         )
         made.start(events, identity)
         peer.address = await server.start()

@@ -46,6 +46,9 @@ class RecordingEvents:
         self.levels: dict[NodeId, int] = {}
         self.feature_level = 1
         self.machines: dict[NodeId, tuple[int, ...]] = {}
+        self.with_machine: dict[NodeId, bool] = {}
+        self.kinds: dict[NodeId, bool] = {}
+        """As each handshake was checked."""
         self.snapshots: list[tuple[NodeId, bool]] = []
         self.without_room: list[NodeId] = []
         self.refuse: dict[str, str | IdentityMismatch] = {}
@@ -68,8 +71,9 @@ class RecordingEvents:
     def peer_identified(self, peer: NodeId, instance_id: str, *, fresh: bool | None) -> None:
         self.identified.append((peer, instance_id, fresh))
 
-    def machine_told(self, peer: NodeId, versions) -> None:
+    def machine_told(self, peer: NodeId, versions, *, has_machine: bool = True) -> None:
         self.machines[peer] = tuple(versions)
+        self.with_machine[peer] = has_machine
 
     def level_told(self, peer: NodeId, level: int) -> None:
         self.levels[peer] = level
@@ -86,8 +90,9 @@ class RecordingEvents:
         self.addresses[peer] = (instance_id, address)
 
     def check_peer(
-        self, peer: NodeId, instance_id: str, membership_index: int
+        self, peer: NodeId, instance_id: str, membership_index: int, *, has_machine: bool = True
     ) -> IdentityMismatch | None:
+        self.kinds[peer] = has_machine
         why = self.refuse.get(instance_id)
         return IdentityMismatch(why) if isinstance(why, str) else why
 

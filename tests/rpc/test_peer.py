@@ -171,6 +171,18 @@ async def test_an_answer_tells_which_versions_of_the_machine_a_peer_has(cluster:
     assert n2.events.machines == {n1.node_id: ()}
 
 
+async def test_a_handshake_tells_whether_a_peer_keeps_state(cluster: Cluster) -> None:
+    """It is checked by that on both sides, and the leader sends no state to one that keeps none."""
+    await cluster.start("n2", has_machine=False)
+    await connected(cluster, "n1", "n2")
+    n1, n2 = cluster.peers["n1"], cluster.peers["n2"]
+    await until(lambda: n1.events.with_machine and n2.events.with_machine)
+    for told in (n1.events.with_machine, n1.events.kinds):
+        assert told == {n2.node_id: False}
+    for told in (n2.events.with_machine, n2.events.kinds):
+        assert told == {n1.node_id: True}
+
+
 async def test_three_nodes_connect(cluster: Cluster) -> None:
     """Every node of three reaches every other."""
     await connected(cluster, "n1", "n2", "n3")

@@ -21,14 +21,16 @@ from raftlog.errors import (
     MachineMismatch,
     MemberRemoved,
     MembershipRejected,
+    NotLeader,
     RaftLogError,
     VersionTooOld,
 )
 from raftlog.local.layout import find_base_port
-from raftlog.machines.registry import load
 from raftlog.server import joining
 from raftlog.server.compose import RunningNode, compose
+from raftlog.server.preflight import check_file
 from raftlog.storage.lmdb import LmdbStorage
+from raftlog.types import Consistency
 from tests.node.harness import Notebook
 
 KILLED_AS_IT_WAS_ADDED = """
@@ -100,8 +102,7 @@ async def test_a_node_joins_as_a_learner_and_holds_the_log(settings, first, seco
 
 async def test_a_join_that_was_cut_short_is_repeated(settings, first, second) -> None:
     """The directory that was made for it, and its instance id, are those of the first attempt."""
-    machine = load(second.machine)
-    await joining.make_directory(second, machine)
+    await joining.make_directory(second)
     storage = LmdbStorage.open(second.data_dir)
     instance_id = storage.identity.instance_id
     assert storage.identity.joined
@@ -150,7 +151,7 @@ async def test_a_join_that_died_before_it_was_added_goes_on_asking(
 ) -> None:
     """Its directory was made; it starts without a leader, and is added when there is one."""
     monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.3)
-    await joining.make_directory(second, load(second.machine))
+    await joining.make_directory(second)
     await first.stop(hand_over=False)
     joined = await compose(second)
     assert joined.endings == [joined.node.failed, joined.asking.refused]
@@ -170,7 +171,7 @@ async def test_a_node_that_asks_hears_a_refusal_that_will_not_change(
     """It is not asked for again; while nobody leads it is, ever more rarely, and told of."""
     monkeypatch.setattr(joining, "AGAIN_SECONDS", 0.2)
     monkeypatch.setattr(joining, "PAUSE_SECONDS", 0.05)
-    await joining.make_directory(second, load(second.machine))
+    await joining.make_directory(second)
     storage = LmdbStorage.open(second.data_dir)
     identity = storage.identity
     storage.close()
@@ -241,9 +242,7 @@ async def test_what_cannot_join_is_told_why(settings, first, second) -> None:
     """An address that nobody can dial, a member that is not there, another machine."""
     for listen in ("0.0.0.0:7101", "[::]:7101", "127.0.0.1:0"):
         with pytest.raises(ConfigInvalid, match="--advertise"):
-            await joining.make_directory(
-                dataclasses.replace(second, listen=listen), load(second.machine)
-            )
+            await joining.make_directory(dataclasses.replace(second, listen=listen))
     with pytest.raises(MachineMismatch, match="pass the same --machine"):
         await compose(dataclasses.replace(second, machine="log"))
     assert not LmdbStorage.exists(second.data_dir)
@@ -316,7 +315,7 @@ async def test_a_node_that_nobody_has_named_yet_tells_of_no_members(
 
 async def test_a_directory_of_another_cluster_is_not_added(first, second, tmp_path) -> None:
     """A join that was cut short is gone on with where it began, or not at all."""
-    await joining.make_directory(second, load(second.machine))
+    await joining.make_directory(second)
     base = find_base_port(1)
     address = f"127.0.0.1:{base}"
     other = await compose(
@@ -369,3 +368,77 @@ async def test_acks_of_a_removed_directory_are_not_the_new_ones(first, settings,
         await old.stop(hand_over=False)
         if new is not None:
             await new.stop(hand_over=False)
+
+
+async def add_witness(settings: Settings, second: Settings) -> None:
+    """Say that the second is to be a witness."""
+    async with raftlog.connect(settings.listen, timeout=20) as client:
+        await client.cluster.add_member("n2", second.listen, witness=True)
+
+
+async def test_a_witness_has_no_machine_and_loads_none(settings, first, second) -> None:
+    """Neither when it joins nor later: its host need not have the machine's code at all."""
+    second = dataclasses.replace(second, machine="nowhere.to.be.found:Machine")
+    await add_witness(settings, second)
+    for start in range(2):
+        witness = await compose(second)
+        try:
+            assert await read_all(witness, second.listen) == [b"before"]
+            assert not witness.node.identity.has_machine
+            await until(lambda node=witness.node: first.node.membership.kind("n2") == "witness")
+            assert witness.node.status().machine == first.node.status().machine
+            async with raftlog.connect(second.listen, timeout=20) as client:
+                await client.kv.put(b"k", b"%d" % start)
+                with pytest.raises(NotLeader, match="n2 is a witness"):
+                    await witness.node.query(b"", Consistency.STALE, 5)
+        finally:
+            await witness.stop(hand_over=False)
+        check_file(second)
+    with pytest.raises(ConfigInvalid):
+        check_file(dataclasses.replace(settings, machine=second.machine))
+
+
+async def test_below_the_level_a_witness_keeps_state_as_it_did(
+    settings, second, monkeypatch
+) -> None:
+    """A raftlog that knows no directory without a machine may be among the members yet."""
+    monkeypatch.setattr("raftlog.server.directory.FEATURE_LEVEL_MAX", 1)
+    founder = await compose(settings)
+    try:
+        await add_witness(settings, second)
+        witness = await compose(second)
+        try:
+            await until(lambda: founder.node.membership.kind("n2") == "witness")
+            assert witness.node.identity.has_machine
+        finally:
+            await witness.stop(hand_over=False)
+    finally:
+        await founder.stop(hand_over=False)
+
+
+async def test_a_directory_made_with_a_machine_does_not_join_as_a_witness(
+    settings, first, second
+) -> None:
+    """The order came too late: what was made is refused, and says what helps."""
+    await joining.make_directory(second)
+    await add_witness(settings, second)
+    storage = LmdbStorage.open(second.data_dir)
+    try:
+        assert storage.identity.has_machine
+        with pytest.raises(MembershipRejected, match="stays what it was made as.*empty directory"):
+            await joining.ask_in(second, storage)
+    finally:
+        storage.close()
+
+
+async def test_a_directory_made_for_a_witness_joins_as_nothing_else(
+    settings, first, second
+) -> None:
+    """Its member was removed meanwhile, and added with a machine: it has none to offer."""
+    await add_witness(settings, second)
+    await joining.make_directory(second)
+    async with raftlog.connect(settings.listen, timeout=20) as client:
+        await client.cluster.remove_member("n2")
+        await client.cluster.add_member("n2", second.listen)
+    with pytest.raises(MembershipRejected, match="n2 is no witness"):
+        await compose(second)

@@ -6,6 +6,8 @@ import dataclasses
 
 import pytest
 
+from raftlog.core.ready import SnapshotNeeded
+from raftlog.interfaces import Table
 from raftlog.sim.checker import CheckFailed
 from raftlog.sim.core.knobs import draw_knobs
 from raftlog.sim.core.world import World
@@ -64,3 +66,35 @@ def test_the_checker_notices_a_witness_that_purges_too_far() -> None:
         world.checker.will_purge(witness, told + 1)
     with pytest.raises(CheckFailed, match=f"which {away.node_id} does not hold"):
         world.checker._check_held(leader, Index(lacks + 5), "lets a witness purge up to")
+
+
+def test_a_witness_is_brought_back_by_the_boundary_alone() -> None:
+    """It was away while the others purged; what it gets holds no state, and the checker looks."""
+    world = calm_world(voters=3, witnesses=1, disk=DISK)
+    run_until_commit(world, 3)
+    leader, _, witness = cast(world)
+    witness.crash()
+    had = witness.storage.last_index
+    run_until_commit(world, had + 40)
+    assert leader.storage.boundary.index > had + 10
+    witness.restart()
+    while witness.storage.boundary.index <= had:
+        assert world.scheduler.step()
+    assert world.counters["boundary_sent"]
+    assert all(info.is_bare for info in witness.storage.snapshots())
+    witness.storage.disk.tables[Table.STATE][b"k"] = b"v"
+    with pytest.raises(CheckFailed, match="^a witness keeps no state:"):
+        world.checker.installed(witness)
+
+
+def test_a_witness_that_leads_has_no_state_to_send() -> None:
+    """A member with a machine that lacks what its log no longer holds is sent nothing, for now."""
+    world = calm_world(voters=3, witnesses=1, disk=DISK)
+    run_until_commit(world, 3)
+    leader, other, witness = cast(world)
+    before = world.counters["snapshot_sent"]
+    witness._send_snapshot(SnapshotNeeded(peer=other.node_id, term=witness.state.term))
+    assert world.counters["witness_lacks_state"] == 1
+    assert world.counters["snapshot_sent"] == before
+    assert leader.machine.keeps_state
+    assert not witness.machine.keeps_state

@@ -131,7 +131,7 @@ def test_snapshot_of_another_cluster_is_refused() -> None:
 
 def test_newer_format_is_named(monkeypatch) -> None:
     """A snapshot of a later format says so instead of being called corrupt."""
-    monkeypatch.setattr(snapshot_file, "VERSION", 2)
+    monkeypatch.setattr(snapshot_file, "VERSION", 3)
     data, _ = whole()
     monkeypatch.undo()
     with pytest.raises(StorageError, match="newer raftlog"):

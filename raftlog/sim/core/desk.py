@@ -128,7 +128,7 @@ class Desk:
 
     def standing_changed(self, standing: Standing) -> None:
         """Close writes where the role changed, as the node does."""
-        leads = standing.role is Role.LEADER
+        leads = standing.role is Role.LEADER and self._process.machine.keeps_state
         if leads != self._leads or (leads and standing.term != self._term):
             self._leads, self._term = leads, standing.term
             self.is_open = self.is_promoting = False

@@ -52,6 +52,7 @@ class Machine:
         "stuck",
         "view",
     )
+    keeps_state = True
 
     def __init__(self, storage: MemoryStorage) -> None:
         self.overlay = Overlay(storage)
@@ -134,3 +135,32 @@ class Machine:
         """Note that the state up to `index` is durable."""
         self.saved_index = index
         self.overlay.settle()
+
+
+class NoState(Machine):
+    """What a witness' process keeps: how far it is, and nothing of the state (decision 40)."""
+
+    __slots__ = ()
+    keeps_state = False
+
+    def load(self, storage: MemoryStorage) -> None:
+        """Begin where the disk stands."""
+        super().load(storage)
+        self.applies = self.index
+
+    def apply(self, entry: Entry) -> None:
+        """Pass the next entry; nothing comes of it here."""
+        self.applies += 1
+        self.index = entry.index
+        self._boundary = self._boundary.after(entry)
+
+    def flush(self, durable_index: Index) -> tuple[WriteSet, Boundary] | None:
+        """Return the boundary to save, unless it is saved or above `durable_index`."""
+        if self.index == self.saved_index or self.index > durable_index:
+            return None
+        return self.overlay.take(), self._boundary
+
+
+def machine_over(storage: MemoryStorage) -> Machine:
+    """Return what runs over a disk, by the kind of that disk."""
+    return Machine(storage) if storage.identity.has_machine else NoState(storage)

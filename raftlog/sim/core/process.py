@@ -29,7 +29,7 @@ from raftlog.sim.checker import View
 from raftlog.sim.core.desk import Desk
 from raftlog.sim.core.disk import Commit, Disk
 from raftlog.sim.core.knobs import Knobs
-from raftlog.sim.core.machine import Machine
+from raftlog.sim.core.machine import machine_over
 from raftlog.sim.core.operators import Silent
 from raftlog.sim.core.trials import look, step_watched
 from raftlog.storage.memory import MemoryStorage
@@ -184,7 +184,7 @@ class Process:
         self._clock_base = 1000 * self.dice.random()
         self.began_at = self.local()
         recovered = self.storage.recovered()
-        self.machine = Machine(self.storage)
+        self.machine = machine_over(self.storage)
         watch = self.world.watch
         self.raft: Raft = (Raft if watch is None else WatchedRaft)(
             node_id=self.node_id,
@@ -542,18 +542,36 @@ class Process:
     def _send_snapshot(self, needed: SnapshotNeeded) -> None:
         peer = self.world.by_id[needed.peer]
         newest = self.disk.newest
+        if not peer.storage.identity.has_machine and self.machine.keeps_state:
+            self._send_boundary(needed, peer)
+            return
+        if peer.storage.identity.has_machine and not self.machine.keeps_state:
+            self.world.count("witness_lacks_state")
+            self._send_later(peer)
+            return
         if newest is None or newest.boundary.index < self.storage.boundary.index:
             if self.storage.refusal(1) is not None:
-                self.world.scheduler.after(
-                    self._knobs.core.heartbeat_seconds, self._no_snapshot, self.incarnation, peer
-                )
+                self._send_later(peer)
                 return
             newest = self.disk.take_snapshot()
         self.world.note("streams snapshot", self, needed)
         self.world.snapshots.send(self, peer, needed.term, newest)
 
+    def _send_boundary(self, needed: SnapshotNeeded, peer: Process) -> None:
+        """Stream a bare snapshot to a witness, which keeps no state."""
+        self.world.count("boundary_sent")
+        bare = self.storage.bare_snapshot()
+        self.storage.pin_snapshot(bare.snapshot_id)
+        self.world.snapshots.send(self, peer, needed.term, bare)
+        self.storage.unpin_snapshot(bare.snapshot_id)  # what is under way is read already
+
+    def _send_later(self, peer: Process) -> None:
+        self.world.scheduler.after(
+            self._knobs.core.heartbeat_seconds, self._no_snapshot, self.incarnation, peer
+        )
+
     def _no_snapshot(self, incarnation: int, peer: Process) -> None:
-        """Tell the core that no snapshot could be taken: the disk is full."""
+        """Tell the core that there is no snapshot to send."""
         if incarnation == self.incarnation:
             self.snapshot_finished(peer, delivered=False)
 

@@ -94,7 +94,11 @@ class World:
         self, name: NodeId, boundary: Boundary, instance: int, *, joined: bool = False
     ) -> MemoryStorage:
         identity = Identity(
-            cluster_id="sim", node_id=name, instance_id=f"{name}-{instance}", joined=joined
+            cluster_id="sim",
+            node_id=name,
+            instance_id=f"{name}-{instance}",
+            joined=joined,
+            has_machine=member_of(name, self.knobs).has_machine,
         )
         return MemoryStorage.create(
             identity=identity,

@@ -50,6 +50,9 @@ ADDRESSES_SHARE = 0.5
 ORDERS_WEIGHT = 4
 """How much likelier an order is than any other fault of such a world."""
 OPERATORS = 2
+OLD_KIND_SHARE = 0.25
+"""So many of the worlds whose founders include witnesses have directories of theirs with state."""
+SPARES_WITH_STATE = 0.4
 WITNESS_SHARE = 0.25
 """So many of the worlds with faults have witnesses, or operators who add some, drawn apart too."""
 
@@ -130,6 +133,17 @@ class ShellKnobs:
     """Operators record other addresses of members, be they right or wrong."""
     adds_witnesses: bool = False
     """Operators add some members as witnesses."""
+
+    def has_machine(self, number: int, name: str) -> bool:
+        """Whether a machine's directories keep state.
+
+        Some witnesses' do, as those that raftlog 0.1.0 made; some spares' are made for witnesses.
+        """
+        if number >= self.voters:
+            dice = random.Random(f"{self.seed}:{name}:kind")
+            return not self.adds_witnesses or dice.random() < SPARES_WITH_STATE
+        is_witness = number >= self.voters - self.witnesses
+        return not is_witness or random.Random(f"{self.seed}:kind").random() < OLD_KIND_SHARE
 
     @property
     def has_witnesses(self) -> bool:

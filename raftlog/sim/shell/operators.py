@@ -151,7 +151,7 @@ class OperatorHost(UserHost):
                 address=host.moves_to,
                 promote=dice.random() < 0.8,
                 instance_id=host.instance_id if dice.random() < 0.5 else "",
-                has_machine=self._kind(),
+                has_machine=self._kind(host),
             )
             return (add,)
         address = self._address(host)
@@ -178,8 +178,10 @@ class OperatorHost(UserHost):
             return None
         return self._places.choice(self.world.addresses_of(host))
 
-    def _kind(self) -> bool | None:
+    def _kind(self, host: NodeHost) -> bool | None:
         """Return whether a member that is added has a machine; None says nothing of it."""
+        if not host.disk.identity.has_machine:
+            return False  # its directories are made for a witness
         if not self.world.knobs.adds_witnesses:
             return None
         return self._kinds.choice((False, False, None))

@@ -29,6 +29,7 @@ from raftlog.core.messages import Message
 from raftlog.errors import RaftLogError
 from raftlog.history import Call, Operation
 from raftlog.interfaces import Identity
+from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.machines.kv import KvMachine
 from raftlog.node.settings import NodeSettings
 from raftlog.sim.checker import Checker, CheckFailed
@@ -88,7 +89,9 @@ class ShellWorld:
         names = [NodeId(f"n{number + 1}") for number in range(knobs.voters + knobs.spares)]
         addresses = {name: f"{name}:{PORTS[0]}" for name in names}
         self.first_boundary = _first_boundary(
-            {name: addresses[name] for name in names[: knobs.voters]}, witnesses=knobs.witnesses
+            {name: addresses[name] for name in names[: knobs.voters]},
+            witnesses=knobs.witnesses,
+            level=FEATURE_LEVEL_MAX if knobs.has_witnesses else 1,
         )
         self.checker = Checker(
             self.count, self.first_boundary.checksum, self.first_boundary.membership
@@ -102,6 +105,7 @@ class ShellWorld:
                     node_id=name,
                     instance_id=f"{name}-1",
                     joined=number >= knobs.voters,
+                    has_machine=knobs.has_machine(number, name),
                 ),
                 addresses[name],
             )
@@ -359,7 +363,7 @@ def run_shell_seed(
     return ShellWorld(draw_shell_knobs(seed), kept=kept, full_transcript=full_transcript).run()
 
 
-def _first_boundary(addresses: dict[NodeId, str], *, witnesses: int) -> Boundary:
+def _first_boundary(addresses: dict[NodeId, str], *, witnesses: int, level: int) -> Boundary:
     """Return where every log begins: with the founders, the last ones of which are witnesses."""
     able = len(addresses) - witnesses
     members = [
@@ -374,7 +378,7 @@ def _first_boundary(addresses: dict[NodeId, str], *, witnesses: int) -> Boundary
         next_sequence=1,
         timestamp=0,
         membership=membership,
-        feature_level=1,
+        feature_level=level,
         machine_name=KvMachine.name,
         machine_version=KvMachine.version,
     )

@@ -7,8 +7,16 @@ verified at open, `verification` what is verified offline.
 from __future__ import annotations
 
 from raftlog.storage.lmdb.environment import StorageSettings
+from raftlog.storage.lmdb.hard_state import identity_at
 from raftlog.storage.lmdb.inspection import VerifyReport
 from raftlog.storage.lmdb.store import LmdbStorage, StorageStatistics
 from raftlog.storage.lmdb.verification import verify
 
-__all__ = ["LmdbStorage", "StorageSettings", "StorageStatistics", "VerifyReport", "verify"]
+__all__ = [
+    "LmdbStorage",
+    "StorageSettings",
+    "StorageStatistics",
+    "VerifyReport",
+    "identity_at",
+    "verify",
+]

@@ -7,16 +7,23 @@ so it is a fixed structure: term, commit, and the vote behind them.
 from __future__ import annotations
 
 import json
+import pathlib
 import struct
 
 import lmdb
 
 from raftlog.core.entries import Boundary, HardState
-from raftlog.errors import StorageCorrupt
+from raftlog.errors import RaftLogError, StorageCorrupt
 from raftlog.interfaces import Identity
 from raftlog.storage.boundary import decode_boundary, encode_boundary
 from raftlog.storage.lmdb import layout
-from raftlog.storage.lmdb.environment import Databases
+from raftlog.storage.lmdb.environment import (
+    Databases,
+    DirectoryLock,
+    StorageSettings,
+    check_format,
+    open_environment,
+)
 from raftlog.storage.records import protect, unprotect
 from raftlog.types import Index, NodeId, Term
 
@@ -56,6 +63,7 @@ class MetaStore:
                 instance_id=str(fields["instance_id"]),
                 joined=bool(fields.get("joined", False)),
                 predecessors=tuple(map(str, fields.get("predecessors", ()))),
+                has_machine=bool(fields.get("has_machine", True)),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StorageCorrupt(f"the identity does not parse: {error}") from None
@@ -71,6 +79,8 @@ class MetaStore:
             fields["joined"] = True
         if identity.predecessors:
             fields["predecessors"] = identity.predecessors
+        if not identity.has_machine:
+            fields["has_machine"] = False
         self._write(txn, layout.IDENTITY_KEY, json.dumps(fields).encode())
 
     def read_origin(self, txn: lmdb.Transaction[memoryview]) -> Boundary | None:
@@ -143,3 +153,26 @@ class MetaStore:
 
     def _write(self, txn: lmdb.Transaction[memoryview], key: bytes, value: bytes) -> None:
         txn.put(key, protect(key, value), db=self._database)
+
+
+def identity_at(path: pathlib.Path) -> Identity | None:
+    """Return whose a data directory is, without a look at its log; None where that cannot be told.
+
+    Whoever opens it for good finds out why.
+    """
+    try:
+        check_format(path)
+        lock = DirectoryLock(path, shared=True)
+    except RaftLogError:
+        return None
+    try:
+        environment, databases = open_environment(path, StorageSettings(), read_only=True)
+        try:
+            with environment.begin(buffers=True) as txn:
+                return MetaStore(databases).read_identity(txn)
+        finally:
+            environment.close()
+    except RaftLogError:
+        return None
+    finally:
+        lock.release()

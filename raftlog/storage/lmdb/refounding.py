@@ -188,7 +188,7 @@ def sole_voter(held: Holding, instance_id: str, address: str | None) -> Membersh
             f"{held.path} is of {node_id}, which was removed from the cluster: it may lack what "
             "came after; recover from a member's directory, or restore a backup"
         )
-    if not member.has_machine:
+    if not (member.has_machine and held.identity.has_machine):
         raise SafetyRefused(
             f"{held.path} is of the witness {node_id}, which has the log but no state: recover "
             "from another member's directory, or restore a backup"

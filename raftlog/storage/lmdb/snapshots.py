@@ -9,6 +9,7 @@ directory was made a cluster of its own since (`refounding`).
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pathlib
 import threading
@@ -20,7 +21,7 @@ import lmdb
 
 from raftlog import files
 from raftlog.errors import InvalidInput, NotFound, RaftLogError, StorageError
-from raftlog.interfaces import SnapshotInfo
+from raftlog.interfaces import CONSUMER_PREFIX, SnapshotInfo, Table
 from raftlog.storage.lmdb import layout
 from raftlog.storage.lmdb.environment import Databases, map_error, no_room
 from raftlog.storage.lmdb.hard_state import MetaStore
@@ -53,10 +54,12 @@ class SnapshotStore:
         cluster_id: str,
         *,
         read_only: bool = False,
+        has_machine: bool = True,
         may_install: Callable[[SnapshotInfo], bool] = lambda _: False,
     ) -> None:
         """`may_install`: whether a round on its way may install a snapshot, which is kept then."""
         self._may_install = may_install
+        self._has_machine = has_machine
         self._path = path / layout.SNAPSHOT_DIRECTORY
         self._cluster_id = cluster_id
         self._lock = threading.Lock()
@@ -64,6 +67,8 @@ class SnapshotStore:
         self._pins: dict[str, int] = {}
         self._rotten: set[str] = set()
         """Those of which a reading found that they are not sound: they do not count as complete."""
+        self._bare: dict[str, bytes] = {}
+        """Made for peers without a machine; small, and nobody's but this process'."""
         if not read_only:
             files.make_directory(self._path)
         self._scan(read_only=read_only)
@@ -101,6 +106,7 @@ class SnapshotStore:
                     cluster_id=self._cluster_id,
                     boundary=MetaStore(databases).read_applied(txn),
                     created_microseconds=time.time_ns() // 1000,
+                    is_bare=not self._has_machine,
                     after_chunk=after_chunk,
                 )
                 for table in TABLES:
@@ -116,11 +122,34 @@ class SnapshotStore:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def take_bare(self, environment: lmdb.Environment, databases: Databases) -> SnapshotInfo:
+        """Write what a peer without a machine needs, of what one read transaction sees."""
+        file = io.BytesIO()
+        try:
+            with environment.begin(buffers=True) as txn:
+                writer = SnapshotFileWriter(
+                    file,
+                    cluster_id=self._cluster_id,
+                    boundary=MetaStore(databases).read_applied(txn),
+                    created_microseconds=time.time_ns() // 1000,
+                    is_bare=True,
+                )
+                table = Table.SESSION
+                pairs = _stored_pairs(txn, databases.tables[table], CONSUMER_PREFIX)
+                writer.write_records(table, pairs)
+        except lmdb.Error as error:
+            raise map_error(error, "cannot write a snapshot") from None
+        info = writer.finish()
+        with self._lock:
+            self._bare[info.snapshot_id] = file.getvalue()
+        return info
+
     def read(self, snapshot_id: str, offset: int, length: int) -> bytes:
         """Return raw bytes of a snapshot's file; b"" at its end."""
         with self._open(snapshot_id) as file:
             try:
-                return os.pread(file.fileno(), length, offset)
+                file.seek(offset)
+                return file.read(length)
             except OSError as error:
                 raise map_error(error, f"cannot read snapshot {snapshot_id}") from None
 
@@ -195,9 +224,9 @@ class SnapshotStore:
     def _accept(self, staged: pathlib.Path) -> SnapshotInfo:
         snapshot_id = staged.name.removeprefix(_STAGING)
         with staged.open("rb") as file:
-            info = SnapshotFileReader(file).verify(
-                snapshot_id=snapshot_id, cluster_id=self._cluster_id
-            )
+            reader = SnapshotFileReader(file)
+            info = reader.verify(snapshot_id=snapshot_id, cluster_id=self._cluster_id)
+            reader.check_kind(has_machine=self._has_machine)
             os.fsync(file.fileno())
         return self._adopt(staged, info)
 
@@ -224,6 +253,8 @@ class SnapshotStore:
             left = self._pins.pop(snapshot_id, 1) - 1
             if left:
                 self._pins[snapshot_id] = left
+            else:
+                self._bare.pop(snapshot_id, None)
         self._drop_old()
 
     def _drop_old(self, keep: SnapshotInfo | None = None) -> None:
@@ -247,6 +278,7 @@ class SnapshotStore:
                 with contextlib.suppress(StorageError), path.open("rb") as file:
                     reader = SnapshotFileReader(file)
                     is_left_over = reader.cluster_id != self._cluster_id
+                    is_left_over = is_left_over or reader.is_bare == self._has_machine
                     is_named = reader.info.snapshot_id == path.name.removesuffix(_SUFFIX)
                     if is_named and not is_left_over:
                         found.append(reader.info)
@@ -258,6 +290,9 @@ class SnapshotStore:
         return self._path / (check_snapshot_id(snapshot_id) + _SUFFIX)
 
     def _open(self, snapshot_id: str) -> BinaryIO:
+        bare = self._bare.get(snapshot_id)
+        if bare is not None:
+            return io.BytesIO(bare)
         try:
             return self._file(snapshot_id).open("rb")
         except FileNotFoundError:
@@ -354,8 +389,11 @@ def _age(info: SnapshotInfo) -> tuple[int, int]:
 
 
 def _stored_pairs(
-    txn: lmdb.Transaction[memoryview], database: Database
+    txn: lmdb.Transaction[memoryview], database: Database, start: bytes = b""
 ) -> Iterator[tuple[bytes, bytes]]:
-    for key_view, stored in txn.cursor(database):
+    cursor = txn.cursor(database)
+    if start and not cursor.set_range(start):
+        return
+    for key_view, stored in cursor:
         key = bytes(key_view)
         yield key, unprotect(key, bytes(stored), f"the value under {shown(key[:40])}")

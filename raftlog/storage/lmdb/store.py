@@ -335,6 +335,10 @@ class LmdbStorage:
             self._disk.require(self._tables.size_bytes(), "cannot take a snapshot")
             return self._snapshots.take(*self._log.opened, machine_bytes, after_chunk)
 
+    def bare_snapshot(self) -> SnapshotInfo:
+        """See `Storage.bare_snapshot`."""
+        return self._snapshots.take_bare(*self._log.opened)
+
     def snapshots(self) -> list[SnapshotInfo]:
         """See `Storage.snapshots`."""
         return self._snapshots.infos()
@@ -411,6 +415,7 @@ class LmdbStorage:
             self._path,
             self._identity.cluster_id,
             read_only=self._read_only,
+            has_machine=self._identity.has_machine,
             may_install=self._may_install,
         )
         whose = Whose(identity=self._identity, origin=self._origin)
@@ -473,11 +478,7 @@ class LmdbStorage:
             if shape.payload_bytes != before.payload_bytes:
                 self._meta.write_log_bytes(txn, shape.payload_bytes)
         self._commits += 1
-        self._log.publish(
-            shape,
-            truncated_from=round_.truncate_from,
-            entries=round_.entries,
-        )
+        self._log.publish(shape, truncated_from=round_.truncate_from, entries=round_.entries)
         self._hard_state = hard_state or self._hard_state
         self._deferred = None
         self._applied_index = applied_index
@@ -501,8 +502,7 @@ class LmdbStorage:
         if round_.entries:
             rules.check_entries(round_.entries, shape, self._seal)
             shape = self._log.append(txn, shape, round_.entries)
-        if round_.writes and not round_.applied:
-            raise InvariantBroken("writes come without their applied index")
+        rules.check_writes(round_, has_machine=self._identity.has_machine)
         for table, writes in round_.writes.items():
             self._tables.write(txn, table, writes)
         if round_.applied is not None:

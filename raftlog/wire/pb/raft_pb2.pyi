@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "cluster_id", "node_id", "instance_id", "target_node_id", "feature_level_max", "fresh", "address", "membership_index", "incarnation", "feature_level", "machine_versions")
+    __slots__ = ("protocol", "cluster_id", "node_id", "instance_id", "target_node_id", "feature_level_max", "fresh", "address", "membership_index", "incarnation", "feature_level", "machine_versions", "no_machine")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,7 @@ class Hello(_message.Message):
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     FEATURE_LEVEL_FIELD_NUMBER: _ClassVar[int]
     MACHINE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    NO_MACHINE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     cluster_id: str
     node_id: str
@@ -32,7 +33,8 @@ class Hello(_message.Message):
     incarnation: str
     feature_level: int
     machine_versions: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, protocol: _Optional[int] = ..., cluster_id: _Optional[str] = ..., node_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., target_node_id: _Optional[str] = ..., feature_level_max: _Optional[int] = ..., fresh: _Optional[bool] = ..., address: _Optional[str] = ..., membership_index: _Optional[int] = ..., incarnation: _Optional[str] = ..., feature_level: _Optional[int] = ..., machine_versions: _Optional[_Iterable[int]] = ...) -> None: ...
+    no_machine: bool
+    def __init__(self, protocol: _Optional[int] = ..., cluster_id: _Optional[str] = ..., node_id: _Optional[str] = ..., instance_id: _Optional[str] = ..., target_node_id: _Optional[str] = ..., feature_level_max: _Optional[int] = ..., fresh: _Optional[bool] = ..., address: _Optional[str] = ..., membership_index: _Optional[int] = ..., incarnation: _Optional[str] = ..., feature_level: _Optional[int] = ..., machine_versions: _Optional[_Iterable[int]] = ..., no_machine: _Optional[bool] = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ()

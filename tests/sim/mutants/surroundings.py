@@ -308,11 +308,11 @@ DAMAGE_AND_SNAPSHOTS = (
         "S38: the applied index is saved one round before the state",
         (
             MEMORY,
-            "        self._disk.applied = round_.applied or self._disk.applied\n",
+            "        disk.write_tables(round_)\n",
             (
-                "        self._disk.applied = round_.applied or self._disk.applied\n"
-                "        before = max(self._disk.applied.index - 1, 0)\n"
-                "        self._disk.tables[Table.STATE][b'applies'] = before.to_bytes(8, 'big')\n"
+                "        disk.write_tables(round_)\n"
+                "        before = max(disk.applied.index - 1, 0)\n"
+                "        disk.tables[Table.STATE][b'applies'] = before.to_bytes(8, 'big')\n"
             ),
         ),
     ),

@@ -62,7 +62,9 @@ def test_every_identity_comes_back(lmdb_rig, joined: bool, predecessors) -> None
     """Also whether the member joined a cluster that was there, and which clusters it came of."""
     storage = lmdb_rig.storage
     meta = MetaStore(storage._databases)
-    identity = dataclasses.replace(IDENTITY, joined=joined, predecessors=predecessors)
+    identity = dataclasses.replace(
+        IDENTITY, joined=joined, predecessors=predecessors, has_machine=not joined
+    )
     with storage._environment.begin(write=True, buffers=True) as txn:
         meta.write_identity(txn, identity)
         assert meta.read_identity(txn) == identity

@@ -206,3 +206,11 @@ def test_killed_at_any_moment_it_is_one_or_the_other(path, seed):
             assert len(after[3]) == 21
             return
         assert after == before
+
+
+def test_a_directory_without_a_machine_is_refused(path):
+    """Whatever its membership says of it: there is no state to serve."""
+    held = survey(path)
+    identity = dataclasses.replace(held.identity, has_machine=False)
+    with pytest.raises(SafetyRefused, match="of the witness n1"):
+        sole_voter(dataclasses.replace(held, identity=identity), "new-1", None)
