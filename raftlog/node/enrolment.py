@@ -279,7 +279,7 @@ class Enrolment:
         self.update()
 
     def check(
-        self, peer: NodeId, instance_id: str, membership_index: int
+        self, peer: NodeId, instance_id: str, membership_index: int, *, has_machine: bool = True
     ) -> IdentityMismatch | None:
         """Return why a peer that shows `instance_id` must be refused, or None.
 
@@ -292,6 +292,10 @@ class Enrolment:
         removed = self._check_removed(peer, instance_id, is_ahead=is_ahead)
         if removed is not None:
             return removed
+        # One that is ahead may have been removed, and added as a witness, meanwhile.
+        wrong = wrong_kind(core.membership, peer, instance_id, has_machine=has_machine or is_ahead)
+        if wrong is not None:
+            return wrong
         bound = self._bound(peer)
         if not bound:
             return self._check_while_fresh(peer, instance_id) if not membership_index else None

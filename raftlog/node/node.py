@@ -52,7 +52,6 @@ from raftlog.interfaces import (
 from raftlog.interfaces.backup import Held
 from raftlog.node.boundary_applier import NoMachine
 from raftlog.node.consequences import Consequences
-from raftlog.node.enrolment import wrong_kind
 from raftlog.node.parts import build
 from raftlog.node.ports import Ports, Shared, hint_of, require_machine, require_state
 from raftlog.status import ConsumerStatus
@@ -224,8 +223,9 @@ class Node:
         self, peer: NodeId, instance_id: str, membership_index: int, *, has_machine: bool = True
     ) -> IdentityMismatch | None:
         """Return why a handshake of that instance must be refused, or None."""
-        refused = self._parts.enrolment.check(peer, instance_id, membership_index)
-        return refused or wrong_kind(self.membership, peer, instance_id, has_machine=has_machine)
+        return self._parts.enrolment.check(
+            peer, instance_id, membership_index, has_machine=has_machine
+        )
 
     @property
     def is_fresh(self) -> bool:

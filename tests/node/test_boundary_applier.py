@@ -13,7 +13,7 @@ from raftlog.core.entries import EntryKind, encode_upgrade
 from raftlog.errors import IdentityMismatch, InvariantBroken, NotLeader, VersionTooOld
 from raftlog.interfaces import CONSUMER_PREFIX, Identity, MemberOrder, MemberVerb, Table
 from raftlog.machines.kv import KvMachine
-from raftlog.node import members, node
+from raftlog.node import enrolment, members
 from raftlog.node.applier import Applier
 from raftlog.node.boundary_applier import BoundaryApplier, NoMachine
 from raftlog.node.consumer_table import ConsumerChange, ConsumerVerb, encode_consumers
@@ -220,7 +220,7 @@ async def test_a_directory_without_a_machine_stops_where_it_is_to_have_one(
     await cluster.until(lambda: all(each.instance_id for each in leader.membership.members))
     monkeypatch.setattr(members, "_flipped", lambda current, orders: "")
     with monkeypatch.context() as patch:  # streams that are open stay so
-        patch.setattr(node, "wrong_kind", lambda *_, **__: None)
+        patch.setattr(enrolment, "wrong_kind", lambda *_, **__: None)
         await _flip(leader)
         witness = cluster.nodes[NodeId("n3")]
         await cluster.until(witness.failed.done)

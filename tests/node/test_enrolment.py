@@ -375,3 +375,12 @@ def test_a_directory_without_a_machine_is_not_that_of_a_member_with_one(instance
     assert wrong_kind(membership, "n9", "n9-instance", has_machine=False) is None
     if instance_id:
         assert wrong_kind(membership, "n2", "another", has_machine=False) is None
+
+
+def test_a_witness_that_is_ahead_is_let_in():
+    """Here the founding alone is known; it was added as a witness since, and may even lead."""
+    rig = Rig()
+    check = rig.enrolment.check
+    assert "made for a witness" in check("n2", "n2-instance", 0, has_machine=False).message
+    assert check("n2", "n2-instance", 7, has_machine=False) is None
+    assert check("n2", "n2-instance", 0) is None
