@@ -17,6 +17,7 @@ from raftlog.client.connections import Connections, Peer
 from raftlog.client.context import check_number, loop_time
 from raftlog.client.log_ends import LogEnds, log_ends
 from raftlog.client.members import MemberVerbs
+from raftlog.client.telling import tell_member
 from raftlog.client.values import (
     Campaigning,
     Diagnostics,
@@ -284,7 +285,8 @@ class Cluster(MemberVerbs):
 
         Raises:
             SafetyRefused: the member is a witness, and has no state.
-            Unavailable: it is not done in time, and goes on.
+            Indeterminate: it is not done in time, and perhaps goes on.
+            Unavailable: the member could not be asked.
         """
         deadline = self._context.deadline(timeout)
         if member is None:
@@ -299,7 +301,7 @@ class Cluster(MemberVerbs):
             reply = await peer.admin.TakeSnapshot(types_pb2.Empty(), timeout=seconds)
             return cast("admin_pb2.SnapshotsReply", reply)
 
-        reply = await self._context.connections.ask_member(member, call, deadline)
+        reply = await tell_member(self._context.connections, member, call, deadline)
         return _snapshots(reply)[0]
 
     async def snapshots(

@@ -8,6 +8,7 @@ from typing import cast
 
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context, loop_time
+from raftlog.client.telling import tell_member
 from raftlog.client.values import Campaigning, Drained, Paused, Reign
 from raftlog.errors import InvalidInput, RaftLogError
 from raftlog.status import ClusterStatus
@@ -59,7 +60,7 @@ def drain_call(*, drained: bool) -> Call:
 
 async def tell(context: Context, member: str, call: Call, deadline: float) -> Campaigning:
     """Tell one member; a repetition changes nothing more."""
-    reply = await context.connections.ask_member(member, call, deadline)
+    reply = await tell_member(context.connections, member, call, deadline)
     return Campaigning(
         member=reply.served_by,
         paused_seconds=reply.paused_seconds if reply.HasField("paused_seconds") else None,

@@ -291,7 +291,7 @@ class FakeNode(
         self.server: grpc.aio.Server | None = None
         self.write_streams = 0
         self.tails_cut = 0
-        self.tail_calls = 0
+        self.tail_calls = self.drains = 0
 
     @property
     def address(self) -> str:
@@ -398,6 +398,7 @@ class FakeNode(
         return await self._switched(context, no_campaign=not request.may_campaign)
 
     async def Drain(self, request, context):
+        self.drains += 1
         return await self._switched(context, drained=request.drained)
 
     async def StepDown(self, request, context):

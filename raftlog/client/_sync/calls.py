@@ -1047,7 +1047,8 @@ class SyncCluster(SyncMemberVerbs):
 
         Raises:
             SafetyRefused: the member is a witness, and has no state.
-            Unavailable: it is not done in time, and goes on.
+            Indeterminate: it is not done in time, and perhaps goes on.
+            Unavailable: the member could not be asked.
         """
         return self._loop.call(self._target.take_snapshot, member=member, timeout=timeout)
 

@@ -1,0 +1,55 @@
+"""Calls that change something on one member: what is said when no answer comes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from raftlog.client.client import Client
+from raftlog.client.promotion import drain_call
+from raftlog.client.telling import tell_member
+from raftlog.errors import Indeterminate, Unavailable
+
+from .fake_cluster import FakeCluster
+
+
+async def test_who_was_told_and_does_not_answer_may_have_done_it(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """A drain whose answer is lost is not certainly undone, nor is it once the node is gone."""
+    await client.cluster.status()
+    cluster.mute.add("n3")
+    with pytest.raises(Indeterminate, match="n3 did not say in time .* ask again does no harm"):
+        await client.cluster.drain("n3", timeout=1.5)
+    asked = asyncio.ensure_future(client.cluster.drain("n3", timeout=4))
+    while cluster.nodes["n3"].drains < 2:
+        await asyncio.sleep(0.01)
+    await cluster.nodes["n3"].stop()
+    with pytest.raises(Indeterminate):
+        await asked
+
+
+async def test_who_was_not_reached_has_certainly_not_done_it(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """A member that is down was told nothing, and the error says so."""
+    await client.cluster.status()
+    await cluster.nodes["n3"].stop()
+    with pytest.raises(Unavailable) as caught:
+        await client.cluster.drain("n3", timeout=0.5)
+    assert caught.value.definite
+
+
+async def test_a_refusal_of_the_member_itself_is_its_last_word(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """What it does is told, and what it refuses has not happened."""
+    deadline = asyncio.get_running_loop().time() + 0.5
+    drain = drain_call(drained=True)
+    reply = await tell_member(client._context.connections, "n2", drain, deadline)
+    assert (reply.served_by, reply.drained) == ("n2", True)
+    cluster.deaf = "n2"
+    with pytest.raises(Unavailable, match="deaf") as caught:
+        await tell_member(client._context.connections, "n2", drain, deadline)
+    assert caught.value.definite
