@@ -201,7 +201,7 @@ def _preferred(fields: dict[str, Any]) -> tuple[Member, ...]:
     """Return the members of a parsed encoding, with what stands beside them."""
     members = [_member(member) for member in fields["members"]]
     banned, priorities = _names(fields.get("banned", [])), fields.get("priorities", {})
-    unknown = (banned | priorities.keys()) - {member.node_id for member in members}
+    unknown = banned.union(priorities) - {member.node_id for member in members}
     if unknown:
         raise ValueError(f"a priority or a ban of {sorted(unknown)}, who are no members")
     for node_id, priority in priorities.items():

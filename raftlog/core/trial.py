@@ -253,7 +253,7 @@ def expire(state: RaftState, trial: Trial, now: float) -> None:
             "knows no trials (--no-mock goes on without)"
         )
     else:
-        silent = sorted(state.quorum.voters - trial.verdicts.keys())
+        silent = sorted(state.quorum.voters.difference(trial.verdicts))
         refused = _refusals(trial)
         why = f"{trial.target} reaches no majority: no answer from {', '.join(silent) or 'none'}"
         why += f"; {refused}" if refused else ""
