@@ -69,7 +69,6 @@ SOMETIMES: dict[str, str] = {
     "snapshot_rot_noticed": "a sender noticed that its snapshot had rotted, and took another",
     "witness_led": "a witness was elected, and handed over",
     "boundary_sent": "a witness that was purged past was sent the boundary alone",
-    "witness_waits": "a witness was not brought past what a member with a machine lacked",
     "witness_lacks_state": "a witness that led had no state for a member with a machine",
     "witness_purged": "a witness purged what all members with a machine hold",
     "damage_beyond_repair": "a record rotted in too many of its copies",
