@@ -8,7 +8,12 @@ is index 0, which keeps everything: after a start, in a new term, and from a lea
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from raftlog.core.membership import Membership
 from raftlog.core.messages import HeartbeatRequest
+from raftlog.core.progress import PeerProgress
+from raftlog.core.quorum import quorum_of
 from raftlog.core.state import LeaderState, RaftState
 from raftlog.types import Index, NodeId
 
@@ -55,3 +60,41 @@ def known_floor(state: RaftState) -> Index:
     if state.leadership is not None:
         return lowest_match(state, state.leadership)
     return state.floor if state.floor_term == state.term else NOT_KNOWN
+
+
+class Leading(Protocol):
+    """What a leader knows of the others."""
+
+    @property
+    def membership(self) -> Membership:
+        """Return the membership in force."""
+        ...
+
+    @property
+    def purge_floor(self) -> Index:
+        """Return up to where all members with a machine are known to hold the log."""
+        ...
+
+    def progress_of(self, peer: NodeId) -> PeerProgress | None:
+        """Return what is known of a peer; None: it is this node."""
+        ...
+
+
+def may_pass_over(core: Leading, peer: NodeId, index: Index, heard_since: float) -> bool:
+    """Whether a witness may be brought back to `index` without what its log lacks below.
+
+    It then never has that, and drops what it had above the floor. Each of several witnesses would
+    do so in its turn, and a member with a machine that is behind could be brought up to date by
+    none of them. So it waits for the floor, unless the quorum needs it: others then hold `index`
+    who are too few to decide anything without it.
+    """
+    if core.purge_floor >= index:
+        return True
+    held: dict[NodeId, Index] = {}
+    for voter in core.membership.all_voters - {peer}:
+        known = core.progress_of(voter)
+        if known is None:
+            held[voter] = index
+        elif known.last_contact >= heard_since:
+            held[voter] = known.match_index
+    return quorum_of(core.membership).reached(held) < index

@@ -135,6 +135,10 @@ class Event(enum.StrEnum):
         "no_state_to_send", "A member needs a snapshot with the state, and this witness has none",
         Severity.WARNING,
     )  # fmt: skip
+    WITNESS_WAITS = (
+        "witness_waits", "A witness is brought back once members with a machine hold what it skips",
+        Severity.WARNING,
+    )  # fmt: skip
     SNAPSHOT_FAILED = (
         "snapshot_failed", "A snapshot was not taken, or did not arrive", Severity.WARNING,
         "snapshot_failed_total",

@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from raftlog.core.entries import Boundary
+from raftlog.core.floor import may_pass_over
 from raftlog.core.quorum import PurgeMarks, purge_index
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.errors import StorageCorrupt, Unavailable
 from raftlog.interfaces import Event, SnapshotInfo
 from raftlog.node.ages import LogAges
 from raftlog.node.ports import CoreView, Executors, Ports
-from raftlog.types import Index, NodeId
+from raftlog.types import Index, NodeId, Term
 
 HOLD_SECONDS = 60.0
 """How long a snapshot that did not arrive is kept for another attempt, which resumes it."""
@@ -116,6 +117,8 @@ class Snapshotter:
         self._identity = storage.identity
         self._without_machine: set[NodeId] = set()
         """The peers whose directories keep no state, as their handshakes told."""
+        self._waiting: dict[NodeId, Term] = {}
+        """Which witnesses were refused a boundary above what others hold, and in which term."""
         self._sending: set[NodeId] = set()
         self._held: dict[NodeId, _Held] = {}
         """What each peer was sent last, and has not got yet."""
@@ -262,8 +265,33 @@ class Snapshotter:
         # Pinned first: what is let go of may be this very snapshot, and is deleted at once.
         self._storage.pin_snapshot(snapshot.snapshot_id)
         self._release(needed.peer)
+        if snapshot.is_bare and self._passes_over(needed, snapshot):
+            self._storage.unpin_snapshot(snapshot.snapshot_id)
+            self._sending.discard(needed.peer)
+            self._observer.event(
+                Event.WITNESS_WAITS, peer=needed.peer, index=int(snapshot.boundary.index)
+            )
+            self._then.cannot_send(needed.peer)
+            return
         self._held[needed.peer] = _Held(snapshot)
         self._transport.send_snapshot(needed.peer, needed.term, snapshot)
+
+    def _passes_over(self, needed: SnapshotNeeded, snapshot: SnapshotInfo) -> bool:
+        """Whether a witness must not get this yet, as a member with a machine lacks what is below.
+
+        A leader that has just been elected has not heard yet who holds what, so that the quorum
+        needs this witness is believed at its second asking.
+        """
+        index, peer = snapshot.boundary.index, needed.peer
+        since = self._clock.monotonic() - self._settings.core.election_timeout_seconds
+        was_refused = self._waiting.get(peer) == needed.term
+        if self._core.purge_floor >= index or (
+            was_refused and may_pass_over(self._core, peer, index, since)
+        ):
+            self._waiting.pop(peer, None)
+            return False
+        self._waiting[peer] = needed.term
+        return True
 
     def _release(self, peer: NodeId) -> None:
         held = self._held.pop(peer, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from raftlog.core import floor
@@ -117,6 +119,40 @@ def test_a_witness_that_leads_knows_the_floor_itself() -> None:
     assert node.raft.purge_floor == 1
     node.state.memberships[:] = [(Index(0), voters("a", witnesses="a"))]
     assert floor.lowest_match(node.state, node.leadership) == 0
+
+
+class Told:
+    """What the leader "a" of five, two of them witnesses, knows of the others."""
+
+    membership = voters("a", "b", "c", "d", "e", witnesses="de")
+
+    def __init__(self, **matches: int) -> None:
+        self.matches = matches
+
+    @property
+    def purge_floor(self) -> Index:
+        """Return what all members with a machine hold."""
+        return Index(min(self.matches["b"], self.matches["c"]))
+
+    def progress_of(self, peer: NodeId) -> types.SimpleNamespace | None:
+        """Return what is known; each was heard last when it acked what it holds."""
+        match = self.matches.get(peer)
+        if match is None:
+            return None
+        return types.SimpleNamespace(match_index=Index(match), last_contact=float(match))
+
+
+def test_a_witness_passes_over_what_a_machine_lacks_only_for_the_quorum() -> None:
+    """Below the floor at once; above it, if who was heard and holds it is too few without it."""
+
+    def may(index: int, since: float = 0.0, **matches: int) -> bool:
+        return floor.may_pass_over(Told(**matches, e=1), NodeId("e"), Index(index), since)
+
+    assert may(5, b=9, c=5, d=0)
+    assert not may(6, b=9, c=5, d=9), "three of five hold it without this one"
+    assert may(6, b=9, c=5, d=5), "two do"
+    assert not may(6, since=9, b=9, c=5, d=9)
+    assert may(6, since=9, b=9, c=5, d=8), "one of those three is not heard any more"
 
 
 def answer(node: Lone, peer: NodeId, applied: int | None, *, lacks_room: bool = False) -> None:

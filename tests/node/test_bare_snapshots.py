@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.node.test_snapshotter import Rig
 @pytest.fixture
 async def rig():
     rig = Rig()
+    rig.core.purge_floor = 1 << 30
     yield rig
     rig.executor.shutdown()
 
@@ -75,9 +77,37 @@ async def test_a_directory_without_a_machine_keeps_to_the_floor_whatever_is_said
     """It can never give a snapshot, though a membership says that it has a machine."""
     rig.storage.disk.identity = dataclasses.replace(rig.storage.identity, has_machine=False)
     rig.open()
-    rig.core.matched["n2"] = 1 << 30
+    rig.core.matched["n2"], rig.core.purge_floor = 1 << 30, 0
     rig.fill(8)
     await rig.take()
     rig.snapshotter.consider()
     await rig.settle()
     assert rig.purges.wanted == []
+
+
+async def test_a_witness_is_not_brought_past_what_a_member_with_a_machine_lacks(rig):
+    """It waits for the floor; but where the quorum needs it, only until it asks a second time."""
+    heard = types.SimpleNamespace(match_index=8, last_contact=100.0)
+    rig.core.progress_of = lambda peer: None if peer == "n1" else heard
+    rig.fill(8)
+    needed = SnapshotNeeded(peer="n3", term=1)
+    rig.snapshotter.kind_told("n3", has_machine=False)
+
+    async def sent() -> int:
+        rig.snapshotter.send(needed)
+        await rig.settle()
+        return len(rig.sends.infos)
+
+    rig.core.purge_floor = 7
+    assert [await sent(), await sent()] == [0, 0]
+    assert rig.cannot == ["n3", "n3"]
+    assert rig.observer.named("witness_waits") == [{"peer": "n3", "index": 8}] * 2
+    assert not rig.storage._bare, "what is not sent is not kept"
+    rig.core.purge_floor = 8
+    assert await sent() == 1
+    rig.snapshotter.sent("n3", delivered=True)
+    rig.core.purge_floor, heard.match_index = 7, 7
+    assert [await sent(), await sent()] == [1, 2]
+    rig.snapshotter.sent("n3", delivered=True)
+    needed = SnapshotNeeded(peer="n3", term=2)
+    assert await sent() == 2, "a new leader has not heard yet who holds what"

@@ -98,3 +98,38 @@ def test_a_witness_that_leads_has_no_state_to_send() -> None:
     assert world.counters["snapshot_sent"] == before
     assert leader.machine.keeps_state
     assert not witness.machine.keeps_state
+
+
+def away_while_others_purge(world: World, witness, count: int = 40) -> None:
+    """Stop a witness until the leader's log no longer reaches it, and start it again."""
+    witness.crash()
+    run_until_commit(world, witness.storage.last_index + count)
+    witness.restart()
+    run_until_commit(world, world.checker.acked_index + 20)
+
+
+def test_witnesses_in_turn_pass_over_nothing_that_a_member_lacks() -> None:
+    """Two of three with a machine die for good: the third is brought up to date by a witness."""
+    world = calm_world(voters=5, witnesses=2, disk=DISK)
+    run_until_commit(world, 3)
+    witnesses = [process for process in world.members if process.state.is_witness]
+    while world.leaders() in ([], *([each] for each in witnesses)):
+        assert world.scheduler.step()
+    able = [process for process in world.members if process not in witnesses]
+    behind = next(process for process in able if process not in world.leaders())
+    behind.crash()
+    lacks = behind.storage.last_index
+    run_until_commit(world, lacks + 20)
+    first, second = witnesses
+    away_while_others_purge(world, first)
+    assert world.counters["witness_waits"]
+    assert first.storage.boundary.index <= lacks, "the quorum does not need it"
+    acked = world.checker.acked_index
+    for process in able:
+        if process is not behind:
+            process.crash()
+    behind.restart()
+    while behind.storage.last_index < acked:
+        assert world.scheduler.now < 100, "what was acknowledged is lost"
+        assert world.scheduler.step()
+    assert second.storage.boundary.index <= lacks

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import subprocess
+import sys
 
 import pytest
 
@@ -156,11 +158,19 @@ def test_a_file_of_the_other_kind_is_no_snapshot_of_a_directory(tmp_path, has_ma
 
 @pytest.mark.parametrize("identity", [IDENTITY, WITNESS])
 def test_the_kind_of_a_directory_is_known_without_its_log(tmp_path, identity) -> None:
-    """None where there is no directory, or a process uses it."""
+    """None where there is no directory; beside a process that uses and writes it too."""
     path = tmp_path / "data"
+    asked = (
+        "import pathlib, sys; from raftlog.storage.lmdb import identity_at;"
+        "print(identity_at(pathlib.Path(sys.argv[1])))"
+    )
     assert identity_at(path) is None
     LmdbStorage.create(path, identity=identity, boundary=FIRST)
     assert identity_at(path) == identity
     storage = LmdbStorage.open(path, settings=SETTINGS)
-    assert identity_at(path) is None
+    told = subprocess.check_output([sys.executable, "-c", asked, str(path)], text=True)
+    assert told.strip() == str(identity)
+    storage.take_snapshot(None)
     storage.close()
+    (path / "data.mdb").write_bytes(b"rot" * 10000)
+    assert identity_at(path) is None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from raftlog.checksum import chain
 from raftlog.core.changes import Trial
 from raftlog.core.entries import EntryKind
+from raftlog.core.floor import may_pass_over
 from raftlog.core.membership import Membership
 from raftlog.core.messages import AppendRequest, InstallSnapshot, Message
 from raftlog.core.raft import Raft
@@ -559,9 +560,15 @@ class Process:
 
     def _send_boundary(self, needed: SnapshotNeeded, peer: Process) -> None:
         """Stream a bare snapshot to a witness, which keeps no state."""
-        self.world.count("boundary_sent")
         bare = self.storage.bare_snapshot()
+        since = self.local() - self._knobs.core.election_timeout_seconds
         self.storage.pin_snapshot(bare.snapshot_id)
+        if not may_pass_over(self.raft, peer.node_id, bare.boundary.index, since):
+            self.storage.unpin_snapshot(bare.snapshot_id)
+            self.world.count("witness_waits")
+            self._send_later(peer)
+            return
+        self.world.count("boundary_sent")
         self.world.snapshots.send(self, peer, needed.term, bare)
         self.storage.unpin_snapshot(bare.snapshot_id)  # what is under way is read already
 

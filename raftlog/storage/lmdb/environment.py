@@ -200,12 +200,20 @@ def check_format(path: pathlib.Path) -> None:
 
 
 def open_environment(
-    path: pathlib.Path, settings: StorageSettings, *, read_only: bool = False
+    path: pathlib.Path,
+    settings: StorageSettings,
+    *,
+    read_only: bool = False,
+    beside_writer: bool = False,
 ) -> Opened:
-    """Open the environment of a data directory and its sub-databases."""
+    """Open the environment of a data directory and its sub-databases.
+
+    `beside_writer`: another process may write meanwhile; LMDB keeps the pages for this reader.
+    """
     environment = None
     try:
-        environment = _open_lmdb(path, settings.map_bytes, read_only=read_only)
+        is_locked = beside_writer or not read_only
+        environment = _open_lmdb(path, settings.map_bytes, read_only=read_only, lock=is_locked)
         _cover_file_end(environment, layout.data_path(path), read_only=read_only)
         return Opened(environment, open_databases(environment, create=False))
     except (lmdb.Error, OSError) as error:
@@ -221,13 +229,13 @@ def create_environment(path: pathlib.Path, map_bytes: int, *, sync: bool = True)
 
 
 def _open_lmdb(
-    path: pathlib.Path, map_bytes: int, *, read_only: bool, sync: bool = True
+    path: pathlib.Path, map_bytes: int, *, read_only: bool, lock: bool = True, sync: bool = True
 ) -> lmdb.Environment:
     return lmdb.open(
         str(path),
         map_size=map_bytes,
         readonly=read_only,
-        lock=not read_only,
+        lock=lock,
         create=not read_only,
         sync=sync,
         max_dbs=len(layout.DATABASES) + 2,

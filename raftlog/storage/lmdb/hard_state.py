@@ -6,6 +6,7 @@ so it is a fixed structure: term, commit, and the vote behind them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import struct
@@ -13,7 +14,7 @@ import struct
 import lmdb
 
 from raftlog.core.entries import Boundary, HardState
-from raftlog.errors import RaftLogError, StorageCorrupt
+from raftlog.errors import RaftLogError, SafetyRefused, StorageCorrupt
 from raftlog.interfaces import Identity
 from raftlog.storage.boundary import decode_boundary, encode_boundary
 from raftlog.storage.lmdb import layout
@@ -158,15 +159,16 @@ class MetaStore:
 def identity_at(path: pathlib.Path) -> Identity | None:
     """Return whose a data directory is, without a look at its log; None where that cannot be told.
 
-    Whoever opens it for good finds out why.
+    Whoever opens it for good finds out why. One that a running process uses is read beside it.
     """
+    lock = None
     try:
         check_format(path)
-        lock = DirectoryLock(path, shared=True)
-    except RaftLogError:
-        return None
-    try:
-        environment, databases = open_environment(path, StorageSettings(), read_only=True)
+        with contextlib.suppress(SafetyRefused):
+            lock = DirectoryLock(path, shared=True)
+        environment, databases = open_environment(
+            path, StorageSettings(), read_only=True, beside_writer=lock is None
+        )
         try:
             with environment.begin(buffers=True) as txn:
                 return MetaStore(databases).read_identity(txn)
@@ -175,4 +177,5 @@ def identity_at(path: pathlib.Path) -> Identity | None:
     except RaftLogError:
         return None
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
