@@ -119,6 +119,8 @@ class FakeCluster:
         """The oldest sequence that a node keeps, where that is not the first."""
         self.purged_after_info: dict[str, int] = {}
         """Who purges up to there as soon as it has said what it keeps."""
+        self.newest: dict[str, int] = {}
+        """How many groups a node has, where it is cut off from the others."""
         self.mute: set[str] = set()
 
     @classmethod
@@ -476,8 +478,9 @@ class FakeNode(
         while True:
             await self._stand()
             batch = []
-            while at < len(cluster.entries) and len(batch) < 3:
-                entry = cluster.entries[at]
+            kept = cluster.entries[: cluster.newest.get(self.node_id)]
+            while at < len(kept) and len(batch) < 3:
+                entry = kept[at]
                 at += 1
                 if entry.first_sequence + entry.group.count - 1 > after:
                     batch.append(self._tail_entry(entry))
@@ -486,7 +489,7 @@ class FakeNode(
             if self.tails_cut and batch:
                 self.tails_cut -= 1
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
-            if at >= len(cluster.entries):
+            if at >= len(kept):
                 if not request.follow:
                     return
                 async with cluster.changed:
