@@ -294,6 +294,7 @@ class FakeNode(
         self.write_streams = 0
         self.tails_cut = 0
         self.tail_calls = 0
+        self.leader_calls = 0
 
     @property
     def address(self) -> str:
@@ -337,6 +338,7 @@ class FakeNode(
     # ------------------------------------------------------------ Admin
 
     async def Leader(self, request, context):
+        self.leader_calls += 1
         await self._stand()
         cluster = self.cluster
         hint = cluster.hint()
