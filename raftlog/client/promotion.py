@@ -59,6 +59,9 @@ def drain_call(*, drained: bool) -> Call:
 
 async def tell(context: Context, member: str, call: Call, deadline: float) -> Campaigning:
     """Tell one member; a repetition changes nothing more."""
+    address = context.connections.book.address_of(member)
+    if address is not None:  # this changes something: whoever answers there says its name anew
+        context.connections.peer(address).named_at = float("-inf")
     reply = await context.connections.ask_member(member, call, deadline)
     return Campaigning(
         member=reply.served_by,

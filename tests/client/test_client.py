@@ -300,6 +300,9 @@ async def test_a_member_says_its_name_once_and_again_after_a_failure(
     client._context.connections.forget(member.address)
     await client.log.info(member="n3")
     assert member.leader_calls == asked + 1
+    member.node_id = "n4"
+    with pytest.raises(Unavailable, match="nothing was asked of it"):  # what changes something
+        await client.cluster.drain("n3")
 
 
 async def test_a_member_that_is_slow_to_say_its_name_has_time_left_for_the_call(

@@ -4,7 +4,7 @@ A file appears under its name only when it is complete: it is written or staged 
 synced, renamed, and the directory synced (S41). Whatever lies under another name when the directory
 is opened was left by a crash and is removed, and so is what another cluster's member took: this
 directory was made a cluster of its own since (`refounding`). One that is not sound stays, for
-`raftlog node verify` to find, until the next one is complete: it would take its room for ever.
+`raftlog log verify` to find, until the next one is complete: it would take its room for ever.
 """
 
 from __future__ import annotations
