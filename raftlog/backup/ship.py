@@ -144,7 +144,7 @@ class Shipper:
             member=self._settings.member,
         )
         wanted: int | None = None
-        async with contextlib.aclosing(pieces):
+        async with contextlib.aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
                 wanted = piece.commit_index if wanted is None else wanted
                 if piece.data:

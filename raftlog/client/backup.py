@@ -7,7 +7,7 @@ import contextlib
 import os
 import pathlib
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from os import PathLike
 
 import grpc
@@ -95,7 +95,7 @@ class Backup:
         checksum: int,
         member: str | None = None,
         timeout: float | None = None,
-    ) -> AsyncGenerator[BackupEntries, None]:
+    ) -> AsyncIterator[BackupEntries]:
         """Yield what is committed after index `after`, for ever; one comes every second at least.
 
         `checksum` is the chained checksum of the entry there. What is yielded is for a segment of a
