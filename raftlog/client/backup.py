@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from os import PathLike
 
 import grpc
@@ -17,7 +18,14 @@ from raftlog.client.cluster import Cluster
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context
 from raftlog.client.values import BackupEntries, BackupProgress, BackupReceipt
-from raftlog.errors import InvalidInput, StorageCorrupt, StorageError, Unavailable
+from raftlog.errors import (
+    Compacted,
+    InvalidInput,
+    RaftLogError,
+    StorageCorrupt,
+    StorageError,
+    Unavailable,
+)
 from raftlog.status import ClusterStatus
 from raftlog.wire import status as wire_status
 from raftlog.wire.pb import backup_pb2
@@ -93,15 +101,41 @@ class Backup:
         `checksum` is the chained checksum of the entry there. What is yielded is for a segment of a
         backup: `raftlog backup follow` writes it.
 
+        Each member keeps its own log. Without `member` one that purged what follows is left for the
+        next that can be reached; nobody is waited for, since a new backup is better than none.
+
         Raises:
             IdentityMismatch: it is another cluster, or another log.
-            Compacted: what follows was purged: a new backup is needed.
+            Compacted: what follows was purged by all that were asked: a new backup is needed.
         """
         deadline = self._context.deadline(timeout)
-        source = member or best_source(await self._cluster.status(timeout=timeout))
+        sources = [member] if member else sources_of(await self._cluster.status(timeout=timeout))
+        request = backup_pb2.FollowRequest(cluster_id=cluster_id, after=after, checksum=checksum)
+        gone: Compacted | None = None
+        has_begun = False
+        for source in sources:
+            try:
+                async with contextlib.aclosing(self._follow(source, request, deadline)) as pieces:
+                    async for piece in pieces:
+                        has_begun = has_begun or bool(piece.data)
+                        yield piece
+            except Compacted as error:
+                if has_begun:
+                    raise
+                if gone is None or error.oldest_sequence < gone.oldest_sequence:
+                    gone = error
+            except RaftLogError:
+                if gone is None or has_begun:
+                    raise
+        if gone is not None:
+            raise gone
+
+    async def _follow(
+        self, source: str, request: backup_pb2.FollowRequest, deadline: float
+    ) -> AsyncGenerator[BackupEntries, None]:
+        """Yield what one member says."""
         peer = await self._context.connections.member(source, deadline)
         await peer.wait_connected(deadline)
-        request = backup_pb2.FollowRequest(cluster_id=cluster_id, after=after, checksum=checksum)
         call = peer.backup.Follow(request)
         try:
             while True:
@@ -124,11 +158,13 @@ class Backup:
 
 def best_source(status: ClusterStatus) -> str:
     """Return the member to take a backup from: a follower, healthy, with the least lag."""
+    return sources_of(status)[0]
+
+
+def sources_of(status: ClusterStatus) -> list[str]:
+    """Return the members to take a backup from, the best first; where none is fit, who told it."""
     fit = [each for each in status.members if each.reachable and each.has_machine]
-    if not fit:
-        return status.served_by
-    best = min(
-        fit,
+    fit.sort(
         key=lambda each: (
             each.role == "leader",
             not each.healthy,
@@ -137,7 +173,7 @@ def best_source(status: ClusterStatus) -> str:
             each.node_id,
         ),
     )
-    return best.node_id
+    return [each.node_id for each in fit] or [status.served_by]
 
 
 class _Receiving:

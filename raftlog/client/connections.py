@@ -29,6 +29,7 @@ from raftlog.client.routing import (
     Recourse,
     judge,
     newest_leader,
+    stranger,
     timed_out,
 )
 from raftlog.client.whose import Label, LabelledChannel, Whose
@@ -63,6 +64,12 @@ SETTLE_SECONDS = 0.05
 NAMED_PROBE_SECONDS = 1.0
 """A member that is called by its name has longer to say that this is its name."""
 
+NAMED_PROBE_FRACTION = 0.5
+"""What is left of the time is for the call, whoever is slow to say a name."""
+
+NAME_SECONDS = 1.0
+"""So long it is taken at its word, unless a call fails there: else each call would cost two."""
+
 PROBE_PAUSE_SECONDS = 0.01
 PROBE_PAUSE_MAX_SECONDS = 0.1
 PROBE_PAUSE_FACTOR = 1.02
@@ -91,6 +98,8 @@ class Peer:
         label: Callable[[], Label | None] = lambda: None,
     ) -> None:
         self.address = address
+        self.name = ""
+        self.named_at = float("-inf")  # when it last said so
         # Sizes are checked against what the leader says it takes, before anything is sent.
         options = wire_channel.channel_options(wire_channel.UNLIMITED)
         self.channel = open_channel(address, tls, options)
@@ -248,7 +257,7 @@ class Connections:
             address = self._listed(node_id, other)
             other = await self._other_at(address, node_id, deadline)
         if other is not None:
-            raise _stranger(node_id, other, address, happened=False)
+            raise stranger(node_id, other, address, happened=False)
         return self.peer(address)
 
     def _listed(self, node_id: str, by: str) -> str:
@@ -260,9 +269,12 @@ class Connections:
 
     async def _other_at(self, address: str, node_id: str, deadline: float) -> str | None:
         """Return who answers there in that member's place; one that is silent is asked anyway."""
-        left = max(deadline - asyncio.get_running_loop().time(), 0.0)
+        now, peer = asyncio.get_running_loop().time(), self.peer(address)
+        if peer.name == node_id and now - peer.named_at < NAME_SECONDS:
+            return None
+        seconds = min(max(deadline - now, 0.0) * NAMED_PROBE_FRACTION, NAMED_PROBE_SECONDS)
         try:
-            answer = await self._probe(address, min(NAMED_PROBE_SECONDS, left))
+            answer = await self._probe(address, seconds)
         except asyncio.CancelledError:
             self.explain_cancelled()
             raise
@@ -279,6 +291,8 @@ class Connections:
 
     def forget(self, address: str) -> None:
         """Note that a call to `address` failed in a way that another node may not."""
+        if address in self._peers:
+            self._peers[address].named_at = float("-inf")
         if self._leader is not None and self._leader.peer.address == address:
             self._leader = None
         if self._reachable is not None and self._reachable.peer.address == address:
@@ -370,7 +384,8 @@ class Connections:
             reply = await call(peer, seconds)
             said = getattr(reply, "served_by", "")
             if said not in {"", node_id}:  # it was silent when it was asked for its name
-                raise _stranger(node_id, said, peer.address, happened=True)
+                self.forget(peer.address)
+                raise stranger(node_id, said, peer.address, happened=True)
             return reply
 
         return await self._ask(choose, ask, deadline, final=(NotLeader,))
@@ -551,8 +566,9 @@ class Connections:
         return self._explained(ConnectFailed(f"cannot connect to {peer.address}"), (peer.address,))
 
     async def _probe(self, address: str, seconds: float = PROBE_SECONDS) -> Answer | None:
+        peer = self.peer(address)
         try:
-            reply = await self.peer(address).probe.Leader(types_pb2.Empty(), timeout=seconds)
+            reply = await peer.probe.Leader(types_pb2.Empty(), timeout=seconds)
         except grpc.aio.AioRpcError:
             return None
         self._answered_at = asyncio.get_running_loop().time()
@@ -560,6 +576,7 @@ class Connections:
         is_led = bool(reply.leader.node_id)
         if not self.whose.belongs(address, reply.cluster_id, is_led=is_led):
             return None
+        peer.name, peer.named_at = reply.served_by, self._answered_at
         self.book.learn(
             {member.node_id: member.address for member in reply.members},
             term=reply.leader.term,
@@ -581,14 +598,3 @@ class Connections:
             if reply.HasField("limits")
             else Limits(),
         )
-
-
-def _stranger(node_id: str, other: str, address: str, *, happened: bool) -> Unavailable:
-    """Return the error of a call to a member at whose address another node answers."""
-    was_asked = f"{other} did what was asked" if happened else "nothing was asked of it"
-    return Unavailable(
-        f"{address} is listed as the address of {node_id}, and {other} answers there; {was_asked}: "
-        f"start {node_id} if it is stopped, or correct its address "
-        f"(`raftlog member update {node_id} --address HOST:PORT`)",
-        definite=not happened,
-    )

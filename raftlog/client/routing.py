@@ -97,6 +97,17 @@ def timed_out(refusal: RaftLogError | None) -> RaftLogError:
     )
 
 
+def stranger(node_id: str, other: str, address: str, *, happened: bool) -> Unavailable:
+    """Return the error of a call to a member at whose address another node answers."""
+    was_asked = f"{other} did what was asked" if happened else "nothing was asked of it"
+    return Unavailable(
+        f"{address} is listed as the address of {node_id}, and {other} answers there; {was_asked}: "
+        f"start {node_id} if it is stopped, or correct its address "
+        f"(`raftlog member update {node_id} --address HOST:PORT`)",
+        definite=not happened,
+    )
+
+
 def parse_endpoints(endpoints: str | Iterable[str]) -> tuple[str, ...]:
     """Return the HOST:PORT addresses of a comma-separated list, in order, without repeats."""
     parts = endpoints.split(",") if isinstance(endpoints, str) else list(endpoints)

@@ -75,8 +75,8 @@ class Subscription(Generic[R]):
         self._missing = missing
         self._gap: _Gap | None = None
         self._sought = 0
-        self._lacking: set[str] = set()
-        """Who refused what is sought."""
+        self._lacking: dict[str, int] = {}
+        """Who refused what is sought, and the oldest that each of them has."""
         self._open_call = open_call
         self._member = member
         self._follow = follow
@@ -131,9 +131,11 @@ class Subscription(Generic[R]):
 
     async def _recover(self, error: RaftLogError) -> None:
         """Raise what ends the subscription; else choose who is asked next."""
-        if self._gap is not None and isinstance(error, Compacted | NotLeader):
-            self._lacking.add(self._gap.member)
+        if self._gap is not None and isinstance(error, NotLeader):
+            self._lacking[self._gap.member] = 0
         if isinstance(error, Compacted):
+            if self._gap is not None:
+                self._lacking[self._gap.member] = error.oldest_sequence or self._sought + 1
             await self._look_elsewhere(error)
             return
         # Who is named is asked alone: nothing is left to do where it sends elsewhere.
@@ -151,7 +153,7 @@ class Subscription(Generic[R]):
         if sequence is None:
             raise error from None
         if sequence != self._sought:
-            self._sought, self._lacking = sequence, set()
+            self._sought, self._lacking = sequence, {}
         deadline = self._contact_at + self._patience
         member = await who_has(self._context.connections, sequence, deadline, self._lacking)
         self._gap = _Gap(member, error.oldest_sequence)
@@ -191,11 +193,14 @@ class Subscription(Generic[R]):
             raise (unavailable if error is None else timed_out(error)) from None
 
     async def _is_left_behind(self, leader: Leader) -> bool:
-        if not self._follow or self._member is not None or self._gap is not None:
+        if not self._follow or self._member is not None:
             return False
         now = loop_time()
         if now - self._progress_at < STANDSTILL_SECONDS:
             return False
         self._progress_at = now
+        if self._gap is not None:  # cut off, it never comes to where the others can go on
+            self._gap = None
+            return True
         answer = await self._context.connections.newest_leader()
         return answer is not None and answer.served_by != leader.node_id

@@ -31,6 +31,9 @@ async def tell_member(
         Unavailable: the member was not reached, or another node answers at its address.
     """
     unsure: RaftLogError | None = None
+    address = connections.book.address_of(node_id)
+    if address is not None:  # this changes something: whoever answers there says its name anew
+        connections.peer(address).named_at = float("-inf")
 
     async def attempt(peer: Peer, seconds: float) -> T:
         nonlocal unsure

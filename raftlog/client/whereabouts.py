@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import TypeVar, cast
 
 import grpc
@@ -24,6 +25,8 @@ INFO_SECONDS = 1.0
 """How long one member is waited for at a time."""
 
 
+NOBODY: Mapping[str, int] = MappingProxyType({})
+
 T = TypeVar("T")
 
 
@@ -36,11 +39,12 @@ class Word(enum.Enum):
 
 
 async def who_has(
-    connections: Connections, sequence: int, deadline: float, lacking: Collection[str] = ()
+    connections: Connections, sequence: int, deadline: float, lacking: Mapping[str, int] = NOBODY
 ) -> str:
     """Return a member that still has that transaction.
 
-    `lacking`: who refused it meanwhile; a purge is not undone, whatever was heard before.
+    `lacking`: who refused it meanwhile, and the oldest that it said it has, 0 for none that it
+    would hand out. A purge is not undone, whatever was heard before.
 
     Raises:
         Compacted: each member purged it; it names the oldest that any of them keeps.
@@ -63,12 +67,13 @@ async def who_has(
                 silent.append(name)
             elif word is Word.HAS and served_by not in lacking:
                 return served_by
-            else:
-                oldest.append(max(first, sequence + 1))
+            elif has := lacking.get(served_by, first):
+                oldest.append(max(has, sequence + 1))
         if leader is not None and not silent:
+            kept = min(oldest, default=sequence + 1)
             raise Compacted(
-                f"sequence {sequence} was purged by every member; the oldest kept is {min(oldest)}",
-                oldest_sequence=min(oldest),
+                f"sequence {sequence} was purged by every member; the oldest kept is {kept}",
+                oldest_sequence=kept,
             )
         pause = backoff.pause()
         if loop_time() + pause >= deadline:
@@ -100,13 +105,13 @@ async def ask_who_has(
     Raises:
         Compacted, Unavailable: as `who_has`.
     """
-    lacking: set[str] = set()
+    lacking: dict[str, int] = {}
     while True:
         member = await who_has(connections, sequence, deadline, lacking)
         try:
             return await connections.ask_member(member, call, deadline)
-        except Compacted:
-            lacking.add(member)
+        except Compacted as error:
+            lacking[member] = error.oldest_sequence or sequence + 1
 
 
 def of_one(member: str, error: Compacted) -> Compacted:

@@ -119,6 +119,8 @@ class FakeCluster:
         """The oldest sequence that a node keeps, where that is not the first."""
         self.purged_after_info: dict[str, int] = {}
         """Who purges up to there as soon as it has said what it keeps."""
+        self.newest: dict[str, int] = {}
+        """How many groups a node has, where it is cut off from the others."""
         self.mute: set[str] = set()
 
     @classmethod
@@ -291,7 +293,7 @@ class FakeNode(
         self.server: grpc.aio.Server | None = None
         self.write_streams = 0
         self.tails_cut = 0
-        self.tail_calls = self.drains = 0
+        self.tail_calls = self.drains = self.leader_calls = 0
 
     @property
     def address(self) -> str:
@@ -335,6 +337,7 @@ class FakeNode(
     # ------------------------------------------------------------ Admin
 
     async def Leader(self, request, context):
+        self.leader_calls += 1
         await self._stand()
         cluster = self.cluster
         hint = cluster.hint()
@@ -477,8 +480,9 @@ class FakeNode(
         while True:
             await self._stand()
             batch = []
-            while at < len(cluster.entries) and len(batch) < 3:
-                entry = cluster.entries[at]
+            kept = cluster.entries[: cluster.newest.get(self.node_id)]
+            while at < len(kept) and len(batch) < 3:
+                entry = kept[at]
                 at += 1
                 if entry.first_sequence + entry.group.count - 1 > after:
                     batch.append(self._tail_entry(entry))
@@ -487,7 +491,7 @@ class FakeNode(
             if self.tails_cut and batch:
                 self.tails_cut -= 1
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
-            if at >= len(cluster.entries):
+            if at >= len(kept):
                 if not request.follow:
                     return
                 async with cluster.changed:

@@ -34,7 +34,7 @@ class FakeExtent:
         reply = log_pb2.InfoReply(
             served_by=self.node_id,
             first_sequence=oldest.get(self.node_id, 1),
-            last_sequence=self.cluster.sequence,
+            last_sequence=self.cluster.newest.get(self.node_id, self.cluster.sequence),
         )
         if self.node_id in self.cluster.purged_after_info:
             oldest[self.node_id] = self.cluster.purged_after_info[self.node_id]

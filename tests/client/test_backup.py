@@ -8,10 +8,11 @@ import dataclasses
 import pytest
 import pytest_asyncio
 
-from raftlog.client.backup import PARTIAL, _publish, _Receiving, best_source
+from raftlog.client.backup import PARTIAL, Backup, _publish, _Receiving, best_source
 from raftlog.client.client import connect
 from raftlog.client.connections import Peer
-from raftlog.errors import InvalidInput, StorageCorrupt, Unavailable
+from raftlog.errors import Compacted, InvalidInput, StorageCorrupt, Unavailable
+from raftlog.interfaces.backup import FollowPiece
 from raftlog.status import MemberStatus
 from raftlog.wire.pb import backup_pb2 as pb
 from tests.rpc.doubles import Cluster, FakeNode
@@ -103,3 +104,81 @@ def test_followers_are_preferred():
     assert best(leader, member("n2", healthy=False), member("n3", lag_transactions=5)) == "n3"
     assert best(leader, member("n2", reachable=False), member("n3", has_machine=False)) == "n1"
     assert best(member("n2", reachable=False)) == status.served_by
+
+
+class Log:
+    """One member's log, as far as a backup that follows can tell."""
+
+    def __init__(self, oldest):
+        self.oldest = oldest
+
+    async def follow(self, cluster_id, after, checksum):  # noqa: ARG002
+        if self.oldest > after + 1:
+            raise Compacted("purged", oldest_sequence=self.oldest)
+        yield FollowPiece(data=b"entries", commit_index=9)
+        raise Compacted("purged under the reader", oldest_sequence=9)
+
+
+class Place:
+    """Knows where each member is; some are away."""
+
+    def __init__(self, peers):
+        self.peers = peers
+        self.connections = self
+
+    def deadline(self, timeout):  # noqa: ARG002
+        return asyncio.get_running_loop().time() + 5
+
+    async def member(self, node_id, deadline):  # noqa: ARG002
+        if self.peers[node_id] is None:
+            raise Unavailable("away")
+        return self.peers[node_id]
+
+    async def status(self, timeout):  # noqa: ARG002
+        whole = FakeNode().status()
+        members = tuple(dataclasses.replace(whole.members[0], node_id=name) for name in self.peers)
+        return dataclasses.replace(whole, members=members)
+
+
+@pytest_asyncio.fixture
+async def follow(cluster):
+    """Return what follows a log of which each member has another part; None: it is away."""
+    opened = []
+
+    async def read(member=None, **oldest):
+        for name, first in oldest.items():
+            peer = first and await cluster.start(name, backups=Log(first))
+            opened.append(peer and Peer(peer.address, None))
+        place = Place(dict(zip(oldest, opened, strict=True)))
+        pieces = Backup(place, place).follow(cluster_id="c", after=4, checksum=5, member=member)
+        try:
+            return (await anext(pieces)).served_by, pieces
+        except BaseException:
+            await pieces.aclose()
+            raise
+
+    yield read
+    for peer in opened:
+        if peer is not None:
+            await peer.channel.close()
+
+
+async def test_what_one_member_purged_is_followed_at_another(follow):
+    """Who was named first has it no more, the next one is away, and the third has it."""
+    served_by, pieces = await follow(n1=7, n2=None, n3=5)
+    assert served_by == "n3"
+    with pytest.raises(Compacted, match="under the reader"):  # nobody begins anew in the middle
+        await anext(pieces)
+
+
+async def test_a_new_backup_is_needed_once_nobody_has_it(follow):
+    """The error names the oldest that any of those has that were asked."""
+    with pytest.raises(Compacted) as caught:
+        await follow(n1=8, n2=7, n3=None)
+    assert caught.value.oldest_sequence == 7
+
+
+async def test_who_is_named_is_followed_alone(follow):
+    """Another one has it, and is not asked."""
+    with pytest.raises(Compacted):
+        await follow(member="n1", n1=8, n2=1)

@@ -287,6 +287,34 @@ async def test_who_answers_in_a_members_place_is_not_taken_for_it(
             await client.cluster.drain("n3")
 
 
+async def test_a_member_says_its_name_once_and_again_after_a_failure(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """A call by a name costs one call, and not two, for as long as nothing fails there."""
+    member = cluster.nodes["n3"]
+    await client.log.info(member="n3")
+    asked = member.leader_calls
+    for _ in range(10):
+        await client.log.info(member="n3")
+    assert member.leader_calls == asked
+    client._context.connections.forget(member.address)
+    await client.log.info(member="n3")
+    assert member.leader_calls == asked + 1
+    member.node_id = "n4"
+    with pytest.raises(Unavailable, match="nothing was asked of it"):  # what changes something
+        await client.cluster.drain("n3")
+
+
+async def test_a_member_that_is_slow_to_say_its_name_has_time_left_for_the_call(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """The call itself is made, and its failure is what the caller is told."""
+    await client.log.info(member="n2")
+    cluster.mute.add("n3")
+    with pytest.raises(Unavailable, match="DEADLINE_EXCEEDED"):
+        await client.log.info(member="n3", timeout=0.4)
+
+
 async def test_members_that_changed_places_are_told_apart(
     cluster: FakeCluster, client: Client
 ) -> None:

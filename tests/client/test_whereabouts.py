@@ -130,3 +130,32 @@ async def test_a_watch_finds_the_changes_that_one_member_purged(cluster, client)
     assert [each.value for each in found] == [b"%d" % number for number in range(1, COUNT)]
     assert found[0].served_by == "n3"
     assert found[-1].served_by == "n1"
+
+
+@pytest.mark.parametrize("name", [None, "audit"])
+async def test_a_tail_does_not_wait_for_ever_at_who_is_cut_off(
+    cluster, client, monkeypatch, name
+) -> None:
+    """One that still has it, and never comes to where the others can go on, is left again."""
+    monkeypatch.setattr("raftlog.client.subscription.STANDSTILL_SECONDS", 0.2)
+    await fill(client)
+    cluster.oldest.update(n1=7, n2=7)
+    cluster.newest["n3"] = 4
+    feed = client.log.tail(None if name else 1, consumer=name, follow=True, timeout=0.5)
+    read = [await asyncio.wait_for(anext(feed), 20) for _ in range(3)]
+    assert [(each.sequence, each.served_by) for each in read] == [(n, "n3") for n in (2, 3, 4)]
+    with pytest.raises(Unavailable, match="sequence 5 may still be with n3"):
+        await asyncio.wait_for(anext(feed), 5)
+    await feed.aclose()
+
+
+async def test_a_watch_is_told_the_oldest_that_it_can_read_from(cluster, client) -> None:
+    """A witness keeps the log behind it, and no changes: from there nobody answers."""
+    for number in range(COUNT):
+        await client.kv.put(b"k", b"%d" % number)
+    cluster.oldest.update(n1=7, n2=6)
+    cluster.witnesses["n3"] = 0
+    feed = client.kv.watch(b"k", after_revision=1)
+    with pytest.raises(Compacted) as caught:
+        await first_of(feed)
+    assert caught.value.oldest_sequence == 6

@@ -1135,9 +1135,12 @@ class SyncBackup:
         `checksum` is the chained checksum of the entry there. What is yielded is for a segment of a
         backup: `raftlog backup follow` writes it.
 
+        Each member keeps its own log. Without `member` one that purged what follows is left for the
+        next that can be reached; nobody is waited for, since a new backup is better than none.
+
         Raises:
             IdentityMismatch: it is another cluster, or another log.
-            Compacted: what follows was purged: a new backup is needed.
+            Compacted: what follows was purged by all that were asked: a new backup is needed.
         """
         return self._loop.iterate(
             lambda: self._target.follow(

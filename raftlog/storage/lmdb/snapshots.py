@@ -3,7 +3,8 @@
 A file appears under its name only when it is complete: it is written or staged under another name,
 synced, renamed, and the directory synced (S41). Whatever lies under another name when the directory
 is opened was left by a crash and is removed, and so is what another cluster's member took: this
-directory was made a cluster of its own since (`refounding`).
+directory was made a cluster of its own since (`refounding`). One that is not sound stays, for
+`raftlog log verify` to find, until the next one is complete: it would take its room for ever.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class SnapshotStore:
         self._pins: dict[str, int] = {}
         self._rotten: set[str] = set()
         """Those of which a reading found that they are not sound: they do not count as complete."""
+        self._unreadable: set[pathlib.Path] = set()
+        """Files of which the opening found that they are no snapshots, or not those they claim."""
         self._bare: dict[str, bytes] = {}
         """Made for peers without a machine; small, and nobody's but this process'."""
         if not read_only:
@@ -239,6 +242,9 @@ class SnapshotStore:
             # What was just adopted is about to be installed or sent, however old it is.
             self._infos = infos
             self._rotten.discard(info.snapshot_id)
+            unreadable, self._unreadable = self._unreadable, set()
+        for path in unreadable - {self._file(info.snapshot_id)}:
+            path.unlink(missing_ok=True)
         self._drop_old(keep=info)
         return info
 
@@ -275,6 +281,7 @@ class SnapshotStore:
         for path in sorted(self._path.glob("*")) if self._path.is_dir() else ():
             is_left_over = path.suffix != _SUFFIX
             if not is_left_over:
+                self._unreadable.add(path)
                 with contextlib.suppress(StorageError), path.open("rb") as file:
                     reader = SnapshotFileReader(file)
                     is_left_over = reader.cluster_id != self._cluster_id
@@ -282,6 +289,7 @@ class SnapshotStore:
                     is_named = reader.info.snapshot_id == path.name.removesuffix(_SUFFIX)
                     if is_named and not is_left_over:
                         found.append(reader.info)
+                        self._unreadable.discard(path)
             if is_left_over and not read_only:
                 path.unlink(missing_ok=True)
         self._infos = sorted(found, key=_age)

@@ -180,6 +180,23 @@ def test_incomplete_file_under_a_snapshots_name_is_none(source, tmp_path) -> Non
     assert len(store.names()) == 2
 
 
+def test_what_is_no_snapshot_takes_no_room_for_ever(source, tmp_path) -> None:
+    """It is there to be found until the next one is complete, and one that came in anew stays."""
+    info, content = source
+    directory = tmp_path / "source" / "snapshots"
+    (directory / f"{info.snapshot_id}.snap").write_bytes(content[:-1])
+    (directory / "7-7-00000007.snap").write_bytes(b"rot")
+    storage = lmdb_at(tmp_path / "source")
+    assert storage.snapshots() == []
+    assert len(list(directory.iterdir())) == 2
+    staged = storage.stage_snapshot(info.snapshot_id, info.size_bytes)
+    staged.write(0, content)
+    assert len(list(directory.iterdir())) == 3
+    assert staged.finish() == info
+    assert [path.name for path in directory.iterdir()] == [f"{info.snapshot_id}.snap"]
+    storage.close()
+
+
 def test_snapshot_of_another_cluster_is_refused(source, tmp_path) -> None:
     """A foreign cluster's snapshot is never adopted."""
     info, content = source
