@@ -98,7 +98,7 @@ def _human(found: ClusterStatus, document: dict[str, object]) -> str:
 
 
 def _quorum(found: ClusterStatus) -> str:
-    voters = sum(member.kind == "voter" for member in found.members)
+    voters = sum(member.kind != "learner" for member in found.members)
     needed = f"{found.quorum} of {voters} voters"
     if not found.has_quorum:
         return f"LOST: {needed} are needed"
