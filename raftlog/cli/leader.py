@@ -54,7 +54,7 @@ def show(options: Globals) -> None:
 @click.option("--no-mock", is_flag=True, help="Skip the mock election that proves TO can win.")
 @click.pass_obj
 def transfer(options: Globals, /, *, to: str | None, no_mock: bool) -> int:
-    """Hand leadership to TO, or to the member that is most caught up and can take it.
+    """Hand leadership to TO, or to the member of the highest priority that can take it.
 
     First a mock election proves that TO would win and could commit; it changes nothing, and refuses
     the transfer otherwise (exit 4 or 5). Then TO catches up while writes go on; only then do they

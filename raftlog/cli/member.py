@@ -120,13 +120,13 @@ def _human(found: ClusterStatus) -> str:
     examples=[
         "raftlog member add n4 10.0.0.4:7101            a voter, once it has caught up",
         "raftlog member add n4 10.0.0.4:7101 --learner  stays a learner",
-        "raftlog member add n5 10.0.0.5:7101 --witness  votes, and never leads",
+        "raftlog member add n5 10.0.0.5:7101 --witness  votes, and has no state",
     ],
 )
 @click.argument("node_id", metavar="ID")
 @click.argument("address", metavar="HOST:PORT")
 @click.option("--learner", is_flag=True, help="Keep it a learner, unless --promote is given.")
-@click.option("--witness", is_flag=True, help="It votes, stores the log alone, and never leads.")
+@click.option("--witness", is_flag=True, help="It votes, stores the log alone, and hands leadership on.")
 @click.option("--promote", is_flag=True, help="Make it a voter once it has caught up.")
 @click.option("--region", metavar="NAME", help="Where it stands.")
 @_PRIORITY

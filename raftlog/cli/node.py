@@ -19,10 +19,12 @@ def tls_flags(options: Globals) -> dict[str, object]:
 def _flag(key: str, metavar: str) -> click.Option:
     """Return an option for a setting; its variable and its place in the file come with it."""
     setting = SETTINGS[key]
+    first, _, rest = setting.doc.partition(" ")
+    sentence = f"{first.capitalize() if first.islower() else first} {rest}"
     return click.Option(
         [f"--{key.replace('_', '-')}", key],
         metavar=metavar,
-        help=f"{setting.doc[0].upper()}{setting.doc[1:]}.  [{setting.variable}]",
+        help=f"{sentence}.  [{setting.variable}]",
         allow_from_autoenv=False,
     )
 

@@ -78,10 +78,16 @@ _HINTS: tuple[tuple[type[errors.RaftLogError], str], ...] = (
     ),
     (errors.DiskFull, "free space on that node, or move leadership: `raftlog leader transfer`"),
     (errors.Overloaded, "the cluster is busy: try again, with fewer writers at once"),
-    (errors.StorageCorrupt, "`raftlog log verify --data-dir D` on the stopped node says what"),
+    (
+        errors.StorageCorrupt,
+        (
+            "of a stopped node `raftlog log verify --data-dir D` says what; "
+            "instead of a backup take another copy, or make a new one"
+        ),
+    ),
     (errors.IdentityMismatch, "give the node its own directory, or an empty one"),
     (errors.Unavailable, "`raftlog status` says who is up and whether there is a quorum"),
-    (errors.NotLeader, "`raftlog leader show` says who leads; try again in a moment"),
+    (errors.NotLeader, "`raftlog leader show` says who leads: ask that one, or leave --member out"),
     (errors.Unauthorized, "--cacert, --cert and --key name the certificates to use"),
 )
 _HINT_UNKNOWN = (

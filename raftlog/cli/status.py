@@ -32,7 +32,7 @@ _COLUMNS = ("id", "address", "role", "kind", "applied", "lag", "heard", "state")
         "raftlog status --check",
     ],
 )
-@click.option("--check", is_flag=True, help="Exit 5 while any member has an alarm, too.")
+@click.option("--check", is_flag=True, help="Exit 5, too, while a member has an alarm or is away.")
 @click.pass_obj
 def status(options: Globals, /, *, check: bool) -> int:
     """Print the cluster as the leader, or any one live node, knows it.
@@ -50,7 +50,8 @@ def status(options: Globals, /, *, check: bool) -> int:
     if found.leader is None or not found.has_quorum:
         say(f"no quorum, as {found.served_by} sees it: {found.quorum} voters are needed")
         return ExitCode.UNAVAILABLE
-    return ExitCode.UNAVAILABLE if check and found.alarms else ExitCode.OK
+    is_well = not found.alarms and all(member.healthy for member in found.members)
+    return ExitCode.OK if is_well or not check else ExitCode.UNAVAILABLE
 
 
 def describe(found: ClusterStatus) -> dict[str, object]:
@@ -98,7 +99,7 @@ def _human(found: ClusterStatus, document: dict[str, object]) -> str:
 
 
 def _quorum(found: ClusterStatus) -> str:
-    voters = sum(member.kind == "voter" for member in found.members)
+    voters = sum(member.kind != "learner" for member in found.members)
     needed = f"{found.quorum} of {voters} voters"
     if not found.has_quorum:
         return f"LOST: {needed} are needed"

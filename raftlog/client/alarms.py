@@ -35,7 +35,10 @@ class RaisedAlarm:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmReport:
-    """The alarms of all members that answered; nothing is known of those that are `silent`."""
+    """The alarms of all that answered; nothing is known of members that are `silent`.
+
+    A node that was removed is none of the members, and tells its alarms where an endpoint names it.
+    """
 
     alarms: tuple[RaisedAlarm, ...]
     silent: tuple[str, ...]
@@ -59,13 +62,16 @@ async def report(context: Context, member: str | None, deadline: float) -> Alarm
         term=known.leader.term,
         leads=bool(known.leader.node_id) and known.leader.node_id == known.served_by,
     )
+    # A node that was removed is in no membership; it is asked where an endpoint names it.
+    named = set(addresses.values())
+    others = [each for each in connections.book.addresses() if each not in named]
     replies = await asyncio.gather(
-        *(_try(connections.peer(address)) for address in addresses.values())
+        *(_try(connections.peer(address)) for address in (*addresses.values(), *others))
     )
-    said = dict(sorted(zip(addresses, replies, strict=True)))
+    said = {reply.served_by: reply for reply in replies if reply is not None}
     return AlarmReport(
-        alarms=tuple(alarm for reply in said.values() if reply for alarm in _alarms(reply)),
-        silent=tuple(name for name, reply in said.items() if reply is None),
+        alarms=tuple(alarm for _, reply in sorted(said.items()) for alarm in _alarms(reply)),
+        silent=tuple(sorted(name for name in addresses if name not in said)),
     )
 
 

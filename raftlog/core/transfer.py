@@ -75,7 +75,10 @@ def choose(
             f"{target} is banned from leading: `raftlog member update {target} --unban` first"
         )
     elif target not in candidates:
-        raise SafetyRefused(f"{target} is not a voter with a state machine")
+        able = ", ".join(sorted(candidates)) or "none"
+        raise SafetyRefused(
+            f"{target} is not a voter with a state machine; the others that may lead: {able}"
+        )
     return target, leadership
 
 

@@ -43,7 +43,7 @@ _WHY = {
     TrialVerdict.NEWER_TERM: "is in a newer term",
     TrialVerdict.NOT_FOLLOWING: "does not follow this leader now",
     TrialVerdict.DAMAGED: "lost part of its log and is not repaired yet",
-    TrialVerdict.MAY_NOT_CAMPAIGN: "may not campaign now",
+    TrialVerdict.MAY_NOT_CAMPAIGN: "may not campaign now (`raftlog alarm list` says why)",
     TrialVerdict.NO_ROOM: "has no room on its disk",
     TrialVerdict.APPLIES_LATE: "has a machine that is far behind the log",
     TrialVerdict.LOG_AHEAD: "has entries of a newer term than this leader's log",

@@ -427,7 +427,10 @@ class LocalCluster:
             return self.readiness(node_id) is not None
 
         if not wait_until(answers, timeout):
-            raise NodeFailed(f"node {node_id} does not answer; see {node.log_file}")
+            raise NodeFailed(
+                f"node {node_id} does not answer; see {node.log_file}, and start what does not run: "
+                f"`raftlog local start --dir {self.directory}`"
+            )
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -55,6 +55,7 @@ class Reporter:
         self._storage = ports.storage
         self._identity = ports.storage.identity
         self._clock = ports.clock
+        self._patience = ports.settings.core.election_timeout_seconds
         self._is_connected = ports.transport.is_connected
         self._core = core
         self._applier = applier
@@ -181,10 +182,14 @@ class Reporter:
         elif core.role is Role.LEADER:
             progress = core.progress_of(node_id)
             if progress is not None:
+                # A frozen process, or a network that swallows all, keeps its connections.
+                silent = now - progress.last_contact
+                reachable = reachable and silent <= self._patience
+                contact_ms = round(silent * 1e3, 1)
                 match_index = int(progress.match_index)
-                lag = self._lag(progress.match_index)
-                if progress.last_contact is not None:
-                    contact_ms = round((now - progress.last_contact) * 1e3, 1)
+                # A new leader has yet to hear what a member holds: 0 says nothing of one away.
+                if reachable or match_index:
+                    lag = self._lag(progress.match_index)
         if not reachable:
             role = "unknown"
         return MemberStatus(

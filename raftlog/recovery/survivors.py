@@ -169,7 +169,8 @@ def _check_are_of_one_cluster(survivors: list[Survivor]) -> None:
         if survivor.end.cluster_id != first.end.cluster_id:
             raise InvalidInput(
                 f"{first.where} is of cluster {first.end.cluster_id}, and {survivor.where} of "
-                f"{survivor.end.cluster_id}: look at one cluster's members at a time"
+                f"{survivor.end.cluster_id}: look at one cluster's members at a time "
+                "(without --endpoints and RAFTLOG_ENDPOINTS no running node is asked)"
             )
         other = seen.setdefault(survivor.node_id, survivor)
         if other is survivor:

@@ -65,7 +65,7 @@ CONSUMER_GAUGE = (
 )
 ALARM_GAUGE = ("alarm", "1 while the alarm of that name is raised on this node")
 PEER_GAUGES = {
-    "peer_reachable": "1 while streams to the member are up",
+    "peer_reachable": "1 while streams to the member are up, and the leader hears it",
     "peer_match_index": "Last index known to be on the member's disk",
     "peer_lag_transactions": "Transactions the member has yet to receive",
     "peer_last_contact_seconds": "Time since the member was last heard of",

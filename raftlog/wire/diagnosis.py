@@ -280,6 +280,8 @@ class _Look:
                 return True
         except ssl.SSLError as error:
             return "ALERT" in (error.reason or "").upper()
+        except ConnectionRefusedError:
+            raise  # it was there at the first look: its process has just ended
         except ConnectionError:
             return False
 

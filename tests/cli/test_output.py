@@ -71,6 +71,8 @@ def test_an_unknown_outcome_says_what_to_do():
     """Whatever the class, an indefinite error warns before repeating."""
     assert "may have happened" in hint(errors.Unavailable("x", definite=False))
     assert "raftlog status" in hint(errors.Unavailable("x"))
+    assert "backup" in hint(errors.StorageCorrupt("x"))  # not every rotten file is a node's
+    assert "--member" in hint(errors.NotLeader("x"))  # a witness never answers: no use to wait
     assert hint(errors.Rejected("x")) is None
     assert hint(ValueError("x")) is None
 

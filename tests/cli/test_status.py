@@ -6,7 +6,7 @@ import pytest
 
 from raftlog.cli import status as module
 from raftlog.cli.status import MEMBER_FIELDS, describe
-from raftlog.status import ClusterStatus
+from raftlog.status import ClusterStatus, MemberStatus
 
 pytestmark = pytest.mark.integration
 PROMISED = {
@@ -68,6 +68,24 @@ def test_alarms_decide_the_exit_code_only_if_asked(raftlog, monkeypatch, alarms,
     checked = raftlog("status", "--check", "-o", "json")
     assert checked.code == code
     assert checked.json["alarms"] == list(alarms)
+
+
+@pytest.mark.parametrize(("healthy", "code"), [(True, 0), (False, 5)])
+def test_a_member_that_is_away_fails_the_check(raftlog, monkeypatch, healthy, code):
+    """A rolling restart waits for it: one that did not come back has no alarm that could be heard."""
+    away = MemberStatus(
+        node_id="n2", address="a:2", role="follower" if healthy else "unknown", kind="voter",
+        has_machine=True, region="", instance_id="i", match_index=1, applied_index=1,
+        lag_transactions=0, last_contact_ms=1.0, reachable=healthy, healthy=healthy,
+    )  # fmt: skip
+    found = ClusterStatus(
+        cluster_id="c", served_by="n1", leader="n1", leader_address="a:1", term=3, commit_index=1,
+        commit_sequence=0, applied_index=1, first_sequence=1, quorum=1, has_quorum=True,
+        fault_tolerance=0, feature_level=1, machine="kv 1", members=(away,), alarms=(), version="0",
+    )  # fmt: skip
+    monkeypatch.setattr(module, "ask", lambda _options, _work: found)
+    assert raftlog("status").code == 0
+    assert raftlog("status", "--check").code == code
 
 
 def test_a_status_without_a_leader():

@@ -153,6 +153,9 @@ def test_a_status_fits_a_terminal_and_shows_the_quorum():
     assert [line.split()[-1] for line in text.splitlines()[-3:]] == [
         "healthy", "unhealthy", "unreachable",
     ]  # fmt: skip
+    learner, witness = member("n4", kind="learner"), member("n5", kind="witness")
+    more = dataclasses.replace(found, quorum=3, members=(*found.members, learner, witness))
+    assert "3 of 4 voters; 1 more may fail" in _human(more, describe(more))  # a witness votes
     lost = dataclasses.replace(found, has_quorum=False, alarms=("\x1b[2J",))
     assert "LOST" in _human(lost, describe(lost))
     assert "\x1b[2J" not in _human(lost, describe(lost))

@@ -86,6 +86,7 @@ class FakeCluster:
         """Which cluster the calls of each method named."""
         self.nodes: dict[str, FakeNode] = {}
         self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
+        self.removed: set[str] = set()  # who answers and is in no membership
         self.witnesses: dict[str, int] = {}  # and how often each was asked for state
         self.log_ends: dict[str, RaftLogError] = {}  # who refuses to say where its log ends
         self.leader: str | None = None
@@ -351,7 +352,8 @@ class FakeNode(
                 types_pb2.LeaderHint(node_id=hint.node_id, address=hint.address, term=hint.term)
             )
         for node_id, node in cluster.nodes.items():
-            reply.members.add(node_id=node_id, address=node.address)
+            if node_id not in cluster.removed:
+                reply.members.add(node_id=node_id, address=node.address)
         return reply
 
     async def Status(self, request, context):

@@ -33,3 +33,16 @@ async def test_one_member_is_asked_alone(client: Client, cluster: FakeCluster) -
     found = await client.cluster.alarms(member="n2")
     assert [each.member for each in found.alarms] == ["n2"]
     assert found.silent == ()
+
+
+async def test_a_node_that_was_removed_tells_its_alarm_where_an_endpoint_names_it(
+    client: Client, cluster: FakeCluster
+) -> None:
+    """It is no member any more, and says so itself; once it is stopped nobody misses it."""
+    cluster.alarms["n3"] = [FULL]
+    cluster.removed = {"n3"}
+    found = await client.cluster.alarms()
+    assert ([each.member for each in found.alarms], found.silent) == (["n3"], ())
+    await cluster.nodes["n3"].stop()
+    found = await client.cluster.alarms()
+    assert (found.alarms, found.silent) == ((), ())

@@ -48,6 +48,39 @@ async def test_a_follower_answers_without_asking(cluster):
     assert all(m.match_index is None and m.last_contact_ms is None for m in others)
 
 
+async def test_a_member_that_is_silent_is_not_counted_though_it_is_connected(cluster):
+    """A frozen process keeps its connections: it is unreachable, and no more may fail."""
+    await cluster.start()
+    await cluster.append(b"a")
+    leader = cluster.leader()
+    myself = leader.identity.node_id
+    silent, _ = (name for name in cluster.nodes if name != myself)
+
+    def of_silent():
+        return next(m for m in leader.status().members if m.node_id == silent)
+
+    await cluster.until(lambda: of_silent().healthy and of_silent().lag_transactions == 0)
+    cluster.hub.cut.add((silent, myself))
+    await cluster.until(lambda: not of_silent().reachable)
+    assert cluster.hub.transports[myself].is_connected(silent)
+    assert (of_silent().role, of_silent().healthy) == ("unknown", False)
+    assert (leader.status().has_quorum, leader.status().fault_tolerance) == (True, 0)
+    cluster.hub.heal()
+    await cluster.until(lambda: of_silent().healthy and leader.status().fault_tolerance == 1)
+
+
+async def test_a_new_leader_does_not_guess_the_lag_of_a_member_that_is_away(cluster):
+    """It has not heard what that member holds, which is not the same as nothing."""
+    await cluster.start()
+    await cluster.append(b"a", b"b")
+    old = cluster.leader().identity.node_id
+    await cluster.kill(old)
+    leader = await cluster.wait_leader()
+    await cluster.until(lambda: leader.status().has_quorum)
+    away = next(m for m in leader.status().members if m.node_id == old)
+    assert (away.reachable, away.lag_transactions) == (False, None)
+
+
 def test_the_commit_sequence_is_the_core_logs_not_the_disks():
     """The disk may still hold an entry of a lost term at the committed index."""
 

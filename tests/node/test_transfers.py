@@ -115,7 +115,9 @@ async def test_a_lost_trial_is_a_refusal_with_the_reason(rig):
     error = await rig.refused(task)
     assert isinstance(error, SafetyRefused)
     assert error.definite
-    assert error.message == "b may not campaign now; this node goes on leading"
+    assert error.message == (
+        "b may not campaign now (`raftlog alarm list` says why); this node goes on leading"
+    )
     rig.propose()
 
 
@@ -282,5 +284,5 @@ async def test_without_a_target_the_next_best_is_tried_after_a_refusal(rig):
     rig.refuse(second, TrialVerdict.NO_ROOM)
     error = await rig.refused(task)
     assert isinstance(error, SafetyRefused)
-    assert f"{first.target} may not campaign now; " in error.message
+    assert f"{first.target} may not campaign now (" in error.message
     assert f"{second.target} has no room" in error.message

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import pathlib
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
 
@@ -185,6 +186,23 @@ async def test_a_look_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     asked.set()
     await asyncio.to_thread(ended.wait, 20)
     assert found == Finding(Trouble.NO_ANSWER, "slow.example.org")
+
+
+def test_a_process_that_ends_under_the_look_is_not_taken_for_another_service() -> None:
+    """The first connection is reset, the second refused: nobody listens there any more."""
+    server = socket.create_server(("127.0.0.1", 0))
+    host, port = server.getsockname()
+
+    def end() -> None:
+        connection, _ = server.accept()
+        server.close()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    assert look(f"{host}:{port}", None) == Finding(Trouble.NOBODY_LISTENS, host)
+    ending.join()
 
 
 async def test_a_simulated_channel_is_not_looked_at() -> None:
