@@ -428,7 +428,7 @@ class LocalCluster:
 
         if not wait_until(answers, timeout):
             raise NodeFailed(
-                f"node {node_id} does not answer; see {node.log_file}, and start what does not run: "
+                f"node {node_id} does not answer; see {node.log_file}, and start what is down: "
                 f"`raftlog local start --dir {self.directory}`"
             )
 
