@@ -178,10 +178,10 @@ async def test_what_cannot_be_reached_is_looked_at_once(monkeypatch: pytest.Monk
             call
             for _ in range(5)
             for call in (
-                client.log.append(b"x", timeout=0.2),
-                client.kv.get(b"k", timeout=0.2),
-                client.cluster.status(timeout=0.2),
-                client.cluster.transfer(timeout=0.2),
+                client.log.append(b"x", timeout=0.6),
+                client.kv.get(b"k", timeout=0.6),
+                client.cluster.status(timeout=0.6),
+                client.cluster.transfer(timeout=0.6),
             )
         ]
         errors = await asyncio.gather(*calls, return_exceptions=True)
