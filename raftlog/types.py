@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 from typing import NewType
 
 NodeId = NewType("NodeId", str)
@@ -16,6 +17,7 @@ Index = NewType("Index", int)
 Sequence = NewType("Sequence", int)
 
 NODE_ID_BYTES_MAX = 64
+NODE_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 STREAM_NAME_BYTES_MAX = 200
 PRIORITY_DEFAULT = 100
 PRIORITY_MAX = 1000

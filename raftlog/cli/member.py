@@ -126,9 +126,7 @@ def _human(found: ClusterStatus) -> str:
 @click.argument("node_id", metavar="ID")
 @click.argument("address", metavar="HOST:PORT")
 @click.option("--learner", is_flag=True, help="Keep it a learner, unless --promote is given.")
-@click.option(
-    "--witness", is_flag=True, help="It votes, stores the log alone, and hands leadership on."
-)
+@click.option("--witness", is_flag=True, help="It votes, stores the log alone, and has no state.")
 @click.option("--promote", is_flag=True, help="Make it a voter once it has caught up.")
 @click.option("--region", metavar="NAME", help="Where it stands.")
 @_PRIORITY

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 
 from raftlog.errors import InvalidInput
-from raftlog.types import NODE_ID_BYTES_MAX
+from raftlog.types import NODE_ID_BYTES_MAX, NODE_ID_PATTERN
 
 DURATION_UNITS = {
     "us": 1e-6,
@@ -35,7 +35,6 @@ SIZE_UNITS = {
     "tib": 1 << 40,
 }
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
-_NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def _quantity(value: object, units: Mapping[str, float], plain: str) -> float | None:
@@ -144,7 +143,7 @@ def parse_address(value: object) -> str:
 def parse_node_id(value: object) -> str:
     """Return a member's id: letters, digits, dot, dash, underscore; at most 64 bytes."""
     text = parse_text(value).strip()
-    if text and (not _NODE_ID.fullmatch(text) or len(text) > NODE_ID_BYTES_MAX):
+    if text and (not NODE_ID_PATTERN.fullmatch(text) or len(text) > NODE_ID_BYTES_MAX):
         raise ValueError(
             f"expected an id of at most {NODE_ID_BYTES_MAX} letters, digits, '.', '-' or '_'"
         )

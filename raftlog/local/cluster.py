@@ -428,8 +428,8 @@ class LocalCluster:
 
         if not wait_until(answers, timeout):
             raise NodeFailed(
-                f"node {node_id} does not answer; see {node.log_file}, and start what is down: "
-                f"`raftlog local start --dir {self.directory}`"
+                f"node {node_id} does not answer; see {node.log_file}; what does not run is "
+                f"started by `raftlog local start --dir {self.directory}`"
             )
 
     @contextlib.contextmanager

@@ -47,7 +47,7 @@ from raftlog.node.ports import Ports
 from raftlog.node.reads import ReadQueue
 from raftlog.node.transfers import Transfers
 from raftlog.node.writes import Writes
-from raftlog.types import NODE_ID_BYTES_MAX, PRIORITY_MAX, NodeId, Role
+from raftlog.types import NODE_ID_BYTES_MAX, NODE_ID_PATTERN, PRIORITY_MAX, NodeId, Role
 
 MEMBERS_MAX = 64
 ADDRESS_CHARACTERS_MAX = 255
@@ -462,6 +462,8 @@ def _check_orders(orders: Sequence[MemberOrder]) -> None:
         size = len(order.node_id.encode())
         if not 1 <= size <= NODE_ID_BYTES_MAX or not order.node_id.isprintable():
             raise InvalidInput(f"{order.node_id!r} cannot be a node's id")
+        if order.verb is MemberVerb.ADD and not NODE_ID_PATTERN.fullmatch(order.node_id):
+            raise InvalidInput(f"no node can have the id {order.node_id!r}: letters, digits, . - _")
         if order.address is not None:
             _check_address(order.address)
         elif order.verb is MemberVerb.ADD:
@@ -563,7 +565,8 @@ def _change_again(current: Membership, order: MemberOrder, member: Member) -> Me
         )
     if node_id in current.voters and not order.instance_id:
         raise MembershipRejected(
-            f"{node_id} is a voter already, and not as the order says: raftlog member update"
+            f"{node_id} is a voter already, and not as the order says: `raftlog member update "
+            f"{node_id}` changes its address, region or priority"
         )
     return MemberChange(
         kind=MemberChangeKind.UPDATE,

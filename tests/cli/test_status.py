@@ -72,7 +72,7 @@ def test_alarms_decide_the_exit_code_only_if_asked(raftlog, monkeypatch, alarms,
 
 @pytest.mark.parametrize(("healthy", "code"), [(True, 0), (False, 5)])
 def test_a_member_that_is_away_fails_the_check(raftlog, monkeypatch, healthy, code):
-    """A rolling restart waits for it: who did not come back has no alarm that could be heard."""
+    """A rolling restart waits for it: one that did not come back tells no alarm."""
     away = MemberStatus(
         node_id="n2", address="a:2", role="follower" if healthy else "unknown", kind="voter",
         has_machine=True, region="", instance_id="i", match_index=1, applied_index=1,

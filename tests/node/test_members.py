@@ -317,6 +317,7 @@ async def test_an_operators_hint_serves_until_a_member_speaks_for_itself(tmp_pat
         [order("remove", "n1"), order("demote", "n1")],
         [order("remove", "")],
         [order("remove", "n" * 100)],
+        [order("add", "n 4", address="h:1")],  # `raftlog serve` would refuse to be that node
         [MemberOrder(verb=MemberVerb.ADD, node_id=N4)],
         *([order("add", "n4", address=address)] for address in ("", "x", ":1", "h:0", "h:65536")),
         *([order("add", "n4", address=address)] for address in ("h:x", "h h:1", "h" * 300 + ":1")),

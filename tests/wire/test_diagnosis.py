@@ -195,6 +195,7 @@ def test_a_process_that_ends_under_the_look_is_not_taken_for_another_service() -
 
     def end() -> None:
         connection, _ = server.accept()
+        connection.recv(1)  # it is connected, and has begun to speak
         server.close()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
