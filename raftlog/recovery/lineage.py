@@ -7,7 +7,7 @@ cluster committed, unseen from here, something else under the same sequence.
 
 from __future__ import annotations
 
-import secrets
+import random
 
 from raftlog.interfaces import Identity
 from raftlog.mysql.gtid import (
@@ -18,17 +18,25 @@ from raftlog.mysql.gtid import (
 )
 from raftlog.types import NodeId
 
+SECRETS = random.SystemRandom()
+"""What ids are drawn from, but in a simulated world, which repeats itself."""
 
-def successor(cluster_id: str, predecessors: tuple[str, ...], node_id: str) -> Identity:
+
+def successor(
+    cluster_id: str,
+    predecessors: tuple[str, ...],
+    node_id: str,
+    dice: random.Random = SECRETS,
+) -> Identity:
     """Return the identity of the first member of a new cluster that descends from `cluster_id`."""
     line = (*predecessors, cluster_id)
     taken = {GTID_SERVER_ID, *map(server_id_of, line)}
     server_id = 0
     while server_id == 0 or server_id in taken:
-        server_id = secrets.randbelow(GTID_SERVER_ID_MAX + 1)
+        server_id = dice.randrange(GTID_SERVER_ID_MAX + 1)
     return Identity(
-        cluster_id=recovered_cluster_id(secrets.token_hex(16), server_id),
+        cluster_id=recovered_cluster_id(dice.randbytes(16).hex(), server_id),
         node_id=NodeId(node_id),
-        instance_id=secrets.token_hex(8),
+        instance_id=dice.randbytes(8).hex(),
         predecessors=line,
     )

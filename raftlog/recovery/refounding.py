@@ -8,16 +8,18 @@ not.
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from collections.abc import Callable
 
 from raftlog.core.membership import Membership
 from raftlog.errors import SafetyRefused
 from raftlog.interfaces import Identity
-from raftlog.recovery.lineage import successor
+from raftlog.recovery.lineage import SECRETS, successor
 from raftlog.recovery.survivors import is_quorum
 from raftlog.storage.lmdb import verify
-from raftlog.storage.lmdb.refounding import Holding, refound, sole_voter, survey
+from raftlog.storage.lmdb.refounding import refound, survey
+from raftlog.storage.refounding import Holding, sole_voter
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,17 @@ def plan(data_dir: str, address: str | None, progress: Callable[[int, int], None
             f"{data_dir} is damaged ({report.problems[0]}): recover from another survivor, see "
             "`raftlog recover inspect`, or restore a backup"
         )
+    return plan_of(held, address)
+
+
+def plan_of(held: Holding, address: str | None, dice: random.Random = SECRETS) -> Plan:
+    """Say what becomes of a log every record of which is sound.
+
+    Raises:
+        SafetyRefused: as `plan`, but for damage.
+    """
     before = held.identity
-    identity = successor(before.cluster_id, before.predecessors, before.node_id)
+    identity = successor(before.cluster_id, before.predecessors, before.node_id, dice)
     others = held.last.membership.all_voters - {before.node_id}
     if not others:
         raise SafetyRefused(

@@ -19,7 +19,8 @@ from raftlog.core.membership import Membership
 from raftlog.errors import InvalidInput, StorageCorrupt, StorageError
 from raftlog.status import LogEnd
 from raftlog.storage.lmdb import verify
-from raftlog.storage.lmdb.refounding import Holding, survey
+from raftlog.storage.lmdb.refounding import survey
+from raftlog.storage.refounding import Holding
 from raftlog.types import NodeId
 
 Progress = Callable[[str, int, int], None]
@@ -137,10 +138,11 @@ def _look_at(path: str, progress: Callable[[int, int], None]) -> Survivor:
     if not report.cluster_id:
         raise StorageCorrupt(", ".join(report.problems))  # to read on may end this process
     held = survey(path)
-    return Survivor(where=str(held.path), is_running=False, end=_end_of(held, report.problems))
+    return Survivor(where=str(held.path), is_running=False, end=end_of(held, report.problems))
 
 
-def _end_of(held: Holding, problems: tuple[str, ...]) -> LogEnd:
+def end_of(held: Holding, problems: tuple[str, ...]) -> LogEnd:
+    """Return where the log of a stopped member ends."""
     last, node_id = held.last, NodeId(held.identity.node_id)
     return LogEnd(
         cluster_id=held.identity.cluster_id,

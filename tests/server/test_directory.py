@@ -12,7 +12,8 @@ from raftlog.machines.log import LogMachine
 from raftlog.recovery.lineage import successor
 from raftlog.server.directory import cluster_id_of, first_boundary, open_storage
 from raftlog.storage.lmdb import LmdbStorage
-from raftlog.storage.lmdb.refounding import refound, sole_voter, survey
+from raftlog.storage.lmdb.refounding import refound, survey
+from raftlog.storage.refounding import sole_voter
 
 
 def test_the_cluster_id_comes_from_the_token_alone(settings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.sim.shell.world import run_shell_seed
+from raftlog.sim.shell.seed import run_shell_seed
 
 from .mutants.catalogue import BY_NAME
 from .mutants.runner import find_again

@@ -27,7 +27,7 @@ from raftlog.sim.runs.coverage import owed
 from raftlog.sim.runs.shrinker import shrink
 from raftlog.sim.runs.specified import run_specified_seed, write_trace
 from raftlog.sim.runs.summary import Summary, restored, spans, spans_text
-from raftlog.sim.shell.world import run_shell_seed
+from raftlog.sim.shell.seed import run_shell_seed
 
 FAILURES_SHOWN = 3
 SAVE_SECONDS = 10.0

@@ -139,6 +139,10 @@ SHELL_SOMETIMES: dict[str, str] = {
     "witness_purged": "a witness purged what all members with a machine hold",
     "witness_asked_for_state": "a witness was asked for what only a machine knows",
     "tail_at_witness": "a tail was asked of a witness",
+    "refounded": "a majority was lost, and a survivor served as a cluster of its own",
+    "refounded_with_uncommitted": "it committed what it had not known to be committed",
+    "refounded_grew": "an emptied member voted in it",
+    "old_client_asked": "a program that means the old cluster asked",
     "converged": "all members had the same state and log in the end",
     "fault_free": "a seed without faults elected once and answered everybody",
 }

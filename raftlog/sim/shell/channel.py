@@ -16,7 +16,7 @@ import grpc
 
 from raftlog.sim.shell.flow import Stream
 from raftlog.sim.shell.network import Connection
-from raftlog.sim.shell.server import Code, ServerCall, ServerEnd, Status
+from raftlog.sim.shell.server import Code, Label, ServerCall, ServerEnd, Status
 
 if TYPE_CHECKING:
     from raftlog.sim.shell.host import Host
@@ -44,6 +44,8 @@ class ClientCall(Stream):
         self._channel = channel
         self._method = method
         self._serialize, self._deserialize = codec
+        self.label: Label | None = None
+        """Which cluster it is meant for, where its client says so."""
         self._status: Status | None = None
         self._late_status: Status | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -360,8 +362,11 @@ class SimChannel:
     ) -> Callable[..., ClientCall]:
         """Return what makes calls with streams both ways."""
 
-        def call(*, timeout: float | None = None, **_options: object) -> ClientCall:
+        def call(
+            *, timeout: float | None = None, metadata: Label | None = None, **_options: object
+        ) -> ClientCall:
             made = ClientCall(self, method, (request_serializer, response_deserializer))
+            made.label = metadata
             made.begin(timeout)
             return made
 
@@ -371,9 +376,14 @@ class SimChannel:
         self, method: str, codec: tuple[Serialize, Deserialize]
     ) -> Callable[..., ClientCall]:
         def call(
-            request: object, *, timeout: float | None = None, **_options: object
+            request: object,
+            *,
+            timeout: float | None = None,
+            metadata: Label | None = None,
+            **_options: object,
         ) -> ClientCall:
             made = ClientCall(self, method, codec)
+            made.label = metadata
             made.begin(timeout)
             made.send_request(request)
             return made

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
-from raftlog.history import Append, Outcome
+from raftlog.core.entries import Entry
+from raftlog.history import Append, Operation, Outcome
 from raftlog.sim.checker import CheckFailed, require
 from raftlog.sim.shell.host import Host
 from raftlog.sim.shell.knobs import ShellKnobs
 from raftlog.sim.shell.member import STOP_SECONDS_MAX, NodeHost
 from raftlog.sim.shell.record import wrong_keys, wrong_log, wrong_tail, wrong_watch
 from raftlog.storage.memory import MemoryStorage
+from raftlog.storage.memory_disk import MemoryDisk
 from raftlog.types import Index
 
 if TYPE_CHECKING:
@@ -24,6 +27,16 @@ OPERATORS_SECONDS = 30.0
 """What operators may take to set right what they did: to switch back, remove, wait for learners."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What a power cut would leave as the faults end: disks, and what is known of the world."""
+
+    knobs: ShellKnobs
+    disks: list[MemoryDisk]
+    entries: list[Entry]
+    operations: list[Operation]
+
+
 class Ending:
     """Heals the world, waits for what it owes, and judges."""
 
@@ -35,6 +48,8 @@ class Ending:
         self.may_close = False
         self.is_stopping = False
         self.is_over = False
+        self.remains: Remains | None = None
+        """In worlds after which a survivor founds another one."""
 
     @property
     def _patience(self) -> float:
@@ -49,6 +64,13 @@ class Ending:
         world = self._world
         if self._knobs.is_fault_free:
             self._check_undisturbed()
+        if self._knobs.refounds:
+            self.remains = Remains(
+                knobs=self._knobs,
+                disks=[_left_on(member.disk) for member in world.members],
+                entries=list(world.record.entries),
+                operations=[dataclasses.replace(each) for each in world.operations],
+            )
         world.is_ending = True
         world.nemesis.stop()
         world.note("heals", None, None)
@@ -250,6 +272,11 @@ class Ending:
         if self._world.operators:
             rows.append(f"chosen: {desk.chosen}")
         return rows
+
+
+def _left_on(disk: MemoryDisk) -> MemoryDisk:
+    """Return a disk that holds the same, with none of its faults but rot."""
+    return dataclasses.replace(disk.copied(), leftovers={}, commit_fault=None, free_bytes=None)
 
 
 def _is_refused(host: Host) -> bool:

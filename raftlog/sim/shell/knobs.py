@@ -53,6 +53,8 @@ OPERATORS = 2
 OLD_KIND_SHARE = 0.25
 """So many of the worlds whose founders include witnesses have directories of theirs with state."""
 SPARES_WITH_STATE = 0.4
+REFOUNDED_SHARE = 0.3
+"""In so many of the worlds with faults, but without operators and witnesses, a majority is lost."""
 WITNESS_SHARE = 0.25
 """So many of the worlds with faults have witnesses, or operators who add some, drawn apart too."""
 
@@ -133,6 +135,8 @@ class ShellKnobs:
     """Operators record other addresses of members, be they right or wrong."""
     adds_witnesses: bool = False
     """Operators add some members as witnesses."""
+    refounds: bool = False
+    """What it comes to goes on in another world, as a cluster that a survivor founds anew."""
 
     def has_machine(self, number: int, name: str) -> bool:
         """Whether a machine's directories keep state.
@@ -199,6 +203,8 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         orders_addresses=bool(operated)
         and random.Random(f"{seed}:addresses").random() < ADDRESSES_SHARE,
         adds_witnesses=adds_witnesses,
+        refounds=bool(faults and not operated and not witnesses)
+        and random.Random(f"{seed}:refounded").random() < REFOUNDED_SHARE,
     )
 
 

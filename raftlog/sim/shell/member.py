@@ -27,6 +27,7 @@ from raftlog.machines.kv import KvMachine
 from raftlog.node.beat import BEAT_SECONDS
 from raftlog.node.consequences import Consequences
 from raftlog.node.ports import Executors, Ports, Shared
+from raftlog.rpc.cluster_check import ClusterCheck
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Methods
 from raftlog.rpc.peer import GrpcTransport
@@ -41,6 +42,7 @@ from raftlog.sim.shell.server import SimServer
 from raftlog.sim.shell.storage import ShellStorage
 from raftlog.sim.shell.witness import WitnessedNode
 from raftlog.storage.memory import MemoryStorage
+from raftlog.storage.memory_disk import MemoryDisk
 from raftlog.types import Index, NodeId, Role
 from raftlog.wire.channel import Options, TlsMaterial
 
@@ -270,6 +272,10 @@ class NodeHost(Host):
         )
         self.disk, self.storage = storage.disk, storage
 
+    def take(self, disk: MemoryDisk) -> None:
+        """Begin with what another world left on a disk."""
+        self.disk, self.storage = disk, MemoryStorage(disk, microseconds=lambda: 0)
+
     def empty(self, *, joined: bool) -> None:
         """Lose the directory, dead or alive, and be started with a new one."""
         world, identity = self.world, self.disk.identity
@@ -436,7 +442,12 @@ class NodeHost(Host):
             machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
             admin.SERVICE: admin.AdminService(node, settings).handlers(methods),
         }
-        return SimServer(self, self.address, services)
+        keeps = ClusterCheck(node.identity.cluster_id)
+        guarded = {
+            name: handlers if name == raft.SERVICE else keeps.guarded(handlers)
+            for name, handlers in services.items()
+        }
+        return SimServer(self, self.address, guarded)
 
     def open_channel(
         self, address: str, tls: TlsMaterial | None, options: Options

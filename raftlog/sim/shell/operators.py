@@ -60,7 +60,7 @@ class OperatorHost(UserHost):
         self.client = Client(
             self._endpoints, timeout=3.0, open_channel=self.open_channel, dice=self.dice.random
         )
-        await self.client.open()
+        await self.client.keep_to(self.cluster_id).open()
         self._is_open = True
         while not self.world.is_ending:  # noqa: ASYNC110 - it is set outside this loop
             await asyncio.sleep(0.1)

@@ -48,13 +48,16 @@ class LogRecord:
         """Take what a node knows committed beyond what is recorded."""
         while state.commit_index > len(self.entries):
             low = Index(len(self.entries) + 1)
-            found = state.log.entries(low, state.commit_index, READ_BYTES)
-            self.entries.extend(found)
-            for sequence, each in _transactions(found):
-                if each.kind is TransactionKind.OPAQUE:
-                    self._ends[each.stream] = sequence
-                else:
-                    self._execute(sequence, kv_pb2.KvCommand.FromString(each.payload))
+            self.extend(state.log.entries(low, state.commit_index, READ_BYTES))
+
+    def extend(self, found: Sequence[Entry]) -> None:
+        """Take the entries that follow what is recorded."""
+        self.entries.extend(found)
+        for sequence, each in _transactions(found):
+            if each.kind is TransactionKind.OPAQUE:
+                self._ends[each.stream] = sequence
+            else:
+                self._execute(sequence, kv_pb2.KvCommand.FromString(each.payload))
 
     def last_of(self, stream: str) -> int:
         """Return the last sequence of a stream known committed; of "": of the whole log."""

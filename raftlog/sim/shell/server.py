@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Code = grpc.StatusCode
 Metadata = tuple[tuple[str, bytes], ...]
+Label = tuple[tuple[str, str], ...]
 Status = tuple[grpc.StatusCode, str, Metadata]
 
 _OK: Status = (Code.OK, "", ())
@@ -149,6 +150,10 @@ class ServerCall(Stream):
     def time_remaining(self) -> float | None:
         """Return how long the client waits, or None."""
         return None if self._until is None else max(0.0, self._until - self._host.loop.time())
+
+    def invocation_metadata(self) -> Label | None:
+        """Return what the client says of the call: which cluster it is meant for."""
+        return self.client.label
 
     def auth_context(self) -> Mapping[str, object]:
         """Return what TLS proved: nothing, without it."""

@@ -28,6 +28,8 @@ class UserHost(Host):
         super().__init__(world, number, name)
         self._endpoints = endpoints
         self.client: Client
+        self.cluster_id: str | None = None
+        """The only cluster that is meant; None: the one that answers."""
         self.is_done = False
         """Every caller has ended; only what follows the log goes on."""
 

@@ -87,7 +87,7 @@ class ClientHost(UserHost):
             open_channel=self.open_channel,
             dice=self.dice.random,
         )
-        await self.client.open()
+        await self.client.keep_to(self.cluster_id).open()
         spawn = self.loop.create_task
         callers = [
             *(self._append_on(f"{self.name}.a{i}") for i in range(work.appenders)),

@@ -38,7 +38,7 @@ from raftlog.sim.scheduler import Scheduler
 from raftlog.sim.shell.desk import Desk
 from raftlog.sim.shell.ending import Ending
 from raftlog.sim.shell.host import Host
-from raftlog.sim.shell.knobs import ShellKnobs, draw_shell_knobs
+from raftlog.sim.shell.knobs import ShellKnobs
 from raftlog.sim.shell.loop import ExceptionContext
 from raftlog.sim.shell.member import NodeHost
 from raftlog.sim.shell.nemesis import ShellNemesis
@@ -354,13 +354,6 @@ class ShellWorld:
 
 def _overlook(_unraisable: object) -> None:
     """Say nothing of a generator that cannot be closed any more."""
-
-
-def run_shell_seed(
-    seed: int, *, kept: frozenset[int] | None = None, full_transcript: bool = False
-) -> Outcome:
-    """Run one seed of the second engine; `kept`: only these faults."""
-    return ShellWorld(draw_shell_knobs(seed), kept=kept, full_transcript=full_transcript).run()
 
 
 def _first_boundary(addresses: dict[NodeId, str], *, witnesses: int, level: int) -> Boundary:

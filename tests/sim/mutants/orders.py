@@ -53,7 +53,7 @@ ORDERING: tuple[Mutant, ...] = (
         "a cluster that a survivor founded has the old one's id: old members are let in",
         (
             "recovery/lineage.py",
-            "        cluster_id=recovered_cluster_id(secrets.token_hex(16), server_id),\n",
+            "        cluster_id=recovered_cluster_id(dice.randbytes(16).hex(), server_id),\n",
             "        cluster_id=cluster_id,\n",
         ),
         script=(

@@ -16,7 +16,8 @@ from raftlog.sim.runs.cli import main
 from raftlog.sim.runs.coverage import SHELL_SOMETIMES, owed
 from raftlog.sim.shell import ending, member, nemesis, observer, record, storage, workload
 from raftlog.sim.shell.knobs import FAULTS, draw_shell_knobs
-from raftlog.sim.shell.world import ShellWorld, run_shell_seed
+from raftlog.sim.shell.seed import run_shell_seed
+from raftlog.sim.shell.world import ShellWorld
 
 FRESH_COUNT = 6
 PARTS = (ending, member, nemesis, observer, record, storage, workload)

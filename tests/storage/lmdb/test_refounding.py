@@ -12,7 +12,8 @@ from raftlog.core.membership import Member, Membership
 from raftlog.errors import SafetyRefused
 from raftlog.interfaces import Identity, Table
 from raftlog.storage.lmdb import LmdbStorage, verify
-from raftlog.storage.lmdb.refounding import refound, sole_voter, survey
+from raftlog.storage.lmdb.refounding import refound, survey
+from raftlog.storage.refounding import sole_voter
 from raftlog.types import NodeId
 from tests.storage.builders import SETTINGS, Writer, child, lmdb_at, round_of, vote
 
