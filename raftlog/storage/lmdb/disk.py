@@ -67,6 +67,12 @@ class DiskGuard:
         `fresh`: by what is free at this moment, and not a moment ago.
         """
         self._look(fresh=fresh)
+        # A reserve that was given back is not room: it is owed, and comes back before appends do.
+        owed = 0 if self._has_reserve else self._settings.reserve_bytes
+        return self._shortage(bytes_taken + owed)
+
+    def _shortage(self, bytes_taken: int) -> str | None:
+        """Say what is free and what must stay free, if that many bytes would eat into it."""
         left = self._free - bytes_taken
         floor = max(
             self._settings.free_bytes_min,
@@ -105,7 +111,8 @@ class DiskGuard:
         size = self._settings.reserve_bytes
         if self._has_reserve or not size or self._monotonic() < self._retry_at:
             return
-        if self.refusal(size) is not None:
+        self._look()
+        if self._shortage(size) is not None:
             return
         try:
             descriptor = files.private(str(self._reserve), os.O_RDWR | os.O_CREAT)

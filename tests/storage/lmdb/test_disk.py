@@ -101,6 +101,23 @@ def test_reserve_is_given_back_only_when_it_is_needed(disk) -> None:
     assert not guard.is_tight
 
 
+def test_what_the_reserve_gave_back_is_no_room(disk) -> None:
+    """However little must stay free, a disk is full until the reserve could come back too."""
+    guard = disk.guard(free_bytes_min=MIB, free_fraction_min=0.0, reserve_bytes=4 * MIB)
+    guard.make_reserve()
+    disk.free = 0
+    guard.make_room()
+    assert not guard.has_reserve
+    disk.free = 4 * MIB  # what it gave back
+    disk.now += 1
+    assert guard.refusal(0) is not None
+    disk.free = 5 * MIB
+    disk.now += 1
+    assert guard.refusal(0) is None
+    guard.make_reserve()
+    assert guard.has_reserve
+
+
 def test_reserve_that_does_not_fit_is_left_out(disk, monkeypatch) -> None:
     """A disk that refuses the reserve does not stop the node, and is tried again only later."""
 
