@@ -44,6 +44,8 @@ from raftlog.wire.pb import admin_pb2, types_pb2
 STATUS_SECONDS = 0.5
 PATIENCE_SECONDS = 2.0
 LEVEL_MAX = 2**31 - 1
+ASK_AGAIN_SECONDS = 0.05
+"""A status that nobody answered is not asked for again before."""
 GRACE_SECONDS = 0.1
 """How long members are waited for, once the leader has answered, to say what only they know."""
 
@@ -69,6 +71,8 @@ class Cluster(MemberVerbs):
                 return _status(max(replies, key=_rank), replies)
             if loop_time() >= deadline:
                 raise self._context.connections.no_answer()
+            # Who answered before is known at once, and refused connections fail at once.
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
             await self._context.connections.anyone(deadline)
 
     async def leader(self, *, timeout: float | None = None) -> LeaderHint:

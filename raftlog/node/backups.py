@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
-from raftlog.errors import Overloaded
+from raftlog.errors import Overloaded, Unavailable
 from raftlog.interfaces import SnapshotInfo
 from raftlog.interfaces.backup import Held
 from raftlog.node.ports import CoreView, Ports, require_state
@@ -19,6 +19,8 @@ from raftlog.node.subscriptions import Subscriptions
 from raftlog.types import Index
 
 HOLDS_MAX = 4
+INSTALL_SECONDS_MAX = 10.0
+"""A backup waits no longer for a snapshot that is being installed."""
 LOOK_SECONDS = 0.1
 """How often a follower that has everything looks for more."""
 
@@ -43,7 +45,7 @@ class Backups:
         try:
             with self._subscriptions.reading() as reader:
                 reader.read = self._storage.boundary.index
-                snapshot = await self._snapshot()
+                snapshot = await self._fitting()
                 start = self._storage.boundary
                 end = max(self._subscriptions.readable, start.index)
 
@@ -82,6 +84,27 @@ class Backups:
         if self._count >= HOLDS_MAX:
             raise Overloaded(f"{self._count} backups are being made here already: try again later")
         self._count += 1
+
+    async def _fitting(self) -> SnapshotInfo | None:
+        """Return a pinned snapshot that the log reaches, and goes on from; None as `_snapshot`.
+
+        The newest is another one while it is being installed: it was just sent. A backup whose
+        entries do not meet its snapshot could not be restored.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + INSTALL_SECONDS_MAX
+        while True:
+            snapshot = await self._snapshot()
+            low, high = self._storage.boundary.index, self._subscriptions.readable
+            if snapshot is None or low <= snapshot.boundary.index <= high:
+                return snapshot
+            self._storage.unpin_snapshot(snapshot.snapshot_id)
+            if loop.time() >= deadline:
+                raise Unavailable(
+                    f"a snapshot up to index {snapshot.boundary.index} is being installed here: "
+                    "ask again, or another member"
+                )
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _snapshot(self) -> SnapshotInfo | None:
         """Return a pinned snapshot; none is needed while the log reaches back to the beginning."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from raftlog.client.cluster import _answers, _status
-from raftlog.errors import Unauthorized
+from raftlog.client.client import Client
+from raftlog.client.cluster import Cluster, _answers, _status
+from raftlog.client.connections import Connections
+from raftlog.errors import Unauthorized, Unavailable
 from raftlog.wire.pb import admin_pb2 as pb
 
 
@@ -44,3 +46,25 @@ def test_a_refusal_counts_where_nobody_answers() -> None:
     assert _answers([], None) == []
     with pytest.raises(Unauthorized, match="reader"):
         _answers([], refusal)
+
+
+async def test_a_status_that_nobody_answers_is_asked_for_with_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who led before is known at once, and a refused connection fails at once: neither waits."""
+    asked = 0
+
+    async def nobody(_self: Cluster) -> list[pb.StatusReply]:
+        nonlocal asked
+        asked += 1
+        return []
+
+    async def known(_self: Connections, _deadline: float) -> None:
+        return None
+
+    monkeypatch.setattr(Cluster, "_ask_all", nobody)
+    monkeypatch.setattr(Connections, "anyone", known)
+    async with Client("127.0.0.1:1") as client:
+        with pytest.raises(Unavailable):
+            await client.cluster.status(timeout=0.3)
+    assert 2 <= asked <= 8

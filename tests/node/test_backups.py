@@ -8,7 +8,7 @@ import pytest
 
 from raftlog.backup.source import BackupSource
 from raftlog.core.membership import Membership
-from raftlog.errors import Overloaded, SafetyRefused
+from raftlog.errors import Overloaded, SafetyRefused, Unavailable
 from raftlog.node import backups
 from raftlog.storage.backup_file import BackupReader
 from tests.node.harness import Cluster, RealClock
@@ -61,6 +61,25 @@ async def test_a_backup_under_load_is_whole(cluster, tmp_path):
         reader.verify()
         assert reader.contents.end.next_sequence - 1 == committed
     assert node.info().last_sequence > committed
+
+
+async def test_a_snapshot_that_is_being_installed_is_waited_for(cluster, monkeypatch):
+    """A backup never ends before its snapshot, nor begins behind it: nobody could restore it."""
+    node = cluster.nodes["n1"]
+    info = await node._parts.snapshotter.take()
+    readable = [info.boundary.index - 1]
+    subscriptions = type(node._parts.subscriptions)
+    monkeypatch.setattr(subscriptions, "readable", property(lambda _: readable[0]))
+    taking = asyncio.create_task(node.hold_backup().__aenter__())
+    done, _ = await asyncio.wait([taking], timeout=3 * backups.LOOK_SECONDS)
+    assert not done
+    readable[0] += 1
+    held = await taking
+    assert (held.snapshot, held.end) == (info, info.boundary.index)
+    monkeypatch.setattr(backups, "INSTALL_SECONDS_MAX", 0.0)
+    readable[0] -= 1
+    with pytest.raises(Unavailable, match="is being installed here: ask again"):
+        await node.hold_backup().__aenter__()
 
 
 async def test_so_many_at_once_and_no_more(cluster):

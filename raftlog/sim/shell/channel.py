@@ -9,7 +9,7 @@ wait for the reader's window.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -194,6 +194,10 @@ class ClientCall(Stream):
             self._raise_for_status()
             return grpc.aio.EOF
         return self._deserialize(data)
+
+    async def __aiter__(self) -> AsyncIterator[object]:
+        while (message := await self.read()) is not grpc.aio.EOF:
+            yield message
 
     async def write(self, request: object) -> None:
         """Send one message."""

@@ -53,6 +53,8 @@ OPERATORS = 2
 OLD_KIND_SHARE = 0.25
 """So many of the worlds whose founders include witnesses have directories of theirs with state."""
 SPARES_WITH_STATE = 0.4
+BACKED_UP_SHARE = 0.2
+"""In so many of the worlds with faults somebody takes backups."""
 REFOUNDED_SHARE = 0.3
 """In so many of the worlds with faults, but without operators and witnesses, a majority is lost."""
 WITNESS_SHARE = 0.25
@@ -135,6 +137,8 @@ class ShellKnobs:
     """Operators record other addresses of members, be they right or wrong."""
     adds_witnesses: bool = False
     """Operators add some members as witnesses."""
+    backups: int = 0
+    """So many processes take backups."""
     refounds: bool = False
     """What it comes to goes on in another world, as a cluster that a survivor founds anew."""
 
@@ -203,6 +207,7 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         orders_addresses=bool(operated)
         and random.Random(f"{seed}:addresses").random() < ADDRESSES_SHARE,
         adds_witnesses=adds_witnesses,
+        backups=int(bool(faults) and random.Random(f"{seed}:backed up").random() < BACKED_UP_SHARE),
         refounds=bool(faults and not operated and not witnesses)
         and random.Random(f"{seed}:refounded").random() < REFOUNDED_SHARE,
     )

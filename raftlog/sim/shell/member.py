@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 
+from raftlog.backup.source import BackupSource
 from raftlog.client.client import Client
 from raftlog.config.schema import Settings
 from raftlog.core.messages import InstallSnapshot, Message
@@ -31,7 +32,7 @@ from raftlog.rpc.cluster_check import ClusterCheck
 from raftlog.rpc.latencies import Latencies
 from raftlog.rpc.methods import Admission, Methods
 from raftlog.rpc.peer import GrpcTransport
-from raftlog.rpc.services import admin, kv, log, machine, raft
+from raftlog.rpc.services import admin, backup, kv, log, machine, raft
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.server.joining import Asking
 from raftlog.sim.checker import View
@@ -404,7 +405,7 @@ class NodeHost(Host):
             return False
         self.node, self.transport, self.shared = node, transport, shared
         node.failed.add_done_callback(self._failed)
-        self.server = self._new_server(node, transport)
+        self.server = self._new_server(node, transport, threads)
         self.server.start()
         world.started(self)
         shared.start()
@@ -428,12 +429,15 @@ class NodeHost(Host):
         del settings
         return Client(self.world.endpoints, open_channel=self.open_channel, dice=self.dice.random)
 
-    def _new_server(self, node: WatchedNode, transport: GrpcTransport) -> SimServer:
+    def _new_server(
+        self, node: WatchedNode, transport: GrpcTransport, threads: Executors
+    ) -> SimServer:
         settings = ServerSettings(
             reply_bytes_max=self.world.knobs.reply_bytes,
             session_groups_max=self.world.knobs.node.session_groups_max,
             stuck_seconds=5.0,
         )
+        backups = BackupSource(node, self.storage, self, threads.snapshot)
         methods = Methods(Admission(settings.connections_max), settings, Latencies())
         services = {
             raft.SERVICE: raft.RaftService(transport).handlers(),
@@ -441,6 +445,7 @@ class NodeHost(Host):
             kv.SERVICE: kv.KvService(node, settings).handlers(methods),
             machine.SERVICE: machine.MachineService(node, settings).handlers(methods),
             admin.SERVICE: admin.AdminService(node, settings).handlers(methods),
+            backup.SERVICE: backup.BackupService(node, backups, settings).handlers(methods),
         }
         keeps = ClusterCheck(node.identity.cluster_id)
         guarded = {

@@ -289,6 +289,7 @@ def _knobs_after(knobs: ShellKnobs) -> ShellKnobs:
         faults=faults,
         operators=1,
         seconds=SECONDS,
+        backups=0,
         refounds=False,
         work=dataclasses.replace(knobs.work, kv_callers=0),
     )

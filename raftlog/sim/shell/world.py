@@ -35,6 +35,7 @@ from raftlog.node.settings import NodeSettings
 from raftlog.sim.checker import Checker, CheckFailed
 from raftlog.sim.outcome import Outcome
 from raftlog.sim.scheduler import Scheduler
+from raftlog.sim.shell.backups import BackupHost
 from raftlog.sim.shell.desk import Desk
 from raftlog.sim.shell.ending import Ending
 from raftlog.sim.shell.host import Host
@@ -119,6 +120,7 @@ class ShellWorld:
             self.checker.membership_chosen = self.desk.membership_chosen
         self.endpoints = ",".join(self._by_address)
         self.clients, self.operators = self._new_users(len(names))
+        self.keepers = self._new_keepers(len(names) + len(self.clients) + len(self.operators))
         self.traps = Traps(self)
         self.nemesis = ShellNemesis(self, knobs, kept)
         self.ending = Ending(self, knobs)
@@ -137,6 +139,13 @@ class ShellWorld:
             for number in range(knobs.operators)
         ]
         return clients, operators
+
+    def _new_keepers(self, first: int) -> list[BackupHost]:
+        """Return the processes that take backups; their machines have the numbers from `first`."""
+        return [
+            BackupHost(self, first + number, f"b{number + 1}", self.endpoints)
+            for number in range(self.knobs.backups)
+        ]
 
     # ------------------------------------------------------------ what its parts call
 
@@ -198,7 +207,7 @@ class ShellWorld:
     @property
     def users(self) -> list[UserHost]:
         """Return every process that uses the SDK."""
-        return [*self.clients, *self.operators]
+        return [*self.clients, *self.operators, *self.keepers]
 
     def leaders(self) -> list[NodeHost]:
         """Return the live nodes that think they lead."""
@@ -259,7 +268,7 @@ class ShellWorld:
     def passed(self, host: Host) -> None:
         """Check the process whose loop just ran, and add the event to the digest."""
         if not isinstance(host, NodeHost):
-            asked = host.asked if isinstance(host, ClientHost | OperatorHost) else 0
+            asked = host.asked if isinstance(host, ClientHost | OperatorHost | BackupHost) else 0
             self._add(host.number, asked, 0, 0, 0)
             return
         if host.node is None or not host.is_up:
