@@ -8,6 +8,7 @@ import dataclasses
 
 import pytest
 
+from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.errors import (
     Indeterminate,
@@ -17,7 +18,7 @@ from raftlog.errors import (
     SafetyRefused,
     Unavailable,
 )
-from raftlog.interfaces import Alarm
+from raftlog.interfaces import Alarm, GroupReceipt
 from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MemberVerb
 from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.node import Node, NodeSettings
@@ -526,3 +527,27 @@ async def upgraded(cluster: Cluster) -> Node:
     await cluster.until(lambda: leader.status().feature_level_possible == FEATURE_LEVEL_MAX)
     await leader.upgrade_cluster(None, dry_run=False, timeout_seconds=10.0)
     return leader
+
+
+async def test_an_order_is_answered_with_its_own_version(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the leader itself changes right behind it may come to nothing."""
+    leader = await cluster.wait_leader()
+    writes = leader._parts.members._writes
+    append_own = writes.append_own
+    own: list[int] = []
+
+    async def and_then_another(kind: EntryKind, payload: bytes, seconds: float) -> GroupReceipt:
+        receipt = await append_own(kind, payload, seconds)
+        own.append(receipt.index)
+        first, *others = leader.membership.members
+        moved = (dataclasses.replace(first, region="south"), *others)
+        later = dataclasses.replace(leader.membership, members=moved)
+        writes.propose_plain(EntryKind.MEMBERSHIP, later.encode())
+        assert leader._parts.inputs.core.membership_index > receipt.index
+        return receipt
+
+    monkeypatch.setattr(writes, "append_own", and_then_another)
+    outcome = await change(cluster, order("update", "n2", region="north"), node=leader)
+    assert [outcome.version] == own

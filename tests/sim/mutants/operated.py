@@ -30,7 +30,7 @@ OPERATING: tuple[Mutant, ...] = (
             ),
         ),
     ),
-    shell(
+    plant(
         "told-of-a-version-to-come",
         "an order is answered with a version that is not committed yet",
         (
@@ -38,6 +38,7 @@ OPERATING: tuple[Mutant, ...] = (
             "            return receipt.index\n",
             "            return int(self._core.membership_index)\n",
         ),
+        script="node/test_members.py::test_an_order_is_answered_with_its_own_version",
     ),
     shell(
         "any-version-will-do-for-an-order",
