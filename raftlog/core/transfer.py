@@ -131,7 +131,7 @@ def rank(known: Known, *, priority: int, is_banned: bool, ends: Ends) -> Rank:
     return (
         known.last_contact >= ends.heard_since,
         not known.lacks_room,
-        known.applied_index is None or applied + APPLY_LAG_MAX >= ends.commit,
+        applies_in_time(known.applied_index, ends.commit),
         max(known.match_index, applied) + APPLY_LAG_MAX >= ends.last,
         not is_banned,
         priority,
@@ -167,9 +167,9 @@ def _best(state: RaftState, candidates: list[NodeId], now: float) -> NodeId | No
     return max(candidates, key=ranked, default=None)
 
 
-def applies_in_time(state: RaftState, applied_index: Index | None) -> bool:
-    """Whether a machine that is so far is close to what this node knows committed."""
-    return applied_index is None or applied_index + APPLY_LAG_MAX >= state.commit_index
+def applies_in_time(applied_index: Index | None, commit: Index) -> bool:
+    """Whether a machine that is so far is close to what is known committed; None: it counts so."""
+    return applied_index is None or applied_index + APPLY_LAG_MAX >= commit
 
 
 def advance(state: RaftState, peer: NodeId, now: float) -> None:
@@ -231,5 +231,4 @@ def hand_over_witness(state: RaftState, now: float, *, is_due: bool) -> None:
     if not heard or not (is_due or len(heard) == len(peers)):
         return
     others = [peer for peer in heard if peer != leadership.handed_to] or heard
-    fit = [peer for peer in others if not progress[peer].lacks_room] or others
-    leadership.handed_to = begin(state, _best(state, fit, now), now)
+    leadership.handed_to = begin(state, _best(state, others, now), now)

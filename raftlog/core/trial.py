@@ -291,7 +291,7 @@ def _would_campaign(state: RaftState, source: NodeId, message: TrialRequest) -> 
     if state.is_unfit:
         return TrialVerdict.MAY_NOT_CAMPAIGN
     # Its writes would not open before all of it is applied.
-    is_late = not transfer.applies_in_time(state, state.applied_index)
+    is_late = not transfer.applies_in_time(state.applied_index, state.commit_index)
     return TrialVerdict.APPLIES_LATE if is_late else TrialVerdict.GRANTED
 
 
