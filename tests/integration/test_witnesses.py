@@ -43,16 +43,20 @@ async def fill(client: Client, count: int) -> None:
         await client.kv.put(b"key/%d" % (number % 7), VALUE)
 
 
-def check_no_state(data_dir: pathlib.Path) -> int:
-    """Check that a stopped witness' directory holds no state; return where its log begins."""
+def check_no_state(data_dir: pathlib.Path, *, was_killed: bool = False) -> int:
+    """Check that a witness' directory holds no state; return where its log begins.
+
+    One that was killed may have in its log alone what a stop would have applied on disk.
+    """
     storage = LmdbStorage.open(data_dir, read_only=True)
     try:
         assert not storage.identity.has_machine
-        assert storage.recovered().applied.index > 0
+        assert was_killed or storage.recovered().applied.index > 0
         assert storage.scan(Table.STATE, b"", None, count_max=1) == []
         assert storage.scan(Table.CHANGE, b"", None, count_max=1) == []
         kept = storage.scan(Table.SESSION, b"", None, count_max=100)
-        assert [key for key, _ in kept] == [CONSUMER_PREFIX + b"reader"]
+        places = [key for key, _ in kept]
+        assert places == [CONSUMER_PREFIX + b"reader"] or (was_killed and not places)
         assert all(info.is_bare for info in storage.snapshots())
         return int(storage.boundary.index)
     finally:
@@ -105,7 +109,7 @@ async def test_a_witness_votes_and_stores_the_log_and_never_has_state(make_clust
             await more_acknowledged(notes)
             await asyncio.to_thread(cluster.restart, leader)
             await asyncio.to_thread(cluster.kill, name)
-            check_no_state(cluster.node(name).data_dir)
+            check_no_state(cluster.node(name).data_dir, was_killed=True)
             await more_acknowledged(notes)
             await asyncio.to_thread(cluster.restart, name)
             await more_acknowledged(notes)

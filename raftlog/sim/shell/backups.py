@@ -36,7 +36,6 @@ class BackupHost(UserHost):
     def __init__(self, world: ShellWorld, number: int, name: str, endpoints: str) -> None:
         super().__init__(world, number, name, endpoints)
         self.asked = 0
-        self._directory = tempfile.TemporaryDirectory(prefix="raftlog-sim-")
 
     async def _run(self) -> None:
         self.client = Client(
@@ -47,17 +46,20 @@ class BackupHost(UserHost):
         )
         await self.client.open()
         while True:
-            if await self._take() and self.world.is_ending:
+            # Made for one backup, in here: a host that never begins has nothing to remove.
+            with tempfile.TemporaryDirectory(prefix="raftlog-sim-") as directory:
+                is_taken = await self._take(pathlib.Path(directory))
+            if is_taken and self.world.is_ending:
                 break
             await asyncio.sleep(PAUSE_SECONDS * self.dice.random())
         self.is_done = True
         await self._may_close()
         await self._close()
 
-    async def _take(self) -> bool:
+    async def _take(self, directory: pathlib.Path) -> bool:
         """Take one backup, of any member or the one that is fit; return whether there is one."""
         self.asked += 1
-        path = pathlib.Path(self._directory.name) / f"{self.asked}.backup"
+        path = directory / f"{self.asked}.backup"
         member = self.dice.choice([None, *(each.name for each in self.world.members)])
         was_calm = self.world.is_ending
         try:
@@ -76,15 +78,9 @@ class BackupHost(UserHost):
             why = wrong_backup(self.world.record, reader)
             if reader.contents.snapshot_id:
                 self.world.count("backup_with_snapshot")
-        path.unlink()
         if why:
             self.world.fail(f"{TRUE}: {self.name}'s backup {self.asked} {why}")
         return True
-
-    def dispose(self) -> None:
-        """Let go of the files too."""
-        super().dispose()
-        self._directory.cleanup()
 
 
 def wrong_backup(record: LogRecord, reader: BackupReader) -> str:

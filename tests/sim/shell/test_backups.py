@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import tempfile
 
 import pytest
 
@@ -46,6 +47,20 @@ def test_backups_are_true_and_the_world_repeats_itself() -> None:
 def test_seeds_that_found_something_stay_green(number: int) -> None:
     """Entries and snapshot of a backup meet, also while another snapshot comes in."""
     complain(run_shell_seed(number))
+
+
+def test_a_world_leaves_no_files(tmp_path, monkeypatch) -> None:
+    """Neither one that never begins, nor one that ends while a backup is being taken."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = ShellWorld(draw_shell_knobs(SEED))
+    assert made.knobs.backups
+    assert not list(tmp_path.iterdir())
+    for host in (*made.members, *made.users):
+        host.begin()
+    while not list(tmp_path.iterdir()):
+        assert made.scheduler.step()
+    made._collect()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
