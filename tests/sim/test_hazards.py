@@ -16,7 +16,7 @@ from raftlog.sim.core.process import Process
 from raftlog.sim.core.world import World, run_seed
 from raftlog.sim.faults import Fault
 from raftlog.sim.runs.cli import main
-from raftlog.types import Index, Term
+from raftlog.types import Index, NodeId, Term
 
 from .test_parts import calm_world, run_until_commit
 
@@ -51,6 +51,26 @@ def test_the_atlas_counts_over_every_membership_that_may_be_in_force() -> None:
     assert not atlas.may_rot(spare)
     spare.storage.disk.rotten.add(Index(1))
     assert not atlas.may_follow(grown)
+
+
+def test_an_operator_leaves_a_voter_that_has_the_state() -> None:
+    """A witness and an empty member never are all the voters; a joint change counts by its end."""
+    world = calm_world(voters=3, spares=1, faults=(Fault.MEMBERSHIP,))
+    leader = run_until_commit(world, 3)
+    able = leader.raft.membership.member(leader.node_id)
+    assert able is not None
+    other = followers(world, leader)[0].node_id
+    witness = dataclasses.replace(able, node_id=other, has_machine=False)
+    empty = dataclasses.replace(able, node_id=NodeId("n4"))
+    assert world.atlas.may_follow(Membership.of_voters([able, empty]))
+    assert world.atlas.may_follow(Membership.of_voters([witness, empty, able]))
+    assert not world.atlas.may_follow(Membership.of_voters([witness, empty]))
+    joint = dataclasses.replace(
+        Membership.of_voters([witness, empty, able]),
+        voters=frozenset({witness.node_id, empty.node_id}),
+        outgoing=frozenset({able.node_id}),
+    )
+    assert not world.atlas.may_follow(joint)
 
 
 def test_a_proposal_that_is_decided_binds_the_atlas_no_more() -> None:

@@ -47,7 +47,19 @@ class Atlas:
     def may_follow(self, membership: Membership) -> bool:
         """Whether an operator who knows what is damaged would propose that membership now."""
         damaged = self.damaged()
-        return all(can_spare(after, damaged) for after in _with_its_end(membership))
+        ends = list(_with_its_end(membership))
+        return all(can_spare(after, damaged) and self._has_state(after) for after in ends)
+
+    def _has_state(self, membership: Membership) -> bool:
+        """Whether some voter could give its state to those that lack what witnesses have purged.
+
+        Otherwise an operator waits until one has caught up, as `node/members.py` asks for.
+        """
+        able = membership.voters - membership.witnesses
+        return not membership.witnesses or any(
+            process.node_id in able and _reaches(process, self._checker.chosen_index)
+            for process in self._processes
+        )
 
     def proposed(self, index: Index, membership: Membership) -> None:
         """Remember a membership that may come into force without any node that still has it."""
@@ -82,6 +94,12 @@ def _with_its_end(membership: Membership) -> Iterator[Membership]:
     yield membership
     if membership.is_joint:
         yield leave_joint(membership)
+
+
+def _reaches(process: Process, index: int) -> bool:
+    """Whether a node's disk holds the log, or a state, up to an index."""
+    disk = process.storage.disk
+    return max(disk.boundary.index, max(disk.entries, default=0)) >= index
 
 
 def can_spare(membership: Membership, lost: frozenset[NodeId]) -> bool:
