@@ -14,6 +14,7 @@ from raftlog.client.feed import Begins
 from raftlog.client.routing import Dice, Limits
 from raftlog.client.write_stream import Writer, WriterSettings
 from raftlog.errors import InvalidInput, RaftLogError, TooLarge, Unavailable
+from raftlog.heap import keep_heap
 from raftlog.types import Consistency
 from raftlog.wire.channel import OpenChannel, TlsMaterial, open_channel
 from raftlog.wire.pb import types_pb2
@@ -129,6 +130,7 @@ class Context:
     def open(self) -> None:
         """Bind to the running loop. Connects to nobody yet."""
         if self._connections is None:
+            keep_heap()
             self._loop = asyncio.get_running_loop()
             self._now = self._loop.time
             self._connections = Connections(

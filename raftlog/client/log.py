@@ -52,15 +52,19 @@ class Log(ConsumerVerbs):
             Indeterminate: it was sent and no answer came in time; it may have happened.
             Overloaded: too much is pending, here or at the leader; it did not happen.
         """
+        # As few calls as can be: this is the way of each transaction.
         context = self._context
         deadline = context.deadline(timeout)
-        limits = context.limits
+        writer = context.writer
+        limits = writer.connections.limits
         if type(payload) is not bytes or len(payload) > limits.transaction_bytes_max:
             payload = check_payload(payload, limits)
-        tag = self._known_tag(stream)
+        try:
+            tag = self._tags[stream]
+        except (KeyError, TypeError):
+            tag = self._tag(stream)
         if context.has_unbegun:
             await context.begin_feeds()
-        writer = context.writer
         if writer.is_full:
             await writer.wait_room(deadline)
         try:
@@ -83,7 +87,7 @@ class Log(ConsumerVerbs):
             raise InvalidInput("nothing to append: an empty group is not legal")
         limits = self._context.limits
         checked = [check_payload(payload, limits) for payload in payloads]
-        tag = self._known_tag(stream)
+        tag = self._tag(stream)
         if self._context.has_unbegun:
             await self._context.begin_feeds()
         writer = self._context.writer
@@ -306,15 +310,11 @@ class Log(ConsumerVerbs):
         check_number("number", state.number, low=1)
         return LogSession(self._context, state, resumed=True)
 
-    def _known_tag(self, stream: str) -> Tag:
-        found = self._tags.get(stream) if type(stream) is str else None
-        return found or self._tag(stream)
-
     def _tag(self, stream: str) -> Tag:
         tag = (TransactionKind.OPAQUE, check_stream(stream))
         if len(self._tags) < TAGS_KEPT_MAX:
             return self._tags.setdefault(stream, tag)
-        return tag
+        return self._tags.get(stream, tag)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

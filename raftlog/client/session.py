@@ -127,18 +127,42 @@ class Batch:
         self.sealed = False
         self.whole = False
 
-    def add(self, payload: bytes, tag: Tag, waiter: Waiter, deadline: float) -> None:
-        """Add one transaction with its own waiter."""
-        self.payloads.append(payload)
+    def add(
+        self,
+        payload: bytes,
+        tag: Tag,
+        waiter: Waiter,
+        deadline: float,
+        group_bytes_max: float = NEVER,
+    ) -> bool:
+        """Add one transaction with its own waiter, if it may join; return whether it did.
+
+        An empty batch takes any one. It counts what the server counts: the frame, not the payloads
+        alone. One call, for each transaction of a client comes through here.
+        """
+        payloads, size_bytes = self.payloads, self.size_bytes + len(payload)
+        count = len(payloads)
+        is_new = tag is not self.tag and tag not in self.distinct
+        if count and (
+            self.sealed
+            or count >= TRANSACTION_COUNT_MAX
+            # What `frame_bytes` adds, without its call, and a tag that may come with it.
+            or size_bytes + self.framing_bytes + TRANSACTION_OVERHEAD_BYTES * (count + 1)
+            > group_bytes_max - TAG_BYTES_MAX
+            or (is_new and len(self.distinct) >= TAG_COUNT_MAX - 1)
+        ):
+            return False
+        payloads.append(payload)
         self.tags.append(tag)
         self.waiters.append(waiter)
         self.deadlines.append(deadline)
-        self.size_bytes += len(payload)
-        if tag is not self.tag and tag not in self.distinct:
+        self.size_bytes = size_bytes
+        if is_new:
             self.distinct.add(tag)
             self.framing_bytes += tag_bytes(tag)
         if deadline < self.deadline_min:  # noqa: PLR1730 - a call of min() costs more here
             self.deadline_min = deadline
+        return True
 
     def fill(self, payloads: Sequence[bytes], waiter: Waiter, deadline: float) -> None:
         """Make this a whole batch of `payloads`; one answer for all of them."""
@@ -154,23 +178,6 @@ class Batch:
         """What the group takes when it is packed, or a little less than this."""
         overhead = TRANSACTION_OVERHEAD_BYTES * len(self.payloads)
         return self.framing_bytes + overhead + self.size_bytes
-
-    def has_room(self, size_bytes: int, tag: Tag, group_bytes_max: int) -> bool:
-        """Whether one more transaction of that size may join.
-
-        It counts what the server counts: the frame, not the payloads alone.
-        """
-        if self.sealed:
-            return False
-        count = len(self.payloads)
-        if not count:
-            return True
-        grown = self.size_bytes + size_bytes
-        # What `frame_bytes` adds, without its call, and a tag that may come with it.
-        grown += self.framing_bytes + TRANSACTION_OVERHEAD_BYTES * (count + 1) + TAG_BYTES_MAX
-        if count >= TRANSACTION_COUNT_MAX or grown > group_bytes_max:
-            return False
-        return tag is self.tag or tag in self.distinct or len(self.distinct) < TAG_COUNT_MAX - 1
 
     def pack(self, session: int, number: int, lowest_unanswered: int) -> bytes:
         """Return the group's bytes."""

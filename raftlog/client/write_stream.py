@@ -86,7 +86,7 @@ class Writer:
         settings: WriterSettings | None = None,
         window: Window | None = None,
     ) -> None:
-        self._connections = connections
+        self.connections = connections
         self._settings = settings or WriterSettings()
         self._loop = asyncio.get_running_loop()
         self._window = window
@@ -142,13 +142,10 @@ class Writer:
     def submit(self, payload: bytes, tag: Tag, deadline: float) -> asyncio.Future[Place]:
         """Queue one transaction; the future gets its place, or an error with its one fact."""
         pending = self._pending
-        batch = pending[-1] if pending else None
-        if batch is None or not batch.has_room(
-            len(payload), tag, self._connections.limits.group_bytes_max
-        ):
-            batch = self._new_batch(tag)
         future: asyncio.Future[Place] = self._loop.create_future()
-        batch.add(payload, tag, future, deadline)
+        limit = self.connections.limits.group_bytes_max
+        if not pending or not pending[-1].add(payload, tag, future, deadline, limit):
+            self._new_batch(tag).add(payload, tag, future, deadline)
         self._pending_bytes += len(payload)
         self._pending_count += 1
         if self._wake is not None:
@@ -194,7 +191,7 @@ class Writer:
 
     async def _close_session(self, seconds: float) -> None:
         """Tell the leader that the session is not used any more, if that takes no time."""
-        window, leader = self._window, self._connections.known_leader
+        window, leader = self._window, self.connections.known_leader
         self._window = None
         if window is None or self._is_pinned or leader is None or seconds <= 0:
             return
@@ -311,10 +308,10 @@ class Writer:
     async def _run_once(self) -> None:
         """Find the leader and use one stream there."""
         try:
-            leader = await self._connections.leader(self._loop.time() + SEARCH_SECONDS)
+            leader = await self.connections.leader(self._loop.time() + SEARCH_SECONDS)
         except Unavailable:
             # The search has waited already, unless the client was closed under this writer.
-            await asyncio.sleep(self._backoff.pause() if self._connections.is_closed else 0)
+            await asyncio.sleep(self._backoff.pause() if self.connections.is_closed else 0)
             return
         except WrongCluster as error:
             # What was sent before to the right one stays open until its callers' time is over.
@@ -330,13 +327,13 @@ class Writer:
         except grpc.aio.AioRpcError as error:
             verdict = self._note_refusal(status.from_rpc_error(error, sent=False))
         if verdict is not None:
-            self._connections.forget(leader.peer.address)
+            self.connections.forget(leader.peer.address)
         if verdict is Recourse.LATER:
             await asyncio.sleep(self._backoff.pause())
 
     def _note_refusal(self, error: RaftLogError) -> Recourse:
         self._refusal = error
-        self._connections.take_hint(error)
+        self.connections.take_hint(error)
         verdict = judge(error)
         if verdict is Recourse.FINAL or (verdict is Recourse.EXPIRED and self._is_pinned):
             self._fail_pending(error)
@@ -413,7 +410,7 @@ class Writer:
             return group
         if window.is_closing or len(window.groups) >= self._settings.in_flight_max:
             return None
-        limits = self._connections.limits
+        limits = self.connections.limits
         while (batch := self._take_pending()) is not None:
             # Sizes are checked before a number is taken: one that is too large harms no other.
             if batch.size_bytes > limits.transaction_bytes_max:
@@ -467,7 +464,7 @@ class Writer:
         if reply.HasField("error"):
             error = status.from_pb(reply.error)
             self._refusal = error
-            self._connections.take_hint(error)
+            self.connections.take_hint(error)
             self._do(window.refused(reply.number, error))
             return
         group = window.answered(reply.number)
@@ -513,7 +510,7 @@ class Writer:
             silence = self._loop.time() - window.oldest_open_at
             if silence < settings.silence_seconds:
                 continue
-            answer = await self._connections.newest_leader()
+            answer = await self.connections.newest_leader()
             is_deposed = answer is not None and answer.served_by != leader.node_id
             if is_deposed or silence >= settings.answer_seconds:
                 self._rewind = Recourse.ELSEWHERE
@@ -548,7 +545,7 @@ class Writer:
         refusal = self._refusal
         if refusal is not None and judge(refusal) in {Recourse.LATER, Recourse.FINAL}:
             return timed_out(refusal)
-        return self._connections.no_answer()
+        return self.connections.no_answer()
 
     def _note_drained(self) -> None:
         if self._drained is not None and not self._drained.done() and not self._has_callers():

@@ -17,6 +17,7 @@ from raftlog.backup.source import BackupSource
 from raftlog.config.schema import SETTINGS, Settings, shown
 from raftlog.config.values import split_address
 from raftlog.errors import ConfigInvalid
+from raftlog.heap import keep_heap
 from raftlog.interfaces import Event, StateMachine, Storage, versions_of
 from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.machines.registry import load as load_machine
@@ -297,11 +298,12 @@ async def _bind(running: RunningNode, settings: Settings) -> None:
 
 
 def tune_interpreter() -> None:
-    """Spare the node pauses: few collections, and none of what start-up made.
+    """Spare the node pauses: few collections, none of what start-up made, and a heap that stays.
 
     A thread that computes holds the interpreter for a switch interval at a time; the default of
     5 ms would show in every commit while a machine applies.
     """
+    keep_heap()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

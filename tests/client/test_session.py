@@ -98,11 +98,13 @@ def test_batch_closes_at_group_limits() -> None:
     """A group takes no more than its size, one large transaction goes alone."""
     limit = 1000
     batch = batch_of()
-    assert batch.has_room(limit * 3, OPAQUE_TAG, limit)
-    batch.add(b"x" * 10, OPAQUE_TAG, Caller(), 1.0)
+    assert batch_of().add(bytes(limit * 3), OPAQUE_TAG, Caller(), 1.0, limit)
+    assert batch.add(b"x" * 10, OPAQUE_TAG, Caller(), 1.0, limit)
     room = limit - batch.frame_bytes - TRANSACTION_OVERHEAD_BYTES - TAG_BYTES_MAX
-    assert batch.has_room(room, OPAQUE_TAG, limit)
-    assert not batch.has_room(room + 1, OPAQUE_TAG, limit)
+    before = batch.frame_bytes
+    assert not batch.add(bytes(room + 1), OPAQUE_TAG, Caller(), 0.5, limit)
+    assert (batch.frame_bytes, batch.deadline_min) == (before, 1.0)
+    assert batch.add(bytes(room), OPAQUE_TAG, Caller(), 1.0, limit)
 
 
 PACKED = st.lists(
@@ -116,8 +118,7 @@ def test_a_batch_that_had_room_is_a_group_within_the_limit(transactions, limit) 
     tags = {name: (TransactionKind.OPAQUE, name) for name in ("", "a", "orders", "käse")}
     batch = batch_of()
     for size, stream in transactions:
-        if batch.has_room(size, tags[stream], limit):
-            batch.add(b"x" * size, tags[stream], Caller(), 1.0)
+        batch.add(b"x" * size, tags[stream], Caller(), 1.0, limit)
     packed = batch.pack(1, 1, 1)
     assert len(packed) <= batch.frame_bytes
     assert len(batch.payloads) == 1 or len(packed) <= limit
@@ -165,12 +166,12 @@ def test_batch_holds_as_many_streams_as_a_tag_table() -> None:
     tags = [(TransactionKind.OPAQUE, f"s{n}") for n in range(256)]
     batch = Batch(1, tags[0])
     for tag in tags[:255]:
-        assert batch.has_room(1, tag, LIMITS.group_bytes_max)
-        batch.add(b"x", tag, Caller(), 1.0)
-    assert not batch.has_room(1, tags[255], LIMITS.group_bytes_max)
-    assert batch.has_room(1, tags[254], LIMITS.group_bytes_max)
+        assert batch.add(b"x", tag, Caller(), 1.0, LIMITS.group_bytes_max)
+    assert not batch.add(b"x", tags[255], Caller(), 1.0, LIMITS.group_bytes_max)
+    assert batch.add(b"x", tags[254], Caller(), 1.0, LIMITS.group_bytes_max)
     parsed = groups.parse(batch.pack(1, 1, 1))
-    assert [each.stream for each in parsed.transactions()] == [name for _, name in tags[:255]]
+    names = [name for _, name in tags[:255]]
+    assert [each.stream for each in parsed.transactions()] == [*names, names[254]]
 
 
 def test_batch_drops_callers_that_went_away() -> None:

@@ -27,7 +27,7 @@ from raftlog.local.layout import find_base_port
 
 LEADER_CALLS_MAX = 295
 FOLLOWER_CALLS_MAX = 165
-CLIENT_CALLS_MAX = 23
+CLIENT_CALLS_MAX = 20
 CALLERS = 256
 APPENDS = 20
 BATCHES = 6
