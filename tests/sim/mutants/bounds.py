@@ -53,8 +53,8 @@ BOUNDS = (
         "a client's group is larger than the server counts, as it once was",
         (
             SESSION,
-            "TRANSACTION_OVERHEAD_BYTES * (count + 1)\n"
-            "            > group_bytes_max - TAG_BYTES_MAX",
+            """TRANSACTION_OVERHEAD_BYTES * (count + 1)
+            > group_bytes_max - TAG_BYTES_MAX""",
             "0 > group_bytes_max",
         ),
         script="client/test_session.py::test_a_batch_that_had_room_is_a_group_within_the_limit",
