@@ -342,7 +342,7 @@ class NodePort(Protocol):
         """Return the sequence after which a tail that begins at `start` has to read."""
         ...
 
-    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+    async def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
         """Return a page of named streams behind `after`, and whether there are more.
 
         A page ends early once reading it has cost about `streams.READ_BYTES_MAX`.

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.ready import Install
-from raftlog.errors import Compacted, MachineMismatch
+from raftlog.errors import Compacted, MachineHalted, MachineMismatch
 from raftlog.groups import Group
 from raftlog.interfaces import Event, Table, versions_of
 from raftlog.levels import check_readable
@@ -239,6 +239,16 @@ class Applier:
         if self._idle_then is not None and not (self._busy or self._querying):
             then, self._idle_then = self._idle_then, None
             then()
+
+    def check_version(self) -> None:
+        """Raise `MachineHalted` while the state may be newer than the code: nobody can read it."""
+        if self.lacks_version:
+            raise MachineHalted(self.halted or "the machine is too old", definite=True)
+
+    def query_inline(self, request: bytes) -> bytes:
+        """Ask a machine that answers on the loop, at once."""
+        self.check_version()
+        return self._machine.query(request, self.view)
 
     def query(self, request: bytes) -> Awaitable[bytes]:
         """Ask the machine between two batches, so that it sees each of them whole or not at all.

@@ -46,6 +46,10 @@ class BoundaryApplier(Applier):
     def check_machine(self) -> None:
         """Accept whatever the log pins: another member runs it."""
 
+    def query_inline(self, request: bytes) -> bytes:  # noqa: ARG002
+        """Raise, as `query` does."""
+        raise InvariantBroken("a member without a machine was asked for its state")
+
     def query(self, request: bytes) -> Awaitable[bytes]:  # noqa: ARG002
         """Raise: whoever asks here has not looked who has a machine."""
         raise InvariantBroken("a member without a machine was asked for its state")

@@ -38,6 +38,7 @@ from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import Ports, hint_of, is_witness
 from raftlog.node.preference import Preference
+from raftlog.node.queries import Queries
 from raftlog.node.reads import ReadQueue
 from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
@@ -68,6 +69,7 @@ class Parts:
     leadership: Leadership
     writes: Writes
     reads: ReadQueue
+    queries: Queries
     transfers: Transfers
     members: Members
     reigns: Reigns
@@ -347,7 +349,9 @@ class Consequences:
             self._marking = self._loop.run_in_executor(None, self._remember_damage, str(error))
         parts.writes.close()
         parts.writes.fail_all(Indeterminate(f"this node stopped: {error}"))
-        parts.reads.close(Unavailable(f"this node stopped: {error}"))
+        stopped = Unavailable(f"this node stopped: {error}")
+        parts.reads.close(stopped)
+        parts.queries.close(stopped)
         parts.subscriptions.close()
         self.failure.set_result(error)
 

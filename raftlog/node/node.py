@@ -118,7 +118,9 @@ class Node:
         parts.writes.close()
         parts.writes.fail_all(Indeterminate("this node stopped before the outcome was known"))
         parts.subscriptions.close()
-        parts.reads.close(Unavailable("this node is stopping"))
+        stopping = Unavailable("this node is stopping")
+        parts.reads.close(stopping)
+        parts.queries.close(stopping)
         await parts.leadership.stop()
         await self._ports.transport.announce_close()
         if not self.failed.done():
@@ -315,14 +317,13 @@ class Node:
         require_machine(self._parts.inputs.core, self._identity)
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         await self.wait_readable(consistency, timeout_seconds)
-        machine, applier = self._ports.machine, self._parts.applier
-        if applier.lacks_version:  # the state may be newer than the code, so not even a stale read
-            raise MachineHalted(applier.halted or "the machine is too old", definite=True)
-        if type(machine).inline:
-            return machine.query(request, applier.view)
+        applier = self._parts.applier
+        applier.check_version()
+        is_inline = type(self._ports.machine).inline
+        ask = self._parts.queries.ask if is_inline else applier.query
         try:
             async with asyncio.timeout_at(deadline):
-                return await applier.query(request)
+                return await ask(request)
         except TimeoutError:
             raise Unavailable("the machine did not answer in time") from None
 
@@ -351,9 +352,9 @@ class Node:
         """See `NodePort.start_of`."""
         return await self._parts.subscriptions.start_of(start, stream)
 
-    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+    async def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
         """See `NodePort.streams`."""
-        return self._parts.subscriptions.streams(after, count_max)
+        return await self._parts.subscriptions.streams(after, count_max)
 
     def info(self) -> LogInfo:
         """Return where this member's log stands."""

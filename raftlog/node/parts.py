@@ -1,11 +1,11 @@
 """Parts: what a member is made of, built in the order in which they lean on one another.
 
 The pieces, each in a file of its own: `inputs` is the way into the core and `drive` the way out,
-`group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits,
-`subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `members` changes
-it, `fitness` gives leadership away where it must and `preference` where another should lead,
-`snapshotter` snapshots and purges, `housekeeping` does what is due now and then. Each gets its
-ports, what it asks of others, and `consequences`, whom it tells what came of its work.
+`group_commit` writes, `applier` applies, `writes` admits and answers, `reads` waits, `queries`
+asks, `subscriptions` tails, `leadership` switches roles, `enrolment` knows who is who, `members`
+changes it, `fitness` gives leadership away where it must and `preference` where another should
+lead, `snapshotter` snapshots and purges, `housekeeping` does what is due now and then. Each gets
+its ports, what it asks of others, and `consequences`, whom it tells what came of its work.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from raftlog.node.levels import FeatureLevels
 from raftlog.node.members import Members
 from raftlog.node.ports import CoreView, Ports, Shared
 from raftlog.node.preference import Preference
+from raftlog.node.queries import Queries
 from raftlog.node.reads import ReadQueue
 from raftlog.node.reigns import Reigns
 from raftlog.node.snapshotter import Snapshotter
@@ -107,6 +108,7 @@ def build(
         leadership=leadership,
         writes=writes,
         reads=reads,
+        queries=Queries(applier.query_inline, ports.clock.monotonic),
         transfers=transfers,
         members=members,
         campaigning=Campaigning(ports, inputs, enrolment, transfers, alarms),

@@ -1,49 +1,87 @@
 """The named streams of a log: which there are, and from where to where each one goes.
 
 The storage's index knows the entries that touch a stream. Which transaction of an entry does is
-read from the entry itself, so a page is bounded by bytes as well as by count.
+read from the entry itself, once for all streams of a page, so a page is bounded by bytes as well as
+by count. It is read in steps, between which the event loop may do other things.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Generator, Sequence
 
 from raftlog import groups
 from raftlog.core.entries import Entry
+from raftlog.errors import Compacted
 from raftlog.groups import TransactionKind
-from raftlog.interfaces import LogReader, StreamInfo, StreamSpan
+from raftlog.interfaces import LogReader, StreamInfo
 from raftlog.types import Index
 
 READ_BYTES_MAX = 4 << 20
 """So much is read for a page before it ends; the entry that passes it is still told."""
 
 
-def stream_page(
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ends:
+    """Of one entry: the first and the last sequence of each stream it touches, and its time."""
+
+    sequences: dict[str, tuple[int, int]]
+    timestamp: int
+    size: int
+
+
+StreamPage = tuple[list[StreamInfo], bool]
+
+
+def read_streams(
     log: LogReader, high: Index, after: str, count_max: int
-) -> tuple[list[StreamInfo], bool]:
+) -> Generator[None, None, StreamPage]:
     """Return up to `count_max` streams behind `after` among the entries up to `high`.
 
-    Also whether there are more behind them.
+    Also whether there are more behind them. It yields after each entry that it read; what is purged
+    between two steps is left out, as if it had been purged before.
     """
     spans = log.streams(after, high, count_max + 1)
     found: list[StreamInfo] = []
+    known: dict[Index, _Ends] = {}
     size = 0
     for span in spans[:count_max]:
         if size > READ_BYTES_MAX:
             break
-        first, last = log.entry(span.first), log.entry(span.last)
-        found.append(_stream_info(span, first, last))
-        size += first.size + last.size
+        try:
+            for index in {span.first: None, span.last: None}:
+                if index not in known:
+                    known[index] = ends = _ends_of(log.entry(index))
+                    size += ends.size
+                    yield
+        except Compacted:
+            behind = found[-1].name if found else after
+            more, is_more = yield from read_streams(log, high, behind, count_max - len(found))
+            return found + more, is_more
+        found.append(
+            StreamInfo(
+                name=span.name,
+                first_sequence=known[span.first].sequences[span.name][0],
+                last_sequence=known[span.last].sequences[span.name][1],
+                last_timestamp=known[span.last].timestamp,
+            )
+        )
     return found, len(found) < len(spans)
 
 
-def _stream_info(span: StreamSpan, first: Entry, last: Entry) -> StreamInfo:
-    return StreamInfo(
-        name=span.name,
-        first_sequence=first.first_sequence + matching_offsets(first, span.name)[0],
-        last_sequence=last.first_sequence + matching_offsets(last, span.name)[-1],
-        last_timestamp=last.timestamp,
-    )
+def _ends_of(entry: Entry) -> _Ends:
+    group = groups.parse(entry.payload)
+    names = [name if kind is TransactionKind.OPAQUE else None for kind, name in group.tag_table]
+    first = entry.first_sequence
+    if not group.tags:
+        ends = {names[0]: (first, first + group.count - 1)}
+    else:
+        ends = {}
+        for sequence, tag in enumerate(group.tags, first):
+            name = names[tag]
+            ends[name] = (ends[name][0] if name in ends else sequence, sequence)
+    sequences = {name: each for name, each in ends.items() if name is not None}
+    return _Ends(sequences, entry.timestamp, entry.size)
 
 
 def matching_offsets(entry: Entry, stream: str | None) -> Sequence[int]:

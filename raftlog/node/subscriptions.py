@@ -31,7 +31,6 @@ from raftlog.interfaces import (
     ChangeFilter,
     Row,
     RowChange,
-    StreamInfo,
     Table,
     TailBatch,
     TailStart,
@@ -40,7 +39,7 @@ from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInt
 from raftlog.node.lookout import Lookout, Reader, in_order, wake
 from raftlog.node.overlay import Overlay
 from raftlog.node.ports import CoreView, Ports
-from raftlog.node.streams import matching_offsets, stream_page
+from raftlog.node.streams import StreamPage, matching_offsets, read_streams
 from raftlog.node.turns import Turns
 from raftlog.node.workbench import change_key
 from raftlog.types import Index
@@ -53,6 +52,8 @@ LOOK_BYTES = 1 << 20
 BEAT_READERS = 200
 """Up to so many readers get a sign of life in every heartbeat; beyond, each gets it less often."""
 BEAT_SECONDS_MAX = 10.0
+TURN_SECONDS = 0.002
+"""So long one turn reads on where a page takes many steps."""
 
 
 class Applying(Protocol):
@@ -89,6 +90,7 @@ class Subscriptions:
         }
         self._core = core
         self._applier = applier
+        self._clock = ports.clock
         self._turns = Turns(ports.settings.subscribers_bytes_max)
         self._streams: LogInterests[Reader] = LogInterests()
         self._keys: KeyInterests[Reader] = KeyInterests()
@@ -226,9 +228,19 @@ class Subscriptions:
             return await self._before_last(start.last, stream)
         return self._storage.boundary.next_sequence - 1
 
-    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+    async def streams(self, after: str, count_max: int) -> StreamPage:
         """See `NodePort.streams`."""
-        return stream_page(self._storage, self._readable(), after, count_max)
+        reading = read_streams(self._storage, self._readable(), after, count_max)
+        while await self._turns.take():
+            until = self._clock.monotonic() + TURN_SECONDS
+            try:
+                next(reading)
+                while self._clock.monotonic() < until:
+                    next(reading)
+            except StopIteration as end:
+                page: StreamPage = end.value
+                return page
+        raise Unavailable("this node is stopping")
 
     def _sequence_before(self, index: Index) -> int:
         """Return the last sequence below `index`, as far as this member knows it committed."""

@@ -28,6 +28,8 @@ PROTECTION_BYTES = 4
 
 _FIELDS = struct.Struct("<BBBBIQQQqIII")
 _CRC = struct.Struct("<I")
+_INTACT = crc32c(bytes(_CRC.size))
+"""What the checksum of anything and the checksum behind it comes to: that of nothing and its 0."""
 _KINDS = {kind.value: kind for kind in EntryKind}
 
 
@@ -161,7 +163,7 @@ def unprotect(key: bytes, stored: bytes, what: str = "a value") -> bytes:
     """
     if len(stored) < PROTECTION_BYTES:
         raise StorageCorrupt(f"{what} of {len(stored)} bytes is too short")
-    value = stored[:-PROTECTION_BYTES]
-    if _CRC.pack(crc32c(value, crc32c(key))) != stored[-PROTECTION_BYTES:]:
+    # A CRC over data and its own little-endian CRC is the same for all data.
+    if crc32c(stored, crc32c(key)) != _INTACT:
         raise StorageCorrupt(f"{what} fails its checksum")
-    return value
+    return stored[:-PROTECTION_BYTES]

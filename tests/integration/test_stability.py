@@ -143,3 +143,22 @@ async def test_a_greedy_machine_elects_nobody(
             await more_acknowledged(notes)
     assert not notes.unknown
     assert await terms(cluster) == before
+
+
+async def test_many_reads_at_once_hold_nobody_up(make_cluster: MakeCluster) -> None:
+    """Each counts other keys, so that none shares another's answer; each lists all streams."""
+    cluster = make_cluster()
+    async with connect(cluster.endpoints, timeout=60) as client:
+        keys = [b"k/%04d" % number for number in range(4000)]
+        await asyncio.gather(*(client.kv.put(key, b"value") for key in keys))
+        names = [f"s{number:04}" for number in range(1000)]
+        await asyncio.gather(*(client.log.append(b"x", stream=name) for name in names))
+        before = await terms(cluster)
+        counts = await asyncio.gather(*(client.kv.count(start=key) for key in keys[:64]))
+        assert counts == list(range(len(keys), len(keys) - 64, -1))
+
+        async def list_streams() -> list[str]:
+            return [each.name async for each in client.log.streams()]
+
+        assert await asyncio.gather(*(list_streams() for _ in range(64))) == [names] * 64
+        assert await terms(cluster) == before

@@ -7,8 +7,10 @@ import pytest
 from raftlog import groups
 from raftlog.core.entries import EntryKind
 from raftlog.groups import TransactionKind
+from raftlog.interfaces import LogReader
 from raftlog.node import streams
-from raftlog.node.streams import matching_offsets, stream_page
+from raftlog.node.streams import StreamPage, matching_offsets, read_streams
+from raftlog.types import Index
 from tests.node.parts import Log
 
 
@@ -17,6 +19,17 @@ def add(log: Log, *names: str) -> None:
     tags = [(TransactionKind.OPAQUE, name) for name in names]
     payload = groups.pack([b"x"] * len(names), tags)
     log.add(EntryKind.TRANSACTIONS, payload, count=len(names))
+
+
+def stream_page(log: LogReader, high: Index, after: str, count_max: int) -> StreamPage:
+    """Read a page at once."""
+    reading = read_streams(log, high, after, count_max)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            page: StreamPage = end.value
+            return page
 
 
 @pytest.fixture
@@ -71,6 +84,32 @@ def test_a_page_reads_little(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     found, more = stream_page(log.storage, log.storage.last_index, "", 10)
     assert [each.name for each in found] == ["a"]
     assert more
+
+
+def test_an_entry_is_read_once_for_a_page(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many streams of one group cost as much as one of them."""
+    add(log, *(f"s{number:03}" for number in range(200)))
+    read: list[Index] = []
+    entry = log.storage.entry
+    monkeypatch.setattr(log.storage, "entry", lambda index: read.append(index) or entry(index))
+    found, _ = stream_page(log.storage, log.storage.last_index, "cc", 200)
+    assert [each.first_sequence for each in found] == [each.last_sequence for each in found]
+    assert [each.first_sequence for each in found] == list(
+        range(found[0].first_sequence, found[0].first_sequence + 200)
+    )
+    assert read == [log.storage.last_index]
+
+
+def test_what_is_purged_between_two_steps_is_left_out(log: Log) -> None:
+    """The page goes on with what the streams still have."""
+    reading = read_streams(log.storage, log.storage.last_index, "", 10)
+    next(reading)  # the first entry is read: "a" begins and "bb" begins there
+    log.purge(Index(log.storage.boundary.index + 1))
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(reading)
+    found, more = end.value.value
+    assert ([each.name for each in found], more) == (["a", "bb", "cc"], False)
 
 
 def test_offsets_are_of_the_stream_or_of_all(log: Log) -> None:

@@ -257,7 +257,7 @@ class FakeNode:
         finally:
             self.tails_open -= 1
 
-    def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
+    async def streams(self, after: str, count_max: int) -> tuple[list[StreamInfo], bool]:
         names = [name for name in ("a", "b", "long") if (len(name), name) > (len(after), after)]
         page = [
             StreamInfo(name=name, first_sequence=1, last_sequence=2, last_timestamp=3)

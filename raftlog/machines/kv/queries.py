@@ -19,7 +19,7 @@ from raftlog.wire.pb import kv_pb2 as pb
 
 PAGE_KEYS_MAX = 1_000
 PAGE_BYTES_MAX = 1024 * 1024
-COUNT_KEYS_MAX = 10_000
+COUNT_KEYS_MAX = 4_000
 SCAN_BYTES_MAX = 16 * 1024 * 1024
 """What a query that answers without values may read past."""
 
@@ -87,11 +87,12 @@ def _range(body: pb.Range, state: ReadState) -> pb.KvAnswer:
             more = True
             break
         count += 1
-        last = (state_key[1:], stored)
-        if not body.count_only:
-            found.append(key_value(last[0], layout.unpack(stored), with_value=with_value))
-    if body.count_only and more and last is not None:
-        found.append(key_value(last[0], layout.unpack(last[1]), with_value=False))
+        if body.count_only:
+            last = state_key, stored
+        else:
+            found.append(key_value(state_key[1:], layout.unpack(stored), with_value=with_value))
+    if more and last is not None:
+        found.append(key_value(last[0][1:], layout.unpack(last[1]), with_value=False))
     return pb.KvAnswer(found=count > 0, key_values=found, more=more, count=count)
 
 

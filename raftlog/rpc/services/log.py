@@ -132,7 +132,7 @@ class LogService:
         """Return a page of the named streams."""
         after = groups.check_stream(request.after)
         count = min(request.limit or STREAMS_MAX, STREAMS_MAX)
-        found, more = self._node.streams(after, count)
+        found, more = await self._node.streams(after, count)
         return pb.StreamsReply(
             streams=[
                 pb.StreamInfo(

@@ -66,18 +66,22 @@ class LmdbTables:
         with self._reading() as (txn, databases):
             cursor = txn.cursor(databases[table])
             if reverse:
-                more = cursor.last() if end is None else _before(cursor, end)
+                is_found = cursor.last() if end is None else _before(cursor, end)
             else:
-                more = cursor.set_range(start) if start else cursor.first()
-            while more and len(found) < count_max and left > 0:
-                key = bytes(cursor.key())
+                is_found = cursor.set_range(start) if start else cursor.first()
+            if not is_found or count_max < 1:
+                return found
+            for key_view, stored in cursor.iterprev() if reverse else cursor.iternext():
+                key = bytes(key_view)
                 if key < start if reverse else (end is not None and key >= end):
                     break
-                if key not in hidden:
-                    value = _value(table, key, cursor.value())
-                    found.append((key, value))
-                    left -= len(value)
-                more = cursor.prev() if reverse else cursor.next()
+                if key in hidden:
+                    continue
+                value = _value(table, key, stored)
+                found.append((key, value))
+                left -= len(value)
+                if left <= 0 or len(found) == count_max:
+                    break
         return found
 
     def size_bytes(self) -> int:
