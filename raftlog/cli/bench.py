@@ -177,9 +177,7 @@ def _caught_up(found: CatchUp) -> str:
                 ],
             ),
             "",
-            table(
-                ["node", "part", "private before", "until installed", "peak", "extra"], memory
-            ),
+            table(["node", "part", "private before", "until installed", "peak", "extra"], memory),
             "",
             f"throughput kept  {found.kept:.0%} of that with every member",
             f"elections        {found.elections}",
