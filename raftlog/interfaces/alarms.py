@@ -192,7 +192,8 @@ class Alarm(enum.StrEnum):
         Event.LEADER_UNREACHABLE,
         (
             "Clients say that they cannot reach the leader, with which this member is connected: "
-            "something between them lets members through and clients not."
+            "something between them lets members through and clients not, or the leader takes no "
+            "new connections, or answers too late."
         ),
         (
             "See what the leader advertises, and what is between clients and its port: firewalls, "
