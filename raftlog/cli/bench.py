@@ -158,8 +158,9 @@ def _caught_up(found: CatchUp) -> str:
     rows = [[getattr(each, name) for name in columns] for each in found.phases]
     memory = []
     for each in found.memory:
-        sizes = (each.before_bytes, each.peak_bytes, each.extra_bytes)
-        memory.append([each.node_id, each.part, *(f"{size / 1e6:.0f} MB" for size in sizes)])
+        sizes = (each.before_bytes, each.installing_bytes, each.peak_bytes, each.extra_bytes)
+        told = ("-" if size is None else f"{size / 1e6:.0f} MB" for size in sizes)
+        memory.append([each.node_id, each.part, *told])
     used = {name: 0.0 for each in found.phases for name in each.cpu_seconds}
     return "\n".join(
         [
@@ -176,7 +177,7 @@ def _caught_up(found: CatchUp) -> str:
                 ],
             ),
             "",
-            table(["node", "part", "private before", "peak", "extra"], memory),
+            table(["node", "part", "private before", "until installed", "peak", "extra"], memory),
             "",
             f"throughput kept  {found.kept:.0%} of that with every member",
             f"elections        {found.elections}",

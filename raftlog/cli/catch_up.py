@@ -75,12 +75,18 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What private memory a node had before it caught up or helped with it, and at most since."""
+    """What private memory a node had before it caught up or helped with it, and at most since.
+
+    Once a snapshot is in place the entries behind it come, and the newest are kept in memory, as
+    every member keeps them (`retention.cache_bytes_max`): so the peak until then is told as well.
+    """
 
     node_id: str
     part: str
     before_bytes: int
     peak_bytes: int
+    installing_bytes: int | None = None
+    """The peak until the snapshot was in place, of who got one."""
 
     @property
     def extra_bytes(self) -> int:
@@ -262,6 +268,7 @@ class _Measuring:
         self._plan = plan
         self._told = told
         self._memory = PeakMemory()
+        self._installing_bytes: int | None = None
 
     async def run(self) -> CatchUp:
         cluster, client = self._cluster, self._client
@@ -314,9 +321,12 @@ class _Measuring:
         cluster = self._cluster
         (joined,) = cluster.grow(len(cluster.nodes) + 1)
         await asyncio.to_thread(cluster.restart, joined)
-        self._memory.follow(_pid(cluster, joined))
+        pid, log_file = _pid(cluster, joined), cluster.node(joined).log_file
+        self._memory.follow(pid)
         deadline = time.monotonic() + CATCH_UP_SECONDS
         while not await self._is_voter(joined):
+            if self._installing_bytes is None and events(log_file, [Event.SNAPSHOT_INSTALLED]):
+                self._installing_bytes = self._memory.found(pid)[1]
             if time.monotonic() > deadline:
                 raise Unavailable(f"{joined} did not catch up within {CATCH_UP_SECONDS:g} s")
             await asyncio.sleep(POLL_SECONDS)
@@ -334,7 +344,15 @@ class _Measuring:
         for node_id in self._cluster.running():
             before, peak = self._memory.found(_pid(self._cluster, node_id))
             part = "joined" if node_id == joined else "leader" if node_id == leader else "follower"
-            found.append(Memory(node_id=node_id, part=part, before_bytes=before, peak_bytes=peak))
+            found.append(
+                Memory(
+                    node_id=node_id,
+                    part=part,
+                    before_bytes=before,
+                    peak_bytes=peak,
+                    installing_bytes=self._installing_bytes if node_id == joined else None,
+                )
+            )
         return tuple(found)
 
 

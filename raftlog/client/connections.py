@@ -32,6 +32,7 @@ from raftlog.client.routing import (
     stranger,
     timed_out,
 )
+from raftlog.client.unreached import Diagnosis, UnreachedLeader
 from raftlog.client.whose import Label, LabelledChannel, Whose
 from raftlog.errors import (
     ConnectFailed,
@@ -44,7 +45,7 @@ from raftlog.errors import (
 from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import OpenChannel, TlsMaterial
-from raftlog.wire.diagnosis import Finding, Trouble, diagnose
+from raftlog.wire.diagnosis import Trouble, diagnose
 from raftlog.wire.pb import (
     admin_pb2_grpc,
     backup_pb2_grpc,
@@ -159,21 +160,6 @@ class Search:
         self.waiting = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """A look at an address that could not be reached."""
-
-    task: asyncio.Task[Finding | None]
-    begun_at: float
-
-    @property
-    def finding(self) -> Finding | None:
-        """Return what was found, if anything was by now."""
-        if not self.task.done() or self.task.cancelled() or self.task.exception() is not None:
-            return None
-        return self.task.result()
-
-
 class Connections:
     """Everything a client knows of the cluster's addresses. Loop-bound."""
 
@@ -196,6 +182,7 @@ class Connections:
         self._searches: dict[Accept, Search] = {}
         self._answered_at = float("-inf")
         self._diagnoses: dict[str, Diagnosis] = {}
+        self._unreached = UnreachedLeader()
         self._closed = False
         self.limits = Limits()
         """What the last leader takes; the defaults until one is known."""
@@ -566,12 +553,14 @@ class Connections:
         return self._explained(ConnectFailed(f"cannot connect to {peer.address}"), (peer.address,))
 
     async def _probe(self, address: str, seconds: float = PROBE_SECONDS) -> Answer | None:
-        peer = self.peer(address)
+        peer, now = self.peer(address), asyncio.get_running_loop().time
+        label = self._unreached.label(now())
         try:
-            reply = await peer.probe.Leader(types_pb2.Empty(), timeout=seconds)
-        except grpc.aio.AioRpcError:
+            reply = await peer.probe.Leader(types_pb2.Empty(), timeout=seconds, metadata=label)
+        except grpc.aio.AioRpcError as error:
+            self._unreached.missed(address, error.code(), now())
             return None
-        self._answered_at = asyncio.get_running_loop().time()
+        self._answered_at = now()
         self._diagnoses.pop(address, None)
         is_led = bool(reply.leader.node_id)
         if not self.whose.belongs(address, reply.cluster_id, is_led=is_led):
@@ -583,7 +572,7 @@ class Connections:
             leads=is_led and reply.leader.node_id == reply.served_by,
         )
         self.book.learn_hint(reply.leader.address)
-        return Answer(
+        answer = Answer(
             address=address,
             served_by=reply.served_by,
             ready=reply.ready,
@@ -598,3 +587,5 @@ class Connections:
             if reply.HasField("limits")
             else Limits(),
         )
+        self._unreached.answered(answer)
+        return answer

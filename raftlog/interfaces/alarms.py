@@ -187,6 +187,20 @@ class Alarm(enum.StrEnum):
             "ulimit -n)."
         ),
     )
+    LEADER_UNREACHABLE = (
+        "leader_unreachable",
+        Event.LEADER_UNREACHABLE,
+        (
+            "Clients say that they cannot reach the leader, with which this member is connected: "
+            "something between them lets members through and clients not, or the leader takes no "
+            "new connections, or answers too late."
+        ),
+        (
+            "See what the leader advertises, and what is between clients and its port: firewalls, "
+            "security groups, load balancers. `raftlog leader transfer` makes another member lead, "
+            "if clients reach that one."
+        ),
+    )
     STARVED = (
         "starved",
         Event.STARVED,
@@ -273,6 +287,7 @@ _FIT = frozenset(
         Alarm.TWINS,
         Alarm.DESCRIPTORS_SHORT,
         Alarm.DESCRIPTORS_EXHAUSTED,
+        Alarm.LEADER_UNREACHABLE,
         Alarm.STARVED,
         Alarm.CLOCK_AHEAD,
         Alarm.LOG_IN_THE_FUTURE,

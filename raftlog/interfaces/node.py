@@ -265,6 +265,10 @@ class NodePort(Protocol):
         """Return who leads, if known."""
         ...
 
+    def leader_unreached(self, client: str, term: int) -> None:
+        """A client on that host says that it cannot reach the leader of that term."""
+        ...
+
     def submit(self, group: bytes, respond: Respond) -> None:
         """Propose a group; `respond` is called once, on the loop, maybe before this returns.
 

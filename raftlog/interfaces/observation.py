@@ -188,6 +188,10 @@ class Event(enum.StrEnum):
     DESCRIPTORS_EXHAUSTED = (
         "descriptors_exhausted", "Nearly all file descriptors are open", Severity.WARNING
     )  # fmt: skip
+    LEADER_UNREACHABLE = (
+        "leader_unreachable", "Clients say that they cannot reach the leader, and this member can",
+        Severity.WARNING,
+    )  # fmt: skip
     STARVED = (
         "starved", "The process stood still for most of the last ten seconds", Severity.WARNING
     )  # fmt: skip

@@ -45,6 +45,7 @@ from raftlog.node.snapshotter import Snapshotter
 from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.node.transfers import Transfers
+from raftlog.node.unreached import UnreachedLeader
 from raftlog.node.upgrades import Upgrades
 from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
@@ -97,6 +98,11 @@ class Consequences:
         self._addresses: dict[NodeId, str] = {}
         self._departing: frozenset[NodeId] = frozenset()
         self._misplaced: frozenset[NodeId] = frozenset()
+        self._unreached = UnreachedLeader(
+            ports.clock,
+            ports.transport.is_connected,
+            ports.settings.core.election_timeout_seconds,
+        )
         self._voters: frozenset[NodeId] | None = None
         self.alarms = Alarms(ports.observer, ports.clock.wall_microseconds)
         self.failure: asyncio.Future[BaseException] = self._loop.create_future()
@@ -308,6 +314,12 @@ class Consequences:
         self.alarms.set(Alarm.BOOTSTRAP_WAITS, None if is_stranger or is_removed else why)
         self.alarms.set(Alarm.CONSUMER_BEHIND, self.parts.consumers.alarm, told=True)
         self.alarms.set(Alarm.WITNESS_HOLDS_LOG, self.parts.snapshotter.alarm)
+        unreached = self._unreached.alarm(self.parts.inputs.core.standing)
+        self.alarms.set(Alarm.LEADER_UNREACHABLE, unreached)
+
+    def leader_unreached(self, client: str, term: int) -> None:
+        """Take what a client says of the leader; it counts for an alarm alone."""
+        self._unreached.told(client, term, self.parts.inputs.core.standing)
 
     def measure(self) -> None:
         """Set the gauges."""

@@ -283,6 +283,10 @@ class Node:
         """Return who leads, if known."""
         return hint_of(self._parts.inputs.core)
 
+    def leader_unreached(self, client: str, term: int) -> None:
+        """A client on that host says that it cannot reach the leader of that term."""
+        self._consequences.leader_unreached(client, term)
+
     def submit(self, group: bytes, respond: Respond) -> None:
         """Propose a group; `respond` is called once, on the loop, maybe before this returns."""
         self._parts.writes.submit(group, respond)

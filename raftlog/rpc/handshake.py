@@ -125,19 +125,29 @@ class Handshake:
             )
 
     def _check_level(self, hello: pb.Hello, peer: NodeId) -> None:
-        level, reads = self._events.feature_level, level_of(hello)
+        """Refuse who cannot read the level in force, and a founder that can agree on no entry.
+
+        The level at which a log begins is in the seed of its first checksum, and levels never fall:
+        a founder without a log has nothing in common with one that begins at another level, nor
+        with a cluster whose level is below its own.
+        """
+        me, level = self._identity.node_id, self._events.feature_level
+        begun, is_fresh = max(1, hello.feature_level), self._events.is_fresh
+        if hello.fresh and is_fresh and begun != level:
+            raise VersionTooOld(
+                f"{peer} begins at feature level {begun} and {me} at {level}, and nothing is "
+                "founded yet: nothing is lost; stop the initial members, empty their data "
+                "directories, and start all of them with one version of raftlog"
+            )
+        if hello.fresh and begun > level:
+            raise _founded_without(peer, begun, level)
+        if is_fresh and not hello.fresh and level > begun:
+            raise _founded_without(me, level, begun)
+        reads = level_of(hello)
         if reads < level:
             raise VersionTooOld(
                 f"feature level {level} is in force, and {peer} reads up to {reads}: nothing is "
                 f"wrong with its data; start it with raftlog {LEVELS[level].since} or later"
-            )
-        begun = max(1, hello.feature_level)
-        if begun != level and hello.fresh and self._events.is_fresh:
-            # The level is in the seed of the first checksum: they could agree on no entry.
-            raise VersionTooOld(
-                f"{peer} begins at feature level {begun} and {self._identity.node_id} at {level}, "
-                "and nothing is founded yet: stop the initial members, empty their data "
-                "directories, and start all of them with one version of raftlog"
             )
 
     def _check_instance(self, hello: pb.Hello, peer: NodeId) -> None:
@@ -184,6 +194,14 @@ class Refusals:
             self._alarms.clear(Alarm.PEER_REFUSED, about=peer)
             self._alarms.clear(Alarm.TWINS, about=peer)
             self._alarms.clear(Alarm.REMOVED, about=peer)
+
+
+def _founded_without(founder: NodeId, begun: int, level: int) -> VersionTooOld:
+    return VersionTooOld(
+        f"{founder} began at feature level {begun} and has no log, and the cluster was founded "
+        f"without it and is at level {level}: {founder} holds nothing; take it in anew (raftlog "
+        f"member replace {founder} {founder}, then start it with an empty directory and --join)"
+    )
 
 
 def level_of(hello: pb.Hello) -> int:

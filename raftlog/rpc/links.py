@@ -21,6 +21,7 @@ from raftlog.errors import (
     MemberRemoved,
     RaftLogError,
     Unauthorized,
+    VersionTooOld,
 )
 from raftlog.interfaces import Event, Measure, Observer
 from raftlog.rpc import convert
@@ -39,6 +40,9 @@ _REFUSED_BY_SYSTEM = "Connection refused"
 REMOVED_RETRY_SECONDS_MAX = 60.0
 STABLE_SECONDS = 1.0
 """A connection that lived this long makes the next retries fast again."""
+
+REFUSALS = (IdentityMismatch, Unauthorized, InvalidInput, VersionTooOld)
+"""What says that the two sides are not to speak with each other, as they are."""
 
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
@@ -118,7 +122,7 @@ class Link:
             attempt += 1
             try:
                 await self._connect(handshake, events)
-            except (IdentityMismatch, Unauthorized, InvalidInput) as error:
+            except REFUSALS as error:
                 events.link_refused(self, error, by="us")
                 wait = self._settings.refused_retry_seconds
             except grpc.aio.AioRpcError as error:
@@ -188,7 +192,7 @@ class Link:
 
     def _is_refusal(self, error: grpc.aio.AioRpcError, events: LinkEvents) -> bool:
         refusal = from_rpc_error(error, sent=False)
-        if not isinstance(refusal, IdentityMismatch | Unauthorized | InvalidInput):
+        if not isinstance(refusal, REFUSALS):
             return False
         if isinstance(refusal, MemberRemoved):
             self._expulsions += 1

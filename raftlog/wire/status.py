@@ -20,6 +20,8 @@ from raftlog.wire.pb import types_pb2
 METADATA_KEY = "raftlog-error-bin"
 CLUSTER_KEY = "raftlog-cluster-id"
 """The metadata entry of a call by which it names the cluster that it is meant for."""
+UNREACHED_KEY = "raftlog-leader-unreached"
+"""That of a probe by which a client says that it cannot reach the leader of that term."""
 
 MESSAGE_CHARACTERS_MAX = 1024
 """Trailing metadata is limited to 8 KiB by most ends; a sentence needs less."""

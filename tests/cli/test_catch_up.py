@@ -60,3 +60,7 @@ def test_a_wiped_member_is_caught_up_under_load(raftlog, kind):
     assert (found["elections"], found["held_up_seconds"]) == (0, [])
     assert {each["part"] for each in found["memory"]} == {"leader", "follower", "joined"}
     assert all(each["extra_bytes"] < 150e6 for each in found["memory"])
+    (joined,) = (each for each in found["memory"] if each["part"] == "joined")
+    assert (joined["installing_bytes"] is not None) == (kind == "kv")
+    if kind == "kv":
+        assert joined["installing_bytes"] - joined["before_bytes"] < 100e6

@@ -84,6 +84,8 @@ class FakeCluster:
         self.cluster_id = "c"
         self.named: dict[str, set[str | None]] = {}
         """Which cluster the calls of each method named."""
+        self.unreached: set[tuple[str, str]] = set()
+        """Who was told that the leader of a term cannot be reached."""
         self.nodes: dict[str, FakeNode] = {}
         self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
         self.removed: set[str] = set()  # who answers and is in no membership
@@ -339,6 +341,9 @@ class FakeNode(
 
     async def Leader(self, request, context):
         self.leader_calls += 1
+        said = dict(context.invocation_metadata()).get(status.UNREACHED_KEY)
+        if said is not None:
+            self.cluster.unreached.add((self.node_id, said))
         await self._stand()
         cluster = self.cluster
         hint = cluster.hint()

@@ -63,10 +63,16 @@ def check_no_state(data_dir: pathlib.Path, *, was_killed: bool = False) -> int:
         storage.close()
 
 
-async def come_back_by_a_boundary(cluster: LocalCluster, client: Client, name: str) -> None:
-    """Purge past a witness that is away; it is brought back by a snapshot that holds no state."""
+async def come_back_by_a_boundary(
+    cluster: LocalCluster, client: Client, name: str, behind: str
+) -> None:
+    """Purge past a witness and a learner with a machine that are away, and bring both back.
+
+    The witness waits while the learner is away, however often it asks; then it is brought back by a
+    snapshot that holds no state.
+    """
     had = (await client.log.info(member=name)).last_sequence
-    await asyncio.to_thread(cluster.stop, [name])
+    await asyncio.to_thread(cluster.stop, [name, behind])
     began = check_no_state(cluster.node(name).data_dir)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while min([(await client.log.info(member=m)).first_sequence for m in ("n1", "n2")]) <= had:
@@ -74,7 +80,18 @@ async def come_back_by_a_boundary(cluster: LocalCluster, client: Client, name: s
             await client.log.reset_consumer("reader", from_now=True)
             await asyncio.sleep(0.05)
     await asyncio.to_thread(cluster.restart, name)
-    await wait_until("a snapshot", lambda: log_lines(cluster, name, "snapshot_installed") == 1)
+    await wait_until(
+        "the witness waits",
+        lambda: max(log_lines(cluster, leader, "witness_waits") for leader in ("n1", "n2")) > 2,
+    )
+    assert (await client.log.info(member=name)).last_sequence <= had
+    assert log_lines(cluster, name, "snapshot_installed") == 0
+    await asyncio.to_thread(cluster.restart, behind)
+    for each in (behind, name):
+        await wait_until(
+            f"{each} has a snapshot",
+            lambda each=each: log_lines(cluster, each, "snapshot_installed") == 1,
+        )
     last = (await client.log.info()).last_sequence
     async with asyncio.timeout(PATIENCE_SECONDS):
         while (await client.log.info(member=name)).last_sequence < last:
@@ -86,13 +103,26 @@ async def come_back_by_a_boundary(cluster: LocalCluster, client: Client, name: s
     await asyncio.to_thread(cluster.restart, name)
 
 
+async def a_learner(cluster: LocalCluster, client: Client) -> str:
+    """Have a node with a machine join, and take its vote back; return its id."""
+    (made,) = await asyncio.to_thread(cluster.grow, len(cluster.nodes) + 1)
+    await asyncio.to_thread(cluster.restart, made)
+    await until_kind(client, made, "voter")
+    await client.cluster.demote_member(made)
+    await until_kind(client, made, "learner")
+    return made
+
+
 def log_lines(cluster: LocalCluster, node_id: str, event: str) -> int:
     """Return how often a node told of an event."""
     return cluster.node(node_id).log_file.read_text(errors="replace").count(event)
 
 
 async def test_a_witness_votes_and_stores_the_log_and_never_has_state(make_cluster) -> None:
-    """Under load: the leader dies, the witness dies and comes back, and is purged past."""
+    """Under load: the leader dies, the witness dies and comes back, and is purged past.
+
+    It waits then for a machine that lacks the same, and catches up once that is back.
+    """
     cluster: LocalCluster = make_cluster(*SMALL, nodes=2)
     async with connect(cluster.endpoints) as client:
         (name,) = await asyncio.to_thread(cluster.grow, 3)
@@ -116,7 +146,8 @@ async def test_a_witness_votes_and_stores_the_log_and_never_has_state(make_clust
         assert not notes.unknown
         assert not notes.refused
         await check_everywhere(cluster, notes)
-        await come_back_by_a_boundary(cluster, client, name)
+        behind = await a_learner(cluster, client)
+        await come_back_by_a_boundary(cluster, client, name, behind)
         await fill(client, 4)
         assert (await client.kv.get(b"key/0")).value == VALUE
     refused = raftlog(cluster, "backup", "create", "--member", name, str(cluster.directory / "b"))

@@ -114,6 +114,27 @@ async def test_a_witness_that_holds_its_log_says_so_for_as_long_as_it_does(rig, 
     assert Alarm.WITNESS_HOLDS_LOG not in told.alarms
 
 
+async def test_a_leader_that_clients_cannot_reach_is_told_of_until_they_say_so_no_more(
+    rig, monkeypatch
+):
+    """What they say makes an alarm here, and moves nothing."""
+    told, clock = rig.consequences, rig.ports.clock
+    standing = Standing(role=Role.FOLLOWER, term=Term(3), leader=NodeId("n2"))
+    core = rig.parts.inputs.core
+    monkeypatch.setattr(type(core), "standing", property(lambda _: standing))
+    for _ in range(10):
+        told.leader_unreached("ipv4:10.0.0.9", 3)
+        clock.now += 1.0
+        told.look()
+    assert "cannot reach the leader n2" in told.alarms.why(Alarm.LEADER_UNREACHABLE)
+    assert Alarm.LEADER_UNREACHABLE.is_fit
+    assert not Alarm.LEADER_UNREACHABLE.hands_over
+    assert (core.role, core.term, rig.sent) == (Role.FOLLOWER, 0, [])
+    clock.now += 60.0
+    told.look()
+    assert Alarm.LEADER_UNREACHABLE not in told.alarms
+
+
 async def test_every_part_is_built_and_known(rig):
     """Consequences reach every part by its name."""
     assert rig.consequences.parts is rig.parts

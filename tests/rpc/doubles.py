@@ -114,6 +114,7 @@ class FakeNode:
     alarms: Alarms = dataclasses.field(default_factory=lambda: Alarms(RecordingObserver()))
     starts: list[tuple[TailStart, str | None]] = dataclasses.field(default_factory=list)
     closed: list[int] = dataclasses.field(default_factory=list)
+    unreached: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
     @property
     def identity(self) -> Identity:
@@ -133,6 +134,9 @@ class FakeNode:
 
     def leader_hint(self) -> LeaderHint | None:
         return None if self.leader is None else LeaderHint(self.leader, f"{self.leader}:7101", 4)
+
+    def leader_unreached(self, client: str, term: int) -> None:
+        self.unreached.append((client, term))
 
     def submit(self, group: bytes, respond: Respond) -> None:
         self.submitted += 1

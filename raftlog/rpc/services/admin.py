@@ -7,6 +7,7 @@ import importlib.metadata
 
 from raftlog.interfaces import NodePort
 from raftlog.mysql.gtid import wire_server_id
+from raftlog.rpc import unreached
 from raftlog.rpc.methods import Context, Handlers, Methods
 from raftlog.rpc.services.members import MemberMethods
 from raftlog.rpc.services.promotion import Promotion
@@ -102,8 +103,9 @@ class AdminService:
         """Return where this node's own log ends; needs no quorum."""
         return log_end_to_pb(self._node.log_end())
 
-    async def leader(self, _: types_pb2.Empty, __: Context) -> pb.LeaderReply:
+    async def leader(self, _: types_pb2.Empty, context: Context) -> pb.LeaderReply:
         """Return who leads, as far as this node knows, and where the members are."""
+        unreached.tell(self._node, context)
         hint = self._node.leader_hint()
         leader = None
         if hint is not None:

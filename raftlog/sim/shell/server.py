@@ -152,8 +152,12 @@ class ServerCall(Stream):
         return None if self._until is None else max(0.0, self._until - self._host.loop.time())
 
     def invocation_metadata(self) -> Label | None:
-        """Return what the client says of the call: which cluster it is meant for."""
+        """Return what the client says of the call: which cluster it is meant for, for one."""
         return self.client.label
+
+    def peer(self) -> str:
+        """Return where the call came from."""
+        return f"sim:{self._end.connection.ways[0].host.name}:0"
 
     def auth_context(self) -> Mapping[str, object]:
         """Return what TLS proved: nothing, without it."""

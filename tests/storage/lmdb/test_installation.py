@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -373,6 +374,52 @@ def test_killed_at_any_moment_it_is_the_old_state_or_the_new(rig, tmp_path, poin
     assert not storage.recovered().damaged
     assert not (path / layout.CREATING_DIRECTORY).exists()
     storage.close()
+
+
+class Pages:
+    """An environment that counts the new pages of each writing transaction.
+
+    They are what lies in private memory until it commits.
+    """
+
+    def __init__(self, environment) -> None:
+        self._environment = environment
+        self.bytes = []
+
+    def __getattr__(self, name):
+        return getattr(self._environment, name)
+
+    @contextlib.contextmanager
+    def begin(self, **given):
+        before = self._environment.info()["last_pgno"]
+        with self._environment.begin(**given) as txn:
+            yield txn
+        grown = self._environment.info()["last_pgno"] - before
+        self.bytes.append(grown * self._environment.stat()["psize"])
+
+
+@pytest.mark.parametrize("value_bytes", [60, 700, 2100, 4096, 70_000])
+def test_no_transaction_of_an_installation_is_large(tmp_path, monkeypatch, value_bytes):
+    """Its pages, at the step that is used, are less than 50 MB, whatever the size of the values."""
+    used, step = installation.STEP_BYTES, 1 << 19
+    monkeypatch.setattr(installation, "STEP_BYTES", step)
+    create, made = installation.create_environment, []
+
+    def counted(*given, **named):
+        opened = create(*given, **named)
+        made.append(Pages(opened.environment))
+        return opened._replace(environment=made[-1])
+
+    monkeypatch.setattr(installation, "create_environment", counted)
+    value = bytes(value_bytes)
+    state = {b"k%06d" % number: value for number in range(6 * step // (value_bytes + 7))}
+    sender, snapshot = snapshot_of(tmp_path / "sender", state)
+    storage = staged(tmp_path / "data", sender, snapshot)
+    (pages,) = made
+    assert len(pages.bytes) > 6
+    assert max(pages.bytes) / step * used < 50e6
+    storage.close()
+    sender.close()
 
 
 def test_memory_does_not_grow_with_the_snapshot(tmp_path, monkeypatch):
