@@ -2,7 +2,7 @@
 
 A leader that this client cannot reach while others follow it looks well to everybody else. So who
 searches in vain for long tells the other members of it, with the probes that it sends them anyway
-(decision 43).
+(decision 41).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from raftlog.checksum import chain
 from raftlog.core.entries import Boundary
 from raftlog.core.raft import Raft
 from raftlog.core.watched import CoreWatch, WatchedRaft
-from raftlog.interfaces import Alarm, Alarms
+from raftlog.interfaces import Alarm, Alarms, Storage
 from raftlog.node.applier import Applier
 from raftlog.node.backups import Backups
 from raftlog.node.boundary_applier import BoundaryApplier
@@ -83,8 +83,7 @@ def build(
     """
     drive, inputs = _driven(_core(ports, consequences, watch), ports, shared, consequences)
     threads, core, alarms = shared.executors, inputs.core, consequences.alarms
-    kind = Applier if ports.storage.identity.has_machine else BoundaryApplier
-    applier = kind(ports, threads.apply, core.log, consequences)
+    applier = _applier_of(ports.storage)(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
     disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
     enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
@@ -134,6 +133,10 @@ def build(
         ),
     )
     return consequences.parts
+
+
+def _applier_of(storage: Storage) -> type[Applier]:
+    return Applier if storage.identity.has_machine else BoundaryApplier
 
 
 def _holds(alarms: Alarms) -> bool:

@@ -1,4 +1,4 @@
-"""What clients say of a leader that they cannot reach, while its members can (decision 43).
+"""What clients say of a leader that they cannot reach, while its members can (decision 41).
 
 Nobody but a client can know that its own way to the leader is closed. It tells the member that it
 asks who leads. That is believed for an alarm, and for nothing else: whoever may ask who leads may

@@ -1,6 +1,6 @@
 """What a probe says, beside its question, of a leader that its client cannot reach.
 
-Decision 43 says what that is good for.
+Decision 41 says what that is good for.
 """
 
 from __future__ import annotations
