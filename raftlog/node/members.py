@@ -202,13 +202,17 @@ class Members:
         except TimeoutError:
             raise Unavailable(
                 "no quorum confirms that this node leads; nothing was changed"
+                f"{self._silent(self._core.membership)}"
             ) from None
         self._writes.require_open()
 
     def _check_settled(self) -> None:
         core = self._core
         if core.membership_index > core.commit_index or core.membership.is_joint:
-            raise Unavailable("another change of the membership is on its way; ask again")
+            raise Unavailable(
+                "another change of the membership is on its way; ask again"
+                f"{self._silent(core.membership)}"
+            )
 
     async def _hand_over(self, heirs: frozenset[NodeId]) -> None:
         """Let another lead before this node stops voting: it is the next leader's to do.
@@ -233,15 +237,20 @@ class Members:
             learners=", ".join(sorted(proposed.learners | proposed.learners_next)),
             is_joint=proposed.is_joint,
         )
-        receipt = await self._writes.append_own(
-            EntryKind.MEMBERSHIP, proposed.encode(), max(deadline - loop.time(), 0.001)
-        )
+        try:
+            receipt = await self._writes.append_own(
+                EntryKind.MEMBERSHIP, proposed.encode(), max(deadline - loop.time(), 0.001)
+            )
+        except Indeterminate as error:
+            if type(error) is not Indeterminate or not (silent := self._silent(proposed)):
+                raise
+            raise Indeterminate(f"{error.message}{silent}", leader=error.leader) from None
         # A joint membership is left by the leader itself, once it is committed.
         while self._core.committed_membership.is_joint:
             if self._core.term != term or loop.time() >= deadline:
                 raise Indeterminate(
                     "the change is on its way: it was committed, and is finished by whoever leads; "
-                    "ask again"
+                    f"ask again{self._silent(proposed)}"
                 )
             self._changed.clear()
             try:
@@ -272,6 +281,11 @@ class Members:
         if progress is None or not self._is_connected(node_id):
             return False
         return self._clock.monotonic() - progress.last_contact <= self._election_seconds
+
+    def _silent(self, membership: Membership) -> str:
+        """Return whose answer a majority may be waiting for, as the end of a message, or ""."""
+        silent = [each for each in sorted(membership.all_voters) if not self._is_healthy(each)]
+        return f" ({', '.join(silent)}: no answer)" if silent else ""
 
     def _lags(self, node_id: NodeId) -> bool:
         progress = self._core.progress_of(node_id)

@@ -41,6 +41,7 @@ from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.node.transfers import Transfers
 from raftlog.node.upgrades import Upgrades
+from raftlog.node.waiting import Waiting
 from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
 from raftlog.types import Index
@@ -118,6 +119,7 @@ def build(
         snapshotter=snapshotter,
         backups=Backups(ports, core, subscriptions, snapshotter),
         reporter=Reporter(ports, core, applier, levels),
+        waiting=Waiting(core, snapshotter, enrolment),
         housekeeping=Housekeeping(
             ports,
             inputs.core,

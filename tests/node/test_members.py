@@ -154,6 +154,16 @@ async def test_one_change_at_a_time(cluster: Cluster, monkeypatch) -> None:
         await first
 
 
+async def test_an_order_that_no_majority_answers_names_who_is_silent(cluster: Cluster) -> None:
+    """Whoever gave it knows at once which nodes to look at."""
+    leader = await cluster.wait_leader()
+    others = [name for name, node in sorted(cluster.nodes.items()) if node is not leader]
+    for name in others:
+        await cluster.kill(name)
+    with pytest.raises(Unavailable, match=f"nothing was changed .{', '.join(others)}: no answer"):
+        await change(cluster, order("update", "n1", region="a"), node=leader, timeout_seconds=0.05)
+
+
 async def test_what_would_lose_the_quorum_is_refused_unless_forced(cluster: Cluster) -> None:
     """It counts who can be reached now; a dry run says the same and changes nothing."""
     gone, stays = [name for name in cluster.ids if not cluster.nodes[name].is_ready]

@@ -55,7 +55,7 @@ class Core:
     def __init__(self) -> None:
         self.role, self.membership, self.commit_index = Role.LEADER, MEMBERSHIP, 1 << 60
         self.matched = {"n2": 20, "n3": 1}
-        self.purge_floor, self.removing = 0, None
+        self.purge_floor, self.removing, self.term = 0, None, 1
 
     @property
     def committed_membership(self):
@@ -424,8 +424,10 @@ async def test_the_log_is_not_kept_for_a_member_without_room(rig):
     assert rig.snapshotter._hold_index == 7
     rig.snapshotter.had_no_room("n2")
     assert rig.snapshotter._hold_index == 14
+    assert "room on its disk" in rig.snapshotter.hindrance("n2")
     rig.snapshotter.send(SnapshotNeeded(peer="n2", term=4))
     assert rig.sends.sent == [("n2", 4, 7), ("n2", 4, 14)]
+    assert rig.snapshotter.hindrance("n2") == ""
 
 
 async def test_a_snapshot_that_fails_is_told_and_tried_again(rig, monkeypatch):
