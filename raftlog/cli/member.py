@@ -304,7 +304,7 @@ def replace(
         if new not in known:
             if address is None:
                 raise InvalidInput(f"{new} is no member yet: --address says where it is reached")
-            await cluster.add_member(new, address, promote=False)
+            await cluster.add_member(new, address, promote=False, force=precautions["force"])
         wait = Wait(
             node_id=new,
             is_done=_has_come,
@@ -401,6 +401,7 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
             # What is so by default is not said: an older leader would not know it.
             priority=_said_priority(known),
             banned=True if known is not None and known.banned else None,
+            force=precautions["force"],
         )
         done = dataclasses.replace(done, before=before or done.before)
         if not precautions["wait"]:

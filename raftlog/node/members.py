@@ -16,6 +16,7 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 
+from raftlog.addresses import place_of
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.core.membership_change import (
@@ -188,7 +189,8 @@ class Members:
         is_stuck = not any(map(self._is_healthy, heirs)) and any(map(self._is_healthy, others))
         hands_over = not stays and bool(heirs) and not is_stuck
         refused = self._contradicted(current, missing)
-        return Plan(proposed, final, refused, self._risk(current, final), hands_over, heirs)
+        why = "; ".join(filter(None, (self._crowded(final, missing), self._risk(current, final))))
+        return Plan(proposed, final, refused, why, hands_over, heirs)
 
     async def _confirm(self, deadline: float) -> None:
         """Make sure that this node leads: one that was deposed must not say that it is so already.
@@ -346,6 +348,32 @@ class Members:
                     f"stands. Restart it with --advertise {order.address}, and it is recorded by "
                     "itself"
                 )
+        return ""
+
+    def _crowded(self, final: Membership, orders: Sequence[MemberOrder]) -> str:
+        """Return which member is reached already where another is ordered to be, or "".
+
+        A record may be of long ago, so a node that asks for itself is held only to where a member
+        is that runs.
+        """
+        for order in orders:
+            place = place_of(order.address or "")
+            for member in final.members:
+                if order.address is None or member.node_id == order.node_id:
+                    continue
+                known = {self.address_of(member)}
+                if not order.instance_id:
+                    known.add(member.address)
+                elif not self._is_healthy(member.node_id):
+                    continue
+                if place in map(place_of, known):
+                    return (
+                        f"{order.address} is the address of {member.node_id} already: a node that "
+                        "answers there would be one of the two. Say where "
+                        f"{order.node_id} is reached; or, if {member.node_id} is gone from there, "
+                        f"where that one is (raftlog member update {member.node_id} --address), or "
+                        f"remove it (raftlog member remove {member.node_id})"
+                    )
         return ""
 
     def _outcome(

@@ -86,6 +86,9 @@ def test_tables_say_what_was_done(raftlog, own):
     assert "reachable" in raftlog(*told, "list").text
     assert raftlog(*told, "update", "n1").code == 128
     assert raftlog(*told, "add", "n9", "nowhere").code == 3
+    taken = raftlog(*told, "add", "n9", own.nodes[0].address)
+    assert (taken.code, f"the address of {own.nodes[0].id} already" in taken.err) == (4, True)
+    assert raftlog(*told, "replace", "n1", "n9", "--address", own.nodes[1].address).code == 4
     assert raftlog(*told, "replace", "n1", "n9").code == 3
     assert raftlog(*told, "replace", "n1", "n9", "--dry-run").code == 3
     before = raftlog(*told, "list").out

@@ -135,6 +135,7 @@ def test_members_from_text_and_table():
         ("n 1=a:1", 'expected an id.*in member "n 1=a:1"'),
         ("n1=a:1,n1=b:2", "every member's id"),
         ("n1=a:1,n2=a:1", "every member's address"),
+        ("n1=a:1,n2=A.:01", "every member's address"),
         (7, "expected members"),
     ],
 )

@@ -119,6 +119,43 @@ async def test_what_is_so_already_is_a_success(cluster: Cluster) -> None:
     assert not (await change(cluster, order("remove", "n4"))).changed
 
 
+async def test_an_address_belongs_to_one_member(cluster: Cluster) -> None:
+    """Two at one address would be one node; a member's own, in any spelling, is what is so."""
+    await join(cluster)
+    leader = await cluster.wait_leader()
+    index = leader.membership_index
+    taken = follower(cluster)
+    for wrong in (
+        order("add", "n5", address=f"{taken}:1"),
+        order("add", "n5", address=f" {taken.upper()}.:01".strip()),
+        order("update", "n4", address=f"{taken}:1"),
+        order("add", "n4", address=f"{taken}:1"),
+    ):
+        with pytest.raises(MembershipRejected, match=f"the address of {taken} already") as refusal:
+            await change(cluster, wrong)
+        assert refusal.value.definite
+        assert f"raftlog member remove {taken}" in refusal.value.message
+        dry = await change(cluster, wrong, dry_run=True)
+        assert (dry.allowed, dry.changed, taken in dry.why) == (False, False, True)
+    assert leader.membership_index == index
+    assert not (await change(cluster, order("add", "n4", address="n4:1"))).changed
+    assert (await change(cluster, order("update", "n4", address="N4:1"))).changed
+    assert (await change(cluster, order("update", "n4", address=f"{taken}:1"), force=True)).changed
+
+
+async def test_a_node_that_joins_is_held_to_where_members_are_now(cluster: Cluster) -> None:
+    """After all addresses went round it may have that of a member which is away; no other may."""
+    gone, stays = [name for name in cluster.ids if not cluster.nodes[name].is_ready]
+    joins = order("add", "n4", address=f"{stays}:1", instance_id="d4")
+    with pytest.raises(MembershipRejected, match=f"the address of {stays} already"):
+        await change(cluster, joins)
+    await cluster.kill(gone)
+    said = order("add", "n4", address=f"{gone}:1")
+    with pytest.raises(MembershipRejected, match=f"the address of {gone} already"):
+        await change(cluster, said)
+    assert (await change(cluster, dataclasses.replace(said, instance_id="d4"))).changed
+
+
 async def test_two_operators_cannot_collide(cluster: Cluster) -> None:
     """An order for another version of the membership than the present one changes nothing."""
     leader = await cluster.wait_leader()

@@ -762,7 +762,8 @@ class SyncMemberVerbs:
         `update_member`. `instance_id`: its data directory, where that is known.
 
         Raises:
-            MembershipRejected: it is a member by another data directory, or not as it says.
+            MembershipRejected: it is a member by another data directory, or not as it says; or
+                another member is reached at that address.
             Indeterminate: the answer did not come in time; ask again.
         """
         return self._loop.call(
@@ -874,8 +875,8 @@ class SyncMemberVerbs:
         could; one that leads hands over first.
 
         Raises:
-            MembershipRejected: it is no member, or runs and says another address of itself; or
-                nobody would be left who should lead.
+            MembershipRejected: it is no member, or runs and says another address of itself; another
+                member is reached at the address; or nobody would be left who should lead.
             SafetyRefused: the cluster's feature level knows no priorities and bans.
             Indeterminate: the answer did not come in time; ask again.
         """
