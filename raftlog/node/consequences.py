@@ -45,7 +45,6 @@ from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.node.transfers import Transfers
 from raftlog.node.upgrades import Upgrades
-from raftlog.node.waiting import Waiting
 from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
 from raftlog.types import Index, NodeId, Role
@@ -80,7 +79,6 @@ class Parts:
     snapshotter: Snapshotter
     backups: Backups
     reporter: Reporter
-    waiting: Waiting
     housekeeping: Housekeeping
 
 

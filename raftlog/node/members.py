@@ -28,13 +28,11 @@ from raftlog.core.membership_change import (
 )
 from raftlog.errors import (
     Indeterminate,
-    InvalidInput,
     MembershipRejected,
     RaftLogError,
     Unavailable,
 )
 from raftlog.interfaces import (
-    ORDERS_MAX,
     Event,
     MemberOrder,
     MembershipOutcome,
@@ -44,14 +42,14 @@ from raftlog.interfaces import (
 from raftlog.levels import PREFERENCES_LEVEL
 from raftlog.node.inputs import Inputs
 from raftlog.node.levels import FeatureLevels
+from raftlog.node.orders import ADDRESS_CHARACTERS_MAX, check_orders, flipped
 from raftlog.node.ports import Ports
 from raftlog.node.reads import ReadQueue
 from raftlog.node.transfers import Transfers
 from raftlog.node.writes import Writes
-from raftlog.types import NODE_ID_BYTES_MAX, NODE_ID_PATTERN, PRIORITY_MAX, NodeId, Role
+from raftlog.types import NodeId, Role
 
 MEMBERS_MAX = 64
-ADDRESS_CHARACTERS_MAX = 255
 ROUND_SECONDS_MIN = 1.0
 """A round of replication is measured by a chore, so no finer than this."""
 HAND_OVER_SECONDS = 3.0
@@ -129,7 +127,7 @@ class Members:
         """Carry the orders out, all of them at once. See `NodePort.change_members`."""
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         self._writes.require_open()
-        _check_orders(orders)
+        check_orders(orders)
         self._check_settled()
         await self._confirm(deadline)
         before = self._view(self._core.membership)
@@ -149,7 +147,11 @@ class Members:
             raise MembershipRejected(f"{why}; nothing was changed (--force takes the risk)")
         if plan.hands_over:
             await self._hand_over(plan.heirs)
-        version = await self._carry_out(plan.proposed, deadline)
+        try:
+            version = await self._carry_out(plan.proposed, deadline)
+        except Indeterminate as error:
+            said = f"{error.message}{self._silent(plan.proposed)}"
+            raise type(error)(said, leader=error.leader) from None
         outcome = self._outcome(before, after, changed=True, why=why)
         return dataclasses.replace(outcome, version=version)
 
@@ -173,9 +175,9 @@ class Members:
                 f"the membership is at version {first}, not at {version}: somebody changed it; "
                 "look at it again (raftlog member list)"
             )
-        flipped = _flipped(current, missing)
-        if flipped:
-            return Plan(current, current, flipped, "", hands_over=False)
+        kind = flipped(current, missing)
+        if kind:
+            return Plan(current, current, kind, "", hands_over=False)
         steps = [_change_of(current, order) for order in missing]
         proposed, final = _next(current, steps), _final(current, steps)
         # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
@@ -239,20 +241,15 @@ class Members:
             learners=", ".join(sorted(proposed.learners | proposed.learners_next)),
             is_joint=proposed.is_joint,
         )
-        try:
-            receipt = await self._writes.append_own(
-                EntryKind.MEMBERSHIP, proposed.encode(), max(deadline - loop.time(), 0.001)
-            )
-        except Indeterminate as error:
-            if type(error) is not Indeterminate or not (silent := self._silent(proposed)):
-                raise
-            raise Indeterminate(f"{error.message}{silent}", leader=error.leader) from None
+        receipt = await self._writes.append_own(
+            EntryKind.MEMBERSHIP, proposed.encode(), max(deadline - loop.time(), 0.001)
+        )
         # A joint membership is left by the leader itself, once it is committed.
         while self._core.committed_membership.is_joint:
             if self._core.term != term or loop.time() >= deadline:
                 raise Indeterminate(
                     "the change is on its way: it was committed, and is finished by whoever leads; "
-                    f"ask again{self._silent(proposed)}"
+                    "ask again"
                 )
             self._changed.clear()
             try:
@@ -286,6 +283,8 @@ class Members:
 
     def _silent(self, membership: Membership) -> str:
         """Return whose answer a majority may be waiting for, as the end of a message, or ""."""
+        if self._core.role is not Role.LEADER:
+            return ""  # only a leader hears the others
         silent = [each for each in sorted(membership.all_voters) if not self._is_healthy(each)]
         return f" ({', '.join(silent)}: no answer)" if silent else ""
 
@@ -492,55 +491,6 @@ class Members:
             return False
         self._rounds[learner] = _Round(last, now)
         return now - known.began <= max(ROUND_SECONDS_MIN, self._election_seconds)
-
-
-def _check_orders(orders: Sequence[MemberOrder]) -> None:
-    if not 1 <= len(orders) <= ORDERS_MAX:
-        raise InvalidInput(f"{len(orders)} orders at once: 1 to {ORDERS_MAX}")
-    ids = [order.node_id for order in orders]
-    if len(set(ids)) != len(ids):
-        raise InvalidInput("two orders for one member at once: give one after the other")
-    for order in orders:
-        size = len(order.node_id.encode())
-        if not 1 <= size <= NODE_ID_BYTES_MAX or not order.node_id.isprintable():
-            raise InvalidInput(f"{order.node_id!r} cannot be a node's id")
-        if order.verb is MemberVerb.ADD and not NODE_ID_PATTERN.fullmatch(order.node_id):
-            raise InvalidInput(f"no node can have the id {order.node_id!r}: letters, digits, . - _")
-        if order.address is not None:
-            _check_address(order.address)
-        elif order.verb is MemberVerb.ADD:
-            raise InvalidInput(f"the address of {order.node_id} is needed: HOST:PORT")
-        region = order.region or ""
-        if len(region) > ADDRESS_CHARACTERS_MAX or not (region.isprintable() or not region):
-            raise InvalidInput(f"{region[:40]!r} cannot be a region")
-        if order.priority is not None and not 1 <= order.priority <= PRIORITY_MAX:
-            raise InvalidInput(f"{order.priority} is no priority: 1 to {PRIORITY_MAX}")
-
-
-def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
-    if not host or not is_port or len(address) > ADDRESS_CHARACTERS_MAX or " " in address:
-        raise InvalidInput(f"{address[:80]!r} is no address: HOST:PORT")
-
-
-def _flipped(current: Membership, orders: Sequence[MemberOrder]) -> str:
-    """Return which order would give a member a machine, or take its, or "".
-
-    A data directory is a witness' or it is not, from the first (decision 40).
-    """
-    for order in orders:
-        member, node_id = current.member(order.node_id), order.node_id
-        if member is None or order.has_machine in {None, member.has_machine}:
-            continue
-        is_so, flag = ("a witness", "") if order.has_machine else ("no witness", " --witness")
-        return (
-            f"{node_id} is {is_so}, and a data directory stays what it was made as: "
-            f"`raftlog member remove {node_id}`, `raftlog member add {node_id} "
-            f"{order.address or member.address}{flag}`, and start it with --join and an empty "
-            "directory"
-        )
-    return ""
 
 
 def _is_so(current: Membership, order: MemberOrder) -> bool:

@@ -364,11 +364,7 @@ class Node:
     def status(self) -> ClusterStatus:
         """Return what this node knows of the cluster, without asking anyone."""
         known = self._parts.reporter.status(self.alarms)
-        return dataclasses.replace(
-            known,
-            members=self._parts.waiting.told(known.members),
-            consumers=self._parts.consumers.statuses(),
-        )
+        return dataclasses.replace(known, consumers=self._parts.consumers.statuses())
 
     def log_end(self) -> LogEnd:
         """See `NodePort.log_end`."""

@@ -118,8 +118,7 @@ def build(
         consumers=consumers,
         snapshotter=snapshotter,
         backups=Backups(ports, core, subscriptions, snapshotter),
-        reporter=Reporter(ports, core, applier, levels),
-        waiting=Waiting(core, snapshotter, enrolment),
+        reporter=Reporter(ports, core, applier, levels, Waiting(core, snapshotter, enrolment)),
         housekeeping=Housekeeping(
             ports,
             inputs.core,

@@ -116,3 +116,14 @@ async def test_a_witness_is_not_brought_past_what_a_member_with_a_machine_lacks(
     rig.snapshotter.sent("n3", delivered=True)
     needed = SnapshotNeeded(peer="n3", term=2)
     assert await sent() == 2, "a new leader has not heard yet who holds what"
+
+
+async def test_what_keeps_a_snapshot_from_a_peer_is_told_until_it_is_sent_again(rig):
+    """A full disk there is known until the next attempt, which may find it otherwise."""
+    rig.fill(8)
+    await rig.take()
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=1))
+    rig.snapshotter.had_no_room("n2")
+    assert "room on its disk" in rig.snapshotter.hindrance("n2")
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=1))
+    assert rig.snapshotter.hindrance("n2") == ""

@@ -19,10 +19,10 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import Alarm, GroupReceipt
-from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MemberVerb
+from raftlog.interfaces.members import ORDERS_MAX, MemberOrder, MembershipOutcome, MemberVerb
 from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.node import Node, NodeSettings
-from raftlog.node.members import MEMBERS_MAX, ORDERS_MAX
+from raftlog.node.members import MEMBERS_MAX
 from raftlog.types import NodeId, Role
 from tests.node.harness import FAST, Cluster, pass_time
 

@@ -94,7 +94,7 @@ def test_the_token_of_a_predecessor_still_opens_a_recovered_directory(settings):
     ],
 )
 def test_no_founder_stands_where_another_is(settings, own, said):
-    """A line copied to the next machine with another id alone is refused before anything is made."""
+    """A line copied to the next machine, with another id alone, founds nothing."""
     members = (("n1", "a:1"), ("n2", "127.0.0.1:7102"), ("n3", "b.example:7101"))
     founding = dataclasses.replace(settings, initial_cluster=members)
     assert first_boundary(founding, KvMachine())
