@@ -141,6 +141,12 @@ def parse_address(value: object) -> str:
     return text
 
 
+def parse_addresses(value: object) -> str:
+    """Return HOST:PORT,HOST:PORT as one text, each checked, in order and without repeats."""
+    parts = (part.strip() for part in parse_text(value).split(","))
+    return ",".join(dict.fromkeys(parse_address(part) for part in parts if part))
+
+
 def parse_node_id(value: object) -> str:
     """Return a member's id: letters, digits, dot, dash, underscore; at most 64 bytes."""
     text = parse_text(value).strip()
