@@ -47,10 +47,13 @@ async def tell_member(
 
     try:
         return await connections.ask_member(node_id, attempt, deadline)
-    except Unavailable as error:
+    except RaftLogError as error:
         if unsure is None or not error.definite:
             raise
-        raise Indeterminate(
-            f"{node_id} did not say in time what came of it ({unsure.message}); to ask again does "
-            "no harm"
-        ) from None
+        # What a later attempt is told says nothing of an earlier one whose answer was lost.
+        why = unsure.message if isinstance(error, Unavailable) else error.message
+        lost = Indeterminate(
+            f"{node_id} did not say in time what came of it ({why}); to ask again does no harm"
+        )
+        lost.is_explained = True
+        raise lost from None

@@ -522,6 +522,11 @@ class NodePort(Protocol):
         ...
 
     @property
+    def snapshot_written(self) -> int | None:
+        """Return how many bytes are written of the snapshot being taken; None: none is."""
+        ...
+
+    @property
     def origin(self) -> Boundary | None:
         """Return what lies below the first entry this node's directory was made for, if known."""
         ...

@@ -487,6 +487,11 @@ class Node:
         return self._ports.storage.snapshots()
 
     @property
+    def snapshot_written(self) -> int | None:
+        """See `NodePort.snapshot_written`."""
+        return self._parts.snapshotter.written
+
+    @property
     def origin(self) -> Boundary | None:
         """See `NodePort.origin`."""
         return self._ports.storage.origin

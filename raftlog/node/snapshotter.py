@@ -122,6 +122,7 @@ class Snapshotter:
         self._needs = needs
         self._then = then
         self._taking: asyncio.Future[SnapshotInfo] | None = None
+        self._written = 0
         self._identity = storage.identity
         self._without_machine: set[NodeId] = set()
         """The peers whose directories keep no state, as their handshakes told."""
@@ -170,7 +171,7 @@ class Snapshotter:
         if self._taking is not None:
             return self._taking
         log_bytes, last = self._storage.log_bytes(), self._storage.last_index
-        started = self._clock.monotonic()
+        started, self._written = self._clock.monotonic(), 0
         taking = self._loop.run_in_executor(
             self._executor, self._storage.take_snapshot, self._machine_bytes(), self._go_on
         )
@@ -185,7 +186,13 @@ class Snapshotter:
     def _machine_bytes(self) -> Iterator[bytes] | None:
         return self._machine.snapshot() if type(self._machine).external else None
 
-    def _go_on(self, _written: int) -> None:
+    @property
+    def written(self) -> int | None:
+        """Return how many bytes are written of the snapshot being taken; None: none is."""
+        return None if self._taking is None else self._written
+
+    def _go_on(self, written: int) -> None:
+        self._written = written
         if self._closed:
             raise Unavailable("the node stops")
 

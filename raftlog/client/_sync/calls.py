@@ -48,6 +48,7 @@ from raftlog.client.values import (
     Receipt,
     Reign,
     Snapshot,
+    SnapshotProgress,
     StreamStatus,
     SwapResult,
     Transaction,
@@ -1043,15 +1044,25 @@ class SyncCluster(SyncMemberVerbs):
         """
         return self._loop.call(self._target.settings, member=member, timeout=timeout)
 
-    def take_snapshot(self, *, member: str | None = None, timeout: float | None = None) -> Snapshot:
+    def take_snapshot(
+        self,
+        *,
+        member: str | None = None,
+        progress: SnapshotProgress | None = None,
+        timeout: float | None = None,
+    ) -> Snapshot:
         """Take a snapshot while writes go on, on a follower unless `member` names one.
+
+        `progress` is told the bytes written, now and then. To ask again joins what is under way.
 
         Raises:
             SafetyRefused: the member is a witness, and has no state.
             Indeterminate: it is not done in time, and perhaps goes on.
             Unavailable: the member could not be asked.
         """
-        return self._loop.call(self._target.take_snapshot, member=member, timeout=timeout)
+        return self._loop.call(
+            self._target.take_snapshot, member=member, progress=progress, timeout=timeout
+        )
 
     def snapshots(
         self, *, member: str | None = None, timeout: float | None = None

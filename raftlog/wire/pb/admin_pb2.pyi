@@ -446,12 +446,14 @@ class RaisedAlarm(_message.Message):
     def __init__(self, alarm: _Optional[str] = ..., about: _Optional[str] = ..., severity: _Optional[str] = ..., since: _Optional[int] = ..., why: _Optional[str] = ..., meaning: _Optional[str] = ..., advice: _Optional[str] = ...) -> None: ...
 
 class SnapshotsReply(_message.Message):
-    __slots__ = ("served_by", "snapshots")
+    __slots__ = ("served_by", "snapshots", "taking_bytes")
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    TAKING_BYTES_FIELD_NUMBER: _ClassVar[int]
     served_by: str
     snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
-    def __init__(self, served_by: _Optional[str] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
+    taking_bytes: int
+    def __init__(self, served_by: _Optional[str] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., taking_bytes: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("snapshot_id", "index", "term", "last_sequence", "size_bytes", "created")
