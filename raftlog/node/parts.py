@@ -87,7 +87,7 @@ def build(
     applier = kind(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
     disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
-    enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
+    enrolment = Enrolment(inputs, ports.storage.identity, ports.observer, applier)
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
     transfers = Transfers(ports, inputs)

@@ -32,6 +32,10 @@ class Sending(Protocol):
 class Seeing(Protocol):
     """What is known of other members' directories (`node/enrolment.py`)."""
 
+    def unfit(self, peer: NodeId) -> str:
+        """Return why the directory that a peer showed cannot become that member's, or ""."""
+        ...
+
     @property
     def misplaced(self) -> frozenset[NodeId]:
         """Return the members in whose place another directory has answered."""
@@ -61,6 +65,9 @@ class Waiting:
         progress = self._core.progress_of(name)
         if progress is None:
             return ""  # this node
+        unfit = self._seeing.unfit(name)
+        if unfit:
+            return f"a data directory of its kind: {unfit}"
         if not member.reachable:
             return self._to_be_reached(member)
         if progress.match_index < (self._sending.refused_boundary(name) or 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import types
 
@@ -13,6 +14,8 @@ from raftlog.node.waiting import Waiting
 from raftlog.types import Index, NodeId, Role
 from tests.node.harness import Cluster
 from tests.node.test_members import change, order
+
+N5 = NodeId("n5")
 
 
 def member(name: str, **more) -> MemberStatus:
@@ -33,6 +36,7 @@ class Case:
         self.role = Role.LEADER
         self.state, self.boundary, self.hindered = ProgressState.REPLICATE, None, ""
         self.misplaced: frozenset[NodeId] = frozenset()
+        self.wrong = ""
         learner = {"kind": "learner", "promoting": True, **more}
         self.members = [member("n1"), member("n2", **learner), member("n3")]
 
@@ -46,6 +50,10 @@ class Case:
     def refused_boundary(self, peer):
         """Return what n2 must not be given yet."""
         return self.boundary if peer == "n2" else None
+
+    def unfit(self, peer):
+        """Return why the directory of n2 is not one for it."""
+        return self.wrong if peer == "n2" else ""
 
     def hindrance(self, peer):
         """Return what keeps a snapshot from n2."""
@@ -87,6 +95,8 @@ def test_another_directory_under_its_id_is_named() -> None:
     case = Case(reachable=False)
     case.misplaced = frozenset({NodeId("n2")})
     assert "raftlog member replace n2 n2" in case.told[1]
+    case.wrong = "it was made for a witness"
+    assert case.told[1] == "a data directory of its kind: it was made for a witness"
 
 
 def test_a_snapshot_and_what_keeps_it_back_are_told() -> None:
@@ -121,6 +131,7 @@ async def test_a_leader_tells_what_a_member_that_never_came_waits_for(tmp_path) 
     await cluster.start()
     try:
         leader = await cluster.wait_leader()
+        await leader.upgrade_cluster(None, dry_run=False, timeout_seconds=10)
         await change(cluster, order("add", "n4", promote=True))
         told = {each.node_id: each.waits_for for each in leader.status().members}
         assert "start it there" in told.pop(NodeId("n4"))
@@ -128,5 +139,12 @@ async def test_a_leader_tells_what_a_member_that_never_came_waits_for(tmp_path) 
             each.waits_for for each in leader.status().members if each.node_id != "n4"
         ))  # fmt: skip
         assert told.keys() == cluster.nodes.keys()
+        await asyncio.to_thread(cluster.create, N5, joined=True)
+        await change(cluster, order("add", N5, promote=True, has_machine=False))
+        await cluster.start(N5)
+        await cluster.until(lambda: any(
+            "n5 is to be a witness" in each.waits_for for each in leader.status().members
+        ))  # fmt: skip
+        assert leader.membership.member(N5).instance_id == ""
     finally:
         await cluster.stop()
