@@ -240,6 +240,10 @@ def restore(
     from raftlog.errors import InvalidInput  # noqa: PLC0415
     from raftlog.local.layout import HOST, HTTP_PORT_OFFSET  # noqa: PLC0415
 
+    if to_sequence is not None and to_time is not None:
+        raise InvalidInput(
+            "--to-sequence and --to-time exclude each other: each is a place to stop"
+        )
     try:
         node_id = parse_node_id(node_id)
     except ValueError as error:

@@ -235,9 +235,8 @@ def remove(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
 @click.option("--address", metavar="HOST:PORT", help="Where it is reached from now on.")
 @click.option("--region", metavar="NAME", help="Where it stands.")
 @_PRIORITY
-@click.option(
-    "--ban/--unban", "banned", default=None, help="Whether it leads only where nobody else could."
-)
+@click.option("--ban", is_flag=True, help="It leads only where nobody else could.")
+@click.option("--unban", is_flag=True, help="It leads as others do.")
 @_precautions()
 @click.pass_obj
 def update(
@@ -248,7 +247,8 @@ def update(
     address: str | None,
     region: str | None,
     priority: int | None,
-    banned: bool | None,
+    ban: bool,
+    unban: bool,
     **precautions: Any,
 ) -> int:
     """Record another address, region, priority or ban of the member ID.
@@ -258,6 +258,9 @@ def update(
     leads only where nobody else could; one that leads hands over first. Exits 4 if nobody would be
     left who should lead.
     """
+    if ban and unban:
+        raise InvalidInput("--ban and --unban exclude each other")
+    banned = True if ban else False if unban else None
     if address is None and region is None and priority is None and banned is None:
         raise click.UsageError("give --address, --region, --priority, --ban or --unban")
 

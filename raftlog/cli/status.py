@@ -18,8 +18,9 @@ MEMBER_FIELDS = (
     "lag_transactions", "last_contact_ms", "reachable", "healthy",
     "feature_level_max", "priority", "banned", "waits_for",
 )  # fmt: skip
-_COLUMNS = ("id", "address", "role", "kind", "applied", "lag", "heard", "state")
-"""What a terminal of 80 columns has room for; -o json says all."""
+_COLUMNS = ("id", "address", "role", "kind", "at index", "lag", "heard", "state")
+"""What a terminal of 80 columns has room for; -o json says all. Applied is up to an index, as
+`commit_index` above the table is: entries that hold no transaction have one too."""
 
 
 @click.command(
@@ -86,7 +87,7 @@ def _member(member: MemberStatus) -> dict[str, object]:
 
 def _human(found: ClusterStatus, document: dict[str, object]) -> str:
     above = {name: document[name] for name in (
-        "cluster_id", "served_by", "leader", "term", "commit_sequence",
+        "cluster_id", "served_by", "leader", "term", "commit_sequence", "commit_index",
     )}  # fmt: skip
     above["quorum"] = _quorum(found)
     above["machine"] = found.machine

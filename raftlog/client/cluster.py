@@ -102,7 +102,7 @@ class Cluster(MemberVerbs):
 
         First a mock election (`mock`) proves that the member would win and could commit; it changes
         nothing. Then the member catches up while writes go on. Only then do writes stop, until it
-        leads.
+        leads. Where it leads already, nothing is done: `source` and `target` are the same.
 
         Raises:
             SafetyRefused: the member may not lead, or would not win; it did not happen.
@@ -119,10 +119,12 @@ class Cluster(MemberVerbs):
             return cast("admin_pb2.TransferReply", reply)
 
         reply = await change(self._context, call, deadline, final=(Unavailable,))
-        reign = await promotion.reign_that_began(self._context, reply.to, reply.term, deadline)
-        # "from" is a keyword here, but not on the wire.
+        source = getattr(reply, "from")  # which is a keyword here
+        reign = None
+        if source != reply.to:
+            reign = await promotion.reign_that_began(self._context, reply.to, reply.term, deadline)
         return Transfer(
-            source=getattr(reply, "from"),
+            source=source,
             target=reply.to,
             term=reply.term,
             mock_seconds=reply.mock_seconds if reply.HasField("mock_seconds") else None,

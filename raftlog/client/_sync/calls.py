@@ -952,7 +952,7 @@ class SyncCluster(SyncMemberVerbs):
 
         First a mock election (`mock`) proves that the member would win and could commit; it changes
         nothing. Then the member catches up while writes go on. Only then do writes stop, until it
-        leads.
+        leads. Where it leads already, nothing is done: `source` and `target` are the same.
 
         Raises:
             SafetyRefused: the member may not lead, or would not win; it did not happen.
