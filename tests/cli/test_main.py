@@ -117,8 +117,6 @@ def test_what_was_typed_wrongly_is_shown_and_not_obeyed(raftlog):
         ("member", "update", "n1", "--ban", "--unban"),
         ("log", "consumer", "reset", "c", "--oldest", "--from-now"),
         ("log", "consumer", "reset", "c", "--last", "3", "--since", "1h"),
-        ("backup", "restore", "b", "--data-dir", "d", "--node-id", "n1", "--address", "h:1",
-         "--to-sequence", "3", "--to-time", "1h"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together_exit_3(raftlog, line):
