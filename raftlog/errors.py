@@ -25,11 +25,12 @@ class RaftLogError(Exception):
     """The root of raftlog's errors.
 
     `definite`: the operation certainly did not happen, on any attempt. `leader`: whom to ask
-    instead, where that is known.
+    instead, where that is known. `is_explained`: the message says why, and what to do next.
     """
 
     code: ClassVar[str] = "failed"
     default_definite: ClassVar[bool] = True
+    is_explained = False
 
     def __init__(
         self, message: str, *, definite: bool | None = None, leader: LeaderHint | None = None
@@ -81,13 +82,9 @@ class Unavailable(RaftLogError):
 
 
 class ConnectFailed(Unavailable):
-    """None of the endpoints could be reached at all.
-
-    `is_explained`: the message says why, and what to do next.
-    """
+    """None of the endpoints could be reached at all."""
 
     code = "connect_failed"
-    is_explained = False
 
 
 class Overloaded(RaftLogError):

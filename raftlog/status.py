@@ -20,7 +20,8 @@ class MemberStatus:
     becomes a voter once it has caught up. `feature_level_max`: the highest feature level that its
     raftlog can read, if it is connected to the node that answered. `priority`: how much it is
     preferred as leader, where the node that answered tells it; a `banned` member leads only where
-    nobody else could.
+    nobody else could. `waits_for`: what keeps it from being what it is to be, and what helps, by
+    the leader's word; "" where nothing does, or the node that answered does not lead.
     """
 
     node_id: NodeId
@@ -40,6 +41,7 @@ class MemberStatus:
     feature_level_max: int | None = None
     priority: int | None = None
     banned: bool = False
+    waits_for: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

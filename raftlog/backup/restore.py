@@ -12,7 +12,7 @@ import itertools
 import pathlib
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from raftlog import groups
 from raftlog.backup.catalog import Progress, Sequel, chains, find
@@ -25,6 +25,8 @@ from raftlog.recovery.lineage import successor
 from raftlog.storage.backup_file import CHANGES, unpack_changes
 from raftlog.storage.lmdb.restoring import Restoring, check_is_empty, restoring
 from raftlog.types import Index, Term
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class Restored:
     source_cluster_id: str
     start: Boundary
     end: Boundary
+    is_empty: bool
+    """Whether the backup has transactions, and none of them lies before the point."""
 
 
 def restore(source: pathlib.Path, target: Target, point: Point, progress: Progress) -> Restored:
@@ -77,15 +81,22 @@ def restore(source: pathlib.Path, target: Target, point: Point, progress: Progre
     """
     check_is_empty(target.data_dir)
     refusals: list[InvalidInput] = []
+    bases: list[pathlib.Path] = []
     for paths in _choices(source):
         with Sequel(paths) as sequel:
             try:
                 with_snapshot = _verify(sequel, point, progress)
             except InvalidInput as error:
                 refusals.append(error)
+                bases.append(paths[0])
                 continue
             return _write(sequel, target, point, with_snapshot=with_snapshot)
-    raise refusals[0]
+    if len({refusal.message for refusal in refusals}) == 1:
+        raise refusals[0]
+    said = "; ".join(
+        f"by {path.name}: {why.message}" for path, why in zip(bases, refusals, strict=True)
+    )
+    raise InvalidInput(f"no backup in {source} reaches that point ({said})")
 
 
 def _choices(source: pathlib.Path) -> Iterator[list[pathlib.Path]]:
@@ -104,7 +115,8 @@ def _choices(source: pathlib.Path) -> Iterator[list[pathlib.Path]]:
 class _Reading:
     """A pass over all entries of a backup, those behind the point included: they are verified too.
 
-    `reached`: behind the last entry that is kept, `last`: behind the last one there is.
+    `reached`: behind the last entry that is kept, `last`: behind the last one there is. `began`:
+    when the first one was appended.
     """
 
     sequel: Sequel
@@ -112,6 +124,7 @@ class _Reading:
     reached: Boundary
     last: Boundary
     is_cut: bool = False
+    began: int | None = None
 
     @classmethod
     def of(cls, sequel: Sequel, point: Point) -> _Reading:
@@ -126,6 +139,8 @@ class _Reading:
             found: list[Entry] = []
             for entry in entries:
                 self.last = self.last.after(entry)
+                if self.began is None:
+                    self.began = entry.timestamp
                 if not is_before:
                     continue
                 part = self.point.part_of(entry, self.reached.checksum)
@@ -157,29 +172,38 @@ def _verify(sequel: Sequel, point: Point, progress: Progress) -> bool:
         first = start if start.index == 0 else snapshot.boundary
     elif start.index:
         raise InvalidInput("this is a segment of the log: name the directory with its backup")
-    _check_point(point, first, reading.last)
+    # A log that is whole begins with its first entry: nothing below that has a time.
+    began = reading.began if start.index == 0 and reading.began is not None else first.timestamp
+    _check_point(point, first, reading.last, began)
     if start.index and not is_covered:
         raise InvalidInput(f"this backup cannot stop before sequence {first.next_sequence - 1}")
     return is_covered
 
 
-def _check_point(point: Point, first: Boundary, last: Boundary) -> None:
+def _check_point(point: Point, first: Boundary, last: Boundary, began: int) -> None:
     low, high = first.next_sequence - 1, last.next_sequence - 1
     if point.sequence is not None and not low <= point.sequence <= high:
         raise InvalidInput(
             f"this backup can stop at any sequence from {low} to {high}, not at {point.sequence}"
         )
-    if point.microseconds is not None and not first.timestamp <= point.microseconds:
-        raise InvalidInput(f"this backup cannot stop before {_moment(first.timestamp)}")
-    if point.microseconds is not None and point.microseconds > last.timestamp:
+    if point.microseconds is None:
+        return
+    span = f"from {_moment(began)} to {_moment(last.timestamp)}"
+    asked = _moment(point.microseconds)
+    if point.microseconds < began:
+        raise InvalidInput(f"this backup can stop at any time {span}, not before it, at {asked}")
+    if point.microseconds > last.timestamp:
         raise InvalidInput(
-            f"this backup ends at {_moment(last.timestamp)}, before that time: without a time all "
+            f"this backup can stop at any time {span}, and ends before {asked}: without a time all "
             "of it is restored"
         )
 
 
 def _moment(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()
+    try:
+        return (EPOCH + timedelta(microseconds=microseconds)).isoformat()
+    except OverflowError:
+        return f"{microseconds} microseconds after 1970"
 
 
 def _write(sequel: Sequel, target: Target, point: Point, *, with_snapshot: bool) -> Restored:
@@ -199,6 +223,7 @@ def _write(sequel: Sequel, target: Target, point: Point, *, with_snapshot: bool)
         source_cluster_id=origin.cluster_id,
         start=origin.start,
         end=reading.reached,
+        is_empty=reading.reached.next_sequence == 1 < reading.last.next_sequence,
     )
 
 

@@ -240,6 +240,10 @@ def restore(
     from raftlog.errors import InvalidInput  # noqa: PLC0415
     from raftlog.local.layout import HOST, HTTP_PORT_OFFSET  # noqa: PLC0415
 
+    if to_sequence is not None and to_time is not None:
+        raise InvalidInput(
+            "--to-sequence and --to-time exclude each other: each is a place to stop"
+        )
     try:
         node_id = parse_node_id(node_id)
     except ValueError as error:
@@ -248,10 +252,13 @@ def restore(
     # As far above as by default, for a member of the old cluster may have the default here.
     http = f"{HOST}:{port + HTTP_PORT_OFFSET}" if port < 65536 - HTTP_PORT_OFFSET else "''"
     target = Target(data_dir=data_dir, node_id=node_id, address=address)
-    until = None if to_time is None else int(to_time.timestamp() * 1e6)
+    # A float of seconds is rounded: what is cut off could be the very entry that is named.
+    until = None if to_time is None else round(to_time.timestamp() * 1e6)
     point = Point(sequence=to_sequence, microseconds=until)
     with terminable(), progress("reading") as told:
         made = restore(source, target, point, told)
+    if made.is_empty:
+        say("there is no transaction before that point: the new cluster is empty")
     document = {
         "data_dir": str(data_dir),
         "node_id": node_id,

@@ -58,7 +58,7 @@ def transfer(options: Globals, /, *, to: str | None, no_mock: bool) -> int:
 
     First a mock election proves that TO would win and could commit; it changes nothing, and refuses
     the transfer otherwise (exit 4 or 5). Then TO catches up while writes go on; only then do they
-    stop, until it leads.
+    stop, until it leads. Where TO leads already, that is a success, and nothing is changed.
     """
 
     async def work(client: Client) -> Transfer:
@@ -68,12 +68,12 @@ def transfer(options: Globals, /, *, to: str | None, no_mock: bool) -> int:
         moved = ask(options, work)
     except RaftLogError as error:
         return _not_transferred(options, to, error)
-    document = _moved(
-        "transferred" if to in {None, moved.target} else "another leads",
-        source=moved.source,
-        target=moved.target,
-        why=moved.why or None,
-    )
+    outcome, why = "transferred", moved.why
+    if moved.source == moved.target:
+        outcome, why = "leads already", f"{moved.target} leads already: nothing was changed"
+    elif to not in {None, moved.target}:
+        outcome = "another leads"
+    document = _moved(outcome, source=moved.source, target=moved.target, why=why or None)
     document["mock_ms"] = _milliseconds(moved.mock_seconds)
     document["write_gap_ms"] = _milliseconds(moved.write_gap_seconds)
     emit(options.output, document)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,10 +10,11 @@ import click
 
 from raftlog.cli.members import MEMBER_ID
 from raftlog.cli.options import Globals, Verb, group
-from raftlog.cli.output import ExitCode, emit, say
+from raftlog.cli.output import ExitCode, emit
 from raftlog.cli.replacing import Step, check_lost, planned
 from raftlog.cli.session import ask
 from raftlog.cli.tables import fields, table
+from raftlog.cli.waiting import IsDone, Wait, member_of, until
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
 from raftlog.client.values import MembershipChange, MembershipView
@@ -22,7 +22,6 @@ from raftlog.errors import InvalidInput, RaftLogError
 from raftlog.status import ClusterStatus, MemberStatus
 from raftlog.types import PRIORITY_DEFAULT, PRIORITY_MAX
 
-LOOK_SECONDS = 0.3
 LAG_DONE = 100
 """A learner that lacks fewer transactions has caught up."""
 
@@ -86,9 +85,11 @@ def list_(options: Globals) -> None:
                 "region": each.region,
                 "priority": each.priority,
                 "banned": each.banned,
+                "has_machine": each.has_machine,
                 "instance_id": each.instance_id,
                 "lag_transactions": each.lag_transactions,
                 "reachable": each.reachable,
+                "waits_for": each.waits_for or None,
             }
             for each in found.members
         ],
@@ -166,9 +167,9 @@ def add(
         )
 
     def done(each: MemberStatus | None) -> bool:
-        if each is None:
-            return False
-        return each.kind != "learner" if promote or not learner else _has_caught_up(each)
+        if promote or not learner:
+            return _votes(each)
+        return _has_come(each)
 
     return _change(options, precautions, change, (node_id, done))
 
@@ -183,7 +184,7 @@ def promote(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
         options,
         precautions,
         lambda cluster, **said: cluster.promote_member(node_id, **said),
-        (node_id, lambda each: each is not None and each.kind != "learner"),
+        (node_id, _votes),
     )
 
 
@@ -234,9 +235,8 @@ def remove(options: Globals, /, *, node_id: str, **precautions: Any) -> int:
 @click.option("--address", metavar="HOST:PORT", help="Where it is reached from now on.")
 @click.option("--region", metavar="NAME", help="Where it stands.")
 @_PRIORITY
-@click.option(
-    "--ban/--unban", "banned", default=None, help="Whether it leads only where nobody else could."
-)
+@click.option("--ban", is_flag=True, help="It leads only where nobody else could.")
+@click.option("--unban", is_flag=True, help="It leads as others do.")
 @_precautions()
 @click.pass_obj
 def update(
@@ -247,7 +247,8 @@ def update(
     address: str | None,
     region: str | None,
     priority: int | None,
-    banned: bool | None,
+    ban: bool,
+    unban: bool,
     **precautions: Any,
 ) -> int:
     """Record another address, region, priority or ban of the member ID.
@@ -257,6 +258,9 @@ def update(
     leads only where nobody else could; one that leads hands over first. Exits 4 if nobody would be
     left who should lead.
     """
+    if ban and unban:
+        raise InvalidInput("--ban and --unban exclude each other")
+    banned = True if ban else False if unban else None
     if address is None and region is None and priority is None and banned is None:
         raise click.UsageError("give --address, --region, --priority, --ban or --unban")
 
@@ -303,8 +307,17 @@ def replace(
         if new not in known:
             if address is None:
                 raise InvalidInput(f"{new} is no member yet: --address says where it is reached")
-            await cluster.add_member(new, address, promote=False)
-        await _until(cluster, new, lambda each: each is not None and _has_caught_up(each))
+            await cluster.add_member(new, address, promote=False, force=precautions["force"])
+        wait = Wait(
+            node_id=new,
+            is_done=_has_come,
+            ordered=False,
+            advice=(
+                f"{old} was not replaced: give the same command again once {new} can catch up, or "
+                f"take it out (`raftlog member remove {new}`)"
+            ),
+        )
+        await until(options, cluster, wait)
 
     return _change(
         options,
@@ -368,9 +381,10 @@ def _show_plan(
 def _anew(options: Globals, node_id: str, address: str | None, precautions: dict[str, Any]) -> int:
     """Remove a member whose directory was lost, and add its id for another directory."""
 
-    async def work(client: Client) -> MembershipChange:
-        found = await client.cluster.status()
-        known = next((each for each in found.members if each.node_id == node_id), None)
+    async def work(client: Client) -> tuple[MembershipChange, str]:
+        known = member_of(await client.cluster.status(), node_id)
+        promote = known is None or known.promoting or known.kind != "learner"
+        whose: Whose = (node_id, _votes if promote else _has_come)
         where = address or (known.address if known is not None else None)
         if where is None:
             raise InvalidInput(f"{node_id} is no member: --address says where it is reached")
@@ -384,22 +398,21 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
         done = await client.cluster.add_member(
             node_id,
             where,
-            promote=known is None or known.promoting or known.kind != "learner",
+            promote=promote,
             witness=None if known is None else not known.has_machine,
             region=None if known is None else known.region,
             # What is so by default is not said: an older leader would not know it.
             priority=_said_priority(known),
             banned=True if known is not None and known.banned else None,
+            force=precautions["force"],
         )
         done = dataclasses.replace(done, before=before or done.before)
-        if precautions["wait"]:
-            say(f"start {node_id} with an empty directory and --join; waiting until it votes")
-            await _until(
-                client.cluster, node_id, lambda it: it is not None and it.kind != "learner"
-            )
-        return done
+        if not precautions["wait"]:
+            return done, await _waits_for(client.cluster, whose)
+        await until(options, client.cluster, _wait_for(whose))
+        return done, ""
 
-    _print(options, ask(options, work))
+    _print(options, *ask(options, work))
     return ExitCode.OK
 
 
@@ -408,7 +421,7 @@ def _said_priority(known: MemberStatus | None) -> int | None:
 
 
 Change = Callable[..., Awaitable[MembershipChange]]
-Until = tuple[str, Callable[[MemberStatus | None], bool]]
+Whose = tuple[str, IsDone]
 """Whose status is looked at, and when it is as it should be."""
 
 
@@ -416,55 +429,56 @@ def _change(
     options: Globals,
     precautions: dict[str, Any],
     change: Change,
-    until: Until,
+    whose: Whose,
     prepare: Callable[[Cluster], Awaitable[None]] | None = None,
 ) -> int:
     """Make a change, wait for it if asked to, and print what came of it."""
     wait = precautions.pop("wait")
     said = {**precautions, "version": precautions["version"] or 0}
 
-    async def work(client: Client) -> MembershipChange:
+    async def work(client: Client) -> tuple[MembershipChange, str]:
         if prepare is not None:
             await prepare(client.cluster)
         done = await change(client.cluster, **said)
-        if wait and not said["dry_run"]:
-            await _until(client.cluster, *until)
-        return done
+        if said["dry_run"]:
+            return done, ""
+        if wait:
+            await until(options, client.cluster, _wait_for(whose))
+            return done, ""
+        return done, await _waits_for(client.cluster, whose)
 
-    done = ask(options, work)
-    _print(options, done)
+    done, waits_for = ask(options, work)
+    _print(options, done, waits_for)
     return ExitCode.OK if done.allowed else ExitCode.REFUSED
 
 
-async def _until(
-    cluster: Cluster, node_id: str, is_done: Callable[[MemberStatus | None], bool]
-) -> None:
-    """Wait until a member is as it should be, and show on standard error how far it is.
-
-    The change goes on by itself: to interrupt the wait changes nothing.
-    """
-    told: object = None
-    while True:
-        try:
-            found = await cluster.status()
-        except RaftLogError:
-            found = None
-        each = next((it for it in found.members if it.node_id == node_id), None) if found else None
-        if found is not None and not found.is_joint and is_done(each):
-            return
-        lag = None if each is None or not each.reachable else each.lag_transactions
-        if lag != told or told is None:
-            told = lag if lag is not None else "unknown"
-            behind = "is not reached yet" if lag is None else f"lacks {lag:,} transactions"
-            say(f"{node_id} {behind}")
-        await asyncio.sleep(LOOK_SECONDS)
+def _wait_for(whose: Whose) -> Wait:
+    node_id, is_done = whose
+    advice = "`raftlog member list` shows it, and the same command waits again"
+    return Wait(node_id=node_id, is_done=is_done, ordered=True, advice=advice)
 
 
-def _has_caught_up(each: MemberStatus) -> bool:
-    return each.reachable and each.lag_transactions is not None and each.lag_transactions < LAG_DONE
+async def _waits_for(cluster: Cluster, whose: Whose) -> str:
+    """Return what is still to happen before a change that was made is all done, or ""."""
+    node_id, is_done = whose
+    try:
+        each = member_of(await cluster.status(), node_id)
+    except RaftLogError:
+        return ""  # the change was made all the same
+    return "" if each is None or is_done(each) else each.waits_for
 
 
-def _print(options: Globals, done: MembershipChange) -> None:
+def _votes(each: MemberStatus | None) -> bool:
+    return each is not None and each.kind != "learner"
+
+
+def _has_come(each: MemberStatus | None) -> bool:
+    if each is None or not each.reachable or each.lag_transactions is None:
+        return False
+    return each.lag_transactions < LAG_DONE
+
+
+def _print(options: Globals, done: MembershipChange, waits_for: str = "") -> None:
     document: dict[str, object] = {
         "before": _view(done.before),
         "after": _view(done.after),
@@ -472,8 +486,9 @@ def _print(options: Globals, done: MembershipChange) -> None:
         "changed": done.changed,
         "version": done.version,
         "why": done.why or None,
+        "waits_for": waits_for or None,
     }
-    emit(options.output, document, lambda: _told(done))
+    emit(options.output, document, lambda: _told(done, waits_for))
 
 
 def _view(view: MembershipView) -> dict[str, object]:
@@ -485,7 +500,7 @@ def _view(view: MembershipView) -> dict[str, object]:
     }
 
 
-def _told(done: MembershipChange) -> str:
+def _told(done: MembershipChange, waits_for: str) -> str:
     rows = [
         (
             name,
@@ -499,4 +514,5 @@ def _told(done: MembershipChange) -> str:
     columns = ("", "voters", "learners", "quorum", "may fail now")
     outcome = "changed" if done.changed else "nothing was changed"
     below = {"outcome": outcome, "version": done.version, "allowed": done.allowed, "why": done.why}
+    below["waits for"] = waits_for
     return f"{table(columns, rows)}\n\n{fields({k: v for k, v in below.items() if v != ''})}"

@@ -36,6 +36,7 @@ class Globals:
     endpoints_given: bool = False
     member: str | None = None
     timeout: float = TIMEOUT_SECONDS_DEFAULT
+    timeout_given: bool = False
     output: OutputFormat = OutputFormat.TABLE
     output_given: bool = False
     yes: bool = False
@@ -55,6 +56,7 @@ def _store(context: click.Context, parameter: click.Parameter, value: object) ->
     else:
         setattr(values, name, value)
         values.endpoints_given |= name == "endpoints"
+        values.timeout_given |= name == "timeout"
 
 
 class Seconds(click.FloatRange):

@@ -121,10 +121,10 @@ def hint(error: BaseException) -> str | None:
     """Return what to do next, where there is something to say."""
     if not isinstance(error, errors.RaftLogError):
         return None
+    if error.is_explained:
+        return None  # its message says what to do
     if exit_code(error) is ExitCode.OUTCOME_UNKNOWN:
         return _HINT_UNKNOWN
-    if isinstance(error, errors.ConnectFailed) and error.is_explained:
-        return None  # its message says what to pass
     return next((text for kind, text in _HINTS if isinstance(error, kind)), None)
 
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import click
+from rich.console import Console
+from rich.progress import (
+    DownloadColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bar
 
 from raftlog.cli.options import Globals, group
 from raftlog.cli.output import emit
-from raftlog.cli.session import ask
+from raftlog.cli.session import ask, terminable
 from raftlog.cli.tables import table
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
-from raftlog.client.values import Snapshot
+from raftlog.client.values import Snapshot, SnapshotProgress
 from raftlog.errors import RaftLogError
 
 ANSWER_SECONDS = 1.0
@@ -29,12 +40,30 @@ snapshot = group(
 @snapshot.command("take", examples=["raftlog snapshot take", "raftlog snapshot take --member n2"])
 @click.pass_obj
 def take(options: Globals) -> None:
-    """Take a snapshot while writes go on, on a follower unless --member says otherwise."""
+    """Take a snapshot while writes go on, on a follower unless --member says otherwise.
 
-    async def work(client: Client) -> Snapshot:
-        return await client.cluster.take_snapshot(member=options.member)
+    After --timeout it exits 7: the member goes on, and to ask again joins what it does.
+    """
+    with terminable(), written("writing the snapshot") as told:
 
-    emit(options.output, _describe(ask(options, work)))
+        async def work(client: Client) -> Snapshot:
+            return await client.cluster.take_snapshot(member=options.member, progress=told)
+
+        found = ask(options, work)
+    emit(options.output, _describe(found))
+
+
+@contextlib.contextmanager
+def written(what: str) -> Iterator[SnapshotProgress | None]:
+    """Show on standard error, if that is a terminal, how many bytes there are."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    shown = (TextColumn("{task.description}"), SpinnerColumn(), DownloadColumn())
+    columns = (*shown, TransferSpeedColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda count: bar.update(task, completed=count)
 
 
 @snapshot.command("list", examples=["raftlog snapshot list", "raftlog snapshot list -o json"])

@@ -16,10 +16,11 @@ from raftlog.status import ClusterStatus, MemberStatus
 MEMBER_FIELDS = (
     "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
     "lag_transactions", "last_contact_ms", "reachable", "healthy",
-    "feature_level_max", "priority", "banned",
+    "feature_level_max", "priority", "banned", "waits_for",
 )  # fmt: skip
-_COLUMNS = ("id", "address", "role", "kind", "applied", "lag", "heard", "state")
-"""What a terminal of 80 columns has room for; -o json says all."""
+_COLUMNS = ("id", "address", "role", "kind", "at index", "lag", "heard", "state")
+"""What a terminal of 80 columns has room for; -o json says all. Applied is up to an index, as
+`commit_index` above the table is: entries that hold no transaction have one too."""
 
 
 @click.command(
@@ -80,12 +81,13 @@ def describe(found: ClusterStatus) -> dict[str, object]:
 
 
 def _member(member: MemberStatus) -> dict[str, object]:
-    return {"id": member.node_id, **{name: getattr(member, name) for name in MEMBER_FIELDS}}
+    told = {name: getattr(member, name) for name in MEMBER_FIELDS}
+    return {"id": member.node_id, **told, "waits_for": member.waits_for or None}
 
 
 def _human(found: ClusterStatus, document: dict[str, object]) -> str:
     above = {name: document[name] for name in (
-        "cluster_id", "served_by", "leader", "term", "commit_sequence",
+        "cluster_id", "served_by", "leader", "term", "commit_sequence", "commit_index",
     )}  # fmt: skip
     above["quorum"] = _quorum(found)
     above["machine"] = found.machine
@@ -93,6 +95,11 @@ def _human(found: ClusterStatus, document: dict[str, object]) -> str:
     text = f"{fields(above)}\n\n{table(_COLUMNS, map(_row, found.members))}"
     if found.consumers:
         text += f"\n\n{consumers_table(found.consumers)}"
+    waiting = [member for member in found.members if member.waits_for]
+    if waiting:
+        text += "\n\nwaiting\n" + "\n".join(
+            f"  {show(member.node_id)} waits for {show(member.waits_for)}" for member in waiting
+        )
     if found.alarms:
         text += "\n\nalarms\n" + "\n".join(f"  {show(alarm)}" for alarm in found.alarms)
     return text

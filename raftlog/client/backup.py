@@ -17,6 +17,7 @@ from raftlog.checksum import crc32c
 from raftlog.client.cluster import Cluster
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context
+from raftlog.client.routing import misplaced
 from raftlog.client.values import BackupEntries, BackupProgress, BackupReceipt
 from raftlog.errors import (
     Compacted,
@@ -75,7 +76,7 @@ class Backup:
         try:
             receiving = _Receiving(staged, progress)
             try:
-                served_by = await receiving.run(peer, rate, deadline)
+                served_by = await receiving.run(peer, source, rate, deadline)
             finally:
                 receiving.close()
             await asyncio.to_thread(_publish, staged, target)
@@ -143,6 +144,8 @@ class Backup:
                     chunk = await call.read()
                 if chunk is grpc.aio.EOF:
                     raise Unavailable("the member ended the stream")
+                if chunk.served_by not in {"", source}:
+                    raise misplaced(source, chunk.served_by, peer.address)
                 if crc32c(chunk.entries) != chunk.checksum:
                     raise StorageCorrupt("entries did not arrive as they were sent", definite=True)
                 yield BackupEntries(
@@ -186,12 +189,14 @@ class _Receiving:
         self._pending = 0
         self.size = 0
 
-    async def run(self, peer: Peer, rate: float, deadline: float) -> str:
+    async def run(self, peer: Peer, source: str, rate: float, deadline: float) -> str:
         """Receive until the last chunk, and make the file durable; return who served it."""
         await peer.wait_connected(deadline)
         call = peer.backup.Create(backup_pb2.BackupRequest(bytes_per_second=rate))
         try:
             async for chunk in call:
+                if chunk.served_by not in {"", source}:
+                    raise misplaced(source, chunk.served_by, peer.address)
                 await self._take(chunk)
                 if chunk.last:
                     await asyncio.to_thread(self._flush, sync=True)

@@ -11,13 +11,13 @@ from typing import cast
 import grpc
 
 from raftlog.client import promotion
+from raftlog.client import snapshots as taken
 from raftlog.client.alarms import AlarmReport, report
 from raftlog.client.changes import change
 from raftlog.client.connections import Connections, Peer
 from raftlog.client.context import check_number, loop_time
 from raftlog.client.log_ends import LogEnds, log_ends
 from raftlog.client.members import MemberVerbs
-from raftlog.client.telling import tell_member
 from raftlog.client.values import (
     Campaigning,
     Diagnostics,
@@ -27,6 +27,7 @@ from raftlog.client.values import (
     Paused,
     Reign,
     Snapshot,
+    SnapshotProgress,
     Transfer,
 )
 from raftlog.errors import (
@@ -101,7 +102,7 @@ class Cluster(MemberVerbs):
 
         First a mock election (`mock`) proves that the member would win and could commit; it changes
         nothing. Then the member catches up while writes go on. Only then do writes stop, until it
-        leads.
+        leads. Where it leads already, nothing is done: `source` and `target` are the same.
 
         Raises:
             SafetyRefused: the member may not lead, or would not win; it did not happen.
@@ -118,10 +119,12 @@ class Cluster(MemberVerbs):
             return cast("admin_pb2.TransferReply", reply)
 
         reply = await change(self._context, call, deadline, final=(Unavailable,))
-        reign = await promotion.reign_that_began(self._context, reply.to, reply.term, deadline)
-        # "from" is a keyword here, but not on the wire.
+        source = getattr(reply, "from")  # which is a keyword here
+        reign = None
+        if source != reply.to:
+            reign = await promotion.reign_that_began(self._context, reply.to, reply.term, deadline)
         return Transfer(
-            source=getattr(reply, "from"),
+            source=source,
             target=reply.to,
             term=reply.term,
             mock_seconds=reply.mock_seconds if reply.HasField("mock_seconds") else None,
@@ -283,9 +286,15 @@ class Cluster(MemberVerbs):
         )
 
     async def take_snapshot(
-        self, *, member: str | None = None, timeout: float | None = None
+        self,
+        *,
+        member: str | None = None,
+        progress: SnapshotProgress | None = None,
+        timeout: float | None = None,
     ) -> Snapshot:
         """Take a snapshot while writes go on, on a follower unless `member` names one.
+
+        `progress` is told the bytes written, now and then. To ask again joins what is under way.
 
         Raises:
             SafetyRefused: the member is a witness, and has no state.
@@ -301,24 +310,14 @@ class Cluster(MemberVerbs):
                 raise Unavailable("no healthy member has a machine")
             member = able[0].node_id
 
-        async def call(peer: Peer, seconds: float) -> admin_pb2.SnapshotsReply:
-            reply = await peer.admin.TakeSnapshot(types_pb2.Empty(), timeout=seconds)
-            return cast("admin_pb2.SnapshotsReply", reply)
-
-        reply = await tell_member(self._context.connections, member, call, deadline)
-        return _snapshots(reply)[0]
+        return await taken.take(self._context, member, deadline, progress)
 
     async def snapshots(
         self, *, member: str | None = None, timeout: float | None = None
     ) -> tuple[Snapshot, ...]:
         """Return the snapshots that a member holds, any one unless `member` names it."""
-
-        async def call(peer: Peer, seconds: float) -> admin_pb2.SnapshotsReply:
-            reply = await peer.admin.Snapshots(types_pb2.Empty(), timeout=seconds)
-            return cast("admin_pb2.SnapshotsReply", reply)
-
         deadline = self._context.deadline(timeout)
-        return _snapshots(await self._context.connections.ask(member, call, deadline))
+        return taken.snapshots_of(await taken.held(self._context, member, deadline))
 
     async def alarms(
         self, *, member: str | None = None, timeout: float | None = None
@@ -412,21 +411,6 @@ class Cluster(MemberVerbs):
         finally:
             for task in asking:
                 task.cancel()
-
-
-def _snapshots(reply: admin_pb2.SnapshotsReply) -> tuple[Snapshot, ...]:
-    return tuple(
-        Snapshot(
-            served_by=reply.served_by,
-            snapshot_id=each.snapshot_id,
-            index=each.index,
-            term=each.term,
-            last_sequence=each.last_sequence,
-            size_bytes=each.size_bytes,
-            created=each.created,
-        )
-        for each in reply.snapshots
-    )
 
 
 async def _ask_status(peer: Peer, seconds: float) -> admin_pb2.StatusReply:

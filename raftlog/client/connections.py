@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import grpc
 
+from raftlog.client.explanations import explained
 from raftlog.client.routing import (
     AddressBook,
     Answer,
@@ -45,7 +46,7 @@ from raftlog.errors import (
 from raftlog.wire import channel as wire_channel
 from raftlog.wire import status
 from raftlog.wire.channel import OpenChannel, TlsMaterial
-from raftlog.wire.diagnosis import Trouble, diagnose
+from raftlog.wire.diagnosis import diagnose
 from raftlog.wire.pb import (
     admin_pb2_grpc,
     backup_pb2_grpc,
@@ -238,13 +239,15 @@ class Connections:
         if address is None:
             found = await self._find(_answers, deadline)
             address = self._listed(node_id, found.node_id)
-        other = await self._other_at(address, node_id, deadline)
-        if other is not None:
+        backoff, looked = Backoff(0.05, 2.0, 0.5, self.dice), False
+        while (other := await self._other_at(address, node_id, deadline)) is not None:
+            # It is asked for while there is time: the member may be starting, or have moved.
+            pause = backoff.pause()
+            if looked and deadline - asyncio.get_running_loop().time() < pause + 2 * PROBE_SECONDS:
+                raise stranger(node_id, other, address, happened=False)
+            await asyncio.sleep(pause if looked else 0)
             await self._look_again(deadline)
-            address = self._listed(node_id, other)
-            other = await self._other_at(address, node_id, deadline)
-        if other is not None:
-            raise stranger(node_id, other, address, happened=False)
+            address, looked = self._listed(node_id, other), True
         return self.peer(address)
 
     def _listed(self, node_id: str, by: str) -> str:
@@ -375,7 +378,15 @@ class Connections:
                 raise stranger(node_id, said, peer.address, happened=True)
             return reply
 
-        return await self._ask(choose, ask, deadline, final=(NotLeader,))
+        now, backoff = asyncio.get_running_loop().time, Backoff(0.05, 2.0, 0.5, self.dice)
+        while True:
+            try:
+                return await self._ask(choose, ask, deadline, final=(NotLeader,))
+            except Unavailable as error:
+                pause = backoff.pause()
+                if error.definite or now() + pause + PROBE_SECONDS >= deadline:
+                    raise  # of those that are not, another node answered in the member's place
+            await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Close every channel; searches end."""
@@ -528,24 +539,8 @@ class Connections:
 
     def _explained(self, error: ConnectFailed, addresses: tuple[str, ...]) -> ConnectFailed:
         """Return the error with what is known of the reason, at each of these addresses."""
-        found: dict[str, list[str]] = {}
-        for address in addresses:
-            diagnosis = self._diagnoses.get(address)
-            finding = None if diagnosis is None else diagnosis.finding
-            if finding is not None:
-                found.setdefault(finding.for_client(), []).append(address)
-                error.is_explained |= finding.trouble is not Trouble.NOBODY_LISTENS
-        if not found:
-            return error
-        parts = [
-            sentence
-            if len(found) == 1 and len(each) == len(addresses)
-            else f"{', '.join(each)}: {sentence}"
-            for sentence, each in found.items()
-        ]
-        explained = ConnectFailed(f"{error.message}; " + "; ".join(parts), definite=error.definite)
-        explained.is_explained = error.is_explained
-        return explained
+        looked = {each: self._diagnoses[each] for each in addresses if each in self._diagnoses}
+        return explained(error, {each: it.finding for each, it in looked.items()}, addresses)
 
     def _last_word(self, refusal: RaftLogError | None, peer: Peer) -> RaftLogError:
         if not isinstance(refusal, ConnectFailed):

@@ -55,7 +55,8 @@ class MemberVerbs:
         `update_member`. `instance_id`: its data directory, where that is known.
 
         Raises:
-            MembershipRejected: it is a member by another data directory, or not as it says.
+            MembershipRejected: it is a member by another data directory, or not as it says; or
+                another member is reached at that address.
             Indeterminate: the answer did not come in time; ask again.
         """
         order = admin_pb2.MemberOrder(
@@ -169,8 +170,8 @@ class MemberVerbs:
         could; one that leads hands over first.
 
         Raises:
-            MembershipRejected: it is no member, or runs and says another address of itself; or
-                nobody would be left who should lead.
+            MembershipRejected: it is no member, or runs and says another address of itself; another
+                member is reached at the address; or nobody would be left who should lead.
             SafetyRefused: the cluster's feature level knows no priorities and bans.
             Indeterminate: the answer did not come in time; ask again.
         """

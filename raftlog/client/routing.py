@@ -100,11 +100,22 @@ def timed_out(refusal: RaftLogError | None) -> RaftLogError:
 def stranger(node_id: str, other: str, address: str, *, happened: bool) -> Unavailable:
     """Return the error of a call to a member at whose address another node answers."""
     was_asked = f"{other} did what was asked" if happened else "nothing was asked of it"
+    return _stranger(node_id, other, address, was_asked, definite=not happened)
+
+
+def misplaced(node_id: str, other: str, address: str) -> Unavailable:
+    """Return the error of a stream from a member that another node answers; nothing is taken."""
+    return _stranger(node_id, other, address, "nothing is taken from it", definite=True)
+
+
+def _stranger(
+    node_id: str, other: str, address: str, and_so: str, *, definite: bool
+) -> Unavailable:
     return Unavailable(
-        f"{address} is listed as the address of {node_id}, and {other} answers there; {was_asked}: "
+        f"{address} is listed as the address of {node_id}, and {other} answers there; {and_so}: "
         f"start {node_id} if it is stopped, or correct its address "
         f"(`raftlog member update {node_id} --address HOST:PORT`)",
-        definite=not happened,
+        definite=definite,
     )
 
 

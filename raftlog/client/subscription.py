@@ -17,7 +17,7 @@ import grpc
 
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
-from raftlog.client.routing import Backoff, Recourse, judge, timed_out
+from raftlog.client.routing import Backoff, Recourse, judge, misplaced, timed_out
 from raftlog.client.whereabouts import of_one, who_has
 from raftlog.errors import Compacted, NotFound, NotLeader, RaftLogError, Unavailable
 from raftlog.wire import status
@@ -36,6 +36,11 @@ class Reply(Protocol):
     @property
     def position(self) -> int:
         """Everything at or below it was delivered."""
+        ...
+
+    @property
+    def served_by(self) -> str:
+        """Who sends it."""
         ...
 
     @property
@@ -99,6 +104,7 @@ class Subscription(Generic[R]):
             leader = await self._choose(error)
             call = self._open_call(leader.peer)
             silence_seconds, is_over = SILENCE_SECONDS, False
+            wrong: RaftLogError | None = None
             try:
                 while True:
                     async with asyncio.timeout(silence_seconds):
@@ -107,6 +113,9 @@ class Subscription(Generic[R]):
                         is_over = not self._follow and self._gap is None
                         break
                     reply = cast("R", reply)
+                    if self._member is not None and reply.served_by not in {"", self._member}:
+                        wrong = misplaced(self._member, reply.served_by, leader.peer.address)
+                        break
                     self._contact_at = loop_time()
                     self._backoff.reset()
                     silence_seconds = max(SILENCE_SECONDS, BEATS * reply.beat_ms / 1000)
@@ -115,7 +124,7 @@ class Subscription(Generic[R]):
                         break
                 if is_over:
                     return
-                self._gap, error = None, Unavailable("the member ended the stream")
+                self._gap, error = None, wrong or Unavailable("the member ended the stream")
             except asyncio.CancelledError:
                 self._context.connections.explain_cancelled()
                 raise

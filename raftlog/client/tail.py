@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from typing import cast
 
 import grpc
 
@@ -159,7 +160,7 @@ class Tail:
         request = self._request(**where)
         request.follow = True
 
-        async def call(peer: Peer, seconds: float) -> int:
+        async def call(peer: Peer, seconds: float) -> log_pb2.TailReply:
             stream = peer.log.Tail(request, timeout=seconds)
             try:
                 reply = await stream.read()
@@ -167,17 +168,17 @@ class Tail:
                 stream.cancel()
             if reply is grpc.aio.EOF:
                 raise Unavailable("the member ended the stream")
-            return int(reply.position)
+            return cast("log_pb2.TailReply", reply)
 
         connections = self._context.connections
         deadline = self._context.deadline(self._timeout)
         if self._member is not None:
-            return await connections.ask_member(self._member, call, deadline)
+            return int((await connections.ask_member(self._member, call, deadline)).position)
         # The leader knows everything acknowledged; who only reads what is kept asks anyone.
         # Where a consumer may begin is for the leader to say, who keeps its position.
         if beginning.from_now or beginning.last is not None or self._kept is not None:
-            return await connections.ask_leader(call, deadline)
-        return await connections.ask_anyone(call, deadline)
+            return int((await connections.ask_leader(call, deadline)).position)
+        return int((await connections.ask_anyone(call, deadline)).position)
 
     async def _handed_batches(self) -> AsyncGenerator[list[Transaction], None]:
         async with contextlib.aclosing(self.batches()) as batches:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import grpc
 
 from raftlog.client.connections import Connections, Peer
+from raftlog.client.routing import stranger
 from raftlog.errors import ConnectFailed, Indeterminate, RaftLogError, Unavailable
 from raftlog.wire import status
 
@@ -38,19 +39,28 @@ async def tell_member(
     async def attempt(peer: Peer, seconds: float) -> T:
         nonlocal unsure
         try:
-            return await call(peer, seconds)
+            reply = await call(peer, seconds)
         except grpc.aio.AioRpcError as error:
             said = status.from_rpc_error(error, sent=True)
             if not said.definite and not isinstance(said, ConnectFailed):
                 unsure = said
             raise
+        other = getattr(reply, "served_by", "")
+        if other not in {"", node_id}:  # it did what was asked, so it is not asked again
+            connections.forget(peer.address)
+            wrong = stranger(node_id, other, peer.address, happened=True)
+            raise Indeterminate(wrong.message)
+        return reply
 
     try:
         return await connections.ask_member(node_id, attempt, deadline)
-    except Unavailable as error:
+    except RaftLogError as error:
         if unsure is None or not error.definite:
             raise
-        raise Indeterminate(
-            f"{node_id} did not say in time what came of it ({unsure.message}); to ask again does "
-            "no harm"
-        ) from None
+        # What a later attempt is told says nothing of an earlier one whose answer was lost.
+        why = unsure.message if isinstance(error, Unavailable) else error.message
+        lost = Indeterminate(
+            f"{node_id} did not say in time what came of it ({why}); to ask again does no harm"
+        )
+        lost.is_explained = True
+        raise lost from None

@@ -123,6 +123,7 @@ class LogInfo(NamedTuple):
 
 
 BackupProgress = Callable[[int, int], None]
+SnapshotProgress = Callable[[int], None]
 """Told how many bytes of a backup are written, and about how many there will be."""
 
 

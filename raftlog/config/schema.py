@@ -234,7 +234,11 @@ class Settings:
     initial_cluster: tuple[tuple[str, str], ...] = _setting(
         (), "the first members, n1=H:P,n2=H:P; ignored once they exist", parse=values.parse_members
     )
-    join: str = _address("", "a member of a running cluster, which this node asks to be added to")
+    join: str = _setting(
+        "",
+        "members of a running cluster, H:P,H:P, which this node asks to be added to; one is enough",
+        parse=values.parse_addresses,
+    )
     promote: bool = _setting(
         False,
         "with join: become a voter once this node has caught up",

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 
+from raftlog.addresses import place_of
 from raftlog.errors import InvalidInput
 from raftlog.types import NODE_ID_BYTES_MAX, NODE_ID_PATTERN
 
@@ -140,6 +141,12 @@ def parse_address(value: object) -> str:
     return text
 
 
+def parse_addresses(value: object) -> str:
+    """Return HOST:PORT,HOST:PORT as one text, each checked, in order and without repeats."""
+    parts = (part.strip() for part in parse_text(value).split(","))
+    return ",".join(dict.fromkeys(parse_address(part) for part in parts if part))
+
+
 def parse_node_id(value: object) -> str:
     """Return a member's id: letters, digits, dot, dash, underscore; at most 64 bytes."""
     text = parse_text(value).strip()
@@ -170,7 +177,8 @@ def parse_members(value: object) -> tuple[tuple[str, str], ...]:
         if not node_id or not checked:
             raise ValueError(f'expected members as "n1=HOST:PORT,n2=HOST:PORT", not "{name}"')
         members.append((node_id, checked))
-    for kind, seen in (("id", [m[0] for m in members]), ("address", [m[1] for m in members])):
-        if len(set(seen)) != len(seen):
-            raise ValueError(f"expected every member's {kind} to differ")
+    if len({name for name, _ in members}) != len(members):
+        raise ValueError("expected every member's id to differ")
+    if len({place_of(address) for _, address in members}) != len(members):
+        raise ValueError("expected every member's address to differ")
     return tuple(sorted(members))

@@ -183,7 +183,8 @@ class LevelRaise:
 class Handover:
     """A transfer that came about: to whom, in which term, how long its trial took.
 
-    `target` leads now; it is another member than the one meant where somebody else was faster.
+    `target` leads now; it is another member than the one meant where somebody else was faster, and
+    `source` itself where it was meant and leads already.
     `mock_seconds` is None where there was no trial.
     """
 
@@ -523,6 +524,11 @@ class NodePort(Protocol):
 
     def snapshots(self) -> list[SnapshotInfo]:
         """Return this member's complete snapshots, oldest first."""
+        ...
+
+    @property
+    def snapshot_written(self) -> int | None:
+        """Return how many bytes are written of the snapshot being taken; None: none is."""
         ...
 
     @property

@@ -406,9 +406,11 @@ class LocalCluster:
         ):
             arguments += [flag, value]
         if node.joins:
+            # All of them: one that runs may be frozen, or be no member yet.
             others = [each for each in self.nodes if each is not node]
-            asked = next((each for each in others if self.is_running(each.id)), others[0])
-            arguments += ["--join", asked.address, "--promote"]
+            asked = [each for each in others if self.is_running(each.id)] or others
+            addresses = ",".join(each.address for each in asked)
+            arguments += ["--join", addresses, "--promote"]
         else:
             founders = ",".join(f"{n.id}={n.address}" for n in self.nodes if not n.joins)
             arguments += ["--bootstrap-token", self.token, "--initial-cluster", founders]

@@ -16,7 +16,9 @@ Whoever is added later is recorded by the leader once it has shown itself.
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
+from raftlog.core.entries import Boundary
 from raftlog.core.membership import Membership
 from raftlog.core.messages import (
     AppendResponse,
@@ -31,6 +33,7 @@ from raftlog.core.messages import (
 )
 from raftlog.errors import IdentityMismatch, MemberRemoved
 from raftlog.interfaces import Event, Identity, Observer
+from raftlog.levels import WITNESS_LEVEL
 from raftlog.node.inputs import Inputs
 from raftlog.types import NodeId
 
@@ -46,19 +49,43 @@ COUNTED = (
 ASKING = (VoteRequest, PreVoteRequest)
 
 
-def wrong_kind(
-    membership: Membership, node_id: NodeId, instance_id: str, *, has_machine: bool
-) -> IdentityMismatch | None:
-    """Return why a directory cannot be that member's, or None: it has no machine to be given.
+class Applied(Protocol):
+    """How far this member has applied (`node/applier.py`)."""
 
-    Nothing that orders allow leads here. It would lead, or count as a copy of the state, and it
-    has none (decision 40).
+    @property
+    def applied(self) -> Boundary:
+        """Return the boundary below which everything is applied."""
+        ...
+
+
+def wrong_kind(
+    membership: Membership,
+    node_id: NodeId,
+    instance_id: str,
+    *,
+    has_machine: bool,
+    level: int = 0,
+) -> IdentityMismatch | None:
+    """Return why a directory cannot be that member's, or None.
+
+    One without a machine cannot be given one: it would lead, or count as a copy of the state, and
+    it has none (decision 40). One with a machine is no witness', unless it was known as that before
+    the feature `level` in force could tell the two apart.
     """
     member = membership.member(node_id)
-    if has_machine or member is None or not member.has_machine:
+    if member is None or member.has_machine is has_machine:
         return None
     if member.instance_id not in {"", instance_id}:
         return None
+    if has_machine:
+        if level < WITNESS_LEVEL or member.instance_id:
+            return None
+        return IdentityMismatch(
+            f"{node_id} is to be a witness, and its data directory (instance {instance_id}) was "
+            f"made with a state machine: stop it, empty the directory, and start it with --join; "
+            f"or, if it is to have one, `raftlog member remove {node_id}` and add it without "
+            "--witness"
+        )
     return IdentityMismatch(
         f"{node_id} is to have a state machine, and its data directory (instance {instance_id}) "
         f"was made for a witness, and keeps no state: `raftlog member remove {node_id}`, empty the "
@@ -73,7 +100,18 @@ OUTSIDERS_MAX = 64
 class Enrolment:
     """Keeps what handshakes taught of the peers' directories."""
 
-    def __init__(self, inputs: Inputs, identity: Identity, observer: Observer) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        identity: Identity,
+        observer: Observer,
+        applier: Applied | None = None,
+    ) -> None:
+        self._applier = applier
+        self._kinds: dict[NodeId, tuple[str, bool]] = {
+            identity.node_id: (identity.instance_id, identity.has_machine)
+        }
+        """Of the directory that each peer showed last, its id and whether it has a machine."""
         self._inputs = inputs
         self._core = inputs.core
         self._identity = identity
@@ -287,13 +325,14 @@ class Enrolment:
         node is behind: it may have been added anew meanwhile, and lead by now. That one was refused
         amid the bootstrap is remembered (`contested`).
         """
+        self._note_kind(peer, instance_id, has_machine=has_machine)
         core = self._core
         is_ahead = membership_index > min(core.membership_index, core.commit_index)
         removed = self._check_removed(peer, instance_id, is_ahead=is_ahead)
         if removed is not None:
             return removed
         # One that is ahead may have been removed, and added as a witness, meanwhile.
-        wrong = wrong_kind(core.membership, peer, instance_id, has_machine=has_machine or is_ahead)
+        wrong = None if is_ahead else self._wrong_kind(peer)
         if wrong is not None:
             return wrong
         bound = self._bound(peer)
@@ -307,6 +346,25 @@ class Enrolment:
             "was; start it with the directory that it had, or take it in anew (raftlog member "
             f"replace {peer} {peer})"
         )
+
+    def _note_kind(self, peer: NodeId, instance_id: str, *, has_machine: bool) -> None:
+        """Remember what a directory is, of as many that are no members' as of their names."""
+        self._kinds.pop(peer, None)
+        outsiders = [each for each in self._kinds if not self._is_known(each)]
+        if len(outsiders) >= OUTSIDERS_MAX:
+            del self._kinds[outsiders[0]]
+        self._kinds[peer] = (instance_id, has_machine)
+
+    def _wrong_kind(self, peer: NodeId) -> IdentityMismatch | None:
+        """Return why the directory that a peer showed last cannot be that member's, or None."""
+        shown, has_machine = self._kinds.get(peer, ("", True))
+        level = 0 if self._applier is None else self._applier.applied.feature_level
+        return wrong_kind(self._core.membership, peer, shown, has_machine=has_machine, level=level)
+
+    def unfit(self, peer: NodeId) -> str:
+        """Return why the directory that a peer showed last cannot be that member's, or ""."""
+        wrong = self._wrong_kind(peer) if peer in self._kinds else None
+        return "" if wrong is None else wrong.message
 
     def _check_removed(
         self, peer: NodeId, instance_id: str, *, is_ahead: bool
@@ -363,9 +421,13 @@ class Enrolment:
         return dataclasses.replace(membership, members=members)
 
     def _may_bind(self, membership: Membership, node_id: NodeId) -> bool:
-        """Whether a directory was seen that may be recorded; a removed one never is."""
+        """Whether a directory was seen that may be recorded; one of the wrong kind never is."""
         shown = self._instances.get(node_id)
-        return shown is not None and not membership.is_removed(node_id, shown)
+        if shown is None or membership.is_removed(node_id, shown):
+            return False
+        # It may have been shown before there was such a member, or while this node was behind.
+        known, _ = self._kinds.get(node_id, ("", True))
+        return known != shown or self._wrong_kind(node_id) is None
 
     @property
     def all_known(self) -> bool:

@@ -16,6 +16,7 @@ import asyncio
 import dataclasses
 from collections.abc import Sequence
 
+from raftlog.addresses import place_of
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.core.membership_change import (
@@ -27,13 +28,11 @@ from raftlog.core.membership_change import (
 )
 from raftlog.errors import (
     Indeterminate,
-    InvalidInput,
     MembershipRejected,
     RaftLogError,
     Unavailable,
 )
 from raftlog.interfaces import (
-    ORDERS_MAX,
     Event,
     MemberOrder,
     MembershipOutcome,
@@ -43,14 +42,14 @@ from raftlog.interfaces import (
 from raftlog.levels import PREFERENCES_LEVEL
 from raftlog.node.inputs import Inputs
 from raftlog.node.levels import FeatureLevels
+from raftlog.node.orders import ADDRESS_CHARACTERS_MAX, check_orders, flipped
 from raftlog.node.ports import Ports
 from raftlog.node.reads import ReadQueue
 from raftlog.node.transfers import Transfers
 from raftlog.node.writes import Writes
-from raftlog.types import NODE_ID_BYTES_MAX, NODE_ID_PATTERN, PRIORITY_MAX, NodeId, Role
+from raftlog.types import NodeId, Role
 
 MEMBERS_MAX = 64
-ADDRESS_CHARACTERS_MAX = 255
 ROUND_SECONDS_MIN = 1.0
 """A round of replication is measured by a chore, so no finer than this."""
 HAND_OVER_SECONDS = 3.0
@@ -128,7 +127,7 @@ class Members:
         """Carry the orders out, all of them at once. See `NodePort.change_members`."""
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         self._writes.require_open()
-        _check_orders(orders)
+        check_orders(orders)
         self._check_settled()
         await self._confirm(deadline)
         before = self._view(self._core.membership)
@@ -148,7 +147,11 @@ class Members:
             raise MembershipRejected(f"{why}; nothing was changed (--force takes the risk)")
         if plan.hands_over:
             await self._hand_over(plan.heirs)
-        version = await self._carry_out(plan.proposed, deadline)
+        try:
+            version = await self._carry_out(plan.proposed, deadline)
+        except Indeterminate as error:
+            said = f"{error.message}{self._silent(plan.proposed)}"
+            raise type(error)(said, leader=error.leader) from None
         outcome = self._outcome(before, after, changed=True, why=why)
         return dataclasses.replace(outcome, version=version)
 
@@ -172,9 +175,9 @@ class Members:
                 f"the membership is at version {first}, not at {version}: somebody changed it; "
                 "look at it again (raftlog member list)"
             )
-        flipped = _flipped(current, missing)
-        if flipped:
-            return Plan(current, current, flipped, "", hands_over=False)
+        kind = flipped(current, missing)
+        if kind:
+            return Plan(current, current, kind, "", hands_over=False)
         steps = [_change_of(current, order) for order in missing]
         proposed, final = _next(current, steps), _final(current, steps)
         # Where nobody else could lead yet, the leader leads until the entry is committed (§4.2.2).
@@ -188,7 +191,8 @@ class Members:
         is_stuck = not any(map(self._is_healthy, heirs)) and any(map(self._is_healthy, others))
         hands_over = not stays and bool(heirs) and not is_stuck
         refused = self._contradicted(current, missing)
-        return Plan(proposed, final, refused, self._risk(current, final), hands_over, heirs)
+        why = "; ".join(filter(None, (self._crowded(final, missing), self._risk(current, final))))
+        return Plan(proposed, final, refused, why, hands_over, heirs)
 
     async def _confirm(self, deadline: float) -> None:
         """Make sure that this node leads: one that was deposed must not say that it is so already.
@@ -202,13 +206,17 @@ class Members:
         except TimeoutError:
             raise Unavailable(
                 "no quorum confirms that this node leads; nothing was changed"
+                f"{self._silent(self._core.membership)}"
             ) from None
         self._writes.require_open()
 
     def _check_settled(self) -> None:
         core = self._core
         if core.membership_index > core.commit_index or core.membership.is_joint:
-            raise Unavailable("another change of the membership is on its way; ask again")
+            raise Unavailable(
+                "another change of the membership is on its way; ask again"
+                f"{self._silent(core.membership)}"
+            )
 
     async def _hand_over(self, heirs: frozenset[NodeId]) -> None:
         """Let another lead before this node stops voting: it is the next leader's to do.
@@ -273,6 +281,13 @@ class Members:
             return False
         return self._clock.monotonic() - progress.last_contact <= self._election_seconds
 
+    def _silent(self, membership: Membership) -> str:
+        """Return whose answer a majority may be waiting for, as the end of a message, or ""."""
+        if self._core.role is not Role.LEADER:
+            return ""  # only a leader hears the others
+        silent = [each for each in sorted(membership.all_voters) if not self._is_healthy(each)]
+        return f" ({', '.join(silent)}: no answer)" if silent else ""
+
     def _lags(self, node_id: NodeId) -> bool:
         progress = self._core.progress_of(node_id)
         return progress is None or progress.match_index + LAG_ENTRIES_MAX < self._core.last_index
@@ -332,6 +347,32 @@ class Members:
                     f"stands. Restart it with --advertise {order.address}, and it is recorded by "
                     "itself"
                 )
+        return ""
+
+    def _crowded(self, final: Membership, orders: Sequence[MemberOrder]) -> str:
+        """Return which member is reached already where another is ordered to be, or "".
+
+        A record may be of long ago, so a node that asks for itself is held only to where a member
+        is that runs.
+        """
+        for order in orders:
+            place = place_of(order.address or "")
+            for member in final.members:
+                if order.address is None or member.node_id == order.node_id:
+                    continue
+                known = {self.address_of(member)}
+                if not order.instance_id:
+                    known.add(member.address)
+                elif not self._is_healthy(member.node_id):
+                    continue
+                if place in map(place_of, known):
+                    return (
+                        f"{order.address} is the address of {member.node_id} already: a node that "
+                        "answers there would be one of the two. Say where "
+                        f"{order.node_id} is reached; or, if {member.node_id} is gone from there, "
+                        f"where that one is (raftlog member update {member.node_id} --address), or "
+                        f"remove it (raftlog member remove {member.node_id})"
+                    )
         return ""
 
     def _outcome(
@@ -450,55 +491,6 @@ class Members:
             return False
         self._rounds[learner] = _Round(last, now)
         return now - known.began <= max(ROUND_SECONDS_MIN, self._election_seconds)
-
-
-def _check_orders(orders: Sequence[MemberOrder]) -> None:
-    if not 1 <= len(orders) <= ORDERS_MAX:
-        raise InvalidInput(f"{len(orders)} orders at once: 1 to {ORDERS_MAX}")
-    ids = [order.node_id for order in orders]
-    if len(set(ids)) != len(ids):
-        raise InvalidInput("two orders for one member at once: give one after the other")
-    for order in orders:
-        size = len(order.node_id.encode())
-        if not 1 <= size <= NODE_ID_BYTES_MAX or not order.node_id.isprintable():
-            raise InvalidInput(f"{order.node_id!r} cannot be a node's id")
-        if order.verb is MemberVerb.ADD and not NODE_ID_PATTERN.fullmatch(order.node_id):
-            raise InvalidInput(f"no node can have the id {order.node_id!r}: letters, digits, . - _")
-        if order.address is not None:
-            _check_address(order.address)
-        elif order.verb is MemberVerb.ADD:
-            raise InvalidInput(f"the address of {order.node_id} is needed: HOST:PORT")
-        region = order.region or ""
-        if len(region) > ADDRESS_CHARACTERS_MAX or not (region.isprintable() or not region):
-            raise InvalidInput(f"{region[:40]!r} cannot be a region")
-        if order.priority is not None and not 1 <= order.priority <= PRIORITY_MAX:
-            raise InvalidInput(f"{order.priority} is no priority: 1 to {PRIORITY_MAX}")
-
-
-def _check_address(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
-    if not host or not is_port or len(address) > ADDRESS_CHARACTERS_MAX or " " in address:
-        raise InvalidInput(f"{address[:80]!r} is no address: HOST:PORT")
-
-
-def _flipped(current: Membership, orders: Sequence[MemberOrder]) -> str:
-    """Return which order would give a member a machine, or take its, or "".
-
-    A data directory is a witness' or it is not, from the first (decision 40).
-    """
-    for order in orders:
-        member, node_id = current.member(order.node_id), order.node_id
-        if member is None or order.has_machine in {None, member.has_machine}:
-            continue
-        is_so, flag = ("a witness", "") if order.has_machine else ("no witness", " --witness")
-        return (
-            f"{node_id} is {is_so}, and a data directory stays what it was made as: "
-            f"`raftlog member remove {node_id}`, `raftlog member add {node_id} "
-            f"{order.address or member.address}{flag}`, and start it with --join and an empty "
-            "directory"
-        )
-    return ""
 
 
 def _is_so(current: Membership, order: MemberOrder) -> bool:

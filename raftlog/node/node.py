@@ -53,7 +53,7 @@ from raftlog.interfaces.backup import Held
 from raftlog.node.boundary_applier import NoMachine
 from raftlog.node.consequences import Consequences
 from raftlog.node.parts import build
-from raftlog.node.ports import Ports, Shared, hint_of, require_machine, require_state
+from raftlog.node.ports import Ports, Shared, hint_of, is_witness, require_machine, require_state
 from raftlog.status import ConsumerStatus
 from raftlog.types import Consistency, Index, NodeId, Role
 
@@ -383,6 +383,14 @@ class Node:
         self, target: NodeId | None, timeout_seconds: float, *, mock: bool
     ) -> Handover:
         """See `NodePort.prepare_transfer`."""
+        core = self._parts.inputs.core
+        able = target == self._identity.node_id and not is_witness(core, self._identity)
+        if able and core.transferee is None:
+            # One that was deposed must not say that it is so already.
+            await self.wait_readable(Consistency.LINEARIZABLE, timeout_seconds)
+            if core.role is Role.LEADER and core.transferee is None:
+                me = self._identity.node_id
+                return Handover(source=me, target=me, term=int(core.term))
         return await self._parts.transfers.prepare(target, timeout_seconds, mock=mock)
 
     def cancel_transfer(self) -> Cancelled:
@@ -490,6 +498,11 @@ class Node:
     def snapshots(self) -> list[SnapshotInfo]:
         """See `NodePort.snapshots`."""
         return self._ports.storage.snapshots()
+
+    @property
+    def snapshot_written(self) -> int | None:
+        """See `NodePort.snapshot_written`."""
+        return self._parts.snapshotter.written
 
     @property
     def origin(self) -> Boundary | None:

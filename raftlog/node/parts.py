@@ -42,6 +42,7 @@ from raftlog.node.status import Reporter
 from raftlog.node.subscriptions import Subscriptions
 from raftlog.node.transfers import Transfers
 from raftlog.node.upgrades import Upgrades
+from raftlog.node.waiting import Waiting
 from raftlog.node.watchdog import Disk
 from raftlog.node.writes import Writes
 from raftlog.types import Index
@@ -86,7 +87,7 @@ def build(
     applier = _applier_of(ports.storage)(ports, threads.apply, core.log, consequences)
     group_commit = GroupCommit(ports, threads.writer, applier, consequences)
     disk = Disk(lambda: group_commit.commit_started, ports.settings.commit_seconds_max)
-    enrolment = Enrolment(inputs, ports.storage.identity, ports.observer)
+    enrolment = Enrolment(inputs, ports.storage.identity, ports.observer, applier)
     leadership = Leadership(ports, applier.view, consequences.execute, consequences.opened)
     writes = Writes(ports, inputs, applier, leadership)
     transfers = Transfers(ports, inputs)
@@ -118,7 +119,7 @@ def build(
         consumers=consumers,
         snapshotter=snapshotter,
         backups=Backups(ports, core, subscriptions, snapshotter),
-        reporter=Reporter(ports, core, applier, levels),
+        reporter=Reporter(ports, core, applier, levels, Waiting(core, snapshotter, enrolment)),
         housekeeping=Housekeeping(
             ports,
             inputs.core,

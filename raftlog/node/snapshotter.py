@@ -88,6 +88,14 @@ class _Held:
     until: float = math.inf
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Refused:
+    """A boundary that a witness must not be given yet, in that term."""
+
+    term: Term
+    index: Index
+
+
 class Snapshotter:
     """Takes, sends and purges. Bound to the event loop."""
 
@@ -114,11 +122,14 @@ class Snapshotter:
         self._needs = needs
         self._then = then
         self._taking: asyncio.Future[SnapshotInfo] | None = None
+        self._written = 0
         self._identity = storage.identity
         self._without_machine: set[NodeId] = set()
         """The peers whose directories keep no state, as their handshakes told."""
-        self._waiting: dict[NodeId, Term] = {}
-        """Which witnesses were refused a boundary above what others hold, and in which term."""
+        self._waiting: dict[NodeId, _Refused] = {}
+        """Which witnesses were refused a boundary above what others hold."""
+        self._hindered: dict[NodeId, str] = {}
+        """What kept the last snapshot from a peer, until another is sent."""
         self._sending: set[NodeId] = set()
         self._held: dict[NodeId, _Held] = {}
         """What each peer was sent last, and has not got yet."""
@@ -160,7 +171,7 @@ class Snapshotter:
         if self._taking is not None:
             return self._taking
         log_bytes, last = self._storage.log_bytes(), self._storage.last_index
-        started = self._clock.monotonic()
+        started, self._written = self._clock.monotonic(), 0
         taking = self._loop.run_in_executor(
             self._executor, self._storage.take_snapshot, self._machine_bytes(), self._go_on
         )
@@ -175,7 +186,13 @@ class Snapshotter:
     def _machine_bytes(self) -> Iterator[bytes] | None:
         return self._machine.snapshot() if type(self._machine).external else None
 
-    def _go_on(self, _written: int) -> None:
+    @property
+    def written(self) -> int | None:
+        """Return how many bytes are written of the snapshot being taken; None: none is."""
+        return None if self._taking is None else self._written
+
+    def _go_on(self, written: int) -> None:
+        self._written = written
         if self._closed:
             raise Unavailable("the node stops")
 
@@ -234,6 +251,7 @@ class Snapshotter:
         is_bare = needed.peer in self._without_machine
         if not is_bare and not self._identity.has_machine:
             self._observer.event(Event.NO_STATE_TO_SEND, peer=needed.peer)
+            self._hindered[needed.peer] = "a leader with a machine: this one has no state to send"
             self._then.cannot_send(needed.peer)
             return
         self._sending.add(needed.peer)
@@ -274,6 +292,7 @@ class Snapshotter:
             self._then.cannot_send(needed.peer)
             return
         self._held[needed.peer] = _Held(snapshot)
+        self._hindered.pop(needed.peer, None)
         self._transport.send_snapshot(needed.peer, needed.term, snapshot)
 
     def _passes_over(self, needed: SnapshotNeeded, snapshot: SnapshotInfo) -> bool:
@@ -284,14 +303,24 @@ class Snapshotter:
         """
         index, peer = snapshot.boundary.index, needed.peer
         since = self._clock.monotonic() - self._settings.core.election_timeout_seconds
-        was_refused = self._waiting.get(peer) == needed.term
+        refused = self._waiting.get(peer)
+        was_refused = refused is not None and refused.term == needed.term
         if self._core.purge_floor >= index or (
             was_refused and may_pass_over(self._core, peer, index, since)
         ):
             self._waiting.pop(peer, None)
             return False
-        self._waiting[peer] = needed.term
+        self._waiting[peer] = _Refused(needed.term, index)
         return True
+
+    def refused_boundary(self, peer: NodeId) -> Index | None:
+        """Return the boundary that a witness must not be given yet, by this term's leader."""
+        refused = self._waiting.get(peer)
+        return refused.index if refused is not None and refused.term == self._core.term else None
+
+    def hindrance(self, peer: NodeId) -> str:
+        """Return what else keeps a snapshot from a peer, or ""."""
+        return self._hindered.get(peer, "")
 
     def _release(self, peer: NodeId) -> None:
         held = self._held.pop(peer, None)
@@ -328,6 +357,7 @@ class Snapshotter:
         """
         self._sending.discard(peer)
         self._release(peer)
+        self._hindered[peer] = "room on its disk for a snapshot: free some there"
 
     def _checked(self, done: asyncio.Future[bool], snapshot: SnapshotInfo) -> None:
         is_gone = done.cancelled() or done.exception() is not None

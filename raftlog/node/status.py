@@ -18,6 +18,7 @@ from raftlog.interfaces import (
 )
 from raftlog.node.levels import FeatureLevels
 from raftlog.node.ports import CoreView, Ports
+from raftlog.node.waiting import Waiting
 from raftlog.types import Index, NodeId, Role
 
 _ROLE_WORDS = {
@@ -50,7 +51,12 @@ class Reporter:
     """Puts together what this node knows; nobody is asked."""
 
     def __init__(
-        self, ports: Ports, core: CoreView, applier: Applying, levels: FeatureLevels
+        self,
+        ports: Ports,
+        core: CoreView,
+        applier: Applying,
+        levels: FeatureLevels,
+        waiting: Waiting,
     ) -> None:
         self._storage = ports.storage
         self._identity = ports.storage.identity
@@ -60,6 +66,7 @@ class Reporter:
         self._core = core
         self._applier = applier
         self._levels = levels
+        self._waiting = waiting
 
     def status(self, alarms: Alarms) -> ClusterStatus:
         """Return the status as this node sees it."""
@@ -91,7 +98,7 @@ class Reporter:
             fault_tolerance=max(0, reachable - quorum),
             feature_level=applier.applied.feature_level,
             machine=f"{applier.applied.machine_name} {applier.applied.machine_version}",
-            members=members,
+            members=self._waiting.told(members),
             alarms=tuple(one.text(self._identity.node_id) for one in alarms.raised),
             membership_version=int(min(core.membership_index, core.commit_index)),
             is_joint=membership.is_joint,

@@ -20,6 +20,7 @@ import pathlib
 import secrets
 from collections.abc import Callable
 
+from raftlog.addresses import place_of
 from raftlog.checksum import crc32c
 from raftlog.config.schema import Settings
 from raftlog.core.entries import Boundary
@@ -153,6 +154,7 @@ def first_boundary(settings: Settings, machine: StateMachine) -> Boundary:
         raise ConfigInvalid(
             f"node_id {settings.node_id!r} is not in initial_cluster ({', '.join(members)})"
         )
+    _check_own_address(settings, members)
     membership = Membership.of_voters(
         Member(node_id=NodeId(name), address=address) for name, address in members.items()
     )
@@ -170,6 +172,22 @@ def first_boundary(settings: Settings, machine: StateMachine) -> Boundary:
         machine_name=machine.name,
         machine_version=machine.version,
     )
+
+
+def _check_own_address(settings: Settings, members: dict[str, str]) -> None:
+    """Refuse to found a cluster at another founder's address; later the log knows them better.
+
+    Raises:
+        ConfigInvalid: this node would listen, or be reached, where another founder is.
+    """
+    for key in ("advertise", "listen"):
+        own = getattr(settings, key)
+        for name, address in members.items():
+            if own and name != settings.node_id and place_of(address) == place_of(own):
+                raise ConfigInvalid(
+                    f"{key} is {own}, and initial_cluster has {name} there, not "
+                    f"{settings.node_id}: give each its own address"
+                )
 
 
 def storage_settings(settings: Settings) -> StorageSettings:

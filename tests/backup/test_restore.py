@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import pytest
@@ -11,6 +12,7 @@ from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Membership
 from raftlog.errors import InvalidInput, SafetyRefused, StorageCorrupt
 from raftlog.interfaces import Table
+from raftlog.storage.backup_file import export
 from raftlog.storage.lmdb import LmdbStorage, verify
 from raftlog.types import Index
 from tests.backup.builders import (
@@ -21,6 +23,7 @@ from tests.backup.builders import (
     STATE,
     backup_of,
     fill,
+    origin_of,
     segment_of,
     transactions,
 )
@@ -101,10 +104,25 @@ def test_it_can_stop_at_any_sequence(whole, tmp_path):
 
 def test_it_can_stop_at_a_time(whole, tmp_path):
     """With the last entry that is not later; entries of the builders are 10 microseconds apart."""
-    for at, count in ((0, 0), (9, 0), (10, 2), (157, 30), (200, 40)):
+    for at, count in ((10, 2), (157, 30), (200, 40)):
         target = Target(data_dir=tmp_path / str(at), node_id="n1", address="here:1")
+        made = restore(whole, target, Point(microseconds=at), quiet)
+        assert (transactions(target.data_dir), made.is_empty) == (EVERYTHING[:count], False)
+
+
+@pytest.mark.parametrize("at", [-(10**15), 0, 9, 201, 10**17])
+def test_a_time_outside_of_the_backup_makes_no_empty_and_no_full_cluster(whole, target, at):
+    """A mistyped year is refused with what can be reached, also where the log is whole."""
+    span = "from 1970-01-01T00:00:00.000010.00:00 to 1970-01-01T00:00:00.000200"
+    with pytest.raises(InvalidInput, match=f"any time {span}"):
         restore(whole, target, Point(microseconds=at), quiet)
-        assert transactions(target.data_dir) == EVERYTHING[:count]
+    assert not target.data_dir.exists()
+
+
+def test_before_the_first_transaction_there_is_nothing_and_that_is_told(whole, target):
+    """Sequence 0 can be named: who names it reads what came of it."""
+    made = restore(whole, target, Point(sequence=0), quiet)
+    assert (transactions(target.data_dir), made.is_empty) == ([], True)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +130,8 @@ def test_it_can_stop_at_a_time(whole, tmp_path):
     [
         (Point(sequence=2 * COVERED - 1), "any sequence from 24 to 40, not at 23"),
         (Point(sequence=41), "any sequence from 24 to 40, not at 41"),
-        (Point(microseconds=10 * COVERED - 1), "cannot stop before 1970-01-01T00:00:00.000120"),
-        (Point(microseconds=201), "ends at 1970-01-01T00:00:00.000200.*, before that time"),
+        (Point(microseconds=10 * COVERED - 1), "from 1970-01-01T00:00:00.000120.*, not before it"),
+        (Point(microseconds=201), "to 1970-01-01T00:00:00.000200.*, and ends before"),
     ],
 )
 def test_a_point_out_of_reach_is_refused(purged, target, point, why):
@@ -228,6 +246,22 @@ def test_a_missing_segment_ends_it_there(shipped, target):
         restore(directory, target, Point(sequence=29), quiet)
     restore(directory, target, ALL, quiet)
     assert transactions(target.data_dir) == EVERYTHING[:28]
+
+
+def test_what_no_backup_of_a_directory_reaches_names_the_range_of_each(shipped, target):
+    """One may begin earlier and another end later: each says what it covers."""
+    directory, storage = shipped
+    (directory / "b.rlsegment").unlink()
+    origin = dataclasses.replace(origin_of(storage), cluster_id="another")
+    other = b"".join(data for data, _ in export(storage, origin, Index(5), None))
+    (directory / "other.rlbackup").write_bytes(other)
+    with pytest.raises(InvalidInput, match="no backup in .* reaches") as refused:
+        restore(directory, target, Point(sequence=41), quiet)
+    for told in ("by other.rlbackup: ", "from 0 to 10", "by base.rlbackup: ", "from 0 to 28"):
+        assert told in refused.value.message
+    with pytest.raises(InvalidInput, match="no backup in"):
+        restore(directory, target, Point(microseconds=10**17), quiet)
+    assert not target.data_dir.exists()
 
 
 def test_a_segment_alone_is_no_backup(shipped, target):

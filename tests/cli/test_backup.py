@@ -94,6 +94,11 @@ def test_restore_says_what_it_made_and_how_to_start_it(raftlog, file, tmp_path):
     assert raftlog(*line, "--address", "127.0.0.1:1").code == 4
     other = (*line[:4], tmp_path / "other", *line[5:])
     assert raftlog(*other, "--address", "127.0.0.1:1", "--to-sequence", 99).code == 3
+    for year in ("0202-01-31", "2926-01-31"):
+        wrong = raftlog(*other, "--address", "127.0.0.1:1", "--to-time", year)
+        assert (wrong.code, "can stop at any time from 1970" in wrong.err) == (3, True)
+    both = raftlog(*other, "--address", "a:1", "--to-sequence", 30, "--to-time", "1h")
+    assert (both.code, "exclude each other" in both.err) == (3, True)
     assert raftlog(*other, "--address", "nowhere").code == 3
     assert raftlog(*other[:-1], "a b", "--address", "127.0.0.1:1").code == 3
     plain = raftlog(*other, "--address", "127.0.0.1:1")

@@ -59,6 +59,12 @@ def test_show_and_transfer(tell, own):
     assert target in tell("leader", "history", "--last", "1").text
     after = tell("leader", "show", "-o", "json").json
     assert (after["leader"], after["term"] > before["term"]) == (target, True)
+    again = tell("leader", "transfer", target, "-o", "json")
+    assert (again.code, again.json) == (0, {
+        "from": target, "to": target, "outcome": "leads already", "mock_ms": None,
+        "write_gap_ms": None, "why": f"{target} leads already: nothing was changed",
+    })  # fmt: skip
+    assert tell("leader", "show", "-o", "json").json == after
 
 
 def test_a_transfer_to_nobody_is_refused(tell):

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from raftlog.cli import main
+from raftlog.cli.main import root
 from raftlog.errors import Indeterminate
 
 from .conftest import spawn
@@ -112,6 +113,10 @@ def test_what_was_typed_wrongly_is_shown_and_not_obeyed(raftlog):
         ("log", "tail", "--after", "3", "--last", "2"),
         ("log", "tail", "--last", "2", "--from-now"),
         ("kv", "delete"), ("kv", "watch", "k", "--prefix", "p"),
+        ("kv", "delete", "k", "--prefix", "p"), ("kv", "range", "--prefix", "p", "--end", "q"),
+        ("member", "update", "n1", "--ban", "--unban"),
+        ("log", "consumer", "reset", "c", "--oldest", "--from-now"),
+        ("log", "consumer", "reset", "c", "--last", "3", "--since", "1h"),
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together_exit_3(raftlog, line):
@@ -124,6 +129,22 @@ def test_options_that_do_not_go_together_exit_3(raftlog, line):
     assert document["error"]["code"] == "invalid_input"
     assert document["error"]["definite"] is True
     assert document["exit_code"] == 3
+
+
+def every_command(group=root, path=()):
+    """Yield every command with its words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_of_no_two_options_the_last_one_silently_wins():
+    """Who gives --on and --off hears that they exclude each other."""
+    for path, command in every_command():
+        for parameter in command.params:
+            assert not parameter.secondary_opts, (path, parameter.name)
 
 
 def test_the_version_as_everywhere(raftlog, monkeypatch):

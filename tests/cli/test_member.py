@@ -86,6 +86,9 @@ def test_tables_say_what_was_done(raftlog, own):
     assert "reachable" in raftlog(*told, "list").text
     assert raftlog(*told, "update", "n1").code == 128
     assert raftlog(*told, "add", "n9", "nowhere").code == 3
+    taken = raftlog(*told, "add", "n9", own.nodes[0].address)
+    assert (taken.code, f"the address of {own.nodes[0].id} already" in taken.err) == (4, True)
+    assert raftlog(*told, "replace", "n1", "n9", "--address", own.nodes[1].address).code == 4
     assert raftlog(*told, "replace", "n1", "n9").code == 3
     assert raftlog(*told, "replace", "n1", "n9", "--dry-run").code == 3
     before = raftlog(*told, "list").out
@@ -100,3 +103,22 @@ def test_tables_say_what_was_done(raftlog, own):
     assert "n1 is removed" in shown.text
     assert "n1 has caught up, and votes" in shown.text
     assert raftlog(*told, "list").out == before
+
+
+def test_who_holds_a_change_up_is_told(raftlog, own):
+    """A node that does not come is named: in the answer, while it is waited for, and in the end."""
+    told = ("--endpoints", own.endpoints, "--timeout", "1", "member")
+    added = raftlog(*told, "add", "n9", "127.0.0.1:1", "-o", "json")
+    assert (added.code, "raftlog serve --node-id n9" in added.json["waits_for"]) == (0, True)
+    [listed] = (m for m in raftlog(*told, "list", "-o", "json").json["members"] if m["id"] == "n9")
+    assert (listed["has_machine"], listed["waits_for"]) == (True, added.json["waits_for"])
+    waited = raftlog(*told, "add", "n9", "127.0.0.1:1", "--wait", "-o", "json")
+    assert waited.code == 7
+    assert waited.err.startswith(f"n9 waits for {listed['waits_for']}")
+    assert listed["waits_for"] in waited.json["error"]["message"]
+    replaced = raftlog(*told, "replace", "n1", "n9")
+    assert replaced.code == 5
+    assert "n1 was not replaced" in replaced.err
+    again = raftlog(*told, "replace", "n9", "n9")
+    assert "n9 at 127.0.0.1:1, which has not come yet" in again.text.replace("\n", " ")
+    assert raftlog(*told, "remove", "n9", "--wait").code == 0

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from raftlog.cli.snapshot import of_all
+from raftlog.cli.snapshot import of_all, written
 from raftlog.cli.snapshot import snapshot as snapshot_group
 from raftlog.errors import Unavailable
 
@@ -48,3 +48,14 @@ async def test_members_are_asked_at_once():
     found, silent = await of_all(Members(), names)
     assert found == ["n1", "n2", "n4", "n5"]
     assert silent == ["n3"]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_bytes_are_shown_to_who_watches(monkeypatch, capsys, watched):
+    """A terminal gets a line that moves; a program is not asked to ask for it."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: watched, raising=False)
+    with written("writing") as told:
+        assert (told is not None) == watched
+        if told is not None:
+            told(3)
+    assert ("writing" in capsys.readouterr().err) == watched

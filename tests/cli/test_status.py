@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from raftlog.cli import status as module
@@ -16,7 +18,7 @@ PROMISED = {
 PROMISED_OF_MEMBERS = {
     "id", "address", "role", "kind", "has_machine", "region", "match_index", "applied_index",
     "lag_transactions", "last_contact_ms", "reachable", "healthy", "feature_level_max",
-    "priority", "banned",
+    "priority", "banned", "waits_for",
 }  # fmt: skip
 
 
@@ -86,6 +88,10 @@ def test_a_member_that_is_away_fails_the_check(raftlog, monkeypatch, healthy, co
     monkeypatch.setattr(module, "ask", lambda _options, _work: found)
     assert raftlog("status").code == 0
     assert raftlog("status", "--check").code == code
+    waiting = dataclasses.replace(away, waits_for="n3, which is behind")
+    found = dataclasses.replace(found, members=(waiting,))
+    assert "n2 waits for n3, which is behind" in raftlog("status").text
+    assert raftlog("status", "-o", "json").json["members"][0]["waits_for"] == waiting.waits_for
 
 
 def test_a_status_without_a_leader():

@@ -90,6 +90,7 @@ class FakeCluster:
         self.alarms: dict[str, list[admin_pb2.RaisedAlarm]] = {}
         self.removed: set[str] = set()  # who answers and is in no membership
         self.witnesses: dict[str, int] = {}  # and how often each was asked for state
+        self.snapshot_refusals: dict[str, RaftLogError] = {}  # from the second time on
         self.log_ends: dict[str, RaftLogError] = {}  # who refuses to say where its log ends
         self.leader: str | None = None
         self.term = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from raftlog.wire.pb import admin_pb2, admin_pb2_grpc
 
 
@@ -22,6 +24,32 @@ class Reports(admin_pb2_grpc.AdminServicer):
             cluster_id=self.cluster.cluster_id, served_by=self.node_id, kind="voter",
             voters=list(self.cluster.nodes), last_term=self.cluster.term, last_index=3,
         )  # fmt: skip
+
+    writing: int | None = None
+    """How much of a snapshot this node has written, while it takes one."""
+    asked_snapshots = 0
+
+    def _snapshots(self):
+        newest = admin_pb2.Snapshot(snapshot_id="9-1-a", index=9, size_bytes=20)
+        return admin_pb2.SnapshotsReply(served_by=self.node_id, snapshots=[newest])
+
+    async def TakeSnapshot(self, request, context):
+        await self._stand()
+        self.asked_snapshots += 1
+        refusal = self.cluster.snapshot_refusals.get(self.node_id)
+        if refusal is not None and self.asked_snapshots > 1:
+            await self._abort(context, refusal)
+        while self.writing is not None:
+            await asyncio.sleep(0.01)
+        return self._snapshots()
+
+    async def Snapshots(self, request, context):
+        await self._stand()
+        reply = self._snapshots()
+        if self.writing is not None:
+            self.writing += 1
+            reply.taking_bytes = self.writing
+        return reply
 
     async def Reigns(self, request, context):
         await self._stand()

@@ -27,13 +27,14 @@ async def cluster():
     await made.stop()
 
 
-async def receive(cluster, path, source):
+async def receive(cluster, path, source, named="n1"):
     """Receive what a source streams into a file."""
     served = await cluster.start("n1", backups=source)
     peer = Peer(served.address, None)
     receiving = _Receiving(path, None)
     try:
-        return await receiving.run(peer, 0.0, asyncio.get_running_loop().time() + 10), receiving
+        deadline = asyncio.get_running_loop().time() + 10
+        return await receiving.run(peer, named, 0.0, deadline), receiving
     finally:
         receiving.close()
         await peer.channel.close()
@@ -61,6 +62,13 @@ async def test_a_stream_that_broke_off_is_an_error(cluster, tmp_path):
     """As it came from the member, or because it ended before its last chunk."""
     with pytest.raises(Unavailable, match="gone"):
         await receive(cluster, tmp_path / "a", Source(b"one", error=Unavailable("gone")))
+
+
+async def test_another_member_than_the_one_that_was_named_gives_no_backup(cluster, tmp_path):
+    """It came to that address after the name was asked for; the error says what helps."""
+    with pytest.raises(Unavailable, match="address of n2, and n1 answers there; nothing is taken"):
+        await receive(cluster, tmp_path / "a", Source(b"one"), named="n2")
+    assert (tmp_path / "a").read_bytes() == b""
 
 
 async def test_bytes_that_do_not_fit_are_refused(tmp_path):

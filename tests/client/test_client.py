@@ -21,6 +21,7 @@ from raftlog.client.subscription import Subscription
 from raftlog.errors import (
     ConfigInvalid,
     ConnectFailed,
+    Indeterminate,
     InvalidInput,
     NotFound,
     SafetyRefused,
@@ -277,14 +278,70 @@ async def test_who_answers_in_a_members_place_is_not_taken_for_it(
 
         monkeypatch.setattr(Connections, "_probe", asked)
     with pytest.raises(Unavailable, match="member update n3 --address") as caught:
-        await client.log.info(member="n3")
+        await client.log.info(member="n3", timeout=0.5)
     assert ("n4 did what was asked" in caught.value.message) is is_silent
     assert caught.value.definite is not is_silent
     if not is_silent:
         with pytest.raises(Unavailable, match="nothing was asked of it"):
-            await anext(client.log.tail(member="n3"))
+            await anext(client.log.tail(member="n3", timeout=0.5))
         with pytest.raises(Unavailable, match="nothing was asked of it"):
-            await client.cluster.drain("n3")
+            await client.cluster.drain("n3", timeout=0.5)
+    else:
+        with pytest.raises(Indeterminate, match="n4 did what was asked"):
+            await client.cluster.drain("n3", timeout=0.5)
+        with pytest.raises(Unavailable, match="n4 answers there"):
+            await anext(client.log.tail(member="n3", after=0, timeout=0.5))
+        with pytest.raises(Unavailable, match="n4 did what was asked"):
+            await client.log.tail(member="n3", last=1, timeout=0.5).begun()
+        with pytest.raises(Unavailable, match="n4 answers there"):
+            await anext(client.kv.watch(b"k", after_revision=0, member="n3", timeout=0.5))
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_named_call_waits_for_its_member_while_there_is_time(
+    cluster: FakeCluster, client: Client, monkeypatch, is_silent: bool
+) -> None:
+    """Another node answers in its place at first: nothing of that is taken, and nobody is told."""
+    impostor = cluster.nodes["n3"]
+    impostor.node_id = "n4"
+    await client.log.append(b"one")
+    if is_silent:
+        probe = Connections._probe
+
+        async def asked(connections: Connections, address: str, seconds: float = 1.0):
+            at = impostor.address
+            return None if address == at else await probe(connections, address, seconds)
+
+        monkeypatch.setattr(Connections, "_probe", asked)
+    tail = client.log.tail(member="n3", after=0)
+    waiting = [
+        asyncio.create_task(client.log.info(member="n3")),
+        asyncio.create_task(client.cluster.status(member="n3")),
+        asyncio.create_task(anext(tail)),
+        asyncio.create_task(client.log.tail(member="n3", last=1).begun()),
+    ]
+    done, _ = await asyncio.wait(waiting, timeout=0.4)
+    assert not done, [task.exception() for task in done]
+    assert bool(impostor.tail_calls) == is_silent
+    impostor.node_id = "n3"
+    info, status, one, begun = await asyncio.gather(*waiting)
+    assert (info.served_by, status.served_by, one.served_by, begun) == ("n3", "n3", "n3", 0)
+    await tail.aclose()
+
+
+async def test_a_stream_is_left_when_another_node_comes_in_its_members_place(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """What it reads next comes from the member that was named, and from its new address."""
+    await client.log.append(b"one")
+    tail = client.log.tail(member="n3", after=0, timeout=5.0)
+    assert (await anext(tail)).served_by == "n3"
+    cluster.nodes["n2"].node_id, cluster.nodes["n3"].node_id = "n3", "n2"
+    cluster.nodes.update(n2=cluster.nodes["n3"], n3=cluster.nodes["n2"])
+    await client.log.append(b"two")
+    found = await anext(tail)
+    assert (found.served_by, found.payload) == ("n3", b"two")
+    await tail.aclose()
 
 
 async def test_a_member_says_its_name_once_and_again_after_a_failure(
@@ -302,7 +359,7 @@ async def test_a_member_says_its_name_once_and_again_after_a_failure(
     assert member.leader_calls == asked + 1
     member.node_id = "n4"
     with pytest.raises(Unavailable, match="nothing was asked of it"):  # what changes something
-        await client.cluster.drain("n3")
+        await client.cluster.drain("n3", timeout=0.5)
 
 
 async def test_a_member_that_is_slow_to_say_its_name_has_time_left_for_the_call(

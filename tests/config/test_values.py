@@ -135,6 +135,7 @@ def test_members_from_text_and_table():
         ("n 1=a:1", 'expected an id.*in member "n 1=a:1"'),
         ("n1=a:1,n1=b:2", "every member's id"),
         ("n1=a:1,n2=a:1", "every member's address"),
+        ("n1=a:1,n2=A.:01", "every member's address"),
         (7, "expected members"),
     ],
 )
@@ -149,3 +150,11 @@ def test_wrong_node_ids(raw):
     """An id that could not be a file's or a label's name is refused."""
     with pytest.raises(ValueError, match="expected an id"):
         values.parse_node_id(raw)
+
+
+def test_addresses_are_checked_one_by_one():
+    """Several are one text, in order, without repeats; an empty one stays empty."""
+    assert values.parse_addresses(" b:2, a:1,b:2,") == "b:2,a:1"
+    assert values.parse_addresses("") == ""
+    with pytest.raises(ValueError, match="HOST:PORT"):
+        values.parse_addresses("a:1,b")

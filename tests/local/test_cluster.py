@@ -95,6 +95,21 @@ def test_a_node_that_cannot_start_says_why(tmp_path):
     assert made.running() == []
 
 
+def test_a_node_that_joins_asks_every_node_that_runs(laid_out, monkeypatch):
+    """One of them may be frozen; where none runs any of them may come."""
+    [joins] = laid_out.grow(len(laid_out.nodes) + 1)
+    told = []
+    monkeypatch.setattr(laid_out._processes, "spawn", lambda _, arguments: told.append(arguments))
+    running = [node for node in laid_out.nodes[1:] if node.id != joins]
+    pids = {node.id: 1 for node in running}
+    monkeypatch.setattr(laid_out._processes, "pid", lambda node: pids.get(node.id))
+    laid_out._spawn(laid_out.node(joins))
+    pids.clear()
+    laid_out._spawn(laid_out.node(joins))
+    named = [arguments[arguments.index("--join") + 1].split(",") for arguments in told]
+    assert named == [[n.address for n in running], [n.address for n in laid_out.nodes[:-1]]]
+
+
 @pytest.mark.integration
 def test_a_clusters_life(tmp_path):
     """Start, kill, restart, freeze, stop and start again: always the same cluster."""

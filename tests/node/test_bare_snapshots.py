@@ -66,6 +66,7 @@ async def test_a_witness_has_nothing_for_a_member_with_a_machine(rig):
     await rig.settle()
     assert (rig.cannot, rig.sends.infos) == (["n3"], [])
     assert rig.observer.named("no_state_to_send") == [{"peer": "n3"}]
+    assert "no state to send" in rig.snapshotter.hindrance("n3")
     rig.snapshotter.kind_told("n2", has_machine=False)
     rig.snapshotter.send(SnapshotNeeded(peer="n2", term=1))
     await rig.settle()
@@ -103,11 +104,26 @@ async def test_a_witness_is_not_brought_past_what_a_member_with_a_machine_lacks(
     assert rig.cannot == ["n3", "n3"]
     assert rig.observer.named("witness_waits") == [{"peer": "n3", "index": 8}] * 2
     assert not rig.storage._bare, "what is not sent is not kept"
-    rig.core.purge_floor = 8
+    assert rig.snapshotter.refused_boundary("n3") == 8
+    rig.core.term = 2
+    assert rig.snapshotter.refused_boundary("n3") is None, "that was another leader's word"
+    rig.core.term, rig.core.purge_floor = 1, 8
     assert await sent() == 1
+    assert rig.snapshotter.refused_boundary("n3") is None
     rig.snapshotter.sent("n3", delivered=True)
     rig.core.purge_floor, heard.match_index = 7, 7
     assert [await sent(), await sent()] == [1, 2]
     rig.snapshotter.sent("n3", delivered=True)
     needed = SnapshotNeeded(peer="n3", term=2)
     assert await sent() == 2, "a new leader has not heard yet who holds what"
+
+
+async def test_what_keeps_a_snapshot_from_a_peer_is_told_until_it_is_sent_again(rig):
+    """A full disk there is known until the next attempt, which may find it otherwise."""
+    rig.fill(8)
+    await rig.take()
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=1))
+    rig.snapshotter.had_no_room("n2")
+    assert "room on its disk" in rig.snapshotter.hindrance("n2")
+    rig.snapshotter.send(SnapshotNeeded(peer="n2", term=1))
+    assert rig.snapshotter.hindrance("n2") == ""

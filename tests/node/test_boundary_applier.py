@@ -218,7 +218,7 @@ async def test_a_directory_without_a_machine_stops_where_it_is_to_have_one(
     """No order leads here; a log that says so is of a leader that knows no such directory."""
     leader = await ready(cluster)
     await cluster.until(lambda: all(each.instance_id for each in leader.membership.members))
-    monkeypatch.setattr(members, "_flipped", lambda current, orders: "")
+    monkeypatch.setattr(members, "flipped", lambda current, orders: "")
     with monkeypatch.context() as patch:  # streams that are open stay so
         patch.setattr(enrolment, "wrong_kind", lambda *_, **__: None)
         await _flip(leader)

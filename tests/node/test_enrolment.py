@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from unittest import mock
 
 import pytest
@@ -21,6 +22,13 @@ from tests.node.harness import Notebook
 from tests.node.parts import MEMBERSHIP, new_inputs, new_storage
 
 START = Position(Term(0), Index(0))
+WITH_WITNESS = Membership.of_voters(
+    [
+        Member(node_id="n1", address="a:1"),
+        Member(node_id="n2", address="b:1"),
+        Member(node_id="n3", address="c:1", has_machine=False),
+    ]
+)
 
 
 class Even:
@@ -29,7 +37,9 @@ class Even:
 
 
 class Rig:
-    def __init__(self, membership: Membership = MEMBERSHIP, *, joined: bool = False) -> None:
+    def __init__(
+        self, membership: Membership = MEMBERSHIP, *, joined: bool = False, level: int = 1
+    ) -> None:
         storage = new_storage(membership)
         self.raft = Raft(
             node_id="n1",
@@ -45,6 +55,7 @@ class Rig:
             new_inputs(self.raft),
             Identity(cluster_id="c1", node_id="n1", instance_id="i1", joined=joined),
             self.observer,
+            types.SimpleNamespace(applied=types.SimpleNamespace(feature_level=level)),
         )
 
     def see(self, *peers: str, fresh: bool = True) -> None:
@@ -375,6 +386,54 @@ def test_a_directory_without_a_machine_is_not_that_of_a_member_with_one(instance
     assert wrong_kind(membership, "n9", "n9-instance", has_machine=False) is None
     if instance_id:
         assert wrong_kind(membership, "n2", "another", has_machine=False) is None
+
+
+@pytest.mark.parametrize(
+    ("level", "peer", "has_machine", "why"),
+    [
+        (1, "n2", False, "made for a witness, and keeps no state"),
+        (2, "n3", True, "n3 is to be a witness, and its data directory (instance n3-instance)"),
+        (1, "n3", True, None),
+        (2, "n2", True, None),
+        (2, "n3", False, None),
+    ],
+)
+def test_a_directory_becomes_that_of_no_member_of_the_other_kind(level, peer, has_machine, why):
+    """Though it was let in by one that was behind; below level 2 a witness may have a machine."""
+    rig = Rig(WITH_WITNESS, level=level)
+    shown = f"{peer}-instance"
+    assert rig.enrolment.check(peer, shown, 7, has_machine=has_machine) is None
+    rig.see(peer)
+    bound = rig.enrolment.unbound()
+    is_bound = bound is not None and bound.member(peer).instance_id == shown
+    assert is_bound is (why is None)
+    refused = rig.enrolment.check(peer, shown, 0, has_machine=has_machine)
+    assert rig.enrolment.unfit(peer) == ("" if why is None else refused.message)
+    if why is not None:
+        assert why in refused.message
+        assert "raftlog member remove" in refused.message
+    # Another directory of that name, of the right kind, is bound.
+    assert rig.enrolment.check(peer, "other", 0, has_machine=peer == "n2") is None
+    rig.enrolment.identified(peer, "other", fresh=True)
+    assert rig.enrolment.unbound().member(peer).instance_id == "other"
+    assert rig.enrolment.unfit(peer) == ""
+
+
+def test_a_directory_that_is_known_stays_a_witness_with_a_machine():
+    """It was made before the level told the two apart, and works on as it did."""
+    members = [dataclasses.replace(m, instance_id="old") for m in WITH_WITNESS.members]
+    rig = Rig(Membership.of_voters(members), level=2)
+    assert rig.enrolment.check("n3", "old", 0, has_machine=True) is None
+
+
+def test_of_made_up_names_only_so_many_kinds_are_remembered():
+    """Members' are not forgotten for them."""
+    rig = Rig(WITH_WITNESS, level=2)
+    rig.enrolment.check("n2", "n2-instance", 7, has_machine=False)
+    for number in range(OUTSIDERS_MAX * 2):
+        rig.enrolment.check(f"made-up-{number}", "x", 7, has_machine=False)
+    assert len(rig.enrolment._kinds) <= OUTSIDERS_MAX + len(WITH_WITNESS.members)
+    assert rig.enrolment.unfit("n2")
 
 
 def test_a_witness_that_is_ahead_is_let_in():

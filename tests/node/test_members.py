@@ -19,10 +19,10 @@ from raftlog.errors import (
     Unavailable,
 )
 from raftlog.interfaces import Alarm, GroupReceipt
-from raftlog.interfaces.members import MemberOrder, MembershipOutcome, MemberVerb
+from raftlog.interfaces.members import ORDERS_MAX, MemberOrder, MembershipOutcome, MemberVerb
 from raftlog.levels import FEATURE_LEVEL_MAX
 from raftlog.node import Node, NodeSettings
-from raftlog.node.members import MEMBERS_MAX, ORDERS_MAX
+from raftlog.node.members import MEMBERS_MAX
 from raftlog.types import NodeId, Role
 from tests.node.harness import FAST, Cluster, pass_time
 
@@ -119,6 +119,43 @@ async def test_what_is_so_already_is_a_success(cluster: Cluster) -> None:
     assert not (await change(cluster, order("remove", "n4"))).changed
 
 
+async def test_an_address_belongs_to_one_member(cluster: Cluster) -> None:
+    """Two at one address would be one node; a member's own, in any spelling, is what is so."""
+    await join(cluster)
+    leader = await cluster.wait_leader()
+    index = leader.membership_index
+    taken = follower(cluster)
+    for wrong in (
+        order("add", "n5", address=f"{taken}:1"),
+        order("add", "n5", address=f" {taken.upper()}.:01".strip()),
+        order("update", "n4", address=f"{taken}:1"),
+        order("add", "n4", address=f"{taken}:1"),
+    ):
+        with pytest.raises(MembershipRejected, match=f"the address of {taken} already") as refusal:
+            await change(cluster, wrong)
+        assert refusal.value.definite
+        assert f"raftlog member remove {taken}" in refusal.value.message
+        dry = await change(cluster, wrong, dry_run=True)
+        assert (dry.allowed, dry.changed, taken in dry.why) == (False, False, True)
+    assert leader.membership_index == index
+    assert not (await change(cluster, order("add", "n4", address="n4:1"))).changed
+    assert (await change(cluster, order("update", "n4", address="N4:1"))).changed
+    assert (await change(cluster, order("update", "n4", address=f"{taken}:1"), force=True)).changed
+
+
+async def test_a_node_that_joins_is_held_to_where_members_are_now(cluster: Cluster) -> None:
+    """After all addresses went round it may have that of a member which is away; no other may."""
+    gone, stays = [name for name in cluster.ids if not cluster.nodes[name].is_ready]
+    joins = order("add", "n4", address=f"{stays}:1", instance_id="d4")
+    with pytest.raises(MembershipRejected, match=f"the address of {stays} already"):
+        await change(cluster, joins)
+    await cluster.kill(gone)
+    said = order("add", "n4", address=f"{gone}:1")
+    with pytest.raises(MembershipRejected, match=f"the address of {gone} already"):
+        await change(cluster, said)
+    assert (await change(cluster, dataclasses.replace(said, instance_id="d4"))).changed
+
+
 async def test_two_operators_cannot_collide(cluster: Cluster) -> None:
     """An order for another version of the membership than the present one changes nothing."""
     leader = await cluster.wait_leader()
@@ -152,6 +189,16 @@ async def test_one_change_at_a_time(cluster: Cluster, monkeypatch) -> None:
     cluster.hub.heal()
     with contextlib.suppress(Exception):
         await first
+
+
+async def test_an_order_that_no_majority_answers_names_who_is_silent(cluster: Cluster) -> None:
+    """Whoever gave it knows at once which nodes to look at."""
+    leader = await cluster.wait_leader()
+    others = [name for name, node in sorted(cluster.nodes.items()) if node is not leader]
+    for name in others:
+        await cluster.kill(name)
+    with pytest.raises(Unavailable, match=f"nothing was changed .{', '.join(others)}: no answer"):
+        await change(cluster, order("update", "n1", region="a"), node=leader, timeout_seconds=0.05)
 
 
 async def test_what_would_lose_the_quorum_is_refused_unless_forced(cluster: Cluster) -> None:

@@ -55,7 +55,7 @@ class Core:
     def __init__(self) -> None:
         self.role, self.membership, self.commit_index = Role.LEADER, MEMBERSHIP, 1 << 60
         self.matched = {"n2": 20, "n3": 1}
-        self.purge_floor, self.removing = 0, None
+        self.purge_floor, self.removing, self.term = 0, None, 1
 
     @property
     def committed_membership(self):
@@ -461,17 +461,17 @@ async def test_damage_found_by_a_snapshot_stops_the_node(rig, monkeypatch):
 
 async def test_a_stop_does_not_wait_for_a_long_snapshot(rig, monkeypatch):
     """Writing gives up at its next chunk once the node stops."""
-    begun, chunk = threading.Event(), threading.Event()
+    chunk = threading.Event()
 
     def slow(_machine_bytes, progress):
-        begun.set()
+        progress(7)
         assert chunk.wait(PATIENCE)
-        progress(1)
+        progress(9)
 
     monkeypatch.setattr(rig.storage, "take_snapshot", slow)
     taking = rig.snapshotter.take()
     async with asyncio.timeout(PATIENCE):
-        while not begun.is_set():
+        while rig.snapshotter.written != 7:
             await asyncio.sleep(0)
     rig.snapshotter.close()
     chunk.set()

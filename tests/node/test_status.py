@@ -106,7 +106,7 @@ def test_the_commit_sequence_is_the_core_logs_not_the_disks():
     class Apply:
         applied_index = 2
 
-    reporter = Reporter(new_ports(storage=Disk()), Core(), Apply(), None)
+    reporter = Reporter(new_ports(storage=Disk()), Core(), Apply(), None, None)
     assert reporter._commit_sequence() == 5
 
 
@@ -149,7 +149,7 @@ def end_of(*, disk, last, commit, raised=(), outside=False):
     alarms = Alarms(Notebook())
     for alarm in raised:
         alarms.raise_(alarm, f"because of {alarm}")
-    return Reporter(new_ports(storage=storage), core, None, None).log_end(alarms)
+    return Reporter(new_ports(storage=storage), core, None, None, None).log_end(alarms)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from raftlog.node.inputs import Inputs
 from raftlog.node.transfers import Transfers
 from raftlog.types import Index, Role, Term
 from tests.core.lone import A, B, C, Lone
+from tests.node.harness import Cluster
 from tests.node.parts import new_ports
 
 YES = TrialVerdict.GRANTED
@@ -286,3 +287,20 @@ async def test_without_a_target_the_next_best_is_tried_after_a_refusal(rig):
     assert isinstance(error, SafetyRefused)
     assert f"{first.target} may not campaign now (" in error.message
     assert f"{second.target} has no room" in error.message
+
+
+async def test_a_transfer_to_who_leads_already_is_a_success_that_a_quorum_confirms(tmp_path):
+    """Nothing is changed; a leader that is cut off does not know whether it leads, and says so."""
+    cluster = Cluster(tmp_path)
+    await cluster.start()
+    leader = await cluster.wait_leader()
+    me, term = leader.identity.node_id, leader.standing.term
+    done = await leader.prepare_transfer(me, 5.0, mock=True)
+    assert (done.source, done.target, done.term, done.mock_seconds) == (me, me, term, None)
+    assert leader.standing.term == term
+    cluster.hub.isolate(me, [name for name in cluster.ids if name != me])
+    with pytest.raises((Unavailable, NotLeader)) as refused:
+        await leader.prepare_transfer(me, 0.1, mock=True)
+    assert refused.value.definite
+    cluster.hub.heal()
+    await cluster.stop()

@@ -409,6 +409,8 @@ class FakeNode:
     def snapshots(self) -> list[SnapshotInfo]:
         return [snapshot_info("3-4-1", 7), snapshot_info("5-4-1", 10)]
 
+    snapshot_written: int | None = None
+
     async def step_down(self) -> None:
         self.stepped_down = True
 

@@ -30,3 +30,12 @@ async def test_a_snapshot_tells_the_last_transaction_that_it_covers(serving: Ser
     serving.node.snapshots = lambda: [empty, full]
     listed = await serving.admin.Snapshots(EMPTY)
     assert [(each.last_sequence, each.created) for each in listed.snapshots] == [(0, 0), (8, 77)]
+
+
+async def test_how_much_is_written_is_told_while_one_is_taken(serving: Serving) -> None:
+    """Nothing is said of it while none is."""
+    assert not (await serving.admin.Snapshots(EMPTY)).HasField("taking_bytes")
+    serving.node.snapshot_written = 0
+    assert (await serving.admin.Snapshots(EMPTY)).taking_bytes == 0
+    serving.node.snapshot_written = 5
+    assert (await serving.admin.Snapshots(EMPTY)).taking_bytes == 5

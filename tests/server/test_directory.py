@@ -86,6 +86,22 @@ def test_the_token_of_a_predecessor_still_opens_a_recovered_directory(settings):
         open_storage(dataclasses.replace(settings, bootstrap_token="t2"), KvMachine())
 
 
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"listen": "127.0.0.1:7102"}, "listen is 127.0.0.1:7102, and initial_cluster has n2"),
+        ({"advertise": "B.example:7101"}, "advertise is B.example:7101, .* has n3 there, not n1"),
+    ],
+)
+def test_no_founder_stands_where_another_is(settings, own, said):
+    """A line copied to the next machine, with another id alone, founds nothing."""
+    members = (("n1", "a:1"), ("n2", "127.0.0.1:7102"), ("n3", "b.example:7101"))
+    founding = dataclasses.replace(settings, initial_cluster=members)
+    assert first_boundary(founding, KvMachine())
+    with pytest.raises(ConfigInvalid, match=said):
+        first_boundary(dataclasses.replace(founding, **own), KvMachine())
+
+
 @pytest.mark.parametrize("missing", [{"bootstrap_token": ""}, {"initial_cluster": ()}])
 def test_nothing_is_founded_by_accident(settings, missing):
     """An empty directory and no word on the cluster is an error, and leaves nothing behind."""

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import shutil
 import signal
+import socket
 import sys
 import types
 
@@ -98,6 +99,17 @@ async def test_a_node_joins_as_a_learner_and_holds_the_log(settings, first, seco
         assert not joined.node.is_fresh
     finally:
         await joined.stop(hand_over=False)
+
+
+async def test_one_member_that_answers_is_enough(settings, first, second) -> None:
+    """Of several that are named one may be gone and one frozen, which takes calls for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        named = f"127.0.0.1:1,127.0.0.1:{frozen.getsockname()[1]},{settings.listen}"
+        joined = await compose(dataclasses.replace(second, join=named))
+        try:
+            assert await read_all(joined, second.listen) == [b"before"]
+        finally:
+            await joined.stop(hand_over=False)
 
 
 async def test_a_join_that_was_cut_short_is_repeated(settings, first, second) -> None:

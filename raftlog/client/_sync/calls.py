@@ -48,6 +48,7 @@ from raftlog.client.values import (
     Receipt,
     Reign,
     Snapshot,
+    SnapshotProgress,
     StreamStatus,
     SwapResult,
     Transaction,
@@ -762,7 +763,8 @@ class SyncMemberVerbs:
         `update_member`. `instance_id`: its data directory, where that is known.
 
         Raises:
-            MembershipRejected: it is a member by another data directory, or not as it says.
+            MembershipRejected: it is a member by another data directory, or not as it says; or
+                another member is reached at that address.
             Indeterminate: the answer did not come in time; ask again.
         """
         return self._loop.call(
@@ -874,8 +876,8 @@ class SyncMemberVerbs:
         could; one that leads hands over first.
 
         Raises:
-            MembershipRejected: it is no member, or runs and says another address of itself; or
-                nobody would be left who should lead.
+            MembershipRejected: it is no member, or runs and says another address of itself; another
+                member is reached at the address; or nobody would be left who should lead.
             SafetyRefused: the cluster's feature level knows no priorities and bans.
             Indeterminate: the answer did not come in time; ask again.
         """
@@ -950,7 +952,7 @@ class SyncCluster(SyncMemberVerbs):
 
         First a mock election (`mock`) proves that the member would win and could commit; it changes
         nothing. Then the member catches up while writes go on. Only then do writes stop, until it
-        leads.
+        leads. Where it leads already, nothing is done: `source` and `target` are the same.
 
         Raises:
             SafetyRefused: the member may not lead, or would not win; it did not happen.
@@ -1042,15 +1044,25 @@ class SyncCluster(SyncMemberVerbs):
         """
         return self._loop.call(self._target.settings, member=member, timeout=timeout)
 
-    def take_snapshot(self, *, member: str | None = None, timeout: float | None = None) -> Snapshot:
+    def take_snapshot(
+        self,
+        *,
+        member: str | None = None,
+        progress: SnapshotProgress | None = None,
+        timeout: float | None = None,
+    ) -> Snapshot:
         """Take a snapshot while writes go on, on a follower unless `member` names one.
+
+        `progress` is told the bytes written, now and then. To ask again joins what is under way.
 
         Raises:
             SafetyRefused: the member is a witness, and has no state.
             Indeterminate: it is not done in time, and perhaps goes on.
             Unavailable: the member could not be asked.
         """
-        return self._loop.call(self._target.take_snapshot, member=member, timeout=timeout)
+        return self._loop.call(
+            self._target.take_snapshot, member=member, progress=progress, timeout=timeout
+        )
 
     def snapshots(
         self, *, member: str | None = None, timeout: float | None = None

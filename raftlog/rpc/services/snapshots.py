@@ -31,7 +31,11 @@ class Snapshots:
 
     async def snapshots(self, _: types_pb2.Empty, __: Context) -> pb.SnapshotsReply:
         """Return the snapshots that this node holds."""
-        return self._reply(self._node.snapshots())
+        reply = self._reply(self._node.snapshots())
+        written = self._node.snapshot_written
+        if written is not None:
+            reply.taking_bytes = written
+        return reply
 
     def _reply(self, found: Iterable[SnapshotInfo]) -> pb.SnapshotsReply:
         return pb.SnapshotsReply(

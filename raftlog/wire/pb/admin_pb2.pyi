@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class MemberStatus(_message.Message):
-    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy", "promoting", "feature_level_max", "priority", "banned")
+    __slots__ = ("node_id", "address", "role", "kind", "has_machine", "region", "instance_id", "match_index", "applied_index", "lag_transactions", "last_contact_ms", "reachable", "healthy", "promoting", "feature_level_max", "priority", "banned", "waits_for")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class MemberStatus(_message.Message):
     FEATURE_LEVEL_MAX_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     BANNED_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     address: str
     role: str
@@ -44,7 +45,8 @@ class MemberStatus(_message.Message):
     feature_level_max: int
     priority: int
     banned: bool
-    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ..., feature_level_max: _Optional[int] = ..., priority: _Optional[int] = ..., banned: _Optional[bool] = ...) -> None: ...
+    waits_for: str
+    def __init__(self, node_id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., kind: _Optional[str] = ..., has_machine: _Optional[bool] = ..., region: _Optional[str] = ..., instance_id: _Optional[str] = ..., match_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., lag_transactions: _Optional[int] = ..., last_contact_ms: _Optional[float] = ..., reachable: _Optional[bool] = ..., healthy: _Optional[bool] = ..., promoting: _Optional[bool] = ..., feature_level_max: _Optional[int] = ..., priority: _Optional[int] = ..., banned: _Optional[bool] = ..., waits_for: _Optional[str] = ...) -> None: ...
 
 class StatusReply(_message.Message):
     __slots__ = ("cluster_id", "served_by", "leader", "leader_address", "term", "commit_index", "commit_sequence", "applied_index", "first_sequence", "quorum", "has_quorum", "fault_tolerance", "feature_level", "machine", "members", "alarms", "version", "membership_version", "is_joint", "consumers")
@@ -444,12 +446,14 @@ class RaisedAlarm(_message.Message):
     def __init__(self, alarm: _Optional[str] = ..., about: _Optional[str] = ..., severity: _Optional[str] = ..., since: _Optional[int] = ..., why: _Optional[str] = ..., meaning: _Optional[str] = ..., advice: _Optional[str] = ...) -> None: ...
 
 class SnapshotsReply(_message.Message):
-    __slots__ = ("served_by", "snapshots")
+    __slots__ = ("served_by", "snapshots", "taking_bytes")
     SERVED_BY_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    TAKING_BYTES_FIELD_NUMBER: _ClassVar[int]
     served_by: str
     snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
-    def __init__(self, served_by: _Optional[str] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
+    taking_bytes: int
+    def __init__(self, served_by: _Optional[str] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., taking_bytes: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
     __slots__ = ("snapshot_id", "index", "term", "last_sequence", "size_bytes", "created")
