@@ -296,7 +296,7 @@ async def test_a_writer_that_closes_takes_nothing_more() -> None:
 async def test_a_writer_that_was_never_used_closes_at_once() -> None:
     """A client that only read knows a leader, and has no session there to close."""
     writer = new_writer()
-    writer._connections.known_leader = types.SimpleNamespace(peer=None)
+    writer.connections.known_leader = types.SimpleNamespace(peer=None)
     await asyncio.wait_for(writer.close(5.0), 5.0)
 
 
@@ -309,7 +309,7 @@ async def test_a_stream_that_stands_still_is_left_once_another_member_leads(
     monkeypatch.setattr(write_stream, "DRAIN_SECONDS", 0.002)
     patience = 60.0 if other == "n2" else 0.05
     writer = new_writer(silence_seconds=0.01, answer_seconds=patience, sweep_seconds=0.005)
-    call, connections = Standstill(), writer._connections
+    call, connections = Standstill(), writer.connections
     connections.leaders.append(call.leader)
     connections.newest = None if other is None else types.SimpleNamespace(served_by=other)
     future = writer.submit(b"sent", OPAQUE_TAG, FAR)
@@ -328,7 +328,7 @@ async def test_a_send_that_never_began_is_definite(monkeypatch: pytest.MonkeyPat
     """A stream that does not open in time is left, and who waits for it hears that nothing went."""
     monkeypatch.setattr(write_stream, "STREAM_OPEN_SECONDS", 0.01)
     writer = new_writer(sweep_seconds=0.005)
-    call, connections = Standstill(connects=False), writer._connections
+    call, connections = Standstill(connects=False), writer.connections
     connections.leaders.append(call.leader)
     loop = asyncio.get_running_loop()
     future = writer.submit(b"not sent", OPAQUE_TAG, loop.time() + 0.1)
@@ -349,7 +349,7 @@ def refusal_of(error: RaftLogError, *, session: int = 7) -> log_pb2.WriteReply:
 async def used(*leaders: Standstill | Exception) -> Writer:
     """Return a writer that finds these leaders one after another."""
     writer = new_writer(sweep_seconds=0.005)
-    writer._connections.leaders = [
+    writer.connections.leaders = [
         each.leader if isinstance(each, Standstill) else each for each in leaders
     ]
     return writer
@@ -361,7 +361,7 @@ async def test_a_refusal_leads_to_whom_it_names(monkeypatch: pytest.MonkeyPatch)
     for call in (Standstill(refusal_of(error)), Standstill(refusal=error)):
         writer = await used(call)
         future = writer.submit(b"x", OPAQUE_TAG, FAR)
-        connections = writer._connections
+        connections = writer.connections
         await until(lambda connections=connections: bool(connections.forgotten))
         assert connections.forgotten == ["n1:1"]
         assert [hint.leader.address for hint in connections.hints] == ["n2:1"]
@@ -423,7 +423,7 @@ async def test_a_stream_that_breaks_leads_away_from_its_member() -> None:
     writer = await used(Standstill(broken), Standstill(ANSWER))
     place = await asyncio.wait_for(writer.submit(b"x", OPAQUE_TAG, FAR), 5.0)
     assert place.sequence == 5
-    assert writer._connections.forgotten == ["n1:1"]
+    assert writer.connections.forgotten == ["n1:1"]
     await writer.close(0)
 
 
@@ -456,7 +456,7 @@ async def test_who_waited_in_vain_hears_why_it_is_so_now() -> None:
     ):
         writer = await used(Standstill(refusal_of(error)))
         first = writer.submit(b"refused", OPAQUE_TAG, FAR)
-        connections = writer._connections
+        connections = writer.connections
         await until(lambda connections=connections: bool(connections.forgotten))
         deadline = asyncio.get_running_loop().time() + 0.03
         with pytest.raises((Overloaded, Unavailable), match=why) as raised:
