@@ -47,7 +47,7 @@ async def test_a_refusal_after_a_lost_answer_says_nothing_of_the_first_attempt(
     cluster.nodes["n3"].writing = 0
     cluster.snapshot_refusals["n3"] = DiskFull("no room")
     with pytest.raises(Indeterminate, match="no room"):
-        await client.cluster.take_snapshot(member="n3", timeout=1.5)
+        await client.cluster.take_snapshot(member="n3", timeout=3)
     assert cluster.nodes["n3"].asked_snapshots > 1
 
 
