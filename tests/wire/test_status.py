@@ -50,6 +50,21 @@ def test_every_error_survives_a_failed_call(kind: type[RaftLogError]) -> None:
         assert facts(status.from_rpc_error(failed, sent=sent)) == facts(error)
 
 
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.code)
+def test_what_becomes_indefinite_keeps_all_else(kind: type[RaftLogError]) -> None:
+    """A refusal after an attempt that may have happened still says what it said of itself."""
+    error = kind("sentence", definite=True, leader=HINT)
+    if isinstance(error, errors.Compacted):
+        error.oldest_sequence = 7
+    if isinstance(error, errors.ConnectFailed):
+        error.is_explained = True
+    unsure = error.indefinite()
+    assert facts(unsure) == (kind, "sentence", False, HINT)
+    assert vars(unsure) == {**vars(error), "definite": False}
+    assert error.definite
+    assert unsure.indefinite() is unsure
+
+
 def test_the_table_names_every_class() -> None:
     """A new error class must be given a status."""
     assert set(status.STATUS_BY_ERROR) == set(ERROR_BY_CODE.values())

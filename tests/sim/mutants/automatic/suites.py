@@ -174,7 +174,11 @@ SUITES = {
     "client.lock": ("client/test_lock_waiters.py", "client/test_lock.py"),
     "client.consumer": ("client/test_consumer.py",),
     "client.backup": ("client/test_backup.py",),
-    "client.session": ("client/test_session.py", "client/test_write_queue.py"),
+    "client.session": (
+        "client/test_batches.py",
+        "client/test_session.py",
+        "client/test_write_queue.py",
+    ),
     "client.write_stream": ("client/test_write_queue.py", "client/test_write_stream.py"),
     "client.tail": ("client/test_log.py", "client/test_log_ends.py", "client/test_consumer.py"),
     "client.whose": ("client/test_whose.py",),
