@@ -72,7 +72,7 @@ def test_endpoints_are_parsed_in_order_without_repeats() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", " , ", "host", "host:", ":1", "host:x", "host:0", "h:65536", "h:-1"]
+    "wrong", ["", " , ", "host", "host:", ":1", "host:x", "h:0", "h:65536", "h:-1"]
 )
 def test_wrong_endpoints_are_refused(wrong: str) -> None:
     """What is not HOST:PORT is named in the error."""

@@ -102,6 +102,7 @@ def test_a_bare_status_is_definite_only_if_nothing_was_sent(code: grpc.StatusCod
     sent = status.from_rpc_error(rpc_error(code, "Socket closed"), sent=True)
     assert type(sent) is errors.Indeterminate
     assert not sent.definite
+    assert sent.message == f"{code.name}: Socket closed"
     unsent = status.from_rpc_error(rpc_error(code, "Socket closed"), sent=False)
     assert type(unsent) is errors.Unavailable
     assert unsent.definite
@@ -157,6 +158,19 @@ def test_no_foreign_status_is_definite_about_what_was_sent(
 def test_grpc_own_refusals(code: grpc.StatusCode, details: str, kind: type[RaftLogError]) -> None:
     """gRPC's own refusals become the error a caller can act on."""
     assert type(status.from_rpc_error(rpc_error(code, details), sent=True)) is kind
+
+
+def test_a_status_without_words_is_told_by_its_name() -> None:
+    """What gRPC leaves out is not made up."""
+    assert status.from_rpc_error(rpc_error(grpc.StatusCode.ABORTED), sent=True).message == "ABORTED"
+
+
+def test_the_code_that_a_call_ended_with_is_known() -> None:
+    """An audit line names the error that was answered, and none where none was carried."""
+    *_, metadata = status.abort_details(errors.NotFound("gone"))
+    assert status.carried_code((("other-key", "x"), *metadata)) == "not_found"
+    assert status.carried_code((("other-key", "x"),)) is None
+    assert status.carried_code(None) is None
 
 
 def test_metadata_that_does_not_parse_is_ignored() -> None:
