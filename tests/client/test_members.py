@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from raftlog.client import members
@@ -16,6 +18,7 @@ from raftlog.errors import (
     MembershipRejected,
     Unavailable,
 )
+from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
 
 
@@ -77,6 +80,27 @@ async def test_an_answer_that_never_comes_is_an_unknown_outcome(fake, client) ->
     fake.lost_answers = 10_000
     with pytest.raises(Indeterminate):
         await client.cluster.remove_member("n2", timeout=0.5)
+
+
+async def test_a_caller_who_has_time_waits_for_a_leader(fake, client, monkeypatch) -> None:
+    """An attempt ends sooner than the caller's time: then nothing happened, and another begins."""
+    attempts, change = [], members.change
+    monkeypatch.setattr(members, "ATTEMPT_SECONDS", 0.05)
+
+    def counted(*arguments: object):
+        attempts.append(arguments)
+        return change(*arguments)
+
+    monkeypatch.setattr(members, "change", counted)
+    fake.elect(None)
+    removing = asyncio.ensure_future(client.cluster.remove_member("n2", timeout=20))
+    await until(lambda: len(attempts) > 1 or removing.done())
+    fake.elect("n1")
+    assert (await removing).changed
+    fake.elect(None)
+    with pytest.raises(Unavailable) as caught:
+        await client.cluster.remove_member("n2", timeout=0.3)
+    assert caught.value.definite
 
 
 @pytest.mark.parametrize(
