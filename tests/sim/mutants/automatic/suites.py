@@ -165,6 +165,7 @@ SUITES = {
     "node.clocks": ("node/test_clocks.py",),
     "node.interests": ("node/test_interests.py", "node/test_subscriptions.py"),
     "client.connections": (
+        "client/test_connections.py",
         "client/test_routing.py",
         "client/test_client.py",
         "client/test_life.py",
