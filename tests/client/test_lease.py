@@ -191,3 +191,14 @@ async def test_a_revoked_lease_is_lost(context: Context, lease: Lease) -> None:
     await lease.revoke()
     assert lease.is_lost
     assert int(lease) == lease.lease_id == 7
+
+
+async def test_a_lease_that_others_ended_is_lost_to_who_revokes_it(context: Context) -> None:
+    """The cluster said that it has ended: whoever waits for that is woken, whoever granted it."""
+    lease = Lease(context, 7, TTL)
+    waiting = asyncio.ensure_future(lease.wait_lost())
+    context.error = Rejected("lease 7 has ended")
+    with pytest.raises(Rejected):
+        await lease.revoke()
+    assert lease.is_lost
+    await asyncio.wait_for(waiting, 1.0)

@@ -171,7 +171,12 @@ SUITES = {
         "client/test_life.py",
         "client/test_whose.py",
     ),
-    "client.subscription": ("client/test_log.py", "client/test_watch.py", "client/test_client.py"),
+    "client.subscription": (
+        "client/test_subscription.py",
+        "client/test_log.py",
+        "client/test_watch.py",
+        "client/test_client.py",
+    ),
     "client.lock": ("client/test_lock_waiters.py", "client/test_lock.py"),
     "client.consumer": ("client/test_consumer.py",),
     "client.backup": ("client/test_backup.py",),
