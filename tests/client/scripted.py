@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -38,6 +38,34 @@ def failed(error: RaftLogError) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*metadata), details)
 
 
+NEVER = object()
+"""An answer that never comes."""
+
+
+class Call:
+    """One stream from one member: it reads what its script says, one after the other."""
+
+    def __init__(self, address: str, script: Sequence[object], request: Any = None) -> None:
+        self.address = address
+        self.request = request
+        self._script = list(script)
+        self.is_cancelled = False
+
+    async def read(self) -> object:
+        """Return the next reply, or raise it; the stream ends behind the last."""
+        item = self._script.pop(0) if self._script else grpc.aio.EOF
+        if item is NEVER:
+            await asyncio.get_running_loop().create_future()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def cancel(self) -> bool:
+        """Note that nobody reads on."""
+        self.is_cancelled = True
+        return True
+
+
 class Net:
     """Every address of it: who is not in `replies` is down; who is in `silent` never answers."""
 
@@ -46,6 +74,10 @@ class Net:
         self.silent: set[str] = set()
         self.asked: list[tuple[str, float]] = []
         """Every probe: the address, and how long it may take."""
+        self.scripts: list[Sequence[object]] = []
+        """What the streams say that are opened, one after the other."""
+        self.calls: list[Call] = []
+        """The streams that were opened."""
         self.states: list[grpc.ChannelConnectivity] = []
         """What a channel goes through: it stays at the last, and begins at the first."""
 
@@ -98,7 +130,18 @@ class _Channel:
 
         return call
 
-    unary_stream = stream_stream = unary_unary
+    stream_stream = unary_unary
+
+    def unary_stream(self, _method: str, **_: object) -> Callable[..., Call]:
+        """Return a method that opens the next stream of the script."""
+
+        def call(request: object, **_: object) -> Call:
+            net = self._net
+            assert net.scripts, "one stream more than the script has"
+            net.calls.append(Call(self._address, net.scripts.pop(0), request))
+            return net.calls[-1]
+
+        return call
 
     async def close(self) -> None:
         """Close it."""

@@ -261,6 +261,22 @@ async def test_a_name_is_believed_for_a_while(monkeypatch) -> None:
     await connections.close()
 
 
+async def test_where_a_leader_that_is_gone_said_a_member_is_may_be_wrong_by_now() -> None:
+    """Nobody leads, and what those that are left say of it counts though they know no term."""
+    net = cluster(term=5)
+    connections = net.connections("a:1")
+    await connections.newest_leader()
+    connections.forget("c:1")
+    moved = {**MEMBERS, "n3": "d:1"}
+    net.replies = {
+        "b:1": says("n2", term=0, **moved),
+        "c:1": says("n8", term=0, **moved),
+        "d:1": says("n3", term=0, **moved),
+    }
+    assert (await connections.member("n3", now() + 5)).address == "d:1"
+    await connections.close()
+
+
 async def test_a_member_that_moved_is_found_where_it_is_now() -> None:
     """Who answers in its place is not asked, and all are asked once where it is."""
     net = cluster()
@@ -282,6 +298,10 @@ async def test_a_member_that_moved_is_found_where_it_is_now() -> None:
     with pytest.raises(NotFound, match="knows no member 'n7'; members: n1, n2, n3"):
         await connections.member("n7", now() + 5)
     await connections.close()
+    alone = Net(a=says("n1")).connections("a:1")
+    with pytest.raises(NotFound, match="n1 knows no member 'n7'; members: none"):
+        await alone.member("n7", now() + 5)
+    await alone.close()
 
 
 async def test_a_member_that_is_silent_is_asked_anyway() -> None:

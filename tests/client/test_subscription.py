@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import types
 
-import grpc
 import pytest
 
 from raftlog.client import subscription as module
@@ -19,35 +18,13 @@ from raftlog.errors import (
     Rejected,
     Unavailable,
 )
-from tests.client.scripted import Net, failed, says
+from tests.client.scripted import NEVER, Call, Net, failed, says
 
 MEMBERS = {"n1": "a:1", "n2": "b:1"}
-NEVER = object()
 
 
 def reply(position: int, beat_ms: int = 0):
     return types.SimpleNamespace(position=position, beat_ms=beat_ms)
-
-
-class Call:
-    """One call to one member: it reads what its script says, one after the other."""
-
-    def __init__(self, address: str, script: list) -> None:
-        self.address = address
-        self._script = list(script)
-        self.is_cancelled = False
-
-    async def read(self):
-        item = self._script.pop(0) if self._script else grpc.aio.EOF
-        if item is NEVER:
-            await asyncio.get_running_loop().create_future()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def cancel(self) -> bool:
-        self.is_cancelled = True
-        return True
 
 
 class Rig:

@@ -186,7 +186,12 @@ SUITES = {
         "client/test_write_queue.py",
     ),
     "client.write_stream": ("client/test_write_queue.py", "client/test_write_stream.py"),
-    "client.tail": ("client/test_log.py", "client/test_log_ends.py", "client/test_consumer.py"),
+    "client.tail": (
+        "client/test_tail.py",
+        "client/test_log.py",
+        "client/test_log_ends.py",
+        "client/test_consumer.py",
+    ),
     "client.whose": ("client/test_whose.py",),
     "rpc.access": ("rpc/test_access.py", "rpc/test_members.py"),
     "rpc.snapshots": ("rpc/test_snapshots.py", "rpc/test_pace.py", "rpc/test_admin_snapshots.py"),
