@@ -208,6 +208,19 @@ async def test_the_first_of_two_clusters_to_answer_does_not_decide_alone() -> No
     await nowhere.close()
 
 
+async def test_while_one_endpoint_may_be_ours_the_others_end_no_search() -> None:
+    """Nobody leads there in time: then whose the others are is what there is to say."""
+    net = Net(a=says("n1", leads="n1", cluster_id="other"), b=says("n2"))
+    connections = net.connections("a:1", "b:1", cluster_id="c")
+    looking = asyncio.ensure_future(connections.leader(now() + 50))
+    await until(lambda: net.asked_of("a:1") > 2)
+    assert not looking.done()
+    with pytest.raises(WrongCluster, match="a:1 is of other"):
+        await connections.leader(now() + 0.02)
+    looking.cancel()
+    await connections.close()
+
+
 async def test_why_there_is_no_leader_depends_on_who_answered(monkeypatch) -> None:
     """Nobody at all is out of reach; somebody that answered lately only does not lead."""
     net = Net()
