@@ -411,7 +411,7 @@ async def test_whoever_sends_a_reader_away_is_not_asked_again() -> None:
             raise failed(NotLeader("no state here"))
         return "done"
 
-    assert await connections.ask_anyone(call, now() + 10) == "done"
+    assert await connections.ask(None, call, now() + 10) == "done"
     assert len(asked) == len(set(asked))
     assert asked[0] == "a:1"
     await connections.close()

@@ -97,6 +97,26 @@ def test_a_member_is_safe_to_stop_only_while_the_others_are_a_quorum_that_serves
         assert (told.safe, told.why) == (False, why)
 
 
+def changed(found: ClusterStatus, node_id: str, **how: object) -> ClusterStatus:
+    """Return the status with one member changed."""
+    members = tuple(
+        dataclasses.replace(each, **how) if each.node_id == node_id else each
+        for each in found.members
+    )
+    return dataclasses.replace(found, members=members)
+
+
+def test_only_voters_that_can_be_reached_count_for_a_quorum() -> None:
+    """A learner elects nobody, so it stands in for no voter, and may itself be stopped."""
+    for how in ({"kind": "learner"}, {"reachable": False}):
+        told = safe_to_stop(changed(status(), "n3", **how), DRAINED)
+        assert (told.safe, told.others, told.quorum) == (False, 1, 2)
+    assert safe_to_stop(changed(status(), "n3", kind="witness"), DRAINED).safe
+    learner = changed(status(ill="n3"), "n1", kind="learner")
+    assert safe_to_stop(learner, DRAINED).safe
+    assert not safe_to_stop(changed(learner, "n1", kind="voter"), DRAINED).safe
+
+
 async def test_a_transfer_brings_the_new_leaders_own_measurement(
     client: Client, cluster: FakeCluster
 ) -> None:
