@@ -202,7 +202,11 @@ SUITES = {
     ),
     "client.context": ("client/test_life.py", "client/test_client.py", "client/test_log.py"),
     "client.feed": ("client/test_tail.py", "client/test_log.py", "client/test_watch.py"),
-    "client.log": ("client/test_log.py", "client/test_client.py"),
+    "client.log": (
+        "client/test_groups_of_a_call.py",
+        "client/test_log.py",
+        "client/test_client.py",
+    ),
     "client.log_ends": ("client/test_log_ends.py",),
     "client.loop_thread": ("client/test_sync.py",),
     "client.machine": ("client/test_client.py", "client/test_kv.py"),
