@@ -166,6 +166,45 @@ async def test_a_client_that_closes_ends_its_searches() -> None:
             await asyncio.wait_for(call, 5)
 
 
+async def test_a_closed_client_knows_nobody_any_more() -> None:
+    """Whom it knew is no way around its end, whether that one leads or only answered."""
+    connections = cluster().connections("a:1")
+    await connections.leader(now() + 5)
+    await connections.close()
+    assert connections.known_leader is None
+    assert connections.is_closed
+    with pytest.raises(Unavailable, match="the client is closed"):
+        await connections.leader(now() + 5)
+    connections = cluster("").connections("a:1")
+    await connections.anyone(now() + 5)
+    await connections.close()
+    with pytest.raises(Unavailable, match="the client is closed"):
+        await connections.anyone(now() + 5)
+
+
+async def test_who_is_cancelled_is_not_told_that_the_client_was_closed() -> None:
+    """gRPC says of both the same; a cancelled task must end as one."""
+    connections = cluster().connections("a:1")
+
+    async def call() -> None:
+        try:
+            await asyncio.sleep(100)
+        except asyncio.CancelledError:
+            connections.explain_cancelled()
+            raise
+
+    calling = [asyncio.ensure_future(call()) for _ in range(2)]
+    await asyncio.sleep(0)
+    calling[0].cancel()
+    await asyncio.wait(calling[:1])
+    await connections.close()
+    calling[1].cancel()
+    await asyncio.wait(calling)
+    assert all(each.cancelled() for each in calling)
+    with pytest.raises(Unavailable, match="closed meanwhile"):
+        connections.explain_cancelled()
+
+
 async def test_each_address_is_probed_at_its_own_pace() -> None:
     """One that is silent delays nobody, and is asked no more often than it can answer."""
     net = cluster("")

@@ -112,4 +112,28 @@ EXPLAINED: dict[str, str] = {
     "node.snapshotter:Snapshotter._hold_index:one-more:1": (
         "The snapshot that is being taken for a member covers the first entry, if any."
     ),
+    "client.session:Batch.take:one-less:1": (
+        "By whichever of its streams a batch is called, it packs the same bytes."
+    ),
+    "client.session:SentGroup.__init__:statement-dropped:7": (
+        "It is read of a group that is open, and to send it, which opens it, sets it."
+    ),
+    "client.routing:AddressBook.__init__:one-less:1": (
+        "No term is below 0: the first word is taken in either case."
+    ),
+    "client.routing:AddressBook.doubt:one-less:1": (
+        "No term is below 0: the next word is taken in either case."
+    ),
+    "client.routing:AddressBook.learn_hint:operand-dropped:2": (
+        "An address is listed once, whoever named it, and a new membership forgets every hint."
+    ),
+    "client.connections:Connections._look_again:one-less:1": (
+        "A timeout that is over is over, whether since now or for a second."
+    ),
+    "client.connections:Connections.newest_leader:operand-dropped:2": (
+        "Who is ready names a leader, and of two clusters with a leader none is settled on."
+    ),
+    "client.connections:Connections.ask_member:one-more:1": (
+        "Of whoever is asked by its name only the address is used."
+    ),
 }
