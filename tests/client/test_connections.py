@@ -247,6 +247,16 @@ async def test_the_first_of_two_clusters_to_answer_does_not_decide_alone() -> No
     await nowhere.close()
 
 
+async def test_a_stranger_that_answers_first_is_not_taken_for_a_member() -> None:
+    """The cluster that has a leader is meant, and nobody else is asked, whoever will do."""
+    for order in (("a:1", "b:1"), ("b:1", "a:1")):
+        net = Net(a=says("x1", cluster_id="other"), b=says("n1", leads="n1"))
+        connections = net.connections(*order)
+        assert (await connections.anyone(now() + 5)).node_id == "n1"
+        assert connections.whose.cluster_id == "c"
+        await connections.close()
+
+
 async def test_while_one_endpoint_may_be_ours_the_others_end_no_search() -> None:
     """Nobody leads there in time: then whose the others are is what there is to say."""
     net = Net(a=says("n1", leads="n1", cluster_id="other"), b=says("n2"))
