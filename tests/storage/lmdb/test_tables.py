@@ -96,9 +96,8 @@ def test_a_scan_ends_once_it_has_found_enough_bytes(lmdb_rig, monkeypatch, rever
 def test_a_purge_takes_what_is_of_its_entries_alone(lmdb_rig) -> None:
     """Rows of the last entry that goes are gone, those of the next are there, and state stays."""
     storage = lmdb_rig.storage
-    rows = {
-        encode_index(Index(index)) + b"/%d" % row: b"v" for index in (3, 4, 5) for row in (1, 2)
-    }
+    indexes = [encode_index(Index(index)) for index in (3, 4, 5)]
+    rows = {index + b"/%d" % row: b"v" for index in indexes for row in (1, 2)}
     storage.commit(Round(writes={Table.CHANGE: rows, Table.STATE: rows}, applied=FIRST))
     found = opened(storage)
     with storage._environment.begin(write=True, buffers=True) as txn:

@@ -136,4 +136,7 @@ EXPLAINED: dict[str, str] = {
     "client.connections:Connections.ask_member:one-more:1": (
         "Of whoever is asked by its name only the address is used."
     ),
+    "client.connections:Connections._find:one-less:2": (
+        "To wait for less than nothing is to wait for nothing."
+    ),
 }
