@@ -8,6 +8,7 @@ import types
 import grpc
 import pytest
 
+from raftlog.client import connections
 from raftlog.client.changes import change
 from raftlog.errors import (
     ConnectFailed,
@@ -130,3 +131,33 @@ async def test_a_time_that_is_over_is_told_with_the_last_refusal() -> None:
     nobody.net.replies = {"a:1": says("n1")}
     with pytest.raises(Unavailable, match="no leader answered in time"):
         await nobody.change(0.05)
+
+
+@pytest.mark.parametrize("is_out_of_reach", [True, False])
+async def test_who_is_out_of_reach_by_now_is_told_as_such(monkeypatch, is_out_of_reach) -> None:
+    """That counts for more than what a leader said before, which is told where only that led."""
+    if is_out_of_reach:
+        monkeypatch.setattr(connections, "ANSWERED_SECONDS", 0.0)
+    rig = Rig(failed(Overloaded("full")))
+
+    async def refuse_and_vanish(peer, seconds: float) -> object:
+        rig.net.replies.clear()
+        return await Rig.call(rig, peer, seconds)
+
+    rig.call = refuse_and_vanish
+    said = "cannot connect to any of a:1, b:1" if is_out_of_reach else "last refusal: full"
+    with pytest.raises(ConnectFailed if is_out_of_reach else Overloaded, match=said):
+        await rig.change(0.2)
+    assert len(rig.asked) == 1
+
+
+async def test_why_nobody_was_asked_is_told_as_it_is() -> None:
+    """Without any refusal there is nothing to be told but what ended the search."""
+    rig = Rig("done")
+    rig.net.replies = {"a:1": says("n1")}
+    changing = asyncio.ensure_future(rig.change())
+    while not rig.net.asked:
+        await asyncio.sleep(0.001)
+    await rig.connections.close()
+    with pytest.raises(Unavailable, match="the client is closed"):
+        await changing

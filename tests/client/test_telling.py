@@ -41,6 +41,19 @@ async def test_who_was_not_reached_has_certainly_not_done_it(
     assert caught.value.definite
 
 
+async def test_who_is_told_to_do_something_says_its_name_first(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """It was the member a moment ago; another node has its address now, and is not told."""
+    assert (await client.log.info(member="n3")).served_by == "n3"
+    stranger = cluster.nodes["n3"]
+    stranger.node_id = "n4"
+    with pytest.raises(Unavailable, match="nothing was asked of it") as caught:
+        await client.cluster.drain("n3")
+    assert caught.value.definite
+    assert stranger.drains == 0
+
+
 async def test_a_refusal_of_the_member_itself_is_its_last_word(
     cluster: FakeCluster, client: Client
 ) -> None:

@@ -139,4 +139,13 @@ EXPLAINED: dict[str, str] = {
     "client.connections:Connections._find:one-less:2": (
         "To wait for less than nothing is to wait for nothing."
     ),
+    "client.changes:change:guard-dropped:3": (
+        "The next search for a leader has no time left, and says the same a pause later."
+    ),
+    "client.changes:change:boundary:1": (
+        "The next search for a leader has no time left, and says the same a pause later."
+    ),
+    "client.changes:change:check-dropped:4": (
+        "The next search for a leader has no time left, and says the same a pause later."
+    ),
 }
