@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import types
 
 import pytest
 
@@ -16,8 +17,10 @@ from raftlog.errors import (
     InvalidInput,
     LeadershipLost,
     MembershipRejected,
+    SafetyRefused,
     Unavailable,
 )
+from raftlog.wire.pb import admin_pb2
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
 
@@ -121,6 +124,43 @@ async def test_a_refusal_after_a_lost_answer_is_no_certainty(client, monkeypatch
     monkeypatch.setattr(members, "change", lost_then_refused)
     with pytest.raises(Indeterminate):
         await client.cluster.remove_member("n2", timeout=0.5)
+
+
+@pytest.mark.parametrize("knows", [False, True])
+async def test_a_leader_that_overlooks_priorities_is_not_asked_for_one(
+    client, monkeypatch, knows
+) -> None:
+    """It would say that it is so already; what it knows it is asked for without a question."""
+    said: list[str] = []
+    member = {"node_id": "n1"} | ({"priority": 100} if knows else {})
+    status = admin_pb2.StatusReply(served_by="n1", members=[{"node_id": "n2"}, member])
+
+    async def answer_status(*_: object, **__: object) -> admin_pb2.StatusReply:
+        said.append("status")
+        return status
+
+    async def answer_change(request, **_: object) -> admin_pb2.ChangeMembersReply:
+        said.append(request.orders[0].verb)
+        return admin_pb2.ChangeMembersReply(changed=True)
+
+    admin = types.SimpleNamespace(Status=answer_status, ChangeMembers=answer_change)
+
+    async def change_at_once(_context, call, _deadline: float):
+        return await call(types.SimpleNamespace(admin=admin), 1.0)
+
+    monkeypatch.setattr(members, "change", change_at_once)
+    await client.cluster.remove_member("n2")
+    await client.cluster.update_member("n2", region="north")
+    assert said == ["remove", "update"]
+    for how in ({"priority": 7}, {"banned": True}, {"banned": False}):
+        said.clear()
+        if knows:
+            assert (await client.cluster.update_member("n2", **how)).changed
+            assert said == ["status", "update"]
+        else:
+            with pytest.raises(SafetyRefused, match="knows no priorities and bans"):
+                await client.cluster.update_member("n2", **how)
+            assert said == ["status"]
 
 
 async def test_nothing_to_update_is_invalid(client: Client) -> None:
