@@ -70,6 +70,17 @@ async def test_each_verb_asks_for_what_it_says(fake: FakeCluster, client: Client
     assert (done.after.voters, done.after.learners) == (("n1",), ("n4",))
 
 
+@pytest.mark.parametrize("witness", [None, True, False])
+async def test_what_a_new_member_is_stays_its_own_word_unless_it_is_said(
+    fake: FakeCluster, client: Client, witness: bool | None
+) -> None:
+    """Whether it has a machine is asked for where the caller says so, and left to it else."""
+    await client.cluster.add_member("n4", "h:1", witness=witness)
+    [order] = fake.changes[-1].orders
+    assert order.HasField("has_machine") is (witness is not None)
+    assert order.has_machine is (witness is False)
+
+
 async def test_a_lost_answer_is_asked_for_again(fake: FakeCluster, client: Client) -> None:
     """An order that was carried out is one that is so: to repeat it is safe."""
     assert change.__module__ == "raftlog.client.changes"

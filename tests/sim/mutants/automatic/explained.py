@@ -148,4 +148,7 @@ EXPLAINED: dict[str, str] = {
     "client.changes:change:check-dropped:4": (
         "The next search for a leader has no time left, and says the same a pause later."
     ),
+    "client.members:_change:boundary:1": (
+        "Where a pause ends at the deadline itself no time is left for another attempt."
+    ),
 }
