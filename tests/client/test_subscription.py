@@ -236,8 +236,10 @@ async def test_a_gap_is_read_from_who_has_it_and_no_further(monkeypatch) -> None
     """Behind what was purged anybody may be read again, who leads before others."""
     sought = []
 
-    async def who_has(_connections, sequence, _deadline, lacking):
+    async def who_has(_connections, sequence, deadline, lacking):
         sought.append((sequence, dict(lacking)))
+        patience = deadline - asyncio.get_running_loop().time()
+        assert patience == pytest.approx(5.0, abs=2.0)
         return "n2"
 
     monkeypatch.setattr(module, "who_has", who_has)

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from raftlog.client import subscription
 from raftlog.client.tail import Beginning, Tail, Wanted, behind, transactions_of
 from raftlog.errors import Compacted, InvalidInput, Overloaded, Unavailable
 from raftlog.groups import OPAQUE_TAG, TransactionKind, pack
@@ -231,7 +232,35 @@ def test_a_consumer_that_fell_behind_is_told_how_much_is_gone() -> None:
     error = behind("audit", 4, Compacted("purged", oldest_sequence=9))
     assert "up to 4, and the oldest transaction kept is 9, 4 transactions later" in error.message
     assert error.oldest_sequence == 9
+    assert ", 1 transactions later" in behind("audit", 4, Compacted("", oldest_sequence=6)).message
     assert "later" not in behind("audit", 4, Compacted("purged", oldest_sequence=5)).message
+
+
+@pytest.mark.parametrize("brings", ["transactions", "a position", "nothing"])
+async def test_who_brings_something_is_not_doubted(monkeypatch, brings) -> None:
+    """Others are asked who leads only while a member says nothing new for a while."""
+    ahead = [0.0]
+
+    def clock() -> float:
+        ahead[0] += subscription.STANDSTILL_SECONDS * 0.6
+        return asyncio.get_running_loop().time() + ahead[0]
+
+    numbers = range(1, 9)
+    script = {
+        "transactions": [reply(entry(number, b"x")) for number in numbers],
+        "a position": [reply(position=number) for number in numbers],
+        "nothing": [reply()] * len(numbers),
+    }[brings]
+    rig = Rig([*script, NEVER])
+    rig.timeout_seconds = 1e6
+    await rig.connections.leader(asyncio.get_running_loop().time() + 5)
+    asked = len(rig.net.asked)
+    monkeypatch.setattr(subscription, "loop_time", clock)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            async for _ in rig.tail(follow=True).transactions():
+                pass
+    assert (len(rig.net.asked) > asked) is (brings == "nothing")
 
 
 async def test_batches_are_never_empty() -> None:

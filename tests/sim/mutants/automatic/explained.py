@@ -151,4 +151,8 @@ EXPLAINED: dict[str, str] = {
     "client.members:_change:boundary:1": (
         "Where a pause ends at the deadline itself no time is left for another attempt."
     ),
+    "client.subscription:Subscription.__init__:statement-dropped:9": (
+        "It is set before anything is read, and read by nothing before."
+    ),
+    "client.tail:Tail._open:operand-dropped:2": "A number that is left out is 0 on the wire.",
 }
