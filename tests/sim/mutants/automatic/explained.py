@@ -155,4 +155,7 @@ EXPLAINED: dict[str, str] = {
         "It is set before anything is read, and read by nothing before."
     ),
     "client.tail:Tail._open:operand-dropped:2": "A number that is left out is 0 on the wire.",
+    "storage.lmdb.installation:Installations.drop_covered:other-connective:1": (
+        "With the lock it is asked again whether a file lies ready, and is covered."
+    ),
 }
