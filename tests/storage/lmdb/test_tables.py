@@ -16,7 +16,7 @@ from raftlog.storage.lmdb.layout import encode_index
 from raftlog.storage.lmdb.tables import LmdbTables
 from raftlog.storage.records import PROTECTION_BYTES
 from raftlog.types import Index
-from tests.storage.builders import FIRST
+from tests.storage.builders import FIRST, lmdb_at
 
 keys = st.binary(min_size=1, max_size=4)
 writes = st.dictionaries(keys, st.none() | st.binary(max_size=20), max_size=10)
@@ -137,3 +137,19 @@ def test_a_rotten_value_is_told_by_its_key_and_table(lmdb_rig) -> None:
     ):
         with pytest.raises(StorageCorrupt, match="value of worn in table state"):
             read()
+
+
+def test_what_is_read_after_a_switch_is_of_the_other_file(lmdb_rig, tmp_path) -> None:
+    """A snapshot that was installed is another file: by its key, in a row, and by its size."""
+    lmdb_rig.storage.commit(_writes({b"k": b"old"}))
+    made = opened(lmdb_rig.storage)
+    other = lmdb_at(tmp_path / "other")
+    other.commit(_writes({b"k": b"new"}))
+    made.switch(other._environment, other._databases)
+    assert made.get(Table.STATE, b"k") == b"new"
+    assert made.scan(Table.STATE, b"", None, count_max=9) == [(b"k", b"new")]
+    with other._environment.begin(write=True, buffers=True) as txn:
+        made.write(txn, Table.STATE, {b"k": b"newer"})
+    assert other.get(Table.STATE, b"k") == b"newer"
+    assert lmdb_rig.storage.get(Table.STATE, b"k") == b"old"
+    other.close()

@@ -158,4 +158,7 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.installation:Installations.drop_covered:other-connective:1": (
         "With the lock it is asked again whether a file lies ready, and is covered."
     ),
+    "storage.lmdb.tables:LmdbTables.get:statement-dropped:1": (
+        "CPython ends a transaction that nobody holds any more as the call returns."
+    ),
 }
