@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 
-from raftlog.errors import InvariantBroken, StorageCorrupt
+from raftlog.errors import InvariantBroken, StorageCorrupt, StorageError
 from raftlog.interfaces import Round, Table
 from raftlog.storage.lmdb import tables
 from raftlog.storage.lmdb.layout import encode_index
@@ -153,3 +153,17 @@ def test_what_is_read_after_a_switch_is_of_the_other_file(lmdb_rig, tmp_path) ->
     assert other.get(Table.STATE, b"k") == b"newer"
     assert lmdb_rig.storage.get(Table.STATE, b"k") == b"old"
     other.close()
+
+
+def test_what_cannot_be_read_is_an_error_and_no_empty_table(tmp_path) -> None:
+    """LMDB's own refusal is told as the storage's, by whatever way a table is read."""
+    storage = lmdb_at(tmp_path / "closed")
+    made = opened(storage)
+    storage.close()
+    for read in (
+        lambda: made.get(Table.STATE, b"k"),
+        lambda: made.scan(Table.STATE, b"", None, count_max=9),
+        made.size_bytes,
+    ):
+        with pytest.raises(StorageError, match="cannot read a table"):
+            read()
