@@ -161,4 +161,7 @@ EXPLAINED: dict[str, str] = {
     "storage.lmdb.tables:LmdbTables.get:statement-dropped:1": (
         "CPython ends a transaction that nobody holds any more as the call returns."
     ),
+    "client.connections:Connections._explained:operand-dropped:1": (
+        "A sentence that is told of every address is the only one there is."
+    ),
 }
