@@ -7,7 +7,7 @@ import datetime as dt
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftlog.client.log import _beginning, _several, receipts_from, split
@@ -18,6 +18,7 @@ from raftlog.errors import Indeterminate, InvalidInput, Overloaded, RaftLogError
 from raftlog.groups import TRANSACTION_COUNT_MAX, TransactionKind, pack
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 90), max_size=30),
     limit=st.integers(60, 300),
