@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import pytest
 
 from raftlog.client.client import Client
-from raftlog.client.promotion import merged, safe_to_stop
+from raftlog.client.promotion import drain_call, merged, safe_to_stop
 from raftlog.client.values import Campaigning, Reign
 from raftlog.errors import Indeterminate, NotFound, RaftLogError, SafetyRefused, Unavailable
 from raftlog.status import ClusterStatus, MemberStatus
@@ -95,6 +96,20 @@ def test_a_member_is_safe_to_stop_only_while_the_others_are_a_quorum_that_serves
     ):
         told = safe_to_stop(found, drained)
         assert (told.safe, told.why) == (False, why)
+
+
+async def test_a_member_that_drains_answers_before_its_caller_gives_up() -> None:
+    """It gets a part of the time, so that what became of it is told and not guessed."""
+    asked = []
+
+    async def drain(request: admin_pb2.DrainRequest, *, timeout: float) -> object:
+        asked.append((request.drained, request.timeout_seconds, timeout))
+        return admin_pb2.CampaigningReply()
+
+    peer = types.SimpleNamespace(admin=types.SimpleNamespace(Drain=drain))
+    for drained in (True, False):
+        await drain_call(drained=drained)(peer, 10.0)
+    assert asked == [(True, 9.0, 10.0), (False, 9.0, 10.0)]
 
 
 def changed(found: ClusterStatus, node_id: str, **how: object) -> ClusterStatus:
