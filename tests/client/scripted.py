@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -121,7 +122,9 @@ class _Channel:
             net = self._net
             net.asked.append((self._address, timeout or 0.0))
             if self._address in net.silent:
-                await asyncio.sleep(timeout or 0.0)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await asyncio.get_running_loop().create_future()
             elif self._address in net.replies:
                 return net.replies[self._address]
             raise grpc.aio.AioRpcError(

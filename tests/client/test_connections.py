@@ -188,7 +188,7 @@ async def test_who_is_cancelled_is_not_told_that_the_client_was_closed() -> None
 
     async def call() -> None:
         try:
-            await asyncio.sleep(100)
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
             connections.explain_cancelled()
             raise
@@ -553,7 +553,7 @@ async def test_an_address_is_looked_at_again_only_after_a_while(monkeypatch) -> 
     await connections.close()
     connections._diagnose("a:1")
     assert connections._diagnoses["a:1"] is diagnosis
-    never = asyncio.ensure_future(asyncio.sleep(100))
+    never = asyncio.ensure_future(asyncio.Event().wait())
     assert Diagnosis(never, 0.0).finding is None
     never.cancel()
     await asyncio.wait({never})
