@@ -8,6 +8,7 @@ inward.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import ClassVar
 
@@ -44,7 +45,9 @@ class RaftLogError(Exception):
         """Return the same error for an operation an earlier attempt of which may have happened."""
         if not self.definite:
             return self
-        return type(self)(self.message, definite=False, leader=self.leader)
+        error = copy.copy(self)
+        error.definite = False
+        return error
 
 
 class NotLeader(RaftLogError):

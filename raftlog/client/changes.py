@@ -11,7 +11,7 @@ import grpc
 from raftlog.client.connections import Leader, Peer
 from raftlog.client.context import Context, loop_time
 from raftlog.client.routing import Backoff, Recourse, judge, timed_out
-from raftlog.errors import ConnectFailed, RaftLogError
+from raftlog.errors import ConnectFailed, RaftLogError, Unavailable
 from raftlog.wire import status as wire_status
 
 T = TypeVar("T")
@@ -32,7 +32,12 @@ async def change(
     backoff = Backoff(0.01, 2.0, 0.2, connections.dice)
     refusal: RaftLogError | None = None
     while True:
-        leader: Leader = await connections.leader(deadline)
+        try:
+            leader: Leader = await connections.leader(deadline)
+        except Unavailable as error:
+            if refusal is None or isinstance(error, ConnectFailed):
+                raise
+            raise timed_out(refusal) from None
         try:
             await leader.peer.wait_connected(deadline)
             return await call(leader.peer, max(deadline - loop_time(), 0.001))

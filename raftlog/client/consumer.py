@@ -15,6 +15,7 @@ from typing import cast
 from raftlog.client.connections import Peer
 from raftlog.client.context import Context, check_number, loop_time
 from raftlog.client.routing import Backoff, Dice
+from raftlog.client.telling import tell_leader
 from raftlog.errors import (
     Compacted,
     ConsumerMoved,
@@ -157,7 +158,7 @@ class Position:
             reply = await peer.log.CommitConsumer(request, timeout=seconds)
             return cast("types_pb2.ConsumerStatus", reply)
 
-        found = await self._context.connections.ask_leader(call, deadline)
+        found = await tell_leader(self._context.connections, call, deadline)
         self._committed = max(self._committed, position, found.position)
 
 
@@ -196,7 +197,8 @@ class ConsumerVerbs:
     async def delete_consumer(self, name: str, *, timeout: float | None = None) -> bool:
         """Forget a consumer; return whether there was one.
 
-        The log is kept for it no longer.
+        The log is kept for it no longer. Where an answer was lost, that was asked again, and it
+        may have been there before.
 
         Who reads under its name gets `NotFound` at the next commit.
         """
@@ -207,7 +209,7 @@ class ConsumerVerbs:
             return cast("log_pb2.DeleteConsumerReply", reply)
 
         deadline = self._context.deadline(timeout)
-        return bool((await self._context.connections.ask_leader(call, deadline)).deleted)
+        return bool((await tell_leader(self._context.connections, call, deadline)).deleted)
 
     async def _reset(self, name: str, place: Place, timeout: float | None) -> ConsumerStatus:
         deadline = self._context.deadline(timeout)
@@ -219,6 +221,6 @@ class ConsumerVerbs:
                 reply = await peer.log.ResetConsumer(request, timeout=seconds)
                 return cast("types_pb2.ConsumerStatus", reply)
 
-            return consumer_from_pb(await self._context.connections.ask_leader(call, deadline))
+            return consumer_from_pb(await tell_leader(self._context.connections, call, deadline))
 
         return await place.taken(reset, deadline)

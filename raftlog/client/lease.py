@@ -79,7 +79,11 @@ class Lease:
         """
         self._stop_keeping()
         body = kv_pb2.LeaseRevoke(lease=self.lease_id)
-        await self._execute(kv_pb2.KvCommand(lease_revoke=body), timeout)
+        try:
+            await self._execute(kv_pb2.KvCommand(lease_revoke=body), timeout)
+        except Rejected:
+            self._lost.set()
+            raise
         self._lost.set()
 
     async def end(self) -> None:

@@ -15,6 +15,7 @@ from raftlog.client.feed import Feed
 from raftlog.client.routing import Limits
 from raftlog.client.session import Window
 from raftlog.client.tail import Beginning, Tail, Wanted, transactions_of
+from raftlog.client.telling import tell_leader
 from raftlog.client.values import LogInfo, Receipt, StreamStatus, Transaction
 from raftlog.client.whereabouts import ask_who_has, of_one
 from raftlog.client.write_stream import Writer, WriterSettings
@@ -294,7 +295,7 @@ class Log(ConsumerVerbs):
             return cast("log_pb2.OpenSessionReply", reply)
 
         deadline = self._context.deadline(timeout)
-        reply = await self._context.connections.ask_leader(call, deadline)
+        reply = await tell_leader(self._context.connections, call, deadline)
         state = SessionState(session=reply.session, number=1)
         return LogSession(self._context, state, resumed=False)
 

@@ -243,12 +243,14 @@ async def _change(
             break
         except RaftLogError as error:
             is_over = loop_time() + PAUSE_SECONDS >= deadline
+            is_last_word = error.definite and judge(error) is Recourse.FINAL
             if error.definite and not may_have_happened:
-                raise
+                if is_over or is_last_word or loop_time() < attempt:
+                    raise
             # What a later attempt is told says nothing of an earlier one whose answer was lost.
-            if is_over or (error.definite and judge(error) is Recourse.FINAL):
+            elif is_over or is_last_word:
                 raise Indeterminate(f"{error.message}; an attempt may have done it") from error
-            may_have_happened = True
+            may_have_happened = may_have_happened or not error.definite
             await asyncio.sleep(PAUSE_SECONDS)
     return MembershipChange(
         before=_view(reply.before),

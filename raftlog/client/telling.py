@@ -1,11 +1,12 @@
-"""Calls that change something on one member, as a snapshot, a pause or a drain does.
+"""Calls that change something and may be repeated: a snapshot, a pause, a consumer's position.
 
 A reader that got no answer may say that nothing happened; who told a member to do something may
-not.
+not, whatever a later attempt is answered.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -31,20 +32,12 @@ async def tell_member(
         Indeterminate: it was sent, and no answer told what came of it.
         Unavailable: the member was not reached, or another node answers at its address.
     """
-    unsure: RaftLogError | None = None
     address = connections.book.address_of(node_id)
     if address is not None:  # this changes something: whoever answers there says its name anew
         connections.peer(address).named_at = float("-inf")
 
-    async def attempt(peer: Peer, seconds: float) -> T:
-        nonlocal unsure
-        try:
-            reply = await call(peer, seconds)
-        except grpc.aio.AioRpcError as error:
-            said = status.from_rpc_error(error, sent=True)
-            if not said.definite and not isinstance(said, ConnectFailed):
-                unsure = said
-            raise
+    async def call_it(peer: Peer, seconds: float) -> T:
+        reply = await call(peer, seconds)
         other = getattr(reply, "served_by", "")
         if other not in {"", node_id}:  # it did what was asked, so it is not asked again
             connections.forget(peer.address)
@@ -52,15 +45,49 @@ async def tell_member(
             raise Indeterminate(wrong.message)
         return reply
 
+    ask = functools.partial(connections.ask_member, node_id)
+    return await _told(ask, node_id, call_it, deadline)
+
+
+async def tell_leader(
+    connections: Connections, call: Callable[[Peer, float], Awaitable[T]], deadline: float
+) -> T:
+    """Make a call that changes something on whoever leads; a repetition must change no more.
+
+    Raises:
+        Indeterminate: it was sent, and no answer told what came of it.
+        Unavailable: no leader was reached.
+    """
+    return await _told(connections.ask_leader, "the leader", call, deadline)
+
+
+async def _told(
+    ask: Callable[[Callable[[Peer, float], Awaitable[T]], float], Awaitable[T]],
+    whom: str,
+    call: Callable[[Peer, float], Awaitable[T]],
+    deadline: float,
+) -> T:
+    unsure: RaftLogError | None = None
+
+    async def attempt(peer: Peer, seconds: float) -> T:
+        nonlocal unsure
+        try:
+            return await call(peer, seconds)
+        except grpc.aio.AioRpcError as error:
+            said = status.from_rpc_error(error, sent=True)
+            if not said.definite and not isinstance(said, ConnectFailed):
+                unsure = said
+            raise
+
     try:
-        return await connections.ask_member(node_id, attempt, deadline)
+        return await ask(attempt, deadline)
     except RaftLogError as error:
         if unsure is None or not error.definite:
             raise
         # What a later attempt is told says nothing of an earlier one whose answer was lost.
         why = unsure.message if isinstance(error, Unavailable) else error.message
         lost = Indeterminate(
-            f"{node_id} did not say in time what came of it ({why}); to ask again does no harm"
+            f"{whom} did not say in time what came of it ({why}); to ask again does no harm"
         )
         lost.is_explained = True
         raise lost from None

@@ -441,6 +441,7 @@ class FakeNode(
         cluster.index += 1
         cluster.opened_sessions += 1
         cluster.sessions[cluster.index] = Session()
+        await self._lose_answer(context)
         return log_pb2.OpenSessionReply(session=cluster.index)
 
     async def CloseSession(self, request, context):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftlog.errors import Compacted, ConsumerMoved, NotFound
+from raftlog.errors import Compacted, ConsumerMoved, LeadershipLost, NotFound
 from raftlog.node.consumer_table import ConsumerChange, ConsumerVerb
 from raftlog.wire.pb import log_pb2, types_pb2
 
@@ -37,6 +37,12 @@ class FakeConsumers:
         if after + 1 < oldest:
             await self._abort(context, Compacted("purged", oldest_sequence=oldest))
 
+    async def _lose_answer(self, context) -> None:
+        """Answer as one who stepped down before a quorum had what it did."""
+        if self.cluster.lost_answers:
+            self.cluster.lost_answers -= 1
+            await self._abort(context, LeadershipLost("stepped down"))
+
     async def OpenConsumer(self, request, context):
         await self._must_lead(context)
         if request.name not in self.cluster.consumers.consumers:
@@ -59,6 +65,7 @@ class FakeConsumers:
             await self._abort(context, ConsumerMoved("it was reset"))
         name, generation = request.name, request.generation
         self._apply(ConsumerChange(ConsumerVerb.COMMIT, name, generation, request.position))
+        await self._lose_answer(context)
         return self._consumer(name)
 
     async def ResetConsumer(self, request, context):
@@ -67,12 +74,14 @@ class FakeConsumers:
             await self._abort(context, NotFound("no such consumer"))
         await self._take_place(context, request.after)
         self._apply(ConsumerChange(ConsumerVerb.RESET, request.name, 0, request.after))
+        await self._lose_answer(context)
         return self._consumer(request.name)
 
     async def DeleteConsumer(self, request, context):
         await self._must_lead(context)
         deleted = request.name in self.cluster.consumers.consumers
         self._apply(ConsumerChange(ConsumerVerb.DELETE, request.name))
+        await self._lose_answer(context)
         return log_pb2.DeleteConsumerReply(deleted=deleted)
 
     async def Consumers(self, request, context):

@@ -15,13 +15,16 @@ from raftlog.client.whereabouts import Word
 from raftlog.errors import (
     Compacted,
     ConsumerMoved,
+    Indeterminate,
     InvalidInput,
+    LeadershipLost,
     NotFound,
     Unavailable,
 )
 from raftlog.wire.pb import log_pb2
 from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
+from tests.client.fake_consumers import FakeConsumers
 
 NAME = "audit"
 
@@ -240,3 +243,52 @@ async def test_batches_count_whole(cluster, client):
     second = await anext(feed)
     await feed.aclose()
     assert kept(cluster) == first[-1].sequence < second[-1].sequence
+
+
+VERBS = {
+    "commit": lambda client, feed: feed.commit(2, timeout=0.3),
+    "reset": lambda client, _: client.log.reset_consumer(NAME, 1, timeout=0.3),
+    "delete": lambda client, _: client.log.delete_consumer(NAME, timeout=0.3),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_what_was_told_without_an_answer_may_have_happened(cluster, client, verb):
+    """Every attempt did it, no answer came: it is not said to have certainly not happened."""
+    await fill(client, 3)
+    feed = client.log.tail(consumer=NAME, auto_commit=False)
+    assert [(await anext(feed)).sequence for _ in range(2)] == [1, 2]
+    cluster.lost_answers = 1000
+    with pytest.raises(Indeterminate, match="to ask again does no harm"):
+        await VERBS[verb](client, feed)
+    assert NAME not in cluster.consumers.consumers or kept(cluster) in {1, 2}
+    await feed.aclose()
+
+
+async def test_a_refusal_after_a_lost_answer_takes_nothing_back(cluster, client):
+    """The consumer was reset, and deleted before that could be told: there is none any more."""
+    await fill(client, 3)
+    await client.log.tail(consumer=NAME).begun()
+
+    async def deleted(self, context):
+        if self.cluster.consumers.consumers.pop(NAME, None):
+            await self._abort(context, LeadershipLost("stepped down"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeConsumers, "_lose_answer", deleted)
+        with pytest.raises(Indeterminate, match="does no harm"):
+            await client.log.reset_consumer(NAME, 1)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_what_no_leader_was_told_has_certainly_not_happened(cluster, client, verb):
+    """Without a leader nothing is sent to anybody, and the error says so."""
+    await fill(client, 3)
+    feed = client.log.tail(consumer=NAME, auto_commit=False)
+    assert [(await anext(feed)).sequence for _ in range(2)] == [1, 2]
+    cluster.elect(None)
+    with pytest.raises(Unavailable) as caught:
+        await VERBS[verb](client, feed)
+    assert caught.value.definite
+    assert kept(cluster) == 0
+    await feed.aclose()

@@ -136,17 +136,29 @@ async def test_it_is_refreshed_three_times_in_its_life_whatever_one_refresh_meet
 async def test_who_waits_for_the_end_is_woken_when_its_time_is_over(context: Context) -> None:
     """Neither before, nor long after, though nothing is heard from the cluster."""
     loop = asyncio.get_running_loop()
-    context.now = loop.time  # here time passes by itself
+    looks = []
+
+    def now() -> float:  # here time passes by itself
+        looks.append(loop.time())
+        return looks[-1]
+
+    context.now = now
     lease = Lease(context, 7, 0.05, sent_at=loop.time())
     started = time.monotonic()
     await asyncio.wait_for(lease.wait_lost(), 5.0)
     assert 0.045 <= time.monotonic() - started < 1.0
+    assert len(looks) < 20, "it sleeps until then, and does not look again and again"
 
 
 async def test_a_lease_that_was_lost_is_not_revoked(context: Context, lease: Lease) -> None:
     """It ended by itself, and the cluster need not be there."""
+    lease.keep_alive()
+    keeper = lease._keeper
     context.time += TTL
     await lease.end()
+    await asyncio.wait_for(asyncio.wait({keeper}), 1.0)
+    assert keeper.cancelled()
+    assert lease._keeper is None
     assert context.commands == []
 
 
@@ -191,3 +203,14 @@ async def test_a_revoked_lease_is_lost(context: Context, lease: Lease) -> None:
     await lease.revoke()
     assert lease.is_lost
     assert int(lease) == lease.lease_id == 7
+
+
+async def test_a_lease_that_others_ended_is_lost_to_who_revokes_it(context: Context) -> None:
+    """The cluster said that it has ended: whoever waits for that is woken, whoever granted it."""
+    lease = Lease(context, 7, TTL)
+    waiting = asyncio.ensure_future(lease.wait_lost())
+    context.error = Rejected("lease 7 has ended")
+    with pytest.raises(Rejected):
+        await lease.revoke()
+    assert lease.is_lost
+    await asyncio.wait_for(waiting, 1.0)

@@ -285,6 +285,61 @@ async def test_resumed_session_that_expired_is_indefinite(
     assert not cluster.entries
 
 
+async def test_a_session_that_was_opened_without_an_answer_may_be_there(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """Who opens one and hears nothing is not told that there is certainly none."""
+    cluster.lost_answers = 1000
+    with pytest.raises(Indeterminate):
+        await client.log.open_session(timeout=0.2)
+    assert cluster.opened_sessions
+    cluster.lost_answers = 1
+    async with await client.log.open_session() as session:
+        assert session.state.number == 1
+
+
+async def test_only_the_first_group_of_a_resumed_session_may_have_happened_before(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """Its refusal says nothing of another process's attempt; once it is answered, later ones do."""
+    saved = (await client.log.open_session()).state
+    session = client.log.resume_session(saved)
+    cluster.elect(None)
+    with pytest.raises(Unavailable) as caught:
+        await session.append([b"1"], timeout=0.1)
+    assert not caught.value.definite
+    assert session.state == saved
+    cluster.elect("n1")
+    await session.append([b"1"])
+    assert session.state == SessionState(session=saved.session, number=2)
+    cluster.elect(None)
+    with pytest.raises(Unavailable) as caught:
+        await session.append([b"2"], timeout=0.1)
+    assert caught.value.definite
+    cluster.elect("n2")
+    assert [each.sequence for each in await session.append([b"other"])] == [2]
+    await session.close()
+
+
+async def test_a_session_whose_caller_went_away_takes_no_other_group(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """While one is under way, and after its caller was cancelled, nobody knows the next number."""
+    session = await client.log.open_session()
+    cluster.hold = True
+    appending = asyncio.ensure_future(session.append([b"1"]))
+    await until(lambda: cluster.nodes["n1"].write_streams)
+    with pytest.raises(InvalidInput, match="under way"):
+        await session.append([b"2"])
+    appending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+    with pytest.raises(InvalidInput, match="unknown"):
+        await session.append([b"2"])
+    assert session.state.number == 1
+    await session.close()
+
+
 async def test_session_takes_exactly_one_group(cluster: FakeCluster, client: Client) -> None:
     """Neither nothing nor more than a group can be told apart on a rerun."""
     async with await client.log.open_session() as session:

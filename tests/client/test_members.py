@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import types
+
 import pytest
 
 from raftlog.client import members
@@ -14,8 +17,11 @@ from raftlog.errors import (
     InvalidInput,
     LeadershipLost,
     MembershipRejected,
+    SafetyRefused,
     Unavailable,
 )
+from raftlog.wire.pb import admin_pb2
+from tests.client.conftest import until
 from tests.client.fake_cluster import FakeCluster
 
 
@@ -64,6 +70,17 @@ async def test_each_verb_asks_for_what_it_says(fake: FakeCluster, client: Client
     assert (done.after.voters, done.after.learners) == (("n1",), ("n4",))
 
 
+@pytest.mark.parametrize("witness", [None, True, False])
+async def test_what_a_new_member_is_stays_its_own_word_unless_it_is_said(
+    fake: FakeCluster, client: Client, witness: bool | None
+) -> None:
+    """Whether it has a machine is asked for where the caller says so, and left to it else."""
+    await client.cluster.add_member("n4", "h:1", witness=witness)
+    [order] = fake.changes[-1].orders
+    assert order.HasField("has_machine") is (witness is not None)
+    assert order.has_machine is (witness is False)
+
+
 async def test_a_lost_answer_is_asked_for_again(fake: FakeCluster, client: Client) -> None:
     """An order that was carried out is one that is so: to repeat it is safe."""
     assert change.__module__ == "raftlog.client.changes"
@@ -77,6 +94,27 @@ async def test_an_answer_that_never_comes_is_an_unknown_outcome(fake, client) ->
     fake.lost_answers = 10_000
     with pytest.raises(Indeterminate):
         await client.cluster.remove_member("n2", timeout=0.5)
+
+
+async def test_a_caller_who_has_time_waits_for_a_leader(fake, client, monkeypatch) -> None:
+    """An attempt ends sooner than the caller's time: then nothing happened, and another begins."""
+    attempts, change = [], members.change
+    monkeypatch.setattr(members, "ATTEMPT_SECONDS", 0.05)
+
+    def counted(*arguments: object):
+        attempts.append(arguments)
+        return change(*arguments)
+
+    monkeypatch.setattr(members, "change", counted)
+    fake.elect(None)
+    removing = asyncio.ensure_future(client.cluster.remove_member("n2", timeout=20))
+    await until(lambda: len(attempts) > 1 or removing.done())
+    fake.elect("n1")
+    assert (await removing).changed
+    fake.elect(None)
+    with pytest.raises(Unavailable) as caught:
+        await client.cluster.remove_member("n2", timeout=0.3)
+    assert caught.value.definite
 
 
 @pytest.mark.parametrize(
@@ -97,6 +135,43 @@ async def test_a_refusal_after_a_lost_answer_is_no_certainty(client, monkeypatch
     monkeypatch.setattr(members, "change", lost_then_refused)
     with pytest.raises(Indeterminate):
         await client.cluster.remove_member("n2", timeout=0.5)
+
+
+@pytest.mark.parametrize("knows", [False, True])
+async def test_a_leader_that_overlooks_priorities_is_not_asked_for_one(
+    client, monkeypatch, knows
+) -> None:
+    """It would say that it is so already; what it knows it is asked for without a question."""
+    said: list[str] = []
+    member = {"node_id": "n1"} | ({"priority": 100} if knows else {})
+    status = admin_pb2.StatusReply(served_by="n1", members=[{"node_id": "n2"}, member])
+
+    async def answer_status(*_: object, **__: object) -> admin_pb2.StatusReply:
+        said.append("status")
+        return status
+
+    async def answer_change(request, **_: object) -> admin_pb2.ChangeMembersReply:
+        said.append(request.orders[0].verb)
+        return admin_pb2.ChangeMembersReply(changed=True)
+
+    admin = types.SimpleNamespace(Status=answer_status, ChangeMembers=answer_change)
+
+    async def change_at_once(_context, call, _deadline: float):
+        return await call(types.SimpleNamespace(admin=admin), 1.0)
+
+    monkeypatch.setattr(members, "change", change_at_once)
+    await client.cluster.remove_member("n2")
+    await client.cluster.update_member("n2", region="north")
+    assert said == ["remove", "update"]
+    for how in ({"priority": 7}, {"banned": True}, {"banned": False}):
+        said.clear()
+        if knows:
+            assert (await client.cluster.update_member("n2", **how)).changed
+            assert said == ["status", "update"]
+        else:
+            with pytest.raises(SafetyRefused, match="knows no priorities and bans"):
+                await client.cluster.update_member("n2", **how)
+            assert said == ["status"]
 
 
 async def test_nothing_to_update_is_invalid(client: Client) -> None:

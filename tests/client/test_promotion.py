@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import pytest
 
 from raftlog.client.client import Client
-from raftlog.client.promotion import merged, safe_to_stop
+from raftlog.client.promotion import drain_call, merged, safe_to_stop
 from raftlog.client.values import Campaigning, Reign
 from raftlog.errors import Indeterminate, NotFound, RaftLogError, SafetyRefused, Unavailable
 from raftlog.status import ClusterStatus, MemberStatus
@@ -95,6 +96,40 @@ def test_a_member_is_safe_to_stop_only_while_the_others_are_a_quorum_that_serves
     ):
         told = safe_to_stop(found, drained)
         assert (told.safe, told.why) == (False, why)
+
+
+async def test_a_member_that_drains_answers_before_its_caller_gives_up() -> None:
+    """It gets a part of the time, so that what became of it is told and not guessed."""
+    asked = []
+
+    async def drain(request: admin_pb2.DrainRequest, *, timeout: float) -> object:
+        asked.append((request.drained, request.timeout_seconds, timeout))
+        return admin_pb2.CampaigningReply()
+
+    peer = types.SimpleNamespace(admin=types.SimpleNamespace(Drain=drain))
+    for drained in (True, False):
+        await drain_call(drained=drained)(peer, 10.0)
+    assert asked == [(True, 9.0, 10.0), (False, 9.0, 10.0)]
+
+
+def changed(found: ClusterStatus, node_id: str, **how: object) -> ClusterStatus:
+    """Return the status with one member changed."""
+    members = tuple(
+        dataclasses.replace(each, **how) if each.node_id == node_id else each
+        for each in found.members
+    )
+    return dataclasses.replace(found, members=members)
+
+
+def test_only_voters_that_can_be_reached_count_for_a_quorum() -> None:
+    """A learner elects nobody, so it stands in for no voter, and may itself be stopped."""
+    for how in ({"kind": "learner"}, {"reachable": False}):
+        told = safe_to_stop(changed(status(), "n3", **how), DRAINED)
+        assert (told.safe, told.others, told.quorum) == (False, 1, 2)
+    assert safe_to_stop(changed(status(), "n3", kind="witness"), DRAINED).safe
+    learner = changed(status(ill="n3"), "n1", kind="learner")
+    assert safe_to_stop(learner, DRAINED).safe
+    assert not safe_to_stop(changed(learner, "n1", kind="voter"), DRAINED).safe
 
 
 async def test_a_transfer_brings_the_new_leaders_own_measurement(

@@ -68,9 +68,12 @@ def test_endpoints_are_parsed_in_order_without_repeats() -> None:
     """A list may be a string or an iterable, with blanks and repeats; IPv6 keeps its brackets."""
     assert parse_endpoints("b:2, a:1,,b:2") == ("b:2", "a:1")
     assert parse_endpoints(["[::1]:7101"]) == ("[::1]:7101",)
+    assert parse_endpoints("low:1,high:65535") == ("low:1", "high:65535")
 
 
-@pytest.mark.parametrize("wrong", ["", " , ", "host", "host:", ":1", "host:x", "host:0", "h:70000"])
+@pytest.mark.parametrize(
+    "wrong", ["", " , ", "host", "host:", ":1", "host:x", "h:0", "h:65536", "h:-1"]
+)
 def test_wrong_endpoints_are_refused(wrong: str) -> None:
     """What is not HOST:PORT is named in the error."""
     with pytest.raises(InvalidInput):

@@ -29,49 +29,9 @@ from raftlog.groups import (
     TRANSACTION_OVERHEAD_BYTES,
     TransactionKind,
 )
+from tests.client.callers import Caller, batch_of, errors_of, window_of
 
 LIMITS = Limits()
-
-
-class Caller:
-    """Stands in for a future."""
-
-    def __init__(self, payload: bytes = b"") -> None:
-        self.payload = payload
-        self.result = None
-        self.error = None
-
-    def done(self) -> bool:
-        return self.result is not None or self.error is not None
-
-    def set_result(self, result) -> None:
-        assert not self.done()
-        self.result = result
-
-    def set_exception(self, error) -> None:
-        assert not self.done()
-        self.error = error
-
-
-def batch_of(*payloads: bytes, order: int = 1, deadline: float = 10.0, tag=OPAQUE_TAG) -> Batch:
-    batch = Batch(order, tag)
-    for payload in payloads:
-        batch.add(payload, tag, Caller(payload), deadline)
-    return batch
-
-
-def window_of(count: int, *, sent: bool = True) -> tuple[Window, list[Batch]]:
-    window = Window(7)
-    batches = [batch_of(b"%d" % n, order=n) for n in range(1, count + 1)]
-    window.stream_opened()
-    for batch in batches:
-        window.admit(batch).open = sent
-    return window, batches
-
-
-def errors_of(batch: Batch) -> list:
-    return [waiter.error for waiter in batch.waiters]
-
 
 # -------------------------------------------------------------------- batches
 

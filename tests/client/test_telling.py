@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import types
 
+import grpc
 import pytest
 
 from raftlog.client.client import Client
 from raftlog.client.promotion import drain_call
+from raftlog.client.routing import stranger
 from raftlog.client.telling import tell_member
-from raftlog.errors import Indeterminate, Unavailable
+from raftlog.errors import Indeterminate, LeadershipLost, Unavailable
+from tests.client.scripted import failed
 
 from .fake_cluster import FakeCluster
 
@@ -41,6 +46,19 @@ async def test_who_was_not_reached_has_certainly_not_done_it(
     assert caught.value.definite
 
 
+async def test_who_is_told_to_do_something_says_its_name_first(
+    cluster: FakeCluster, client: Client
+) -> None:
+    """It was the member a moment ago; another node has its address now, and is not told."""
+    assert (await client.log.info(member="n3")).served_by == "n3"
+    other = cluster.nodes["n3"]
+    other.node_id = "n4"
+    with pytest.raises(Unavailable, match="nothing was asked of it") as caught:
+        await client.cluster.drain("n3")
+    assert caught.value.definite
+    assert other.drains == 0
+
+
 async def test_a_refusal_of_the_member_itself_is_its_last_word(
     cluster: FakeCluster, client: Client
 ) -> None:
@@ -53,3 +71,21 @@ async def test_a_refusal_of_the_member_itself_is_its_last_word(
     with pytest.raises(Unavailable, match="deaf") as caught:
         await tell_member(client._context.connections, "n2", drain, deadline)
     assert caught.value.definite
+
+
+async def test_what_another_node_did_is_told_though_an_answer_was_lost_before() -> None:
+    """That is known, and says more than that the member gave no answer."""
+
+    async def lost(*_: object) -> None:
+        raise failed(LeadershipLost("stepped down"))
+
+    async def ask_member(node_id: str, attempt, _deadline: float) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await attempt(None, 1.0)
+        raise stranger(node_id, "n4", "c:1", happened=True)
+
+    book = types.SimpleNamespace(address_of=lambda _: None)
+    connections = types.SimpleNamespace(book=book, ask_member=ask_member)
+    with pytest.raises(Unavailable, match="n4 did what was asked") as caught:
+        await tell_member(connections, "n3", lost, 1.0)
+    assert not caught.value.definite

@@ -85,11 +85,25 @@ def test_who_has_no_leader_has_no_say():
     assert not whose.is_foreign("b:1")
 
 
+def test_all_is_anothers_once_each_address_said_so():
+    """A search ends at once where it can find nobody, and goes on while one may yet be ours."""
+    whose = Whose("mine")
+    whose.belongs("a:1", "other", is_led=True)
+    assert not whose.is_elsewhere(["a:1", "b:2"])
+    whose.belongs("b:2", "another", is_led=True)
+    assert whose.is_elsewhere(["a:1", "b:2"])
+    whose.belongs("b:2", "mine", is_led=False)
+    assert not whose.is_elsewhere(["a:1", "b:2"])
+    unsettled = Whose()
+    unsettled.belongs("a:1", "other", is_led=True)
+    assert not unsettled.is_elsewhere(["a:1"])
+
+
 async def test_the_cluster_that_is_named_is_the_only_one_taken(cluster):
     """A client that is told another id than the one that answers says so at once."""
     async with Client(cluster.endpoints, timeout=30).keep_to("mine") as client:
         with pytest.raises(WrongCluster, match="mine, as it was told"):
-            await client.cluster.leader()
+            await asyncio.wait_for(client.cluster.leader(), 15)
         with pytest.raises(WrongCluster):
             await client.log.append(b"astray")
     assert cluster.payloads == []

@@ -198,3 +198,11 @@ def test_a_snapshot_does_not_travel_as_a_message() -> None:
     )
     with pytest.raises(InvariantBroken):
         convert.encode(snapshot)
+
+
+def test_bytes_that_do_not_parse_are_refused_by_their_kind() -> None:
+    """They are no message at all, not an empty one."""
+    hello = pb.Hello(node_id="n1")
+    assert convert.parse(pb.Hello, hello.SerializeToString()) == hello
+    with pytest.raises(InvalidInput, match="3 bytes do not parse as PeerMessage"):
+        convert.parse(pb.PeerMessage, b"\xff\xff\xff")

@@ -50,6 +50,21 @@ def test_every_error_survives_a_failed_call(kind: type[RaftLogError]) -> None:
         assert facts(status.from_rpc_error(failed, sent=sent)) == facts(error)
 
 
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.code)
+def test_what_becomes_indefinite_keeps_all_else(kind: type[RaftLogError]) -> None:
+    """A refusal after an attempt that may have happened still says what it said of itself."""
+    error = kind("sentence", definite=True, leader=HINT)
+    if isinstance(error, errors.Compacted):
+        error.oldest_sequence = 7
+    if isinstance(error, errors.ConnectFailed):
+        error.is_explained = True
+    unsure = error.indefinite()
+    assert facts(unsure) == (kind, "sentence", False, HINT)
+    assert vars(unsure) == {**vars(error), "definite": False}
+    assert error.definite
+    assert unsure.indefinite() is unsure
+
+
 def test_the_table_names_every_class() -> None:
     """A new error class must be given a status."""
     assert set(status.STATUS_BY_ERROR) == set(ERROR_BY_CODE.values())
@@ -87,6 +102,7 @@ def test_a_bare_status_is_definite_only_if_nothing_was_sent(code: grpc.StatusCod
     sent = status.from_rpc_error(rpc_error(code, "Socket closed"), sent=True)
     assert type(sent) is errors.Indeterminate
     assert not sent.definite
+    assert sent.message == f"{code.name}: Socket closed"
     unsent = status.from_rpc_error(rpc_error(code, "Socket closed"), sent=False)
     assert type(unsent) is errors.Unavailable
     assert unsent.definite
@@ -142,6 +158,19 @@ def test_no_foreign_status_is_definite_about_what_was_sent(
 def test_grpc_own_refusals(code: grpc.StatusCode, details: str, kind: type[RaftLogError]) -> None:
     """gRPC's own refusals become the error a caller can act on."""
     assert type(status.from_rpc_error(rpc_error(code, details), sent=True)) is kind
+
+
+def test_a_status_without_words_is_told_by_its_name() -> None:
+    """What gRPC leaves out is not made up."""
+    assert status.from_rpc_error(rpc_error(grpc.StatusCode.ABORTED), sent=True).message == "ABORTED"
+
+
+def test_the_code_that_a_call_ended_with_is_known() -> None:
+    """An audit line names the error that was answered, and none where none was carried."""
+    *_, metadata = status.abort_details(errors.NotFound("gone"))
+    assert status.carried_code((("other-key", "x"), *metadata)) == "not_found"
+    assert status.carried_code((("other-key", "x"),)) is None
+    assert status.carried_code(None) is None
 
 
 def test_metadata_that_does_not_parse_is_ignored() -> None:

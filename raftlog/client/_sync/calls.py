@@ -250,7 +250,8 @@ class SyncConsumerVerbs:
     def delete_consumer(self, name: str, *, timeout: float | None = None) -> bool:
         """Forget a consumer; return whether there was one.
 
-        The log is kept for it no longer.
+        The log is kept for it no longer. Where an answer was lost, that was asked again, and it
+        may have been there before.
 
         Who reads under its name gets `NotFound` at the next commit.
         """

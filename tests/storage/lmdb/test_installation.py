@@ -256,6 +256,19 @@ def test_a_file_that_the_log_made_superfluous_is_removed(rig, tmp_path):
     storage.commit(round_of(*writer.many(1)))
 
 
+def test_a_file_that_became_ready_meanwhile_is_not_taken_for_the_one_that_was(rig, tmp_path):
+    """What is asked without the lock is asked again with it: a newer file is not covered."""
+    storage, snapshot = rig
+    installations, index = storage._installations, snapshot.boundary.index
+    creating = tmp_path / "data" / layout.CREATING_DIRECTORY
+    assert not installations._drop_ready(covered_by=index - 1)
+    assert installations.ready_id == snapshot.snapshot_id
+    assert creating.exists()
+    assert installations._drop_ready(covered_by=index)
+    assert not creating.exists()
+    assert not installations._drop_ready(covered_by=index)
+
+
 def test_a_node_that_stops_gives_up_what_is_being_made(tmp_path, monkeypatch):
     """A large one takes long; the directory is nobody's afterwards."""
     sender, snapshot = snapshot_of(tmp_path / "sender", KEYS)

@@ -168,14 +168,46 @@ def test_bytes_bound_what_is_read_at_open(filled) -> None:
         filled.storage.close()
 
 
-def test_first_damage_counts_when_there_is_more(filled) -> None:
+@pytest.mark.parametrize(("entries", "first"), [(5, 7), (39, 1)])
+def test_first_damage_counts_when_there_is_more(filled, entries, first) -> None:
     """Damage at the end makes the whole log be verified, so that older rot is found as well."""
-    settings = dataclasses.replace(SETTINGS, recovery_entries=5)
-    for index in (7, 38):
+    for index in (first, 38):
         put(filled, "log", layout.encode_index(index), flipped)
-    filled.storage.close()
-    filled.storage = LmdbStorage.open(filled.path, settings=settings)
-    assert filled.storage.last_index == 6
+    assert opened(filled, recovery_entries=entries).last_index == first - 1
+
+
+def opened(rig, **settings) -> LmdbStorage:
+    """Return the rig's storage opened anew, with other settings."""
+    rig.storage.close()
+    rig.storage = LmdbStorage.open(rig.path, settings=dataclasses.replace(SETTINGS, **settings))
+    return rig.storage
+
+
+@pytest.mark.parametrize("unit", ["entries", "bytes"])
+@pytest.mark.parametrize(("index", "is_found"), [(35, False), (36, True)])
+def test_so_much_of_the_end_is_verified_and_no_more(filled, unit, index, is_found) -> None:
+    """Of five entries, or of the bytes of five records, the fifth from the end is the last read."""
+    put(filled, "log", layout.encode_index(index), flipped)
+    record = len(encode_entry(filled.writer.entries[0]))
+    bound = {"recovery_entries": 5} if unit == "entries" else {"recovery_bytes": 5 * record}
+    assert opened(filled, **bound).recovered().damaged is is_found
+
+
+@pytest.mark.parametrize("index", [1, 3])
+def test_a_hole_is_found_however_little_is_verified(filled, index) -> None:
+    """A record that is gone shows in the number of the others, at the beginning or between."""
+    put(filled, "log", layout.encode_index(index), lambda _: None)
+    storage = opened(filled, recovery_entries=2)
+    assert storage.recovered().damaged
+    assert storage.last_index == index - 1
+
+
+def test_what_is_counted_anew_is_payload(filled) -> None:
+    """The log's size is that of its payloads, whether it was counted or kept."""
+    size = sum(len(entry.payload) for entry in filled.writer.entries)
+    assert filled.storage.log_bytes() == size
+    put(filled, "meta", layout.LOG_BYTES_KEY, lambda _: None)
+    assert opened(filled).log_bytes() == size
 
 
 def test_repair_behind_damage_replaces_streams_too(filled) -> None:

@@ -12,7 +12,7 @@ from raftlog.core.membership import Member, Membership
 from raftlog.errors import SafetyRefused
 from raftlog.interfaces import Identity, Table
 from raftlog.storage.lmdb import LmdbStorage, verify
-from raftlog.storage.lmdb.refounding import refound, survey
+from raftlog.storage.lmdb.refounding import newest_membership, refound, survey
 from raftlog.storage.refounding import sole_voter
 from raftlog.types import NodeId
 from tests.storage.builders import SETTINGS, Writer, child, lmdb_at, round_of, vote
@@ -77,6 +77,21 @@ def test_all_is_kept_and_the_tail_is_committed(path):
         Member(node_id=NodeId("n1"), address="elsewhere:1", instance_id="new-1"),
     )
     assert verify(path).ok
+
+
+def test_to_look_changes_nothing_and_keeps_nobody_out(path):
+    """A plan is read from a directory as it lies there; whoever comes next finds it free."""
+    (path / "snapshots" / "staging-left").write_bytes(b"what a crash left")
+    before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
+    held = survey(path)
+    assert newest_membership(held) == held.last.membership
+    assert {each: each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
+    storage = lmdb_at(path)
+    with pytest.raises(SafetyRefused, match="in use"):
+        survey(path)
+    with pytest.raises(SafetyRefused, match="in use"):
+        newest_membership(held)
+    storage.close()
 
 
 def test_snapshots_of_the_old_cluster_are_gone(path):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from raftlog.core.entries import EntryKind
-from raftlog.errors import SafetyRefused
+from raftlog.errors import SafetyRefused, StorageError
 from raftlog.interfaces import Identity, Table
 from raftlog.storage.lmdb import LmdbStorage, verify
 from raftlog.storage.lmdb.restoring import check_is_empty, restoring
 from raftlog.types import NodeId
-from tests.storage.builders import FIRST, SETTINGS, Writer, lmdb_at, round_of
+from tests.storage.builders import FIRST, SETTINGS, Writer, lmdb_at, round_of, vote
 from tests.syncs import Syncs
 
 NEW = Identity(cluster_id="new", node_id=NodeId("n1"), instance_id="new-1")
@@ -88,3 +88,62 @@ def test_what_broke_off_is_begun_anew(tmp_path):
     (tmp_path / "data.mdb").write_bytes(b"x")
     with pytest.raises(SafetyRefused, match="is not empty"):
         check_is_empty(tmp_path)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_fails_leaves_nothing_behind(old, tmp_path, is_there):
+    """The directory is as it was before: not there, or empty, and the next attempt begins in it."""
+    path = tmp_path / "new"
+    if is_there:
+        path.mkdir()
+    _, writer = old
+    with pytest.raises(OSError, match="no more"), restoring(path, NEW, FIRST) as making:
+        making.append(writer.entries[:2])
+        raise OSError("no more")
+    assert path.exists() is is_there
+    assert not is_there or list(path.iterdir()) == []
+    rebuild(path, old)
+    assert verify(path).ok
+
+
+def test_what_a_crash_left_is_taken_over(old, tmp_path):
+    """Nothing of the attempt that broke off is in the directory that is made then."""
+    path = tmp_path / "new"
+    for name in ("CREATING", "snapshots"):
+        (path / name).mkdir(parents=True)
+        (path / name / "left-over").write_bytes(b"x")
+    rebuild(path, old)
+    assert not (path / "CREATING").exists()
+    assert [each.suffix for each in (path / "snapshots").iterdir()] == [".snap"]
+    assert verify(path).ok
+
+
+def test_where_nothing_can_be_made_is_told(tmp_path):
+    """By the path and the reason; nothing happened."""
+    (tmp_path / "file").write_bytes(b"x")
+    with (
+        pytest.raises(StorageError, match="cannot restore into .*new: Not a directory") as caught,
+        restoring(tmp_path / "file" / "new", NEW, FIRST),
+    ):
+        pass
+    assert caught.value.definite
+
+
+def test_it_begins_as_a_cluster_of_its_own(old, tmp_path):
+    """All entries are committed, by the vote of the one member, in the last one's term."""
+    storage, writer = old
+    path = tmp_path / "new"
+    last = writer.make(FIRST.membership.encode(), term=7, kind=EntryKind.MEMBERSHIP)
+    with restoring(path, NEW, FIRST) as making:
+        making.append([])
+        making.append(writer.entries[:4])
+        making.append(())
+        making.put(Table.STATE, {b"k": b"v"})
+        making.finish(last, NEW.node_id)
+    made = LmdbStorage.open(path, settings=SETTINGS)
+    assert made.identity == NEW
+    assert made.entries(1, 5, 1 << 20) == [*writer.entries[:4], last]
+    assert made.recovered().hard_state == vote(7, "n1", commit=5)
+    assert made.recovered().applied == FIRST
+    assert storage.identity != NEW
+    made.close()

@@ -112,4 +112,56 @@ EXPLAINED: dict[str, str] = {
     "node.snapshotter:Snapshotter._hold_index:one-more:1": (
         "The snapshot that is being taken for a member covers the first entry, if any."
     ),
+    "client.session:Batch.take:one-less:1": (
+        "By whichever of its streams a batch is called, it packs the same bytes."
+    ),
+    "client.session:SentGroup.__init__:statement-dropped:7": (
+        "It is read of a group that is open, and to send it, which opens it, sets it."
+    ),
+    "client.routing:AddressBook.__init__:one-less:1": (
+        "No term is below 0: the first word is taken in either case."
+    ),
+    "client.routing:AddressBook.doubt:one-less:1": (
+        "No term is below 0: the next word is taken in either case."
+    ),
+    "client.routing:AddressBook.learn_hint:operand-dropped:2": (
+        "An address is listed once, whoever named it, and a new membership forgets every hint."
+    ),
+    "client.connections:Connections._look_again:one-less:1": (
+        "A timeout that is over is over, whether since now or for a second."
+    ),
+    "client.connections:Connections.newest_leader:operand-dropped:2": (
+        "Who is ready names a leader, and of two clusters with a leader none is settled on."
+    ),
+    "client.connections:Connections.ask_member:one-more:1": (
+        "Of whoever is asked by its name only the address is used."
+    ),
+    "client.connections:Connections._find:one-less:2": (
+        "To wait for less than nothing is to wait for nothing."
+    ),
+    "client.changes:change:guard-dropped:3": (
+        "The next search for a leader has no time left, and says the same a pause later."
+    ),
+    "client.changes:change:boundary:1": (
+        "The next search for a leader has no time left, and says the same a pause later."
+    ),
+    "client.changes:change:check-dropped:4": (
+        "The next search for a leader has no time left, and says the same a pause later."
+    ),
+    "client.members:_change:boundary:1": (
+        "Where a pause ends at the deadline itself no time is left for another attempt."
+    ),
+    "client.subscription:Subscription.__init__:statement-dropped:9": (
+        "It is set before anything is read, and read by nothing before."
+    ),
+    "client.tail:Tail._open:operand-dropped:2": "A number that is left out is 0 on the wire.",
+    "storage.lmdb.installation:Installations.drop_covered:other-connective:1": (
+        "With the lock it is asked again whether a file lies ready, and is covered."
+    ),
+    "storage.lmdb.tables:LmdbTables.get:statement-dropped:1": (
+        "CPython ends a transaction that nobody holds any more as the call returns."
+    ),
+    "client.connections:Connections._explained:operand-dropped:1": (
+        "A sentence that is told of every address is the only one there is."
+    ),
 }
