@@ -146,7 +146,10 @@ def _simulated(mutant: Mutant, directory: pathlib.Path, first: int, last: int) -
 
 
 def passes(script: str, directory: pathlib.Path, environment: dict[str, str]) -> bool:
-    """Whether a directed test passes on the planted copy."""
+    """Whether a directed test passes on the planted copy.
+
+    It runs with the repository's configuration; without it no test that awaits would ever pass.
+    """
     tests = directory / "tests"
     tests.mkdir(exist_ok=True)
     for item in (PACKAGE.parent / "tests").iterdir():
@@ -154,6 +157,7 @@ def passes(script: str, directory: pathlib.Path, environment: dict[str, str]) ->
             (tests / item.name).symlink_to(item)
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib",
+        "-c", str(PACKAGE.parent / "pyproject.toml"), "--rootdir", str(directory),
         str(tests / script),
     ]  # fmt: skip
     done = subprocess.run(
