@@ -62,6 +62,7 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
             "        hard_state = persist.hard_state or hard_state\n",
             "        hard_state = persist.hard_state\n",
         ),
+        script="node/test_group_commit.py::test_a_merge_equals_the_rounds_it_merges",
     ),
 )
 
@@ -186,6 +187,10 @@ ANSWERING: tuple[Mutant, ...] = (
         "overlay-outlives-an-install",
         "state that the snapshot replaced is still laid over it",
         (APPLIER, "        self.overlay.clear()\n        self._context", "        self._context"),
+        script=(
+            "node/test_applier.py"
+            "::test_what_was_applied_before_an_install_is_laid_over_it_no_more"
+        ),
     ),
 )
 
