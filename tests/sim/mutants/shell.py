@@ -87,6 +87,7 @@ ANSWERING: tuple[Mutant, ...] = (
             ),
             "",
         ),
+        script="node/test_node_stops.py::test_who_waits_for_a_commit_is_answered_by_the_stop",
     ),
     shell(
         "opens-before-the-noop",
@@ -188,8 +189,7 @@ ANSWERING: tuple[Mutant, ...] = (
         "state that the snapshot replaced is still laid over it",
         (APPLIER, "        self.overlay.clear()\n        self._context", "        self._context"),
         script=(
-            "node/test_applier.py"
-            "::test_what_was_applied_before_an_install_is_laid_over_it_no_more"
+            "node/test_applier.py::test_what_was_applied_before_an_install_is_laid_over_it_no_more"
         ),
     ),
 )
