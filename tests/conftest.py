@@ -10,6 +10,7 @@ no engine can start, or no systemd be booted; its reason is printed at the end o
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from tests import forked, loop_guard
+from tests import forked, loop_guard, sources
 from tests.syncs import Syncs
 
 pytest_plugins = ["raftlog.testing.plugin"]
@@ -70,6 +71,15 @@ def pytest_configure(config: pytest.Config) -> None:
     forked.fork_nodes()
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the collector from what lives as long as the run: modules, and thousands of tests.
+
+    A simulated world ends with a collection; it is to look at that world.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End the process that nodes were forked from."""
     forked.NURSERY.close()
@@ -78,6 +88,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Have a test's nodes forked, or begun as users begin them."""
     forked.NURSERY.is_wanted = not item.nodeid.startswith(forked.REAL)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Forget the sources' trees with the module that looked at them."""
+    if nextitem is None or nextitem.path != item.path:
+        sources.forget()
 
 
 def _look_at_loops(item: pytest.Item, report: pytest.TestReport) -> None:

@@ -95,7 +95,7 @@ def fork_nodes() -> None:
     spawn = Processes.begin
 
     def begin(self: Processes, node: LocalNode, arguments: Sequence[str]) -> int:
-        is_plain = "PYTHONPATH" not in os.environ  # what lies there may change the interpreter
+        is_plain = not os.environ.get("PYTHONPATH")  # what lies there may change the interpreter
         if NURSERY.is_wanted and is_plain and sys.platform == "linux":
             return NURSERY.begin(node, arguments)
         return spawn(self, node, arguments)

@@ -37,8 +37,12 @@ class LoopGuard:
     def take(self) -> list[str]:
         """Return what held up a loop, and forget it."""
         for path, offset in list(self._read.items()):
-            if not path.exists():
+            try:
+                has_grown = path.stat().st_size != offset
+            except FileNotFoundError:
                 del self._read[path]
+                continue
+            if not has_grown:  # as hundreds of logs, of nodes that ended long ago
                 continue
             with path.open("rb") as log:
                 log.seek(offset)

@@ -15,7 +15,7 @@ from raftlog.cli.main import root
 from raftlog.interfaces import Event
 from raftlog.interfaces.alarms import Alarm, Alarms
 from tests.node.harness import Notebook
-from tests.sources import parsed
+from tests.sources import walked
 
 TOP = pathlib.Path(raftlog.__file__).parent
 DECLARED = TOP / "interfaces" / "alarms.py"
@@ -25,7 +25,7 @@ _COMMAND = re.compile(r"`raftlog ((?:[a-z][a-z-]+)(?: [a-z][a-z-]+)*)")
 def sources() -> Iterator[tuple[pathlib.Path, ast.AST]]:
     """Yield every node of the product's sources, with its file."""
     for path in TOP.rglob("*.py"):
-        for node in ast.walk(parsed(path)):
+        for node in walked(path):
             yield path, node
 
 

@@ -15,7 +15,7 @@ from raftlog.core.settings import CoreSettings
 from raftlog.node.settings import NodeSettings
 from raftlog.rpc.settings import ServerSettings, TransportSettings
 from raftlog.storage.lmdb import StorageSettings
-from tests.sources import parsed
+from tests.sources import walked
 
 TOP = pathlib.Path(raftlog.__file__).parent
 PARTS = (CoreSettings, NodeSettings, ServerSettings, StorageSettings, TransportSettings)
@@ -29,7 +29,7 @@ def attributes_read() -> set[str]:
     for path in TOP.rglob("*.py"):
         if path.parent.name == "config" or path.name in {"compose.py", "directory.py"}:
             continue
-        for node in ast.walk(parsed(path)):
+        for node in walked(path):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 found.add(node.attr)
     return found

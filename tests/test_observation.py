@@ -10,7 +10,7 @@ import pytest
 
 import raftlog
 from raftlog.interfaces.observation import Event, Kind, Measure, Severity
-from tests.sources import parsed
+from tests.sources import walked
 
 TOP = pathlib.Path(raftlog.__file__).parent
 TOLD_BY = {
@@ -26,7 +26,7 @@ def calls() -> tuple[tuple[str, ast.Call], ...]:
     """Return every call of an observer's methods, with the method's name."""
     found: list[tuple[str, ast.Call]] = []
     for path in TOP.rglob("*.py"):
-        for node in ast.walk(parsed(path)):
+        for node in walked(path):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             if isinstance(node.func, ast.Attribute) and node.func.attr in TOLD_BY:
@@ -42,7 +42,7 @@ def told(enumeration: str) -> set[str]:
     return {
         node.attr
         for path in TOP.rglob("*.py")
-        for node in ast.walk(parsed(path))
+        for node in walked(path)
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == enumeration

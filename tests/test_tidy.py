@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from raftlog._tools import diagrams, genproto, gensync
-from tests.sources import parsed
+from tests.sources import parsed, walked
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 GENERATED = {TOP / "raftlog" / "wire" / "pb", TOP / "raftlog" / "client" / "_sync"}
@@ -82,8 +82,9 @@ def sources(*trees: str) -> list[pathlib.Path]:
     return [p for p in texts() if p.suffix == ".py" and p.relative_to(TOP).parts[0] in wanted]
 
 
-def functions(path: pathlib.Path) -> Iterator[tuple[str, Function]]:
-    """Yield every function with its dotted name inside the file."""
+@functools.cache
+def functions(path: pathlib.Path) -> tuple[tuple[str, Function], ...]:
+    """Return every function with its dotted name inside the file."""
 
     def walk(node: ast.AST, prefix: str) -> Iterator[tuple[str, Function]]:
         for child in ast.iter_child_nodes(node):
@@ -92,16 +93,17 @@ def functions(path: pathlib.Path) -> Iterator[tuple[str, Function]]:
                 yield from walk(child, f"{prefix}{child.name}.")
             elif isinstance(child, ast.ClassDef):
                 yield from walk(child, f"{prefix}{child.name}.")
-            else:
+            elif not isinstance(child, ast.expr):  # no expression holds a function with a name
                 yield from walk(child, prefix)
 
-    yield from walk(parsed(path), "")
+    return tuple(walk(parsed(path), ""))
 
 
+@functools.cache
 def imports(path: pathlib.Path) -> set[str]:
     """Return the dotted names a file imports; `from a import b` counts as both a and a.b."""
     found: set[str] = set()
-    for node in ast.walk(parsed(path)):
+    for node in walked(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -267,16 +269,21 @@ def test_core_imports_only_what_is_pure() -> None:
     complain(rows)
 
 
+def is_sleep(call: ast.Call) -> bool:
+    """Whether a call lets time pass: `sleep(0)` lets others run."""
+    name = getattr(call.func, "attr", None) or getattr(call.func, "id", None)
+    if name != "sleep" or ast.unparse(call.func) not in {"time.sleep", "asyncio.sleep", "sleep"}:
+        return False
+    return not call.args or ast.unparse(call.args[0]) != "0"
+
+
 def sleeps_outside_loops(path: pathlib.Path) -> Iterator[int]:
     """Yield the lines of sleeps that do not poll: those that stand in no loop."""
 
     def walk(node: ast.AST, *, looping: bool) -> Iterator[int]:
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Call) and not looping:
-                called = ast.unparse(child.func)
-                zero = bool(child.args) and ast.unparse(child.args[0]) == "0"
-                if called in {"time.sleep", "asyncio.sleep", "sleep"} and not zero:
-                    yield child.lineno
+            if isinstance(child, ast.Call) and not looping and is_sleep(child):
+                yield child.lineno
             inside = looping or isinstance(child, ast.While | ast.For | ast.AsyncFor)
             yield from walk(child, looping=inside and not isinstance(child, Function))
 
@@ -369,7 +376,7 @@ _HALF_OPEN = re.compile(r"\[[^\[\]()]*\)")
 
 def docstrings(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     """Yield every string that stands for itself, with its line: docstrings, and those of fields."""
-    for node in ast.walk(parsed(path)):
+    for node in walked(path):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
             value = statement.value if isinstance(statement, ast.Expr) else None

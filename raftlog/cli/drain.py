@@ -13,7 +13,7 @@ from raftlog.cli.session import ask
 from raftlog.client.client import Client
 from raftlog.client.values import Campaigning, Drained
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05
 
 node = group(
     "node",

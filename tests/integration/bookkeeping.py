@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 from raftlog.client.client import Client, connect
 from raftlog.errors import RaftLogError
@@ -22,6 +23,33 @@ from raftlog.local import LocalCluster
 
 DEADLINE_SECONDS = 30.0
 PAUSE_AFTER_REFUSAL_SECONDS = 0.05
+HURRY_SECONDS = 0.5
+PAUSE_BETWEEN_SECONDS = 0.1
+
+
+@dataclasses.dataclass(slots=True)
+class Pace:
+    """How hard a load is: all that is possible while somebody waits for it, and shortly after.
+
+    What a test does then, a kill or a transfer, meets a full load; while processes start and status
+    is asked for, writers that would keep every processor busy tell nothing more.
+    """
+
+    hurries_until: float = math.inf
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long a writer pauses before it goes on."""
+        return 0.0 if time.monotonic() < self.hurries_until else PAUSE_BETWEEN_SECONDS
+
+    @contextlib.contextmanager
+    def hurry(self) -> Iterator[None]:
+        """Let writers do all they can for as long as this lasts, and shortly after."""
+        self.hurries_until = math.inf
+        try:
+            yield
+        finally:
+            self.hurries_until = time.monotonic() + HURRY_SECONDS
 
 
 @dataclasses.dataclass(slots=True)
@@ -34,6 +62,7 @@ class Notes:
     unknown: set[bytes] = dataclasses.field(default_factory=set)
     refused: set[bytes] = dataclasses.field(default_factory=set)
     gap_seconds_max: float = 0.0
+    pace: Pace = dataclasses.field(default_factory=Pace)
     _last_ack: float | None = None
 
     def acknowledge(self, payload: bytes, sequence: int) -> None:
@@ -78,6 +107,7 @@ async def load(client: Client, writers: int = 16, timeout: float = 10.0) -> Asyn
                 await asyncio.sleep(PAUSE_AFTER_REFUSAL_SECONDS)
             else:
                 notes.acknowledge(payload, receipt.sequence)
+                await asyncio.sleep(notes.pace.pause_seconds)
 
     async with asyncio.TaskGroup() as tasks:
         for writer in range(writers):
@@ -99,7 +129,8 @@ async def wait_until(what: str, condition: Callable[[], bool]) -> None:
 async def more_acknowledged(notes: Notes, count: int = 200) -> None:
     """Wait until that many more appends are acknowledged."""
     wanted = len(notes.acknowledged) + count
-    await wait_until(f"{count} more acks", lambda: len(notes.acknowledged) >= wanted)
+    with notes.pace.hurry():
+        await wait_until(f"{count} more acks", lambda: len(notes.acknowledged) >= wanted)
 
 
 async def log_of(cluster: LocalCluster, member: str, after: int = 0) -> list[tuple[int, bytes]]:

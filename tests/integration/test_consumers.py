@@ -43,8 +43,9 @@ async def test_a_named_reader_survives_the_leader(cluster: LocalCluster) -> None
                 await more_acknowledged(notes)
                 leader = await asyncio.to_thread(cluster.wait_leader)
                 reading = asyncio.ensure_future(reader.live(300))
-                await asyncio.to_thread(cluster.kill, leader)
-                await reading
+                with notes.pace.hurry():
+                    await asyncio.to_thread(cluster.kill, leader)
+                    await reading
                 positions += [each.position for each in await client.log.consumers()]
                 await asyncio.to_thread(cluster.restart, leader)
         last = max(notes.acknowledged.values())

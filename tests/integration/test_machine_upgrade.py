@@ -16,7 +16,7 @@ from raftlog.client.values import Applied
 from raftlog.errors import RaftLogError, SafetyRefused
 from raftlog.local import LocalCluster
 from raftlog.local.layout import LocalNode
-from tests.integration.bookkeeping import answer, raftlog, wait_until
+from tests.integration.bookkeeping import Pace, answer, raftlog, wait_until
 
 MACHINE = """
 import raftlog
@@ -48,10 +48,18 @@ def tally(
     return make_cluster("machine=tally_old:Tally")
 
 
+class Done(list[Applied]):
+    """What became of every command."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pace = Pace()
+
+
 @contextlib.asynccontextmanager
-async def commands(client: Client, callers: int = 8) -> AsyncIterator[list[Applied]]:
+async def commands(client: Client, callers: int = 8) -> AsyncIterator[Done]:
     """Execute commands from many callers for as long as this lasts; all must succeed."""
-    done: list[Applied] = []
+    done = Done()
     stop = asyncio.Event()
 
     async def call(caller: int) -> None:
@@ -59,6 +67,7 @@ async def commands(client: Client, callers: int = 8) -> AsyncIterator[list[Appli
         while not stop.is_set():
             number += 1
             done.append(await client.machine.submit(b"%d/%d" % (caller, number), timeout=20))
+            await asyncio.sleep(done.pace.pause_seconds)
 
     async with asyncio.TaskGroup() as tasks:
         for caller in range(callers):
@@ -69,10 +78,11 @@ async def commands(client: Client, callers: int = 8) -> AsyncIterator[list[Appli
             stop.set()
 
 
-async def more(done: list[Applied], count: int = 100) -> None:
+async def more(done: Done, count: int = 100) -> None:
     """Wait until so many more commands are acknowledged."""
     wanted = len(done) + count
-    await wait_until(f"{count} more commands", lambda: len(done) >= wanted)
+    with done.pace.hurry():
+        await wait_until(f"{count} more commands", lambda: len(done) >= wanted)
 
 
 async def ask(cluster: LocalCluster, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -40,7 +40,8 @@ async def test_transfers_under_load(cluster: LocalCluster) -> None:
     """Each is tried first, none is in doubt, nothing is lost, and who cannot win gets nothing."""
     async with connect(cluster.endpoints) as client, load(client) as notes:
         await more_acknowledged(notes)
-        done = await transfers(client, 10)
+        with notes.pace.hurry():
+            done = await transfers(client, 10)
         await more_acknowledged(notes)
         assert all(each.mock_seconds is not None for each in done)
         assert all(each.source != each.target for each in done)
@@ -90,7 +91,8 @@ async def test_a_hundred_transfers_under_load(cluster: LocalCluster) -> None:
     async with connect(cluster.endpoints) as client, load(client) as notes:
         await more_acknowledged(notes)
         began = time.monotonic()
-        done = await transfers(client, 100)
+        with notes.pace.hurry():
+            done = await transfers(client, 100)
         print(f"100 transfers in {time.monotonic() - began:.1f} s")
         await more_acknowledged(notes)
     gaps = distribution("write gap", [each.write_gap_seconds for each in done])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import pathlib
 import tarfile
 from collections.abc import Callable
@@ -30,17 +31,24 @@ PREVIOUS_LEVEL = 1
 Use = Callable[[bool], None]
 
 
-@pytest.fixture
-def use_previous(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Return what says of which code the processes are that are begun from now on."""
-    code = tmp_path / "previous"
+@pytest.fixture(scope="module")
+def previous(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Return where the previous code is, compiled: every process would compile it anew."""
+    code = tmp_path_factory.mktemp("previous")
     with tarfile.open(PREVIOUS) as packed:
         packed.extractall(code, filter="data")
+    compileall.compile_dir(code, quiet=2)
+    return code
 
-    def use(previous: bool) -> None:
+
+@pytest.fixture
+def use_previous(previous: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Return what says of which code the processes are that are begun from now on."""
+
+    def use(is_previous: bool) -> None:
         # Safe path: the directory where tests run would come before it.
         monkeypatch.setenv("PYTHONSAFEPATH", "1")
-        monkeypatch.setenv("PYTHONPATH", str(code) if previous else "")
+        monkeypatch.setenv("PYTHONPATH", str(previous) if is_previous else "")
 
     return use
 

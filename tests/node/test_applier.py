@@ -228,6 +228,17 @@ async def test_a_log_that_a_snapshot_is_replacing_is_no_fault(make):
     assert rig.applier.applied_index == 50
 
 
+async def test_what_was_applied_before_an_install_is_laid_over_it_no_more(make):
+    """A query answers from what the snapshot holds, here nothing, and not from what it replaced."""
+    rig = make(Pairs())
+    rig.applier.advance(rig.command(b"old"))
+    await rig.settle()
+    assert await asyncio.wait_for(rig.applier.query(b""), PATIENCE) == b"old,old"
+    rig.applier.pause()
+    rig.applier.installed(Install(boundary=boundary(50, term=1), snapshot_id="50-1-1"))
+    assert await asyncio.wait_for(rig.applier.query(b""), PATIENCE) == b"-,-"
+
+
 async def test_a_query_sees_each_batch_whole(make):
     """A query waits for the batch on the apply thread to be in the overlay, never in between."""
     machine = Pairs()

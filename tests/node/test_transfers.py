@@ -58,6 +58,15 @@ class Rig:
         self.lone.step(tried.target, message)
         self.transfers.standing_changed()
 
+    async def second_trial(self):
+        """Let the first target of a transfer refuse; return its trial and the next one."""
+        changes = self.lone.raft.changes
+        first = changes.tried
+        self.refuse(first, TrialVerdict.MAY_NOT_CAMPAIGN)
+        while changes.tried is first:
+            await asyncio.sleep(0)
+        return first, changes.tried
+
     def follow(self, leader) -> None:
         """Let another member lead the next term."""
         message = HeartbeatRequest(
@@ -260,12 +269,8 @@ async def test_who_waits_is_woken_by_what_happens(rig, monkeypatch):
 
 async def test_of_several_failures_the_best_candidates_decides_what_the_caller_is_told(rig):
     """That it may not campaign is not hidden behind another one's silence."""
-    changes = rig.lone.raft.changes
     task = await rig.begin(rig.transfers.prepare(None, 5.0, mock=True))
-    first = changes.tried
-    rig.refuse(first, TrialVerdict.MAY_NOT_CAMPAIGN)
-    while changes.tried is first:
-        await asyncio.sleep(0)
+    await rig.second_trial()
     rig.lone.tick(0.5)
     error = await rig.refused(task)
     assert isinstance(error, SafetyRefused)
@@ -274,13 +279,8 @@ async def test_of_several_failures_the_best_candidates_decides_what_the_caller_i
 
 async def test_without_a_target_the_next_best_is_tried_after_a_refusal(rig):
     """One that may not campaign does not keep leadership where it is."""
-    changes = rig.lone.raft.changes
     task = await rig.begin(rig.transfers.prepare(None, 5.0, mock=True))
-    first = changes.tried
-    rig.refuse(first, TrialVerdict.MAY_NOT_CAMPAIGN)
-    while changes.tried is first:
-        await asyncio.sleep(0)
-    second = changes.tried
+    first, second = await rig.second_trial()
     assert {first.target, second.target} == {B, C}
     rig.refuse(second, TrialVerdict.NO_ROOM)
     error = await rig.refused(task)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import pytest
 
 from raftlog.errors import InvalidInput
-from raftlog.sim.core.world import run_seed
 from raftlog.sim.outcome import Outcome
 from raftlog.sim.runs import cli, shrinker
 from raftlog.sim.runs.batch import run_batch
 from raftlog.sim.runs.coverage import SEEDS_WANTED, SOMETIMES, missing
 from raftlog.sim.runs.shrinker import minimize, property_of, shrink
 from raftlog.sim.runs.summary import Summary, restored, spans, spans_text
+
+from .seen import seen
 
 
 def failing(outcome: Outcome, text: str = "some property: it broke") -> Outcome:
@@ -26,7 +27,7 @@ def failing(outcome: Outcome, text: str = "some property: it broke") -> Outcome:
 
 def test_a_summary_depends_on_the_seeds_not_on_the_workers() -> None:
     """Two processes sum up to what one does."""
-    one, two = run_batch(range(6)), run_batch(range(6), workers=2)
+    one, two = run_batch(range(6), run=seen), run_batch(range(6), workers=2)
     assert (one.seeds, one.events, one.digests) == (two.seeds, two.events, two.digests)
     assert one.counters == two.counters
     assert one.is_green
@@ -36,7 +37,7 @@ def test_a_summary_depends_on_the_seeds_not_on_the_workers() -> None:
 def test_a_batch_ends_with_its_time_or_its_first_failure() -> None:
     """Seeds without an end are run until there is a reason to stop."""
     assert run_batch(range(10**9), seconds_max=0.01).seeds >= 1
-    good = run_seed(0)
+    good = seen(0)
     third = failing(dataclasses.replace(good, seed=2))
     outcomes = iter([good, dataclasses.replace(good, seed=1), third, good])
     found = run_batch(range(100), until_failure=True, run=lambda _: next(outcomes))
@@ -57,7 +58,7 @@ def test_a_large_batch_owes_what_must_sometimes_happen() -> None:
 
 def test_a_batch_goes_on_after_a_failure_and_keeps_its_seed() -> None:
     """A failing seed is in the sum, and in what a file gives back, and the rest was run too."""
-    good = run_seed(0)
+    good = seen(0)
 
     def run(seed: int) -> Outcome:
         outcome = dataclasses.replace(good, seed=seed)
@@ -72,8 +73,10 @@ def test_a_batch_goes_on_after_a_failure_and_keeps_its_seed() -> None:
 
 def test_sums_of_parts_are_the_sum_of_the_whole() -> None:
     """Ranges run apart, kept as text and added in any order are what one run is."""
-    whole = run_batch(range(4))
-    parts = [restored(json.dumps(run_batch(part).record())) for part in ((3,), (0, 1), (2,))]
+    whole = run_batch(range(4), run=seen)
+    parts = [
+        restored(json.dumps(run_batch(part, run=seen).record())) for part in ((3,), (0, 1), (2,))
+    ]
     total = Summary()
     for part in parts:
         total.merge(part)
@@ -102,14 +105,14 @@ def test_a_run_with_a_file_goes_on_where_it_was(
 
     def run(seed: int) -> Outcome:
         ran.append(seed)
-        return run_seed(seed)
+        return seen(seed)
 
     monkeypatch.setattr(cli, "run_seed", run)
     monkeypatch.setattr(cli, "SAVE_SECONDS", 0.0)
     assert cli.main(["--seeds", "0..3", "--summary", str(whole)]) == 0
     assert ran == [2, 3]
     kept = restored(whole.read_text())
-    assert (kept.seeds, kept.digests) == (4, run_batch(range(4)).digests)
+    assert (kept.seeds, kept.digests) == (4, run_batch(range(4), run=seen).digests)
     assert cli.main(["--seeds", "4", "--summary", str(tail)]) == 0
     capsys.readouterr()
     assert cli.main(["--sum", str(tail), str(whole)]) == 0
@@ -140,7 +143,7 @@ def test_minimize_finds_what_it_takes() -> None:
 
 def test_shrinking_keeps_the_property(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another failure on the way is not taken for the one that is looked for."""
-    good = run_seed(3)
+    good = seen(3)
 
     def run(seed: int, *, kept: frozenset[int] | None = None) -> Outcome:
         faults = tuple(range(1, 11)) if kept is None else tuple(sorted(kept))
@@ -172,7 +175,7 @@ def test_a_failure_prints_the_command_that_repeats_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 1, the transcript of the last events, the property, and one command."""
-    outcome = failing(run_seed(5))
+    outcome = failing(seen(5))
     monkeypatch.setattr(cli, "run_seed", lambda _, **__: outcome)
     assert cli.main(["--seeds", "5"]) == 1
     text = capsys.readouterr().out
@@ -198,4 +201,4 @@ def test_seeds_are_read_in_three_forms() -> None:
     assert cli._seeds("7") == (7, 7)
     assert cli._seeds("1..9") == (1, 9)
     assert cli._seeds("5..") == (5, None)
-    assert shrinker.property_of(failing(run_seed(0))) == "some property"
+    assert shrinker.property_of(failing(seen(0))) == "some property"

@@ -6,26 +6,33 @@ import pathlib
 
 import pytest
 
-from .mutants.catalogue import BY_NAME, MUTANTS
+from .mutants.catalogue import BY_NAME, MUTANTS, Mutant
 from .mutants.record import known_seeds
-from .mutants.runner import SEEDS, PatchFailed, find_again, hunt, planted
+from .mutants.runner import (
+    SEEDS,
+    PatchFailed,
+    environment_of,
+    find_again,
+    hunt,
+    passes,
+    patched,
+    planted,
+)
 
 QUICK = (
     "vote-told-before-durable",
     "ack-before-durable",
-    "reads-without-a-round",
+    "reads-before-the-first-commit",
     "told-before-the-commit",
 )
+AWAITS = "node/test_transfers.py::test_what_nobody_waits_for_any_more_does_not_happen_later"
+"""A directed test that is a coroutine."""
 
 
-def test_every_patch_fits(tmp_path: pathlib.Path) -> None:
+def test_every_patch_fits() -> None:
     """Each planted bug still applies to the sources as they are, and they still parse."""
     for mutant in MUTANTS:
-        directory = tmp_path / mutant.name
-        directory.mkdir()
-        planted(mutant, directory)
-        for name, _, _ in mutant.edits:
-            source = (directory / "raftlog" / name).read_text(encoding="utf-8")
+        for name, source in patched(mutant).items():
             compile(source, name, "exec")
 
 
@@ -34,6 +41,12 @@ def test_a_patch_that_does_not_fit_is_an_error(tmp_path: pathlib.Path) -> None:
     lost = type(MUTANTS[0])("lost", "nowhere", (("core/commit.py", "no such line", ""),))
     with pytest.raises(PatchFailed, match="lost"):
         planted(lost, tmp_path)
+
+
+def test_a_directed_test_passes_where_nothing_is_planted(tmp_path: pathlib.Path) -> None:
+    """What finds a bug is the bug, and not how the test is run: one that awaits runs as well."""
+    planted(Mutant("none", "nothing", ()), tmp_path)
+    assert passes(AWAITS, tmp_path, environment_of(tmp_path))
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -10,15 +10,26 @@ from raftlog.core.ready import SnapshotNeeded
 from raftlog.interfaces import Table
 from raftlog.sim.checker import CheckFailed
 from raftlog.sim.core.knobs import draw_knobs
+from raftlog.sim.core.process import Process
 from raftlog.sim.core.world import World
 from raftlog.types import Index
 
 from .test_parts import CALM_SEED, calm_world, run_until_commit
 
 DISK = dataclasses.replace(draw_knobs(CALM_SEED).disk, snapshot_every=3, retention=0)
+Cast = tuple[Process, Process, Process]
 
 
-def cast(world: World):
+@pytest.fixture
+def world() -> World:
+    """Return a world of three, of which one is a witness, with something committed."""
+    world = calm_world(voters=3, witnesses=1, disk=DISK)
+    run_until_commit(world, 3)
+    return world
+
+
+@pytest.fixture
+def cast(world: World) -> Cast:
     """Return a leader with a machine, the other member with one, and the witness."""
     witness = next(process for process in world.members if process.state.is_witness)
     while world.leaders() in ([], [witness]):
@@ -28,11 +39,9 @@ def cast(world: World):
     return leader, other, witness
 
 
-def test_a_witness_alone_brings_a_member_up_to_date_that_was_away() -> None:
+def test_a_witness_alone_brings_a_member_up_to_date_that_was_away(world: World, cast: Cast) -> None:
     """The leader purges and dies; the member that was down gets every entry from the witness."""
-    world = calm_world(voters=3, witnesses=1, disk=DISK)
-    run_until_commit(world, 3)
-    leader, away, witness = cast(world)
+    leader, away, witness = cast
     away.crash()
     lacks = away.storage.last_index
     run_until_commit(world, lacks + 40)
@@ -51,11 +60,9 @@ def test_a_witness_alone_brings_a_member_up_to_date_that_was_away() -> None:
     assert world.counters["witness_purged"]
 
 
-def test_the_checker_notices_a_witness_that_purges_too_far() -> None:
+def test_the_checker_notices_a_witness_that_purges_too_far(world: World, cast: Cast) -> None:
     """Both ways: past what it was told, and past what the others hold where it leads itself."""
-    world = calm_world(voters=3, witnesses=1, disk=DISK)
-    run_until_commit(world, 3)
-    leader, away, witness = cast(world)
+    leader, away, witness = cast
     away.crash()
     lacks = away.storage.last_index
     run_until_commit(world, lacks + 10)
@@ -68,11 +75,9 @@ def test_the_checker_notices_a_witness_that_purges_too_far() -> None:
         world.checker._check_held(leader, Index(lacks + 5), "lets a witness purge up to")
 
 
-def test_a_witness_is_brought_back_by_the_boundary_alone() -> None:
+def test_a_witness_is_brought_back_by_the_boundary_alone(world: World, cast: Cast) -> None:
     """It was away while the others purged; what it gets holds no state, and the checker looks."""
-    world = calm_world(voters=3, witnesses=1, disk=DISK)
-    run_until_commit(world, 3)
-    leader, _, witness = cast(world)
+    leader, _, witness = cast
     witness.crash()
     had = witness.storage.last_index
     run_until_commit(world, had + 40)
@@ -87,11 +92,9 @@ def test_a_witness_is_brought_back_by_the_boundary_alone() -> None:
         world.checker.installed(witness)
 
 
-def test_a_witness_that_leads_has_no_state_to_send() -> None:
+def test_a_witness_that_leads_has_no_state_to_send(world: World, cast: Cast) -> None:
     """A member with a machine that lacks what its log no longer holds is sent nothing, for now."""
-    world = calm_world(voters=3, witnesses=1, disk=DISK)
-    run_until_commit(world, 3)
-    leader, other, witness = cast(world)
+    leader, other, witness = cast
     before = world.counters["snapshot_sent"]
     witness._send_snapshot(SnapshotNeeded(peer=other.node_id, term=witness.state.term))
     assert world.counters["witness_lacks_state"] == 1

@@ -52,21 +52,29 @@ def planted(mutant: Mutant, directory: pathlib.Path) -> None:
     """Make a copy of the package in `directory`, with the bug in it."""
     package = directory / "raftlog"
     package.mkdir()
-    patched = {*PATCHED, *(name.split("/")[0] for name, _, _ in mutant.edits)}
+    copied = {*PATCHED, *(name.split("/")[0] for name, _, _ in mutant.edits)}
     for item in PACKAGE.iterdir():
-        if item.name in patched and item.is_dir():
+        if item.name in copied and item.is_dir():
             shutil.copytree(item, package / item.name, ignore=HALF_WRITTEN)
-        elif item.name in patched:
+        elif item.name in copied:
             shutil.copy(item, package / item.name)
         elif item.name != "__pycache__":
             (package / item.name).symlink_to(item)
-    for name, before, after in mutant.edits:
+    for name, text in patched(mutant).items():
         path = package / name
-        text = path.read_text(encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
+        forget_compiled(path)
+
+
+def patched(mutant: Mutant) -> dict[str, str]:
+    """Return what the files hold that the bug changes, with the bug in them."""
+    texts: dict[str, str] = {}
+    for name, before, after in mutant.edits:
+        text = texts.get(name) or (PACKAGE / name).read_text(encoding="utf-8")
         if text.count(before) != 1:
             raise PatchFailed(f"{mutant.name}: {name} holds {text.count(before)} times: {before!r}")
-        path.write_text(text.replace(before, after), encoding="utf-8")
-        forget_compiled(path)
+        texts[name] = text.replace(before, after)
+    return texts
 
 
 def forget_compiled(path: pathlib.Path) -> None:
@@ -138,7 +146,10 @@ def _simulated(mutant: Mutant, directory: pathlib.Path, first: int, last: int) -
 
 
 def passes(script: str, directory: pathlib.Path, environment: dict[str, str]) -> bool:
-    """Whether a directed test passes on the planted copy."""
+    """Whether a directed test passes on the planted copy.
+
+    It runs with the repository's configuration; without it no test that awaits would ever pass.
+    """
     tests = directory / "tests"
     tests.mkdir(exist_ok=True)
     for item in (PACKAGE.parent / "tests").iterdir():
@@ -146,6 +157,7 @@ def passes(script: str, directory: pathlib.Path, environment: dict[str, str]) ->
             (tests / item.name).symlink_to(item)
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib",
+        "-c", str(PACKAGE.parent / "pyproject.toml"), "--rootdir", str(directory),
         str(tests / script),
     ]  # fmt: skip
     done = subprocess.run(

@@ -62,6 +62,7 @@ COMMITTING_IN_THE_SHELL: tuple[Mutant, ...] = (
             "        hard_state = persist.hard_state or hard_state\n",
             "        hard_state = persist.hard_state\n",
         ),
+        script="node/test_group_commit.py::test_a_merge_equals_the_rounds_it_merges",
     ),
 )
 
@@ -86,6 +87,7 @@ ANSWERING: tuple[Mutant, ...] = (
             ),
             "",
         ),
+        script="node/test_node_stops.py::test_who_waits_for_a_commit_is_answered_by_the_stop",
     ),
     shell(
         "opens-before-the-noop",
@@ -186,6 +188,9 @@ ANSWERING: tuple[Mutant, ...] = (
         "overlay-outlives-an-install",
         "state that the snapshot replaced is still laid over it",
         (APPLIER, "        self.overlay.clear()\n        self._context", "        self._context"),
+        script=(
+            "node/test_applier.py::test_what_was_applied_before_an_install_is_laid_over_it_no_more"
+        ),
     ),
 )
 

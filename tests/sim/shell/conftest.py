@@ -20,3 +20,14 @@ def lonely():
     yield make
     for world in made:
         world.dispose()
+
+
+@pytest.fixture
+def led(world):
+    """Return the test's world once somebody leads."""
+    for member in world.members:
+        member.begin()
+    while not world.leaders():
+        assert world.scheduler.step()
+    yield world
+    world._collect()

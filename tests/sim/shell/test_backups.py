@@ -8,6 +8,7 @@ import tempfile
 
 import pytest
 
+from raftlog.sim.outcome import Outcome
 from raftlog.sim.shell import backups
 from raftlog.sim.shell.backups import TRUE, wrong_backup
 from raftlog.sim.shell.knobs import draw_shell_knobs
@@ -21,8 +22,29 @@ from raftlog.types import Index
 from .test_world import complain, summary_under
 
 SEED = 12
-INSTALLED = (3, 27)
-"""Seeds that found something: a backup held a snapshot that was still being installed."""
+INSTALLED = (3, pytest.param(27, marks=pytest.mark.long))
+"""Seeds that found something: a backup held a snapshot that was still being installed.
+
+The longer world is left to the longer batch.
+"""
+
+
+Ended = tuple[ShellWorld, Outcome]
+
+
+@pytest.fixture(scope="module")
+def ended() -> Ended:
+    """Return a world that has ended, and what became of it."""
+    made = ShellWorld(draw_shell_knobs(SEED))
+    outcome = made.run()
+    complain(outcome)
+    return made, outcome
+
+
+@pytest.fixture
+def world(ended: Ended) -> ShellWorld:
+    """Return a world that has ended."""
+    return ended[0]
 
 
 def test_a_share_of_the_worlds_is_backed_up() -> None:
@@ -33,10 +55,9 @@ def test_a_share_of_the_worlds_is_backed_up() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_backups_are_true_and_the_world_repeats_itself() -> None:
+def test_backups_are_true_and_the_world_repeats_itself(ended: Ended) -> None:
     """Some are taken, some of them with a snapshot; another process sees the same events."""
-    outcome = run_shell_seed(SEED)
-    complain(outcome)
+    _, outcome = ended
     assert outcome.counters["backup_taken"]
     assert outcome.counters["backup_with_snapshot"]
     assert summary_under("4711", "--seeds", str(SEED))["events"] == outcome.events
@@ -61,14 +82,6 @@ def test_a_world_leaves_no_files(tmp_path, monkeypatch) -> None:
         assert made.scheduler.step()
     made._collect()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def world() -> ShellWorld:
-    """Return a world that has ended."""
-    made = ShellWorld(draw_shell_knobs(SEED))
-    complain(made.run())
-    return made
 
 
 def backup_of(world: ShellWorld, *, without: int = 0) -> BackupReader:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -133,18 +132,6 @@ async def test_a_dry_run_that_appends_is_found(world: ShellWorld) -> None:
         await asyncio.sleep(0)
         world.desk.proposed(7, 70)
     assert "a dry run changes nothing" in (world.failure or "")
-
-
-@pytest.fixture
-def led() -> Iterator[ShellWorld]:
-    """Return a world that ran until somebody leads."""
-    world = ShellWorld(draw_shell_knobs(OPERATED_SEED), kept=frozenset())
-    for member in world.members:
-        member.begin()
-    while not world.leaders():
-        assert world.scheduler.step()
-    yield world
-    world._collect()
 
 
 def test_who_may_not_stand_is_not_to_stand(led: ShellWorld) -> None:

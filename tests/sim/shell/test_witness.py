@@ -28,17 +28,6 @@ def world() -> ShellWorld:
     return ShellWorld(draw_shell_knobs(FOUNDED_SEED))
 
 
-@pytest.fixture
-def led(world):
-    """Return it once somebody leads."""
-    for member in world.members:
-        member.begin()
-    while not world.leaders():
-        assert world.scheduler.step()
-    yield world
-    world._collect()
-
-
 def test_a_share_of_the_seeds_has_witnesses() -> None:
     """Some are founders, some are added; never where nothing goes wrong, and never half of all."""
     drawn = [draw_shell_knobs(seed) for seed in range(300)]
