@@ -95,6 +95,7 @@ SUITES = {
     ),
     "node.streams": ("node/test_streams.py", "node/test_pages.py", "node/test_subscriptions.py"),
     "node.subscriptions": (
+        "node/test_subscribers.py",
         "node/test_subscriptions.py",
         "node/test_interests.py",
         "node/test_pages.py",
@@ -149,11 +150,20 @@ SUITES = {
     "node.snapshotter": ("node/test_snapshotter.py", "node/test_snapshots_taken.py"),
     "node.housekeeping": ("node/test_housekeeping.py", "node/test_chores.py"),
     "node.upgrades": ("node/test_upgrades.py",),
-    "node.members": ("node/test_members.py", "node/test_enrolment.py"),
+    "node.members": (
+        "node/test_orders.py",
+        "node/test_keeping.py",
+        "node/test_members.py",
+        "node/test_enrolment.py",
+    ),
     "node.enrolment": ("node/test_enrolment.py", "node/test_members.py"),
     "node.transfers": ("node/test_transfers.py", "node/test_leadership.py"),
-    "node.turns": ("node/test_subscriptions.py", "node/test_pages.py"),
-    "node.lookout": ("node/test_lookout.py", "node/test_subscriptions.py"),
+    "node.turns": ("node/test_turns.py", "node/test_subscriptions.py"),
+    "node.lookout": (
+        "node/test_lookout.py",
+        "node/test_interests.py",
+        "node/test_subscriptions.py",
+    ),
     "node.campaigning": (
         "node/test_campaigning.py",
         "node/test_leadership.py",
