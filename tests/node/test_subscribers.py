@@ -1,4 +1,4 @@
-"""Subscribers together: what each is given and told, in which order, and what none leaves behind."""
+"""Subscribers together: what each is given and told, in which order, and what it leaves behind."""
 
 from __future__ import annotations
 
