@@ -107,14 +107,7 @@ SUITES = {
         "node/test_drive.py",
         "node/test_node.py",
     ),
-    "node.consequences": (
-        "node/test_parts.py",
-        "node/test_drive.py",
-        "node/test_group_commit.py",
-        "node/test_leadership.py",
-        "node/test_campaigning.py",
-        "node/test_node.py",
-    ),
+    "node.consequences": ("node/test_consequences.py", "node/test_parts.py"),
     "node.applier": (
         "node/test_applier.py",
         "node/test_effects.py",
