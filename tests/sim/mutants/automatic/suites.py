@@ -144,8 +144,8 @@ SUITES = {
     "node.housekeeping": ("node/test_housekeeping.py", "node/test_chores.py"),
     "node.upgrades": ("node/test_upgrades.py",),
     "node.members": (
-        "node/test_orders.py",
-        "node/test_keeping.py",
+        "node/test_member_orders.py",
+        "node/test_member_keeping.py",
         "node/test_members.py",
         "node/test_enrolment.py",
     ),

@@ -9,7 +9,7 @@ import pytest
 from raftlog.errors import MembershipRejected, ProposalDropped
 from raftlog.node.members import ADDRESS_CHARACTERS_MAX, ROUND_SECONDS_MIN
 from raftlog.types import NodeId, Role
-from tests.node.keeping import ELECTION_SECONDS, ME, B, C, D, E, Rig, group, member, order
+from tests.node.member_rig import ELECTION_SECONDS, ME, B, C, D, E, Rig, group, member, order
 
 # ---------------------------------------------------------------- by itself
 

@@ -12,7 +12,7 @@ from raftlog.errors import Indeterminate, InvalidInput, MembershipRejected, Unav
 from raftlog.interfaces import MemberOrder, MemberVerb
 from raftlog.node.members import ADDRESS_CHARACTERS_MAX, LAG_ENTRIES_MAX, MEMBERS_MAX
 from raftlog.types import NODE_ID_BYTES_MAX, PRIORITY_MAX
-from tests.node.keeping import ELECTION_SECONDS, LAST, ME, B, C, D, E, Rig, group, member, order
+from tests.node.member_rig import ELECTION_SECONDS, LAST, ME, B, C, D, E, Rig, group, member, order
 
 # ---------------------------------------------------------------- what orders come to
 
