@@ -6,7 +6,7 @@ import types
 
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
-from raftlog.errors import RaftLogError
+from raftlog.errors import NotLeader, RaftLogError
 from raftlog.interfaces import MemberOrder, MembershipOutcome, MemberVerb
 from raftlog.node.members import Members, Plan
 from raftlog.node.settings import NodeSettings
@@ -64,6 +64,10 @@ class Rig:
         self.away: set[str] = set()
         self.proposed: list[Membership] = []
         self.refusal: RaftLogError | None = None
+        self.is_deposed, self.falls = False, ""
+        """Whether another one leads, or when it will."""
+        self.asked = 0
+        """How often a quorum was asked whether this one leads."""
         for name in membership.node_ids:
             self.hear(name)
         self.members = Members(
@@ -105,13 +109,16 @@ class Rig:
     # What is asked of the other parts.
 
     def require_open(self) -> None:
-        pass
+        if self.is_deposed:
+            raise NotLeader("another one leads")
 
     async def wait_read_index(self) -> None:
-        pass
+        self.asked += 1
+        self.is_deposed = self.is_deposed or self.falls == "asked"
 
     async def prepare(self, target, seconds, *, mock, without):
         self.handed.append(without)
+        self.is_deposed = self.falls == "handing over"
         return types.SimpleNamespace(target=C)
 
     def propose_plain(self, kind: EntryKind, payload: bytes) -> None:

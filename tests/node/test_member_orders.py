@@ -8,7 +8,13 @@ import dataclasses
 import pytest
 
 from raftlog.core.membership import Member, Membership
-from raftlog.errors import Indeterminate, InvalidInput, MembershipRejected, Unavailable
+from raftlog.errors import (
+    Indeterminate,
+    InvalidInput,
+    MembershipRejected,
+    NotLeader,
+    Unavailable,
+)
 from raftlog.interfaces import MemberOrder, MemberVerb
 from raftlog.node.members import ADDRESS_CHARACTERS_MAX, LAG_ENTRIES_MAX, MEMBERS_MAX
 from raftlog.types import NODE_ID_BYTES_MAX, PRIORITY_MAX
@@ -327,6 +333,32 @@ async def test_a_leader_that_goes_names_who_must_not_be_handed_leadership() -> N
         await rig.change(order("remove", "a"), order("remove", "b"))
     assert rig.handed == [frozenset({ME, B})]
     assert rig.proposed == []
+
+
+@pytest.mark.parametrize("when", ["from the first", "asked"])
+async def test_one_that_does_not_lead_answers_nothing(when) -> None:
+    """Not even that it is so already, whether it was deposed before or while a quorum was asked."""
+    rig = Rig(group("abc"))
+    rig.is_deposed, rig.falls = when == "from the first", when
+    with pytest.raises(NotLeader):
+        await rig.change(order("remove", "z"))
+    assert (rig.asked, rig.proposed) == (when == "asked", [])
+
+
+async def test_a_quorum_is_asked_before_anything_is_answered() -> None:
+    """Also for a dry run, and for what is so already."""
+    rig = Rig(group("abc"))
+    await rig.change(order("remove", "z"))
+    await rig.change(order("remove", "c"), dry_run=True)
+    assert rig.asked == 2
+
+
+async def test_after_a_hand_over_it_is_told_who_leads() -> None:
+    """The error is the one that clients follow to the new leader."""
+    rig = Rig(group("abc"))
+    rig.falls = "handing over"
+    with pytest.raises(NotLeader):
+        await rig.change(order("remove", "a"))
 
 
 async def test_a_joint_change_is_answered_when_it_is_left() -> None:
