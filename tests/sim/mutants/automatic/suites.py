@@ -93,7 +93,7 @@ SUITES = {
         "storage/lmdb/test_syncs.py",
         "backup/test_ship.py",
     ),
-    "node.ages": ("node/test_housekeeping.py", "node/test_snapshotter.py"),
+    "node.ages": ("node/test_ages.py",),
     "node.beat": ("node/test_beat.py", "node/test_drive.py"),
     "node.boundary_applier": ("node/test_boundary_applier.py",),
     "node.external": ("node/test_external.py",),
