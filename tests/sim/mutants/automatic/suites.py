@@ -118,12 +118,13 @@ SUITES = {
     ),
     "node.consequences": ("node/test_consequences.py", "node/test_parts.py"),
     "node.applier": (
+        "node/test_apply_order.py",
         "node/test_applier.py",
         "node/test_effects.py",
-        "node/test_overlay.py",
-        "node/test_group_commit.py",
+        "node/test_upgrades.py",
+        "node/test_levels.py",
         "node/test_external.py",
-        "node/test_drive.py",
+        "node/test_boundary_applier.py",
     ),
     "node.application": (
         "node/test_applier.py",
