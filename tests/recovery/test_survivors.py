@@ -153,3 +153,39 @@ def test_a_quorum_is_a_majority_of_each_half():
             if outgoing:
                 wanted = wanted and len(present & outgoing) >= 2
             assert is_quorum(membership, present) is wanted, (outgoing, present)
+
+
+def test_of_two_that_end_alike_the_sound_one_is_the_better(tmp_path):
+    """Then one that votes; each is told with what it knows, whichever was named first."""
+    rotten = told("n1", 2, 7, problems=("record 3",))
+    learner = told("n4", 2, 7, kind="learner")
+    voter = told("n2", 2, 7)
+    for order in itertools.permutations([rotten, learner, voter]):
+        running = {f"{end.served_by}:1": end for end in order}
+        found = inspect([], quiet, running)
+        assert [each.node_id for each in found.survivors] == ["n2", "n4", "n1"]
+
+
+@pytest.mark.parametrize(
+    ("present", "rotten", "doubtful", "may_be_lost"),
+    [
+        ("123", "", (), False),
+        ("12", "", (), False),
+        ("12", "2", ("n2",), True),
+        ("123", "3", ("n3",), False),
+        ("123", "23", ("n2", "n3"), True),
+        ("1", "", (), True),
+        ("1234", "4", (), False),  # of one that does not vote nobody's write depends
+    ],
+)
+def test_those_that_are_gone_and_those_that_may_lack_something_count_together(
+    present, rotten, doubtful, may_be_lost
+):
+    """What they could have acknowledged by themselves may be lost."""
+    running = {
+        f"h:{each}": told(f"n{each}", 2, 7, problems=("rot",) if each in rotten else ())
+        for each in present
+    }
+    found = inspect([], quiet, running)
+    assert (found.doubtful, found.may_be_lost) == (doubtful, may_be_lost)
+    assert found.missing == tuple(f"n{each}" for each in "123" if each not in present)
