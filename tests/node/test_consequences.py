@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import types
 from collections.abc import Callable
 
@@ -501,6 +502,34 @@ async def test_a_node_that_failed_acknowledges_nothing_more(rig):
     assert isinstance(rig.it.failure.result(), InvariantBroken)
     assert [each.alarm for each in rig.it.alarms.raised] == [Alarm.FAILED]
     assert [name for name, _ in rig.notes.events] == ["node_failed"]
+
+
+async def test_whoever_ends_the_process_waits_for_the_mark(rig, monkeypatch):
+    """Else the next start would not know of the damage."""
+    go, marked = threading.Event(), []
+
+    def mark(why: str) -> None:
+        assert go.wait(5.0)
+        marked.append(why)
+
+    monkeypatch.setattr(rig.ports.storage, "mark_damaged", mark)
+    rig.it.failed(StorageCorrupt("record 3"))
+    waiting = asyncio.ensure_future(rig.it.wait_remembered())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    go.set()
+    await asyncio.wait_for(waiting, 5.0)
+    assert marked == ["record 3"]
+
+
+async def test_a_log_that_is_whole_again_is_told(rig):
+    """The alarm ends, and the history has when."""
+    rig.listen("drive.resume")
+    rig.it.alarms.raise_(Alarm.DAMAGED, "record 3")
+    rig.it.durable([], Round(clear_damage=True))
+    assert Alarm.DAMAGED not in rig.it.alarms
+    assert rig.notes.named("repaired") == [{}]
 
 
 async def test_damage_that_cannot_be_marked_is_told(rig, monkeypatch):

@@ -134,9 +134,9 @@ SUITES = {
         "node/test_upgrades.py",
     ),
     "node.workbench": (
+        "node/test_workbench.py",
         "node/test_effects.py",
         "node/test_applier.py",
-        "node/test_overlay.py",
         "node/test_external.py",
     ),
     "node.overlay": ("node/test_overlay.py", "node/test_applier.py", "node/test_pages.py"),
