@@ -9,7 +9,7 @@ from __future__ import annotations
 SUITES = {
     "cli.journal": ("cli/test_journal.py", "cli/test_session.py"),
     "node.proposals": ("node/test_proposals.py", "node/test_writes.py"),
-    "node.reads": ("node/test_reads.py", "node/test_node_reads.py"),
+    "node.reads": ("node/test_reads.py",),
     "node.sessions": ("node/test_sessions.py", "node/test_writes.py", "node/test_effects.py"),
     "client.routing": ("client/test_routing.py", "client/test_client.py"),
     "client.lease": ("client/test_lease.py", "client/test_kv.py"),
@@ -144,9 +144,9 @@ SUITES = {
     "node.leadership": ("node/test_leadership.py", "node/test_reigns.py", "node/test_drive.py"),
     "node.drive": (
         "node/test_drive.py",
+        "node/test_core_turns.py",
         "node/test_group_commit.py",
         "node/test_parts.py",
-        "node/test_node.py",
     ),
     "node.consumers": ("node/test_consumers.py", "node/test_consumer_table.py"),
     "node.consumer_table": ("node/test_consumer_table.py", "node/test_consumers.py"),
