@@ -10,7 +10,7 @@ from raftlog.core.ready import Persist, ReadOutcome, Ready, SnapshotNeeded, Stan
 from raftlog.errors import InvariantBroken
 from raftlog.node.drive import IDLE_SECONDS, READY_MAX
 from raftlog.types import Role
-from tests.node.test_drive import Rig
+from tests.node.test_drive import Rig, Timers
 
 STANDING = Standing(role=Role.FOLLOWER, term=1, leader="n2")
 
@@ -201,3 +201,18 @@ async def test_it_begins_with_a_turn():
     await settle()
     assert begun.told == [("send", "first")]
     begun.drive.stop()
+
+
+async def test_a_turn_in_which_it_stops_arms_no_timer(rig, monkeypatch):
+    """However soon the core would be due: nothing of a stopped node is left in the loop."""
+    timers = Timers(monkeypatch)
+
+    def begin() -> bool:
+        rig.drive.stop()
+        rig.core.due = rig.clock.now + 0.01
+        return False
+
+    rig.drive._rounds.begin = begin
+    rig.core.readys = [Ready(persist=Persist(token=1), commit_index=0)]
+    rig.drive.resume()
+    assert timers.set == []
