@@ -56,6 +56,7 @@ async def test_readers_of_one_moment_share_a_round_and_wait_for_apply(rig):
     rig.answer(5)
     await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
+    assert len(rig.queue) == 3
     rig.applied = 6
     rig.queue.applied()
     assert await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE) == [6, 6, 6]

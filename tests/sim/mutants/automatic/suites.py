@@ -139,7 +139,7 @@ SUITES = {
         "node/test_applier.py",
         "node/test_external.py",
     ),
-    "node.overlay": ("node/test_overlay.py", "node/test_applier.py", "node/test_pages.py"),
+    "node.overlay": ("node/test_overlay.py", "node/test_applier.py"),
     "node.writes": ("node/test_writes.py", "node/test_proposals.py", "node/test_sessions.py"),
     "node.leadership": ("node/test_leadership.py", "node/test_reigns.py", "node/test_drive.py"),
     "node.drive": (
