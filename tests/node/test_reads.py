@@ -68,7 +68,7 @@ async def test_an_unconfirmed_round_fails_its_readers(rig):
     (task,) = await rig.ask(1)
     rig.answer(None)
     with pytest.raises(Unavailable):
-        await task
+        await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_a_refusal_of_the_core_reaches_the_reader(rig):
@@ -76,7 +76,7 @@ async def test_a_refusal_of_the_core_reaches_the_reader(rig):
     rig.raft.error = NotLeader("no")
     (task,) = await rig.ask(1)
     with pytest.raises(NotLeader):
-        await task
+        await asyncio.wait_for(task, PATIENCE)
     assert len(rig.queue) == 0
 
 
@@ -124,9 +124,9 @@ async def test_a_closed_queue_answers_at_once(rig):
     rig.queue.close(Unavailable("stopping"))
     for task in (asked, waiting):
         with pytest.raises(Unavailable):
-            await task
+            await asyncio.wait_for(task, PATIENCE)
     with pytest.raises(Unavailable):
-        await rig.queue.wait_read_index()
+        await asyncio.wait_for(rig.queue.wait_read_index(), PATIENCE)
 
 
 async def test_a_round_answers_its_own_readers_alone(rig):

@@ -112,4 +112,14 @@ EXPLAINED: dict[str, str] = {
     "node.snapshotter:Snapshotter._hold_index:one-more:1": (
         "The snapshot that is being taken for a member covers the first entry, if any."
     ),
+    "node.interests:_Keys.add:other-operator:2": (
+        "A length of which no prefix is left is looked for in vain, until nobody waits for the "
+        "table."
+    ),
+    "node.lookout:Lookout.__init__:one-more:1": "The first reader that parks says where to begin.",
+    "node.members:_next:one-less:2": "Of one step the first is the last.",
+    "node.members:Members._told:operand-dropped:2": "Without a flag it is the empty text already.",
+    "node.reads:ReadQueue.applied:statement-dropped:1": (
+        "Where nobody waits nobody is let go: the guard saves the question how much is applied."
+    ),
 }
