@@ -10,7 +10,7 @@ import pytest
 from raftlog.core.ready import Install
 from raftlog.errors import MachineMismatch
 from raftlog.interfaces import Table
-from raftlog.node.applier import Applier
+from raftlog.node.applier import SLICE_SECONDS, Applier
 from raftlog.node.settings import NodeSettings
 from tests.node.parts import HandClock, boundary, new_ports
 from tests.node.test_applier import PATIENCE, InlinePairs, Pairs, Rig
@@ -141,6 +141,24 @@ async def test_the_loop_has_its_turn_between_slices(make, machine):
     assert len(bench.batches) == 2
     await bench.apply(6)
     assert bench.batches == [[1], [2], [3], [4], [5], [6]]
+
+
+@pytest.mark.parametrize(("used", "is_over"), [(0.0, False), (0.5, False), (1.0, True)])
+async def test_a_slice_ends_when_its_time_is_used_up(make, used, is_over):
+    """Between two commands: the rest is applied after the loop had its turn."""
+
+    class Slow(InlinePairs):
+        def apply(self, command, context):
+            bench.clock.now = began + used * SLICE_SECONDS
+            return super().apply(command, context)
+
+    bench = make(Slow())
+    began = bench.clock.now
+    bench.command(b"one", b"two")
+    bench.applier.advance(1)
+    assert bench.applier.applied_index == (0 if is_over else 1)
+    await bench.settle()
+    assert bench.batches == [[1]]
 
 
 async def test_nothing_is_applied_from_a_pause_to_the_snapshot(make):

@@ -127,6 +127,7 @@ SUITES = {
         "node/test_boundary_applier.py",
     ),
     "node.application": (
+        "node/test_application.py",
         "node/test_applier.py",
         "node/test_effects.py",
         "node/test_sessions.py",
