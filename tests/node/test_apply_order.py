@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from raftlog.core.entries import EntryKind, encode_upgrade
 from raftlog.core.ready import Install
 from raftlog.errors import MachineMismatch
 from raftlog.interfaces import Table
 from raftlog.node.applier import SLICE_SECONDS, Applier
 from raftlog.node.settings import NodeSettings
+from tests.node.harness import Notebook
 from tests.node.parts import HandClock, boundary, new_ports
 from tests.node.test_applier import PATIENCE, InlinePairs, Pairs, Rig
 
@@ -23,12 +25,13 @@ class Bench(Rig):
 
     def __init__(self, machine: Pairs, **settings) -> None:
         super().__init__(machine)
-        self.clock = HandClock()
+        self.clock, self.observer = HandClock(), Notebook()
         self.batches: list[list[int]] = []
         ports = new_ports(
             storage=self.log.storage,
             machine=machine,
             clock=self.clock,
+            observer=self.observer,
             settings=NodeSettings(**settings),
         )
         self.executor.shutdown()
@@ -159,6 +162,48 @@ async def test_a_slice_ends_when_its_time_is_used_up(make, used, is_over):
     assert bench.applier.applied_index == (0 if is_over else 1)
     await bench.settle()
     assert bench.batches == [[1]]
+
+
+@pytest.mark.parametrize("machine", [Pairs, InlinePairs])
+async def test_a_batch_under_way_is_not_begun_again(make, machine):
+    """Whatever is committed meanwhile: each entry is applied once."""
+    bench = make(machine())
+    is_inline = machine is InlinePairs
+    apply = bench.machine.apply
+
+    def slowly(command, context):
+        bench.clock.now += SLICE_SECONDS * is_inline
+        return apply(command, context)
+
+    bench.machine.apply = slowly
+    if not is_inline:
+        bench.machine.hold.clear()
+    for number in range(3):
+        bench.command(b"%d" % number, b"and more")
+    bench.applier.advance(1)
+    for reached in (2, 3):
+        bench.applier.advance(reached)
+        await asyncio.sleep(0)
+    bench.machine.hold.set()
+    await bench.settle()
+    assert [index for batch in bench.batches for index in batch] == [1, 2, 3]
+    assert bench.applier.applied_index == 3
+
+
+async def test_a_halt_is_told_with_its_place_and_its_reason(make):
+    """The machine's error, or in words what is missing here."""
+    bench = make()
+    bench.command(b"bomb")
+    bench.log.add(EntryKind.MACHINE, encode_upgrade(1, 2))
+    await bench.apply(1)
+    [event] = bench.observer.named("machine_halted")
+    assert event == {"index": 1, "error": "ZeroDivisionError('boom')"}
+    lacking = make()
+    lacking.log.add(EntryKind.MACHINE, encode_upgrade(1, 2))
+    await lacking.apply(1)
+    [event] = lacking.observer.named("machine_halted")
+    assert (event["index"], event["error"]) == (1, lacking.halts[0])
+    assert "version 2 of the machine 'kv' is in force" in event["error"]
 
 
 async def test_nothing_is_applied_from_a_pause_to_the_snapshot(make):

@@ -177,6 +177,16 @@ def test_a_command_that_is_too_much_alone_is_told_so(name):
         assert budget.discard() is None
 
 
+def test_what_nothing_was_done_of_takes_nothing_back():
+    """An entry begins with all of its bounds, whatever the one before it used."""
+    budget = Budget()
+    budget.steps, budget.state, budget.rows, budget.results = 1, 2, 3, 4
+    budget.accept()
+    budget.reset()
+    assert budget.discard() is None
+    assert (budget.steps, budget.state, budget.rows, budget.results) == (0, 0, 0, 0)
+
+
 @pytest.mark.parametrize("size", [0, 1, STATE_KEY_BYTES_MAX, STATE_KEY_BYTES_MAX + 1])
 def test_a_key_has_so_many_bytes(bench, size):
     """As many as the storage takes, and at least one."""

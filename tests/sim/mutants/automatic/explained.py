@@ -122,4 +122,7 @@ EXPLAINED: dict[str, str] = {
     "node.reads:ReadQueue.applied:statement-dropped:1": (
         "Where nobody waits nobody is let go: the guard saves the question how much is applied."
     ),
+    "node.applier:_never:other-boolean:1": (
+        "On the machine's thread a batch is run through its pauses to its end."
+    ),
 }
