@@ -221,6 +221,21 @@ def test_a_command_sees_itself_then_its_entry_then_its_batch(bench):
     assert bench.take_writes() == {}
 
 
+def test_a_rejected_command_records_no_row(bench):
+    """Neither the first of all nor the first of an entry; those before it in the entry are kept."""
+    row = {"id": 1, "name": "", "blob": b""}
+    for kept in (0, 2, 0, 1):
+        for _ in range(kept):
+            bench.rows.insert("t", row)
+            bench.accept()
+        bench.rows.insert("t", row)
+        bench.rows.delete("t", row)
+        bench.discard()
+        assert sum(len(msgpack.unpackb(each)) for each in bench.rows.records()) == kept
+        bench.finish_entry()
+        assert bench.rows.records() == []
+
+
 @pytest.mark.parametrize("off", [-1, 0, 1])
 def test_a_change_record_is_closed_at_its_size(bench, off):
     """What fits to the byte is still in it; one change alone is never cut."""
@@ -266,7 +281,7 @@ def test_a_batch_goes_on_until_its_bytes_are_passed(off):
     assert len(size) == len(b"1048000")
     batch, (parsed, has_commands) = batch_of(command(b"state " + size), command(b"steps 1"))
     assert has_commands
-    outcome = finish(run_batch(bench, Worker(), parsed, batch, 0))
+    outcome = finish(run_batch(bench, Worker(), parsed, batch))
     assert outcome.size_bytes >= BATCH_BYTES_MAX + off
     assert (outcome.end, len(outcome.results)) == ((2, 1) if off > 0 else (None, 2))
 
@@ -291,7 +306,7 @@ def test_a_batch_ends_behind_a_version_that_the_machine_lacks():
         (EntryKind.MACHINE, encode_upgrade(2, 3), 0),
         command(b"x"),
     )
-    outcome = finish(run_batch(bench, Versions(), parsed, batch, 0))
+    outcome = finish(run_batch(bench, Versions(), parsed, batch))
     assert seen == [1, 2, 2]
     assert (outcome.end, outcome.fault) == (7, None)
     assert set(outcome.results) == {1, 3, 5}
@@ -312,7 +327,7 @@ def test_a_fault_takes_its_own_entry_along_and_no_other():
     batch, (parsed, _) = batch_of(
         command(b"one"), (EntryKind.TRANSACTIONS, both, 2), command(b"three")
     )
-    outcome = finish(run_batch(bench, Bomb(), parsed, batch, 0))
+    outcome = finish(run_batch(bench, Bomb(), parsed, batch))
     assert (outcome.end, type(outcome.fault)) == (2, ZeroDivisionError)
     assert (outcome.writes, set(outcome.results)) == ({b"last": b"one"}, {1})
     assert spent(bench) == (0, 0, 0, 0)
@@ -325,7 +340,7 @@ def test_entries_without_commands_cost_the_machine_nothing():
     assert (has_commands, set(parsed)) == (False, {1, 3})
     told = without_commands(parsed)
     bench = ApplyState(Overlay(Nothing()), Two())
-    run = finish(run_batch(bench, Two(), parsed, batch, 0))
+    run = finish(run_batch(bench, Two(), parsed, batch))
     for outcome in (told, run):
         assert {at: results for at, (_, results) in outcome.results.items()} == {1: (), 3: ()}
         assert (outcome.writes, outcome.changes, outcome.end) == ({}, {}, None)

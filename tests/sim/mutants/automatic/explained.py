@@ -125,4 +125,7 @@ EXPLAINED: dict[str, str] = {
     "node.applier:_never:other-boolean:1": (
         "On the machine's thread a batch is run through its pauses to its end."
     ),
+    "node.workbench:ApplyState.answer:boundary:1": (
+        "Whether the bound is passed is asked again by the check, which then lets it be."
+    ),
 }
