@@ -166,6 +166,7 @@ SUITES = {
     "node.lookout": (
         "node/test_lookout.py",
         "node/test_interests.py",
+        "node/test_subscribers.py",
         "node/test_subscriptions.py",
     ),
     "node.campaigning": (
