@@ -7,10 +7,10 @@ import types
 import pytest
 
 from raftlog.core.membership import Member, Membership
-from raftlog.interfaces import Alarm, Alarms, ClusterStatus, MemberStatus
+from raftlog.interfaces import Alarm, Alarms, ClusterStatus, Measure, MemberStatus
 from raftlog.node.settings import NodeSettings
 from raftlog.node.status import Reporter
-from raftlog.types import NodeId, Role
+from raftlog.types import Index, NodeId, Role
 from tests.node.harness import Notebook
 from tests.node.parts import HandClock, boundary, new_ports
 
@@ -83,12 +83,20 @@ class Rig:
     def readable(self, peer):
         return 2
 
-    def status(self) -> ClusterStatus:
-        identity = types.SimpleNamespace(node_id=A, cluster_id="c1")
-        storage = types.SimpleNamespace(identity=identity, boundary=self.log.boundary)
+    def reporter(self) -> Reporter:
+        storage = types.SimpleNamespace(
+            identity=types.SimpleNamespace(node_id=A, cluster_id="c1"),
+            boundary=self.log.boundary,
+            last_index=LAST - 1,
+            log_bytes=lambda: 1000,
+            size_bytes=lambda: 2000,
+        )
         transport = types.SimpleNamespace(is_connected=lambda peer: peer not in self.away)
         ports = new_ports(storage=storage, transport=transport, clock=self.clock)
-        return Reporter(ports, self, self, self).status(self.alarms)
+        return Reporter(ports, self, self, self)
+
+    def status(self) -> ClusterStatus:
+        return self.reporter().status(self.alarms)
 
     def member(self, name: str) -> MemberStatus:
         return next(each for each in self.status().members if each.node_id == name)
@@ -252,3 +260,32 @@ def test_the_sequence_of_a_commit_is_known_also_where_the_entry_is_gone(
     """From the boundary, from what is applied, or from the core's log."""
     rig.commit_index = commit
     assert rig.status().commit_sequence == sequence(max(commit, FIRST)) - 1
+
+
+def test_what_is_held_of_the_log_is_told_from_its_first_entry(rig: Rig) -> None:
+    """The first that is kept is the one behind the purge; the last is the disk's."""
+    told = rig.reporter().info(snapshot_index=Index(9), writes_open=True)
+    assert (told.first_sequence, told.first_index) == (sequence(FIRST), FIRST + 1)
+    assert (told.last_sequence, told.commit_index) == (sequence(18) - 1, 18)
+    assert (told.applied_index, told.last_index, told.snapshot_index) == (16, LAST - 1, 9)
+    assert (told.log_bytes, told.disk_bytes, told.writes_open) == (1000, 2000, True)
+
+
+@pytest.mark.parametrize(
+    ("role", "leader", "gauges"),
+    [(Role.LEADER, A, (1, 1)), (Role.FOLLOWER, B, (0, 1)), (Role.CANDIDATE, None, (0, 0))],
+)
+def test_gauges_say_who_leads_and_how_far_it_is(rig: Rig, role, leader, gauges) -> None:
+    """Whether this member does, and whether anybody does; the last sequence that is applied."""
+    rig.role, rig.leader = role, leader
+    seen: dict[str, float] = {}
+    rig.reporter().measure(types.SimpleNamespace(gauge=seen.__setitem__))
+    assert seen == {
+        Measure.TERM: 7.0,
+        Measure.COMMIT_INDEX: 18.0,
+        Measure.APPLIED_INDEX: 16.0,
+        Measure.APPLIED_SEQUENCE: float(sequence(16) - 1),
+        Measure.IS_LEADER: float(gauges[0]),
+        Measure.HAS_LEADER: float(gauges[1]),
+        Measure.LOG_BYTES: 1000.0,
+    }
