@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import time
 
 import pytest
 
@@ -30,8 +31,10 @@ def test_a_plan_changes_nothing_and_is_carried_out_as_it_was_read(tmp_path):
     made = plan(path, "here:9", quiet)
     assert (tmp_path / "a" / "data.mdb").read_bytes() == before
     assert (made.uncommitted, made.may_be_lost) == (6, True)
+    began = time.time_ns() // 1000
     carry_out(made)
     held = survey(path)
+    assert began <= held.last.timestamp <= time.time_ns() // 1000
     assert held.identity == made.identity
     assert held.identity.cluster_id != "cluster", "members of the old one would be let in"
     assert held.identity.predecessors == ("cluster",)
