@@ -128,4 +128,7 @@ EXPLAINED: dict[str, str] = {
     "node.workbench:ApplyState.answer:boundary:1": (
         "Whether the bound is passed is asked again by the check, which then lets it be."
     ),
+    "node.workbench:Budget.discard:other-boolean:1": (
+        "Bounds and what a command began with are four of each, written side by side."
+    ),
 }
