@@ -109,7 +109,6 @@ class Applier:
         self._slice_ends = 0.0
         self._moved_at = 0.0
         """When the machine's thread was last given something, or came back with it."""
-        self._skip_sequence = 0
         self.halted: str | None = None
         self.lacks_version = False
         """Whether this member's code lacks the version of the machine in force."""
@@ -120,7 +119,6 @@ class Applier:
         self.check_machine()
         if type(machine).external:
             catch_up(machine, storage, self.applied, self._replay)
-            self._skip_sequence = 0
             check_not_ahead(machine, self.applied)
 
     # ------------------------------------------------------------ the loop
@@ -210,11 +208,10 @@ class Applier:
         self, parsed: dict[Index, Group], batch: list[Entry], is_due: Callable[[], bool]
     ) -> Generator[None, None, Outcome]:
         self._context.version = self.applied.machine_version
-        return run_batch(self._context, self._machine, parsed, batch, self._skip_sequence, is_due)
+        return run_batch(self._context, self._machine, parsed, batch, is_due)
 
     def _replay(self, entry: Entry, group: Group, have: int, version: int) -> None:
         """Apply again what only a machine kept elsewhere lacks; all else of it is durable."""
-        self._skip_sequence = have
         self._context.version = version
         finish(apply_commands(self._context, self._machine, entry, group, have))
         self._context.discard_entry()

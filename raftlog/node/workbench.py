@@ -362,7 +362,6 @@ def run_batch(
     machine: StateMachine,
     parsed: Mapping[Index, Group],
     batch: Sequence[Entry],
-    skip_sequence: int,
     is_due: Callable[[], bool] = lambda: False,
 ) -> Generator[None, None, Outcome]:
     """Hand a batch's commands to the machine, up to the first entry at which it fails.
@@ -387,9 +386,7 @@ def run_batch(
             outcome.results[entry.index] = (group, ())
             continue
         try:
-            results = yield from apply_commands(
-                context, machine, entry, group, skip_sequence, is_due
-            )
+            results = yield from apply_commands(context, machine, entry, group, is_due=is_due)
             outcome.size_bytes += context.budget.size_bytes
             records = context.finish_entry()
         except Exception as fault:  # noqa: BLE001, whatever the machine does wrong halts it

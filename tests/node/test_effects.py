@@ -189,7 +189,7 @@ def test_members_agree_however_entries_come_in_batches(entries, cuts):
             batch = left
             while batch:
                 parsed, _ = parse(batch)
-                outcome = finish(run_batch(context, machine, parsed, batch, 0, lambda: True))
+                outcome = finish(run_batch(context, machine, parsed, batch, lambda: True))
                 results += [
                     outcome.results[e.index][1] for e in batch if e.index in outcome.results
                 ]
@@ -230,7 +230,7 @@ def test_a_batch_ends_early_when_its_effects_are_many(monkeypatch):
     frame = groups.pack([b"state 300"], groups.COMMAND_TAG)
     batch = [log.add(EntryKind.TRANSACTIONS, frame, count=1) for _ in range(9)]
     parsed, _ = parse(batch)
-    outcome: Outcome = finish(run_batch(context, machine, parsed, batch, 0))
+    outcome: Outcome = finish(run_batch(context, machine, parsed, batch))
     assert outcome.end == batch[2].index
     assert set(outcome.results) == {batch[0].index, batch[1].index}
 
@@ -243,7 +243,7 @@ def test_applying_gives_the_loop_its_turn():
     entry = log.add(
         EntryKind.TRANSACTIONS, groups.pack(commands, groups.COMMAND_TAG), count=len(commands)
     )
-    running = run_batch(context, machine, parse([entry])[0], [entry], 0, lambda: True)
+    running = run_batch(context, machine, parse([entry])[0], [entry], lambda: True)
     assert sum(1 for _ in running) == 9
 
 

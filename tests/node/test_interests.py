@@ -17,7 +17,6 @@ from raftlog.interfaces import ChangeFilter, RowChange, Table, TailStart
 from raftlog.kv import prefix_end
 from raftlog.node.interests import EVERYTHING, KeyInterests, LogInterest, LogInterests
 from raftlog.node.lookout import Reader, in_order
-from raftlog.node.turns import TURNS_PER_ITERATION, Turns
 from tests.node.test_subscriptions import PATIENCE, Rig
 
 BYTES = st.lists(st.sampled_from([0, 1, 97, 98, 255]), max_size=3).map(bytes)
@@ -60,6 +59,28 @@ def test_streams_reach_those_who_follow_them():
     assert interests.matching([(opaque, "b")]) == {"all", "any"}
     assert interests.matching([(command, "a")]) == {"all"}
     assert interests.matching([]) == {"all"}
+    for reader, interest in (
+        ("all", EVERYTHING),
+        ("any", LogInterest(None, commands=False)),
+        ("a", LogInterest("a", commands=True)),
+    ):
+        interests.remove(reader, interest)
+        assert reader not in interests.matching([(opaque, "a")])
+    interests.remove("all", EVERYTHING)  # gone already
+
+
+def test_some_want_every_change():
+    """Those who name no table are told of each, as long as they wait."""
+    interests: KeyInterests[str] = KeyInterests()
+    interests.add("all", None)
+    interests.add("b", letter(b"b"))
+    assert (interests.everything, interests.columns) == ({"all"}, [("t", "letter")])
+    assert interests.matching("t", "letter", b"b") == {"b"}
+    interests.remove("b", letter(b"b"))
+    interests.remove("b", letter(b"b"))  # gone already
+    assert (interests.everything, interests.columns) == ({"all"}, [])
+    interests.remove("all", None)
+    assert interests.everything == set()
 
 
 def letter(key: bytes) -> ChangeFilter:
@@ -199,58 +220,6 @@ async def test_a_snapshot_beyond_what_was_looked_at_is_told(monkeypatch):
 
 def _gone(low, high, bytes_max):
     raise Compacted(f"index {low} is in a snapshot", oldest_sequence=6)
-
-
-async def test_turns_are_few_in_one_iteration_of_the_loop():
-    """However many readers there are, the loop reads a few pages before it does anything else."""
-    turns = Turns(1 << 20)
-    taken = []
-
-    async def read(n):
-        await turns.take()
-        taken.append(n)
-
-    readers = [asyncio.ensure_future(read(n)) for n in range(100)]
-    seen = 0
-    for _ in range(200):
-        before = len(taken)
-        await asyncio.sleep(0)
-        seen = max(seen, len(taken) - before)
-        if len(taken) == 100:
-            break
-    assert taken == list(range(100))
-    assert seen <= 2 * TURNS_PER_ITERATION
-    await asyncio.gather(*readers)
-
-
-async def test_what_readers_hold_is_bounded_together():
-    """Beyond the total a reader waits until another comes for its next page."""
-    turns = Turns(100)
-    await turns.take()
-    turns.hold(120)
-    waiting = asyncio.ensure_future(turns.take())
-    await settle()
-    assert not waiting.done()
-    turns.release(120)
-    assert await asyncio.wait_for(waiting, PATIENCE)
-    turns.close()
-    assert not await turns.take()
-
-
-async def test_a_reader_that_gives_up_its_turn_keeps_none_from_theirs():
-    """Neither while memory is short nor when it is there again."""
-    turns = Turns(100)
-    turns.hold(100)
-    waiting = [asyncio.ensure_future(turns.take()) for _ in range(TURNS_PER_ITERATION + 2)]
-    await settle()
-    assert not any(each.done() for each in waiting)
-    for given_up in waiting[:-1]:
-        given_up.cancel()
-    await asyncio.wait(waiting[:-1])
-    turns.release(1)
-    assert await asyncio.wait_for(waiting[-1], PATIENCE)
-    turns.release(99)
-    assert (turns.held_bytes, await turns.take()) == (0, True)
 
 
 async def test_where_a_tail_begins():

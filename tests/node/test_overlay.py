@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raftlog.errors import InvariantBroken
 from raftlog.interfaces import SCAN_BYTES_MAX, Table
-from raftlog.node.overlay import Overlay, StateView, Writes, paged_range
+from raftlog.node.overlay import (
+    PAGE_MAX,
+    RUN_KEYS,
+    WRITE_OVERHEAD_BYTES,
+    Overlay,
+    StateView,
+    Writes,
+    paged_range,
+)
 
 KEYS = st.binary(min_size=1, max_size=2)
 WRITES = st.dictionaries(KEYS, st.one_of(st.none(), st.binary(max_size=2)), max_size=12)
@@ -141,3 +153,103 @@ def test_what_was_removed_costs_no_value():
         found = list(StateView(overlay).range(reverse=reverse))
         assert sorted(value for _, value in found) == [b"new", b"s"]
         assert tables.values <= 4
+
+
+@pytest.mark.parametrize("cut", ["by count", "by bytes"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_lies_behind_a_page_of_the_storage_waits_for_it(cut, reverse):
+    """A write far behind what was read of the storage is not told before what lies between."""
+    count, size = (1000, 2) if cut == "by count" else (9, SCAN_BYTES_MAX // 3)
+    stored = {key(i): b"\xff" * size for i in range(1, count)}
+    overlay = Overlay(DictTables(stored))
+    first, last = key(0), key(count)
+    overlay.absorb({Table.STATE: {first: b"", last: b""}})
+    keys = [first, *stored, last]
+    found = [at for at, _ in StateView(overlay).range(reverse=reverse)]
+    assert found == (keys[::-1] if reverse else keys)
+    end = None if reverse else last + b"\x00"
+    page = overlay.scan(Table.STATE, first, end, count_max=2 * PAGE_MAX, reverse=reverse)
+    told = [at for at, _ in page]
+    assert told == (keys[::-1] if reverse else keys)[: len(told)]
+    assert len(told) >= 2
+
+
+def key(number: int) -> bytes:
+    """Return a key by its place."""
+    return number.to_bytes(2, "big")
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_a_page_of_the_storage_that_is_just_full_is_not_the_last(off):
+    """Full by bytes, where a write lies behind it: what is between them is told."""
+    half = SCAN_BYTES_MAX // 2
+    stored = {key(1): b"x" * half, key(2): b"x" * (half + off), key(3): b"between"}
+    overlay = Overlay(DictTables(stored))
+    overlay.absorb({Table.STATE: {key(9): b"behind"}})
+    found = overlay.scan(Table.STATE, b"", None, count_max=100)
+    whole = [key(1), key(2), key(3), key(9)]
+    # The page may end where it is full, and nowhere else.
+    assert [at for at, _ in found] == whole[: 3 if off < 0 else 2]
+    assert [at for at, _ in StateView(overlay).range()] == whole
+
+
+def test_a_layer_tells_what_is_in_it_and_nothing_that_was():
+    """Also where its keys were sorted before, and whichever way they came."""
+    layer = Writes()
+    layer.set(b"b", b"1")
+    layer.update({b"a": b"2", b"c": None})
+    everything = [(b"a", b"2"), (b"b", b"1"), (b"c", None)]
+    assert layer.page(b"", None, 9, reverse=False) == everything
+    assert layer.page(b"", None, 9, reverse=True) == everything[::-1]
+    assert layer.page(b"b", b"c", 9, reverse=False) == everything[1:2]
+    assert layer.page(b"", None, 2, reverse=True) == everything[:0:-1]
+    layer.clear()
+    assert not layer
+    assert layer.page(b"", None, 9, reverse=False) == []
+    layer.set(b"d", b"3")
+    assert layer.page(b"", None, 9, reverse=False) == [(b"d", b"3")]
+
+
+@pytest.mark.parametrize("count", [RUN_KEYS - 1, RUN_KEYS, RUN_KEYS + 1, 3 * RUN_KEYS])
+def test_many_writes_are_kept_in_few_runs(count):
+    """Each key once in a page, however often it was written, and no page sorts all of them."""
+    layer = Writes()
+    for begin in range(0, count, 100):
+        layer.update({key(i): b"v" for i in range(begin, min(begin + 100, count))})
+    assert len(layer._new) < RUN_KEYS
+    layer.update({key(7): b"again"})
+    page = layer.page(b"", None, count, reverse=False)
+    assert [at for at, _ in page] == [key(i) for i in range(count)]
+    assert page[7] == (key(7), b"again")
+    assert len(layer._runs) <= count.bit_length()
+    for longer, shorter in itertools.pairwise(layer._runs):
+        assert len(longer) >= 2 * len(shorter)
+
+
+def test_what_waits_for_the_disk_is_counted():
+    """To the byte, with what each write takes besides; a removal has no value."""
+    overlay = Overlay(DictTables({}))
+    overlay.absorb({Table.STATE: {b"key": b"value", b"gone": None}, Table.CHANGE: {}})
+    assert overlay.dirty_bytes == 2 * WRITE_OVERHEAD_BYTES + 3 + 5 + 4
+    overlay.absorb({Table.CHANGE: {b"k": b""}})
+    assert overlay.dirty_bytes == 3 * WRITE_OVERHEAD_BYTES + 3 + 5 + 4 + 1
+    overlay.take()
+    assert overlay.dirty_bytes == 0
+
+
+def test_one_flush_is_under_way_at_a_time():
+    """Until it is durable, or a snapshot takes the place of all of it."""
+    overlay = Overlay(DictTables({}))
+    overlay.absorb({Table.STATE: {b"k": b"v"}})
+    overlay.take()
+    overlay.absorb({Table.STATE: {b"k": b"w"}})
+    with pytest.raises(InvariantBroken, match="at once"):
+        overlay.take()
+    overlay.clear()
+    assert (overlay.is_dirty, overlay.dirty_bytes) == (False, 0)
+    assert overlay.get(Table.STATE, b"k") is None
+    overlay.absorb({Table.STATE: {b"k": b"x"}})
+    assert overlay.take()[Table.STATE] == {b"k": b"x"}
+    overlay.settle()
+    overlay.absorb({Table.STATE: {b"k": b"y"}})
+    assert overlay.take()[Table.STATE] == {b"k": b"y"}

@@ -56,6 +56,7 @@ async def test_readers_of_one_moment_share_a_round_and_wait_for_apply(rig):
     rig.answer(5)
     await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
+    assert len(rig.queue) == 3
     rig.applied = 6
     rig.queue.applied()
     assert await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE) == [6, 6, 6]
@@ -67,7 +68,7 @@ async def test_an_unconfirmed_round_fails_its_readers(rig):
     (task,) = await rig.ask(1)
     rig.answer(None)
     with pytest.raises(Unavailable):
-        await task
+        await asyncio.wait_for(task, PATIENCE)
 
 
 async def test_a_refusal_of_the_core_reaches_the_reader(rig):
@@ -75,7 +76,7 @@ async def test_a_refusal_of_the_core_reaches_the_reader(rig):
     rig.raft.error = NotLeader("no")
     (task,) = await rig.ask(1)
     with pytest.raises(NotLeader):
-        await task
+        await asyncio.wait_for(task, PATIENCE)
     assert len(rig.queue) == 0
 
 
@@ -123,6 +124,53 @@ async def test_a_closed_queue_answers_at_once(rig):
     rig.queue.close(Unavailable("stopping"))
     for task in (asked, waiting):
         with pytest.raises(Unavailable):
-            await task
+            await asyncio.wait_for(task, PATIENCE)
     with pytest.raises(Unavailable):
-        await rig.queue.wait_read_index()
+        await asyncio.wait_for(rig.queue.wait_read_index(), PATIENCE)
+
+
+async def test_a_round_answers_its_own_readers_alone(rig):
+    """What an older round found is no index for who asked later: it may lack their own writes."""
+    (first,) = await rig.ask(1)
+    second = await rig.ask(2)
+    assert len(set(rig.raft.contexts)) == 2
+    assert len(rig.queue) == 3
+    older, newer = rig.raft.contexts
+    rig.applied = 9
+    rig.queue.answered(ReadOutcome(context=older, index=3))
+    rig.queue.answered(ReadOutcome(context=older, index=4))  # told twice
+    assert await asyncio.wait_for(first, PATIENCE) == 9
+    assert not any(task.done() for task in second)
+    assert len(rig.queue) == 2
+    rig.queue.answered(ReadOutcome(context=newer, index=10))
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in second)
+    rig.applied = 10
+    rig.queue.applied()
+    assert await asyncio.wait_for(asyncio.gather(*second), PATIENCE) == [10, 10]
+
+
+async def test_readers_of_a_round_that_fails_take_no_other_round_along(rig):
+    """Nor do they wait for it to be answered."""
+    (first,) = await rig.ask(1)
+    (second,) = await rig.ask(1)
+    rig.queue.answered(ReadOutcome(context=rig.raft.contexts[0], index=None))
+    with pytest.raises(Unavailable, match="could not be confirmed"):
+        await asyncio.wait_for(first, PATIENCE)
+    assert not second.done()
+    rig.answer(0)
+    assert await asyncio.wait_for(second, PATIENCE) == 0
+
+
+async def test_where_all_gave_up_nobody_is_asked(rig):
+    """A round costs every member a message; who comes later has one of its own."""
+    readers = [asyncio.ensure_future(rig.queue.wait_read_index()) for _ in range(2)]
+    await asyncio.sleep(0)
+    for each in readers:
+        each.cancel()
+    await asyncio.wait(readers)
+    assert (rig.raft.contexts, len(rig.queue)) == ([], 0)
+    (late,) = await rig.ask(1)
+    assert len(rig.raft.contexts) == 1
+    rig.answer(0)
+    assert await asyncio.wait_for(late, PATIENCE) == 0

@@ -9,7 +9,7 @@ import pytest
 from raftlog.core.membership import Member, Membership
 from raftlog.errors import SafetyRefused, StorageCorrupt
 from raftlog.interfaces import Identity, Table
-from raftlog.recovery.repair import carry_out, plan
+from raftlog.recovery.repair import Repair, carry_out, plan
 from raftlog.storage.lmdb import LmdbStorage, StorageSettings, verify
 from raftlog.storage.lmdb.refounding import refound, survey
 from raftlog.types import NodeId
@@ -168,3 +168,27 @@ def test_nobody_can_repair_the_only_voter(path):
     rot(path, "log", (7).to_bytes(8, "big"))
     with pytest.raises(SafetyRefused, match="the only voter of its cluster.*restore a backup"):
         plan(path, quiet)
+
+
+def test_a_mark_keeps_its_first_reason(path):
+    """What was wrong first is what an operator has to know."""
+    storage = lmdb_at(path)
+    storage.mark_damaged("record 3 had rotted")
+    storage.close()
+    rot(path, "log", (7).to_bytes(8, "big"))
+    assert plan(path, quiet).mark == "record 3 had rotted"
+
+
+@pytest.mark.parametrize(
+    ("needs", "is_needed"),
+    [
+        ({}, False),
+        ({"mark": "m"}, True),
+        ({"drop": ("s",)}, True),
+        ({"rebuilds_streams": True}, True),
+    ],
+)
+def test_each_thing_that_can_be_done_is_a_need(needs, is_needed):
+    """Also where it is the only one: what is not needed is not carried out."""
+    made = Repair(**{"report": None, "mark": "", "install": None, "drop": (), **needs})
+    assert made.is_needed is is_needed

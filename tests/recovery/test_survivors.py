@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import pathlib
+import types
 
 import pytest
 
 from raftlog.core.membership import Member, Membership
-from raftlog.errors import InvalidInput, StorageError
+from raftlog.errors import InvalidInput, StorageCorrupt, StorageError
 from raftlog.interfaces import Identity
-from raftlog.recovery.survivors import inspect, is_quorum
+from raftlog.recovery import survivors
+from raftlog.recovery.survivors import end_of, inspect, is_quorum
 from raftlog.status import LogEnd
 from raftlog.storage.lmdb import LmdbStorage
+from raftlog.storage.refounding import Holding
 from raftlog.types import NodeId
 from tests.storage.builders import FIRST, SETTINGS, Writer, round_of, vote
 
@@ -153,3 +157,79 @@ def test_a_quorum_is_a_majority_of_each_half():
             if outgoing:
                 wanted = wanted and len(present & outgoing) >= 2
             assert is_quorum(membership, present) is wanted, (outgoing, present)
+
+
+def test_of_two_that_end_alike_the_sound_one_is_the_better(tmp_path):
+    """Then one that votes; each is told with what it knows, whichever was named first."""
+    rotten = told("n1", 2, 7, problems=("record 3",))
+    learner = told("n4", 2, 7, kind="learner")
+    voter = told("n2", 2, 7)
+    for order in itertools.permutations([rotten, learner, voter]):
+        running = {f"{end.served_by}:1": end for end in order}
+        found = inspect([], quiet, running)
+        assert [each.node_id for each in found.survivors] == ["n2", "n4", "n1"]
+
+
+@pytest.mark.parametrize(
+    ("present", "rotten", "doubtful", "may_be_lost"),
+    [
+        ("123", "", (), False),
+        ("12", "", (), False),
+        ("12", "2", ("n2",), True),
+        ("123", "3", ("n3",), False),
+        ("123", "23", ("n2", "n3"), True),
+        ("1", "", (), True),
+        ("1234", "4", (), False),  # of one that does not vote nobody's write depends
+    ],
+)
+def test_those_that_are_gone_and_those_that_may_lack_something_count_together(
+    present, rotten, doubtful, may_be_lost
+):
+    """What they could have acknowledged by themselves may be lost."""
+    running = {
+        f"h:{each}": told(f"n{each}", 2, 7, problems=("rot",) if each in rotten else ())
+        for each in present
+    }
+    found = inspect([], quiet, running)
+    assert (found.doubtful, found.may_be_lost) == (doubtful, may_be_lost)
+    assert found.missing == tuple(f"n{each}" for each in "123" if each not in present)
+
+
+@pytest.mark.parametrize(
+    ("node_id", "kind"), [("n1", "voter"), ("n4", "learner"), ("n5", "witness"), ("n9", "removed")]
+)
+def test_a_stopped_member_tells_where_its_log_ends(node_id, kind):
+    """With its last transaction, not the one behind it, and its place in the last membership."""
+    members = tuple(
+        Member(node_id=NodeId(name), address="a:1", has_machine=name != "n5")
+        for name in ("n1", "n2", "n4", "n5")
+    )
+    membership = Membership(
+        members=members,
+        voters=frozenset(map(NodeId, ("n1", "n2", "n5"))),
+        outgoing=frozenset({NodeId("n2")}),
+        learners=frozenset({NodeId("n4")}),
+    )
+    last = dataclasses.replace(
+        FIRST, index=7, term=3, next_sequence=12, timestamp=99, membership=membership
+    )
+    held = Holding(
+        path=pathlib.Path("data"),
+        identity=Identity(cluster_id="c", node_id=NodeId(node_id), instance_id="i"),
+        term=4, first_sequence=2, commit_index=5, commit_sequence=8, last=last, damage="",
+    )  # fmt: skip
+    assert end_of(held, ("rot",)) == LogEnd(
+        cluster_id="c", served_by=NodeId(node_id), kind=kind,
+        voters=("n1", "n2", "n5"), outgoing=("n2",),
+        last_term=3, last_index=7, last_sequence=11, last_timestamp=99,
+        commit_index=5, commit_sequence=8, problems=("rot",),
+    )  # fmt: skip
+
+
+def test_a_file_that_is_no_database_is_not_read_on(monkeypatch):
+    """To map such a file may end this process: what the check says is all that is said."""
+    report = types.SimpleNamespace(cluster_id="", problems=("no database", "nor anything"))
+    monkeypatch.setattr(survivors, "verify", lambda path, progress: report)
+    monkeypatch.setattr(survivors, "survey", lambda path: pytest.fail("it was read on"))
+    with pytest.raises(StorageCorrupt, match="nothing can be read: here: no database, nor any"):
+        inspect(["here"], quiet)

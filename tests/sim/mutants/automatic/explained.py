@@ -164,4 +164,23 @@ EXPLAINED: dict[str, str] = {
     "client.connections:Connections._explained:operand-dropped:1": (
         "A sentence that is told of every address is the only one there is."
     ),
+    "node.interests:_Keys.add:other-operator:2": (
+        "A length of which no prefix is left is looked for in vain, until nobody waits for the "
+        "table."
+    ),
+    "node.lookout:Lookout.__init__:one-more:1": "The first reader that parks says where to begin.",
+    "node.members:_next:one-less:2": "Of one step the first is the last.",
+    "node.members:Members._told:operand-dropped:2": "Without a flag it is the empty text already.",
+    "node.reads:ReadQueue.applied:statement-dropped:1": (
+        "Where nobody waits nobody is let go: the guard saves the question how much is applied."
+    ),
+    "node.applier:_never:other-boolean:1": (
+        "On the machine's thread a batch is run through its pauses to its end."
+    ),
+    "node.workbench:ApplyState.answer:boundary:1": (
+        "Whether the bound is passed is asked again by the check, which then lets it be."
+    ),
+    "node.workbench:Budget.discard:other-boolean:1": (
+        "Bounds and what a command began with are four of each, written side by side."
+    ),
 }

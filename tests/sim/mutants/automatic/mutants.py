@@ -22,7 +22,10 @@ OTHERS = (
     "terms",
 )  # fmt: skip
 CORE = DECIDING + OTHERS
-AREAS = ("node", "client", "rpc", "rpc/services", "storage/lmdb", "machines", "machines/kv")
+AREAS = (
+    "node", "client", "rpc", "rpc/services", "storage/lmdb", "machines", "machines/kv", "recovery",
+    "backup", "history",
+)  # fmt: skip
 """Directories around the core: each of their modules is called by its dotted path."""
 SINGLE = (
     "storage.records", "storage.snapshot_file", "storage.backup_file", "storage.segment_file",

@@ -50,6 +50,8 @@ STEP_CPU_SECONDS = 10.0
 STEP_SECONDS = 60.0
 """A test that waits for longer than this, whatever for, does not end."""
 TRIAL_SECONDS = 180.0
+REPEATING = ("storage.", "machines.", "recovery.", "backup.", "history.")
+"""Areas whose tests wait for no real time."""
 OUT_OF_TIME = "out of time"
 """A trial that took longer in all, though each test ended: it says nothing."""
 _OUT_OF_TIME = json.dumps({OUT_OF_TIME: ""}).encode() + b"\n"
@@ -150,10 +152,10 @@ def try_mutant(mutant: Mutant, *, seeds: int, first: str = "") -> Finding:
 def is_repeated(mutant: Mutant, finding: Finding, *, seeds: int) -> bool:
     """Say whether what found a mutant finds it again: a test that failed by chance found nothing.
 
-    Seeds and the tests of the core, of storages and of machines repeat themselves; others wait for
-    real time.
+    Seeds and the tests of the core, of storages and of what works on files and values alone repeat
+    themselves; others wait for real time.
     """
-    if mutant.module in CORE or mutant.module.startswith(("storage.", "machines.")):
+    if mutant.module in CORE or mutant.module.startswith(REPEATING):
         return True
     return _try(mutant.module, mutant, seeds, finding.by).by == finding.by
 
