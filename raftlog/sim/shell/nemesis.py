@@ -63,6 +63,7 @@ class ShellNemesis(Nemesis[NodeHost]):
             Fault.WIPE: self._wipe,
             Fault.MOVE: self._move,
             Fault.BROKEN_INSTALL: self._break_install,
+            Fault.MISLEAD: self._mislead,
         }
 
     # ------------------------------------------------------------ processes
@@ -225,6 +226,10 @@ class ShellNemesis(Nemesis[NodeHost]):
 
     def _break_install(self) -> None:
         self._world.traps.arm(random.Random(f"{self._dice.random()}"))
+
+    def _mislead(self) -> None:
+        """Let a member's address lead into the world beside this one for a while, and back."""
+        self._world.mislead(self._victim(), self._while())
 
     # ------------------------------------------------------------ leadership
 
