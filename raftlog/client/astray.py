@@ -8,11 +8,11 @@ whatever the address means by now. So who answers there with another cluster's i
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from raftlog.client.connections import Peer
-    from raftlog.client.whose import Whose
+import grpc
+
+from raftlog.client.whose import Whose
 
 AGAIN_SECONDS = 1.0
 """A connection is kept so long: where an address is wrong for good, none is made all the time."""
@@ -21,7 +21,17 @@ GRACE_SECONDS = 60.0
 """What was asked there before is refused at once; only who hangs is waited for that long."""
 
 
-class Astray:
+class Connected(Protocol):
+    """What is left: an address, and the channel to whoever answers there."""
+
+    address: str
+    channel: grpc.aio.Channel
+
+
+Peer = TypeVar("Peer", bound=Connected)
+
+
+class Astray(Generic[Peer]):
     """Judges who answers, and keeps the connections that were left until their calls have ended."""
 
     def __init__(self, whose: Whose, peers: dict[str, Peer]) -> None:

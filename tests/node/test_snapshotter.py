@@ -399,28 +399,6 @@ async def test_an_install_does_not_end_purging_for_ever(rig):
     assert len(rig.purges.wanted) == 2
 
 
-async def test_a_snapshot_done_late_does_not_hide_the_one_installed_meanwhile(rig, monkeypatch):
-    """The newest is the one that reaches furthest, and a backup needs one that meets the log."""
-    whole, finish = rig.storage.take_snapshot, threading.Event()
-    rig.fill(5)
-    older = whole(None)
-
-    def late(_machine_bytes, _progress):
-        assert finish.wait(PATIENCE)
-        return older
-
-    monkeypatch.setattr(rig.storage, "take_snapshot", late)
-    taking = rig.snapshotter.take()
-    rig.fill(3)
-    newer = whole(None)
-    rig.snapshotter.installed(newer.boundary)
-    finish.set()
-    await asyncio.wait_for(taking, PATIENCE)
-    await rig.turns()
-    assert rig.snapshotter.newest == newer
-    assert older.boundary.index < newer.boundary.index
-
-
 async def test_a_member_is_sent_one_snapshot_at_a_time(rig):
     """Asked again while one is on its way, nothing more is sent; after its end it is."""
     rig.fill(3)
