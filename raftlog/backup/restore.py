@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import pathlib
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from raftlog import groups
@@ -21,7 +22,7 @@ from raftlog.core.entries import Boundary, Entry, EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.errors import InvalidInput
 from raftlog.interfaces import Identity, Table
-from raftlog.recovery.lineage import successor
+from raftlog.recovery.lineage import SECRETS, successor
 from raftlog.storage.backup_file import CHANGES, unpack_changes
 from raftlog.storage.lmdb.restoring import Restoring, check_is_empty, restoring
 from raftlog.types import Index, Term
@@ -58,6 +59,21 @@ class Target:
     address: str
 
 
+def _wall() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What new ids are drawn from, and the wall clock: others in a simulated world."""
+
+    dice: random.Random = SECRETS
+    microseconds: Callable[[], int] = _wall
+
+
+REAL = Means()
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
     """What was made. `end`: the last entry that came from the backup."""
@@ -70,7 +86,13 @@ class Restored:
     """Whether the backup has transactions, and none of them lies before the point."""
 
 
-def restore(source: pathlib.Path, target: Target, point: Point, progress: Progress) -> Restored:
+def restore(
+    source: pathlib.Path,
+    target: Target,
+    point: Point,
+    progress: Progress,
+    means: Means = REAL,
+) -> Restored:
     """Make the first member of a new cluster of a backup file, or a directory of `backup follow`.
 
     Raises:
@@ -90,7 +112,7 @@ def restore(source: pathlib.Path, target: Target, point: Point, progress: Progre
                 refusals.append(error)
                 bases.append(paths[0])
                 continue
-            return _write(sequel, target, point, with_snapshot=with_snapshot)
+            return _write(sequel, target, point, means, with_snapshot=with_snapshot)
     if len({refusal.message for refusal in refusals}) == 1:
         raise refusals[0]
     said = "; ".join(
@@ -206,9 +228,11 @@ def _moment(microseconds: int) -> str:
         return f"{microseconds} microseconds after 1970"
 
 
-def _write(sequel: Sequel, target: Target, point: Point, *, with_snapshot: bool) -> Restored:
+def _write(
+    sequel: Sequel, target: Target, point: Point, means: Means, *, with_snapshot: bool
+) -> Restored:
     origin = sequel.base.origin
-    identity = successor(origin.cluster_id, origin.predecessors, target.node_id)
+    identity = successor(origin.cluster_id, origin.predecessors, target.node_id, means.dice)
     snapshot = sequel.snapshot() if with_snapshot else None
     with restoring(target.data_dir, identity, origin.start) as making:
         reading = _Reading.of(sequel, point)
@@ -217,7 +241,9 @@ def _write(sequel: Sequel, target: Target, point: Point, *, with_snapshot: bool)
         if snapshot is not None:
             _put_changes(sequel, making)
             making.install(snapshot)
-        making.finish(_founding(reading.reached, identity, target.address), identity.node_id)
+        timestamp = max(reading.reached.timestamp, means.microseconds())
+        founding = _founding(reading.reached, identity, target.address, timestamp)
+        making.finish(founding, identity.node_id)
     return Restored(
         identity=identity,
         source_cluster_id=origin.cluster_id,
@@ -233,7 +259,7 @@ def _put_changes(sequel: Sequel, making: Restoring) -> None:
             making.put(Table.CHANGE, unpack_changes(payload))
 
 
-def _founding(reached: Boundary, identity: Identity, address: str) -> Entry:
+def _founding(reached: Boundary, identity: Identity, address: str, timestamp: int) -> Entry:
     """Return the entry that makes the restored log that of a cluster of one."""
     member = Member(node_id=identity.node_id, address=address, instance_id=identity.instance_id)
     return _sealed(
@@ -244,7 +270,7 @@ def _founding(reached: Boundary, identity: Identity, address: str) -> Entry:
             kind=EntryKind.MEMBERSHIP,
             first_sequence=reached.next_sequence,
             count=0,
-            timestamp=max(reached.timestamp, time.time_ns() // 1000),
+            timestamp=timestamp,
             payload=Membership.of_voters([member]).encode(),
             checksum=0,
         ),

@@ -422,16 +422,14 @@ async def _try_status(
     connections: Connections, address: str
 ) -> admin_pb2.StatusReply | Unauthorized | None:
     """Return a member's answer, its refusal of this client's certificate, or None."""
+    peer = connections.peer(address)
     try:
         # Asked as a probe is, for whoever answers there is to say whose node it is.
-        reply = await connections.peer(address).probe.Status(
-            types_pb2.Empty(), timeout=STATUS_SECONDS
-        )
+        reply = await peer.probe.Status(types_pb2.Empty(), timeout=STATUS_SECONDS)
     except grpc.aio.AioRpcError as error:
         refusal = wire_status.from_rpc_error(error, sent=False)
         return refusal if isinstance(refusal, Unauthorized) else None
-    is_led = bool(reply.leader)
-    is_ours = connections.whose.belongs(address, reply.cluster_id, is_led=is_led)
+    is_ours = connections.astray.is_ours(peer, reply.cluster_id, is_led=bool(reply.leader))
     return reply if is_ours else None
 
 

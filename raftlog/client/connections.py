@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import grpc
 
+from raftlog.client.astray import Astray
 from raftlog.client.explanations import explained
 from raftlog.client.routing import (
     AddressBook,
@@ -83,10 +84,7 @@ ATTEMPT_SECONDS = 1.0
 
 T = TypeVar("T")
 
-_NO_CONNECTION = {
-    grpc.ChannelConnectivity.TRANSIENT_FAILURE,
-    grpc.ChannelConnectivity.SHUTDOWN,
-}
+_NO_CONNECTION = {grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN}
 
 
 class Peer:
@@ -178,6 +176,7 @@ class Connections:
         self._tls = tls
         self._open_channel = open_channel
         self._peers: dict[str, Peer] = {}
+        self.astray = Astray(self.whose, self._peers)
         self._leader: Leader | None = None
         self._reachable: Leader | None = None
         self._searches: dict[Accept, Search] = {}
@@ -398,6 +397,7 @@ class Connections:
             diagnosis.task.cancel()
         peers, self._peers = self._peers, {}
         await asyncio.gather(*(peer.channel.close() for peer in peers.values()))
+        await self.astray.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -558,7 +558,7 @@ class Connections:
         self._answered_at = now()
         self._diagnoses.pop(address, None)
         is_led = bool(reply.leader.node_id)
-        if not self.whose.belongs(address, reply.cluster_id, is_led=is_led):
+        if not self.astray.is_ours(peer, reply.cluster_id, is_led=is_led):
             return None
         peer.name, peer.named_at = reply.served_by, self._answered_at
         self.book.learn(

@@ -84,7 +84,8 @@ async def _ask(connections: Connections, address: str, deadline: float) -> Answe
     """Return where that member's log ends and whom it knows as members, or why nothing is known."""
     seconds = max(min(ANSWER_SECONDS, deadline - loop_time()), 0.0)
     # As a probe does, for whoever answers there is to say whose node it is.
-    admin = connections.peer(address).probe
+    peer = connections.peer(address)
+    admin = peer.probe
     try:
         reply = await admin.LogEnd(types_pb2.Empty(), timeout=seconds)
         leader = cast(
@@ -95,6 +96,6 @@ async def _ask(connections: Connections, address: str, deadline: float) -> Answe
         is_unreachable = isinstance(found, ConnectFailed)
         return ConnectFailed(f"cannot connect to {address}") if is_unreachable else found
     end = log_end_from_pb(reply)
-    if not connections.whose.belongs(address, end.cluster_id, is_led=True):
+    if not connections.astray.is_ours(peer, end.cluster_id, is_led=True):
         return WrongCluster(f"the node there is of the cluster {end.cluster_id}")
     return end, {each.node_id: each.address for each in leader.members}

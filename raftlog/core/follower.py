@@ -260,6 +260,7 @@ def handle_heartbeat_request(
         context=message.context,
         applied_index=state.applied_index,
         lacks_room=state.lacks_room,
+        is_damaged=state.is_damaged,
     )
     # The answer promises to be in this term; it waits until a restart could not forget that.
     if state.durable_term == state.term:

@@ -56,6 +56,7 @@ def handle_heartbeat_response(
         return
     progress.last_contact = max(progress.last_contact, now)
     progress.lacks_room = message.lacks_room
+    progress.is_damaged = message.is_damaged
     progress.applied_index = message.applied_index
     if message.context > progress.read_round:
         progress.read_round = message.context

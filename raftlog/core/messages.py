@@ -105,13 +105,14 @@ class HeartbeatResponse:
     """Echoes the round it confirms.
 
     `applied_index`: how far the member's machine is; None from one that does not tell.
-    `lacks_room`: its disk takes no entries.
+    `lacks_room`: its disk takes no entries. `is_damaged`: it waits for its log to be repaired.
     """
 
     term: Term
     context: int
     applied_index: Index | None = None
     lacks_room: bool = False
+    is_damaged: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,14 +88,16 @@ class Progress:
     this leader's log, as acked in this term since the peer last connected; it may be reset to 0,
     which commits nothing and undoes nothing. `commit_sent` is the commit index the peer was told.
     `read_round` is the newest heartbeat round it answered. `applied_index` is how far its machine
-    was then, and `lacks_room` whether its disk took no entries, both by its own word. `patience` is
-    how many times the usual wait an answer is given before what is on its way is sent anew.
+    was then, and `lacks_room` whether its disk took no entries, both by its own word, as is whether
+    its log `is_damaged`; None: it has not said since it connected. `patience` is how many times the
+    usual wait an answer is given before what is on its way is sent anew.
     """
 
     __slots__ = (
         "applied_index",
         "commit_sent",
         "inflights",
+        "is_damaged",
         "is_paused",
         "lacks_room",
         "last_contact",
@@ -122,6 +124,7 @@ class Progress:
         self.patience = 1
         self.applied_index: Index | None = None
         self.lacks_room = False
+        self.is_damaged: bool | None = None
 
     def _become(self, state: ProgressState) -> None:
         invariant(
@@ -205,6 +208,7 @@ class Progress:
             last_contact=self.last_contact,
             inflight_bytes=self.inflights.bytes,
             lacks_room=self.lacks_room,
+            is_damaged=self.is_damaged,
             applied_index=self.applied_index,
         )
 
@@ -219,4 +223,5 @@ class PeerProgress:
     last_contact: float
     inflight_bytes: int
     lacks_room: bool
+    is_damaged: bool | None
     applied_index: Index | None

@@ -227,6 +227,7 @@ def peer_connected(state: RaftState, peer: NodeId) -> None:
     progress.forget_match()
     progress.patience = 1
     progress.read_round = 0
+    progress.is_damaged = None
     state.is_replication_wanted = True
 
 

@@ -45,6 +45,7 @@ from raftlog.node.levels import FeatureLevels
 from raftlog.node.orders import ADDRESS_CHARACTERS_MAX, check_orders, flipped
 from raftlog.node.ports import Ports
 from raftlog.node.reads import ReadQueue
+from raftlog.node.soundness import lost_votes, wait_told
 from raftlog.node.transfers import Transfers
 from raftlog.node.writes import Writes
 from raftlog.types import NodeId, Role
@@ -129,6 +130,7 @@ class Members:
         self._writes.require_open()
         check_orders(orders)
         self._check_settled()
+        await wait_told(self._core, self._is_healthy, deadline)
         await self._confirm(deadline)
         before = self._view(self._core.membership)
         plan = self.plan(orders, version=version)
@@ -325,6 +327,9 @@ class Members:
                 f"the cluster would lose its quorum: {quorum} of {len(final.voters)} voters must "
                 f"answer, and {', '.join(ill)} would be among them and cannot be reached now"
             )
+        damage = lost_votes(self._core, final.voters - set(ill), quorum)
+        if damage:
+            return damage
         able = final.voters - final.witnesses
         if not able - set(ill):
             return (

@@ -211,7 +211,10 @@ class Snapshotter:
             self._observer.event(Event.SNAPSHOT_FAILED, error=str(error))
             self._bytes_at_snapshot = log_bytes
             return
-        self._newest = done.result()
+        taken = done.result()
+        if taken.boundary.index < self.newest_index:
+            return  # the leader's, which was installed meanwhile, reaches further
+        self._newest = taken
         # A burst may be in the log and not in the state on disk yet: it is still to be covered.
         first = self._storage.boundary.index
         covered = Index(min(self._newest.boundary.index, last)) - first

@@ -170,7 +170,11 @@ def _encode_heartbeat_request(m: messages.HeartbeatRequest) -> pb.PeerMessage:
 
 def _encode_heartbeat_response(m: messages.HeartbeatResponse) -> pb.PeerMessage:
     body = pb.HeartbeatResponse(
-        term=m.term, context=m.context, applied_index=m.applied_index, lacks_room=m.lacks_room
+        term=m.term,
+        context=m.context,
+        applied_index=m.applied_index,
+        lacks_room=m.lacks_room,
+        is_damaged=m.is_damaged,
     )
     return pb.PeerMessage(heartbeat_response=body)
 
@@ -275,6 +279,7 @@ def _decode_heartbeat_response(m: pb.HeartbeatResponse) -> Message:
         context=m.context,
         applied_index=Index(m.applied_index) if m.HasField("applied_index") else None,
         lacks_room=m.lacks_room,
+        is_damaged=m.is_damaged,
     )
 
 

@@ -48,6 +48,7 @@ class Fault(enum.Enum):
     ORDER = "order"
     MOVE = "move"
     BROKEN_INSTALL = "broken_install"
+    MISLEAD = "mislead"
 
     __hash__ = object.__hash__
 

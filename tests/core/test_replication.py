@@ -251,6 +251,19 @@ def test_a_leader_knows_whose_disk_is_full() -> None:
     assert not node.raft.progress_of(B).lacks_room
 
 
+def test_a_leader_knows_who_is_damaged_since_it_connected() -> None:
+    """What each follower said last is kept, until it may have come back as another process."""
+    node = Lone()
+    node.lead_settled()
+    assert node.raft.progress_of(C).is_damaged is None
+    node.step(B, HeartbeatResponse(term=Term(1), context=1, is_damaged=True))
+    assert node.raft.progress_of(B).is_damaged is True
+    node.step(B, HeartbeatResponse(term=Term(1), context=1))
+    assert node.raft.progress_of(B).is_damaged is False
+    node.raft.peer_connected(B, node.now)
+    assert node.raft.progress_of(B).is_damaged is None
+
+
 def test_s18_stale_answers_move_nothing() -> None:
     """Acks of another term, of strangers, or beyond the log count for nothing."""
     node = Lone()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import threading
 
 import pytest
 
 from raftlog.core.ready import SnapshotNeeded
 from raftlog.interfaces import Event
-from tests.node.test_snapshotter import Rig, make_witness
+from tests.node.test_snapshotter import PATIENCE, Rig, make_witness
 
 
 @pytest.fixture
@@ -108,3 +110,25 @@ async def test_a_witness_warns_only_of_what_its_snapshot_covers(rig):
     assert rig.snapshotter.alarm is None
     rig.core.purge_floor -= 1
     assert "holds it only up to index 39" in rig.snapshotter.alarm
+
+
+async def test_a_snapshot_done_late_does_not_hide_the_one_installed_meanwhile(rig, monkeypatch):
+    """The newest is the one that reaches furthest, and a backup needs one that meets the log."""
+    whole, finish = rig.storage.take_snapshot, threading.Event()
+    rig.fill(5)
+    older = whole(None)
+
+    def late(_machine_bytes, _progress):
+        assert finish.wait(PATIENCE)
+        return older
+
+    monkeypatch.setattr(rig.storage, "take_snapshot", late)
+    taking = rig.snapshotter.take()
+    rig.fill(3)
+    newer = whole(None)
+    rig.snapshotter.installed(newer.boundary)
+    finish.set()
+    await asyncio.wait_for(taking, PATIENCE)
+    await rig.turns()
+    assert rig.snapshotter.newest == newer
+    assert older.boundary.index < newer.boundary.index

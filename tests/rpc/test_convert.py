@@ -79,6 +79,7 @@ any_message: st.SearchStrategy[Message] = st.one_of(
         context=u64,
         applied_index=st.none() | indexes,
         lacks_room=st.booleans(),
+        is_damaged=st.booleans(),
     ),
     st.builds(
         messages.TimeoutNow,

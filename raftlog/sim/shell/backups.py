@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import tempfile
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from raftlog.client.client import Client
@@ -44,7 +45,7 @@ class BackupHost(UserHost):
             open_channel=self.open_channel,
             dice=self.dice.random,
         )
-        await self.client.open()
+        await self.client.keep_to(self.cluster_id).open()
         while True:
             # Made for one backup, in here: a host that never begins has nothing to remove.
             with tempfile.TemporaryDirectory(prefix="raftlog-sim-") as directory:
@@ -80,6 +81,8 @@ class BackupHost(UserHost):
                 self.world.count("backup_with_snapshot")
         if why:
             self.world.fail(f"{TRUE}: {self.name}'s backup {self.asked} {why}")
+        else:
+            self.world.backup_taken(path)
         return True
 
 
@@ -111,7 +114,12 @@ def _is_of(record: LogRecord, boundary: Boundary) -> bool:
 
 def _wrong_state(record: LogRecord, snapshot: SnapshotFileReader) -> str:
     """Return how the keys of a snapshot differ from what the log does to them up to there."""
-    before = snapshot.info.boundary.next_sequence
+    rows = (pair for pairs in snapshot.records(Table.STATE) for pair in pairs)
+    return wrong_rows(record, snapshot.info.boundary.next_sequence, rows)
+
+
+def wrong_rows(record: LogRecord, before: int, rows: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return how keys differ from what the log does to them before a sequence, or ""."""
     fold: dict[bytes, tuple[int, bytes]] = {}
     for sequence, key, value in record.changes:
         if sequence < before and value is not None:
@@ -120,8 +128,7 @@ def _wrong_state(record: LogRecord, snapshot: SnapshotFileReader) -> str:
             fold.pop(key, None)
     found = {
         key[len(layout.KEY) :]: (layout.unpack(stored).revision, layout.unpack(stored).value)
-        for pairs in snapshot.records(Table.STATE)
-        for key, stored in pairs
+        for key, stored in rows
         if key.startswith(layout.KEY)
     }
     return "" if found == fold else f"has keys {found} before {before}; the log says {fold}"

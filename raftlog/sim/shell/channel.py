@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BACKOFF_FIRST_SECONDS = 0.05
 BACKOFF_MAX_SECONDS = 1.0
+IDLE_LOOK_SECONDS = 0.05
 
 Serialize = Callable[[object], bytes]
 Deserialize = Callable[[bytes], object]
@@ -394,10 +395,12 @@ class SimChannel:
 
         return call
 
-    async def close(self, _grace: float | None = None) -> None:
-        """Cancel every call and hang up."""
+    async def close(self, grace: float | None = None) -> None:
+        """Hang up, once the calls under way have ended or so many seconds are over."""
         self._is_closed = True
         self._changed()
+        if grace:
+            await self._idle(grace)
         self._waiting.clear()
         for call in list(self._calls):
             call.cancel()
@@ -405,3 +408,8 @@ class SimChannel:
             connection, self._connection = self._connection, None
             self.host.world.network.hang_up(connection, 0)
         await asyncio.sleep(0)
+
+    async def _idle(self, seconds: float) -> None:
+        until = self.host.loop.time() + seconds
+        while self._calls and self.host.loop.time() < until:  # noqa: ASYNC110 - gRPC's own
+            await asyncio.sleep(IDLE_LOOK_SECONDS)

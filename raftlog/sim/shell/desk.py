@@ -166,6 +166,23 @@ class Desk:
         """Whether nothing is damaged on any member's disk."""
         return not any(each.disk.rotten or each.disk.damage for each in self.members)
 
+    def is_hidden_from(self, leader: NodeHost) -> bool:
+        """Whether a member's disk rots and a leader goes by its word that its log is whole.
+
+        One that told of its damage, or said nothing since it came back, does not count.
+        """
+        if not leader.is_leading:
+            return False
+        leadership = leader.state.leadership
+        progress = leadership.progress if leadership is not None else {}
+        return any(
+            each is leader
+            or each.node_id not in progress
+            or progress[each.node_id].is_damaged is False
+            for each in self.members
+            if each.disk.rotten or each.disk.damage
+        )
+
     def all_usable(self) -> bool:
         """Whether no member's directory is lost, nor damaged."""
         return self.is_sound and all(

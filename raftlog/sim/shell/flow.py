@@ -48,6 +48,11 @@ class Stream:
         self._read_bytes = 0
         self.far: Stream | None = None
 
+    @property
+    def host(self) -> Host:
+        """Return the machine that this end is on."""
+        return self._host
+
     # ------------------------------------------------------------ what arrives
 
     def take(self, data: bytes) -> None:

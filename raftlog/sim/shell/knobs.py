@@ -37,7 +37,7 @@ FAULTS = (
 )
 """What a seed may have, in the order of its draws."""
 OPERATED = (Fault.ORDER, Fault.WIPE, Fault.MOVE, Fault.BROKEN_INSTALL)
-BESIDES = (Fault.HUNG_DISK, *OPERATED)
+BESIDES = (Fault.HUNG_DISK, *OPERATED, Fault.MISLEAD)
 """What a share of the seeds has besides, drawn by dice of its own."""
 HUNG_DISK_SHARE = 0.3
 """So many worlds with faults have disks that hang, drawn apart: the others stay as they were."""
@@ -55,6 +55,8 @@ OLD_KIND_SHARE = 0.25
 SPARES_WITH_STATE = 0.4
 BACKED_UP_SHARE = 0.2
 """In so many of the worlds with faults somebody takes backups."""
+RESTORED_SHARE = 0.7
+"""So many of these, without operators and witnesses, restore one of them beside the cluster."""
 REFOUNDED_SHARE = 0.3
 """In so many of the worlds with faults, but without operators and witnesses, a majority is lost."""
 WITNESS_SHARE = 0.25
@@ -139,6 +141,8 @@ class ShellKnobs:
     """Operators add some members as witnesses."""
     backups: int = 0
     """So many processes take backups."""
+    restores: bool = False
+    """One of the backups is restored, as a cluster of its own beside this one."""
     refounds: bool = False
     """What it comes to goes on in another world, as a cluster that a survivor founds anew."""
 
@@ -180,6 +184,7 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         node = dataclasses.replace(node, commit_seconds_max=limit)
     operated = _draw_operated(seed, faults)
     faults = (*(fault for fault in faults if not operated or fault is not Fault.ROT), *operated)
+    backed_up = bool(faults) and random.Random(f"{seed}:backed up").random() < BACKED_UP_SHARE
     is_expiring = node.session_expiry_seconds < SECONDS_TO_EXPIRE
     voters = dice.choice((3, 3, 3, 5))
     witnesses, adds_witnesses = _draw_witnesses(seed, voters, faults, is_operated=bool(operated))
@@ -207,7 +212,10 @@ def draw_shell_knobs(seed: int) -> ShellKnobs:
         orders_addresses=bool(operated)
         and random.Random(f"{seed}:addresses").random() < ADDRESSES_SHARE,
         adds_witnesses=adds_witnesses,
-        backups=int(bool(faults) and random.Random(f"{seed}:backed up").random() < BACKED_UP_SHARE),
+        backups=int(backed_up),
+        restores=backed_up
+        and not (operated or witnesses)
+        and random.Random(f"{seed}:restored").random() < RESTORED_SHARE,
         refounds=bool(faults and not operated and not witnesses)
         and random.Random(f"{seed}:refounded").random() < REFOUNDED_SHARE,
     )

@@ -263,6 +263,8 @@ class NodeHost(Host):
         self._asking: Asking | None = None
         self.is_forced = 0
         """So many orders that take risks are under way here."""
+        self.is_ordered = 0
+        """So many orders of any kind are."""
         self.was_rotten = False
         self._stop_begun = 0.0
         self._operations: list[asyncio.Task[None]] = []
@@ -346,7 +348,7 @@ class NodeHost(Host):
         self.is_stopping = False
         self._operations = []
         self._asking = None
-        self.is_forced = 0
+        self.is_forced = self.is_ordered = 0
         self.watch.forget()
         self.address = self.moves_to
         self.storage = ShellStorage(self, self.disk)

@@ -63,6 +63,7 @@ class ShellNemesis(Nemesis[NodeHost]):
             Fault.WIPE: self._wipe,
             Fault.MOVE: self._move,
             Fault.BROKEN_INSTALL: self._break_install,
+            Fault.MISLEAD: self._mislead,
         }
 
     # ------------------------------------------------------------ processes
@@ -168,16 +169,19 @@ class ShellNemesis(Nemesis[NodeHost]):
     def _rot(self) -> None:
         """Let one record rot, where every other member is sound and holds it durably.
 
-        With operators, only where all go by one settled membership, and no directory is lost.
+        With operators, only where all go by one settled membership, no directory is lost, no order
+        is under way, and the other voters can elect a leader: a damaged one casts no vote.
         """
         victim, desk = self._victim(), self._world.desk
         members = desk.members
         if victim not in members or not desk.is_sound:
             return
         if self._world.operators:
-            is_forced = any(each.is_forced for each in self._world.members)
+            is_ordered = any(each.is_ordered for each in self._world.members)
             is_agreed = all(known == desk.chosen for known in desk.in_force())
-            if is_forced or not (is_agreed and desk.is_settled and desk.all_usable()):
+            if is_ordered or not (is_agreed and desk.is_settled and desk.all_usable()):
+                return
+            if 2 * len(desk.chosen.voters - {victim.node_id}) <= len(desk.chosen.voters):
                 return
         disk = victim.disk
         low = disk.boundary.index + 1
@@ -225,6 +229,10 @@ class ShellNemesis(Nemesis[NodeHost]):
 
     def _break_install(self) -> None:
         self._world.traps.arm(random.Random(f"{self._dice.random()}"))
+
+    def _mislead(self) -> None:
+        """Let a member's address lead into the world beside this one for a while, and back."""
+        self._world.mislead(self._victim(), self._while())
 
     # ------------------------------------------------------------ leadership
 

@@ -82,6 +82,8 @@ class Network:
         self._connections: list[Connection] = []
         self._tidy_at = 64
         self._listening: dict[str, tuple[Host, Accepting]] = {}
+        self.detours: dict[str, str] = {}
+        """Where an address leads that leads astray."""
 
     def link(self, source: int, target: int) -> Link:
         """Return one direction between two machines."""
@@ -112,7 +114,7 @@ class Network:
     def connect(self, client: Host, address: str, done: Callable[[Connection | str], None]) -> None:
         """Try to connect; `done` gets a connection, or why there is none, on the client's loop."""
         started = client.now()
-        client.at(started, self._try, client, address, done, started)
+        client.at(started, self._try, client, self.detours.get(address, address), done, started)
 
     def _try(
         self,
@@ -296,6 +298,7 @@ class Network:
 
     def heal(self) -> None:
         """Let everything through again, in the order it was held back."""
+        self.detours.clear()
         for link in self._links.values():
             link.cut = False
             link.clogged_until = 0.0

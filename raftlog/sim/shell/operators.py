@@ -62,6 +62,7 @@ class OperatorHost(UserHost):
         )
         await self.client.keep_to(self.cluster_id).open()
         self._is_open = True
+        await self._opened()
         while not self.world.is_ending:  # noqa: ASYNC110 - it is set outside this loop
             await asyncio.sleep(0.1)
         if self._orders:
@@ -71,6 +72,9 @@ class OperatorHost(UserHost):
         self.is_done = True
         await self._may_close()
         await self._close()
+
+    async def _opened(self) -> None:
+        """Do what is to be done before anything is ordered."""
 
     def order(self, dice: random.Random) -> None:
         """Order something, as the dice say. Called on the loop."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from raftlog.core.entries import EntryKind
 from raftlog.core.messages import Message, TimeoutNow, VoteRequest
 from raftlog.core.trial import Cancelled
-from raftlog.errors import RaftLogError
+from raftlog.errors import MembershipRejected, RaftLogError, Unavailable
 from raftlog.interfaces import (
     CampaigningStatus,
     Event,
@@ -237,10 +237,18 @@ class OrderedNode(Node):
         force: bool,
         timeout_seconds: float,
     ) -> MembershipOutcome:
-        """Change the membership; risks are taken only where every directory is sound."""
+        """Change the membership; risks are taken only where every directory is sound.
+
+        What rots where this leader cannot know of it is waited for: two such blows are one too
+        many. What it knows of is for the node to look at.
+        """
         host, desk = self.host, self.host.world.desk
+        if desk.is_hidden_from(host):
+            host.world.count("order_amid_hidden_rot")
+            raise Unavailable("something rots here, and nobody knows of it yet; ask again")
         is_risky = force and bool(version) and desk.all_usable()
         host.is_forced += is_risky
+        host.is_ordered += 1
         try:
             with desk.asking(orders, version=version, is_dry=dry_run):
                 outcome = await super().change_members(
@@ -250,8 +258,13 @@ class OrderedNode(Node):
                     force=is_risky,
                     timeout_seconds=timeout_seconds,
                 )
+        except MembershipRejected as error:
+            if "lost part of its log" in error.message:
+                host.world.count("order_refused_for_damage")
+            raise
         finally:
             host.is_forced -= is_risky
+            host.is_ordered -= 1
         if not dry_run:
             desk.done(orders, outcome)
         host.world.count("order_taken" if outcome.changed else "order_was_so")

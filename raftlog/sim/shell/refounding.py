@@ -13,6 +13,7 @@ import asyncio
 import dataclasses
 import pathlib
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from raftlog.history import Append, Appended, Operation, Outcome, Written
@@ -93,7 +94,7 @@ class RefoundedWorld(ShellWorld):
         self.seen_of_old: dict[NodeId, tuple[int, int, int]] = {}
         for user in self.users:
             user.cluster_id = user.cluster_id or plan.identity.cluster_id
-        self.operations += carried_over(remains, plan.before.commit_sequence)
+        self.operations += carried_over(remains.operations, plan.before.commit_sequence)
         self._check_kept(remains)
 
     def _share(self, disks: list[MemoryDisk], dice: random.Random) -> None:
@@ -103,7 +104,9 @@ class RefoundedWorld(ShellWorld):
         back = dice.randint(0, (len(self.members) - 1) // 2)
         self.old = dice.sample(others, back)
         """Those that come back with their old directories: too few to be a cluster."""
-        self.emptied = [each for each in others if each not in self.old]
+        emptied = [each for each in others if each not in self.old]
+        for operator in self.operators:
+            cast(Rebuilder, operator).emptied = emptied
         identity = self.recovery.plan.identity
         for host, disk in zip(self.members, disks, strict=True):
             if host.node_id == best:
@@ -208,16 +211,27 @@ class OldClient(ClientHost):
 class Rebuilder(OperatorHost):
     """The operator who adds emptied members to the new cluster, until each of them votes."""
 
-    async def _settle(self) -> None:
-        world = cast(RefoundedWorld, self.world)
-        for host in world.emptied:
+    grew = "refounded_grew"
+    """What is counted for each of them."""
+
+    def __init__(self, world: ShellWorld, number: int, name: str, endpoints: str) -> None:
+        super().__init__(world, number, name, endpoints)
+        self.emptied: list[NodeHost] = []
+
+    async def grow(self) -> None:
+        """Add each of them, and wait until it votes."""
+        world = self.world
+        for host in [each for each in self.emptied if each.node_id not in world.desk.chosen.voters]:
             add = MemberOrder(
                 verb=MemberVerb.ADD, node_id=host.node_id, address=host.moves_to, promote=True
             )
             while host.node_id not in world.desk.chosen.voters:
                 await self._tell((add,), How(seconds=ORDER_SECONDS))
                 await asyncio.sleep(LOOK_SECONDS)
-            world.count("refounded_grew")
+            world.count(self.grew)
+
+    async def _settle(self) -> None:
+        await self.grow()
         await super()._settle()
 
 
@@ -256,14 +270,14 @@ def refound(disk: MemoryDisk, plan: Plan) -> Entry:
     return entry
 
 
-def carried_over(remains: Remains, known: int) -> list[Operation]:
+def carried_over(operations: Sequence[Operation], known: int) -> list[Operation]:
     """Return what was asked of the old cluster that may be in the log, as time begins.
 
     What was acknowledged is held against the log up to the sequence that the survivor knew to be
     committed. What comes behind may be lost, or be there all the same: nothing is owed.
     """
     carried = []
-    for each in remains.operations:
+    for each in operations:
         answer = each.answer
         sequence = answer.sequence if isinstance(answer, Appended | Written) else 0
         kept = Operation(

@@ -8,6 +8,7 @@ import dataclasses
 from raftlog.sim.outcome import Outcome
 from raftlog.sim.shell.knobs import draw_shell_knobs
 from raftlog.sim.shell.refounding import RefoundedWorld, is_recoverable
+from raftlog.sim.shell.restored import RestoringWorld
 from raftlog.sim.shell.world import ShellWorld
 
 
@@ -15,7 +16,9 @@ def run_shell_seed(
     seed: int, *, kept: frozenset[int] | None = None, full_transcript: bool = False
 ) -> Outcome:
     """Run one seed of the second engine; `kept`: only these faults of its first world."""
-    world = ShellWorld(draw_shell_knobs(seed), kept=kept, full_transcript=full_transcript)
+    knobs = draw_shell_knobs(seed)
+    kind = RestoringWorld if knobs.restores else ShellWorld
+    world = kind(knobs, kept=kept, full_transcript=full_transcript)
     first, remains = world.run(), world.ending.remains
     if first.failure is not None or remains is None or not is_recoverable(remains):
         return first

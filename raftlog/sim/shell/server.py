@@ -27,6 +27,8 @@ Metadata = tuple[tuple[str, bytes], ...]
 Label = tuple[tuple[str, str], ...]
 Status = tuple[grpc.StatusCode, str, Metadata]
 
+INTRODUCTIONS = {f"/raftlog.v1.Admin/{name}" for name in ("Leader", "LogEnd", "Status")}
+"""Where a client asks who is there, before it knows: the answer says of which cluster."""
 _OK: Status = (Code.OK, "", ())
 
 
@@ -62,6 +64,8 @@ class ServerCall(Stream):
             self._until = loop.time() + self._seconds
             self._deadline = loop.call_later(max(0.0, self._seconds), self.client_gone)
         handler = self._end.server.handler(self._method)
+        if self.client.host.world is not self._host.world:
+            self._host.world.count("call_astray")
         self._end.calls[self] = None
         if handler is None:
             self._answer((Code.UNIMPLEMENTED, f"Method not found: {self._method}", ()))
@@ -137,6 +141,9 @@ class ServerCall(Stream):
         """Send one message."""
         if self.is_client_gone or self._is_answered:
             raise grpc.aio.InternalError("the call is over")
+        if self.client.host.world is not self._host.world:
+            is_introduction = self._method in INTRODUCTIONS and self.client.label is None
+            self._host.world.crossed(self._host, self._method, is_introduction=is_introduction)
         await self._push(data)
 
     async def abort(

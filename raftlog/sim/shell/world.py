@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import gc
 import hashlib
+import pathlib
 import random
 import struct
 import sys
@@ -55,16 +56,22 @@ from raftlog.types import Index, NodeId, Role, Term
 if TYPE_CHECKING:
     from raftlog.sim.core.process import Process
 
+CLUSTER = "sim"
 TRANSCRIPT_LINES = 80
 EVENTS_LIMIT = 3_000_000
 PORTS = (7001, 7002)
 """Where a machine may be reached, now here and now there."""
+APART = "two clusters exchange nothing"
 ROLE_NUMBERS = {role: number for number, role in enumerate(Role)}
 _DIGEST = struct.Struct("<dBQQQB")
 
 
 class ShellWorld:
     """Everything there is; built from its knobs."""
+
+    ports: tuple[int, ...] = PORTS
+    first_number = 0
+    """Of its first process: another world may be beside it."""
 
     def __init__(
         self,
@@ -74,7 +81,7 @@ class ShellWorld:
         full_transcript: bool = False,
     ) -> None:
         self.knobs = knobs
-        self.scheduler = Scheduler()
+        self.scheduler = self._new_scheduler()
         self.counters: collections.Counter[str] = collections.Counter()
         self.transcript = Transcript(None if full_transcript else TRANSCRIPT_LINES)
         self.events = 0
@@ -84,15 +91,13 @@ class ShellWorld:
         self.detail = ""
         self._dice = random.Random(f"{knobs.seed}:shell-world")
         self._digest = hashlib.blake2b(digest_size=16)
-        self.network = Network(self, knobs.network)
+        self.network = self._new_network()
         self.record = LogRecord()
         self.operations: list[Operation] = []
         names = [NodeId(f"n{number + 1}") for number in range(knobs.voters + knobs.spares)]
-        addresses = {name: f"{name}:{PORTS[0]}" for name in names}
-        self.first_boundary = _first_boundary(
-            {name: addresses[name] for name in names[: knobs.voters]},
-            witnesses=knobs.witnesses,
-            level=FEATURE_LEVEL_MAX if knobs.has_witnesses else 1,
+        addresses = {name: f"{name}:{self.ports[0]}" for name in names}
+        self.first_boundary = self._new_boundary(
+            {name: addresses[name] for name in names[: knobs.voters]}
         )
         self.checker = Checker(
             self.count, self.first_boundary.checksum, self.first_boundary.membership
@@ -100,9 +105,9 @@ class ShellWorld:
         self.members = [
             NodeHost(
                 self,
-                number,
+                self.first_number + number,
                 Identity(
-                    cluster_id="sim",
+                    cluster_id=CLUSTER,
                     node_id=name,
                     instance_id=f"{name}-1",
                     joined=number >= knobs.voters,
@@ -113,18 +118,39 @@ class ShellWorld:
             for number, name in enumerate(names)
         ]
         self.checker.processes = cast("list[Process]", self.members)
-        ports = PORTS if knobs.operators else PORTS[:1]
-        self._by_address = {f"{m.name}:{port}": m for m in self.members for port in ports}
+        self._by_address = {
+            f"{m.name}:{port}": m for m in self.members for port in self._ports_used()
+        }
         self.desk = Desk(self)
         if knobs.operators:
             self.checker.membership_chosen = self.desk.membership_chosen
-        self.endpoints = ",".join(self._by_address)
-        self.clients, self.operators = self._new_users(len(names))
-        self.keepers = self._new_keepers(len(names) + len(self.clients) + len(self.operators))
+        self.endpoints = self._new_endpoints()
+        first = self.first_number + len(names)
+        self.clients, self.operators = self._new_users(first)
+        self.keepers = self._new_keepers(first + len(self.clients) + len(self.operators))
         self.traps = Traps(self)
         self.nemesis = ShellNemesis(self, knobs, kept)
         self.ending = Ending(self, knobs)
         self._started = time.process_time()
+
+    def _new_scheduler(self) -> Scheduler:
+        return Scheduler()
+
+    def _new_network(self) -> Network:
+        return Network(self, self.knobs.network)
+
+    def _new_boundary(self, addresses: dict[NodeId, str]) -> Boundary:
+        """Return where every log begins."""
+        level = FEATURE_LEVEL_MAX if self.knobs.has_witnesses else 1
+        return _first_boundary(addresses, witnesses=self.knobs.witnesses, level=level)
+
+    def _ports_used(self) -> tuple[int, ...]:
+        """Return at which ports a machine may be found, now or later."""
+        return self.ports if self.knobs.operators else self.ports[:1]
+
+    def _new_endpoints(self) -> str:
+        """Return which addresses those know who use the SDK."""
+        return ",".join(self._by_address)
 
     def _new_users(self, first: int) -> tuple[list[ClientHost], list[OperatorHost]]:
         """Return the processes that use the SDK; their machines have the numbers from `first`."""
@@ -199,10 +225,25 @@ class ShellWorld:
         old, new = self.addresses_of(host)
         host.moves_to = new if host.address == old else old
 
-    @staticmethod
-    def addresses_of(host: NodeHost) -> list[str]:
+    def addresses_of(self, host: NodeHost) -> list[str]:
         """Return where a machine may be reached."""
-        return [f"{host.name}:{port}" for port in PORTS]
+        return [f"{host.name}:{port}" for port in self.ports]
+
+    def backup_taken(self, path: pathlib.Path) -> None:
+        """Take note of a backup, which is gone once this returns."""
+
+    def mislead(self, host: NodeHost, seconds: float) -> None:
+        """Let a machine's address lead into the world beside this one; here there is none."""
+
+    def crossed(self, host: Host, method: str, *, is_introduction: bool) -> None:
+        """Take an answer that was given to a process of another world, beside this one.
+
+        It may tell whose node it is, where that is asked; nothing else.
+        """
+        if is_introduction:
+            self.count("introduced_astray")
+        else:
+            self.fail(f"{APART}: {host.name} answers one of another cluster by {method}")
 
     @property
     def users(self) -> list[UserHost]:
@@ -300,7 +341,7 @@ class ShellWorld:
         except Exception as error:  # noqa: BLE001, whatever it is, the seed that found it is kept
             self.fail(f"{type(error).__name__}: {error}", error)
         finally:
-            standing = self.ending.describe()
+            standing = self._standing()
             if random.getstate() != dice:
                 self.fail("the run does not repeat: somebody rolled dice that are not the seed's")
             self._collect()
@@ -331,14 +372,27 @@ class ShellWorld:
         self.nemesis.begin()
         self.scheduler.at(self.knobs.seconds, self.ending.begin)
         step = self.scheduler.step
-        while self.failure is None and not self.ending.is_over:
+        while self.failure is None and not self._is_over():
             if not step():
                 self.fail("deadlock: nothing is scheduled, and the run is not over")
             self.events += 1
             if self.events > EVENTS_LIMIT:
                 self.fail(f"liveness: {self.events} events and no end")
         if self.failure is None:
-            self.ending.verdict()
+            self._judge()
+
+    def _is_over(self) -> bool:
+        return self.ending.is_over
+
+    def _judge(self) -> None:
+        self.ending.verdict()
+
+    def _standing(self) -> list[str]:
+        return self.ending.describe()
+
+    def _hosts(self) -> list[Host]:
+        """Return every process there is."""
+        return [*self.members, *self.users]
 
     def _collect(self) -> None:
         """Drop every loop; what nobody retrieved is told now.
@@ -349,7 +403,7 @@ class ShellWorld:
         hook, sys.unraisablehook = sys.unraisablehook, _overlook
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for host in (*self.members, *self.users):
+            for host in self._hosts():
                 if host.is_up:
                     host.is_up = False
                     host.loop.abandon()

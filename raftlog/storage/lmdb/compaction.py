@@ -31,6 +31,7 @@ from raftlog.storage.lmdb.environment import (
     adopt_data,
     check_format,
     map_error,
+    no_room,
     open_environment,
     size_bytes,
 )
@@ -100,7 +101,7 @@ def compact(path: str | os.PathLike[str], progress: Progress) -> Compaction:
             found, after_bytes=layout.data_path(directory).stat().st_size, done=True
         )
     except (lmdb.Error, OSError) as error:
-        raise map_error(error, f"cannot compact {directory}") from None
+        raise no_room(error, f"cannot compact {directory}") from None
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(creating)

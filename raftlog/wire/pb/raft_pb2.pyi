@@ -147,16 +147,18 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, term: _Optional[int] = ..., commit_index: _Optional[int] = ..., context: _Optional[int] = ..., last_index: _Optional[int] = ..., lease_seconds: _Optional[float] = ..., floor: _Optional[int] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
-    __slots__ = ("term", "context", "applied_index", "lacks_room")
+    __slots__ = ("term", "context", "applied_index", "lacks_room", "is_damaged")
     TERM_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     APPLIED_INDEX_FIELD_NUMBER: _ClassVar[int]
     LACKS_ROOM_FIELD_NUMBER: _ClassVar[int]
+    IS_DAMAGED_FIELD_NUMBER: _ClassVar[int]
     term: int
     context: int
     applied_index: int
     lacks_room: bool
-    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., applied_index: _Optional[int] = ..., lacks_room: _Optional[bool] = ...) -> None: ...
+    is_damaged: bool
+    def __init__(self, term: _Optional[int] = ..., context: _Optional[int] = ..., applied_index: _Optional[int] = ..., lacks_room: _Optional[bool] = ..., is_damaged: _Optional[bool] = ...) -> None: ...
 
 class TimeoutNow(_message.Message):
     __slots__ = ("term", "stopped_seconds", "by_priority")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -150,6 +151,52 @@ def test_a_copy_that_lacks_records_is_not_taken(path, tmp_path, monkeypatch):
         compaction.compact(path, quiet)
     assert layout.data_path(path).read_bytes() == before
     assert not (path / layout.CREATING_DIRECTORY).exists()
+
+
+FULL = """
+import resource, sys
+from raftlog.errors import StorageError
+from raftlog.storage.lmdb import compaction
+
+path, size = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
+try:
+    compaction.compact(path, lambda done, total: None)
+except StorageError as error:
+    print("refused:", error)
+"""
+
+
+def test_a_copy_that_cannot_be_written_to_its_end_is_not_taken(path):
+    """The disk says no in the middle of a write; the old file is in place, and whole."""
+    before, data = holding(path), layout.data_path(path).read_bytes()
+    half = compaction.plan(path).after_bytes // 2
+    command = [sys.executable, "-c", FULL, str(path), str(half)]
+    done = subprocess.run(command, cwd=TOP, check=True, timeout=60, capture_output=True, text=True)
+    assert done.stdout.startswith("refused: "), done.stderr
+    assert layout.data_path(path).read_bytes() == data
+    assert not (path / layout.CREATING_DIRECTORY).exists()
+    assert holding(path) == before
+    assert compaction.compact(path, quiet).done
+    assert holding(path) == before
+
+
+@pytest.mark.parametrize("what", ["fsync", "replace"])
+def test_a_disk_that_is_full_at_the_end_leaves_the_old_file(path, monkeypatch, what):
+    """What the copy comes to is told as a full disk, and nothing was changed."""
+    data = layout.data_path(path).read_bytes()
+
+    def no_room(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = os if what == "fsync" else type(path)
+    monkeypatch.setattr(place, what, no_room)
+    with pytest.raises(DiskFull):
+        compaction.compact(path, quiet)
+    monkeypatch.undo()
+    assert layout.data_path(path).read_bytes() == data
+    assert not (path / layout.CREATING_DIRECTORY).exists()
+    assert compaction.compact(path, quiet).done
 
 
 KILLED = """

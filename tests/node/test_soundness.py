@@ -1,0 +1,75 @@
+"""Who remains must be able to vote: a damaged member answers, and does not."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+
+import pytest
+
+from raftlog.errors import Unavailable
+from raftlog.node.soundness import lost_votes, wait_told
+
+LEADER, SOUND, BROKEN, SILENT = "n1", "n2", "n3", "n4"
+
+
+class Core:
+    """What a leader knows of its peers."""
+
+    membership = types.SimpleNamespace(node_ids=(LEADER, SOUND, BROKEN, SILENT))
+
+    def progress_of(self, node_id):
+        """Return what one said of its log; of the leader itself there is nothing."""
+        said = {SOUND: False, BROKEN: True, SILENT: None}
+        known = node_id in said
+        return types.SimpleNamespace(is_damaged=said[node_id]) if known else None
+
+
+@pytest.mark.parametrize(
+    ("voters", "quorum"),
+    [
+        ({LEADER}, 1),
+        ({LEADER, SOUND}, 2),
+        ({LEADER, SOUND, BROKEN}, 2),
+        ({LEADER, SOUND, SILENT}, 2),
+    ],
+)
+def test_enough_votes_are_left(voters, quorum):
+    """Whoever is not needed may be damaged."""
+    assert lost_votes(Core(), voters, quorum) == ""
+
+
+@pytest.mark.parametrize(
+    ("voters", "quorum"), [({LEADER, BROKEN}, 2), ({LEADER, SOUND, BROKEN, SILENT}, 4)]
+)
+def test_a_vote_that_is_needed_and_damaged_is_a_risk(voters, quorum):
+    """It is named, whatever others have not said."""
+    assert "n3 would be among them" in lost_votes(Core(), voters, quorum)
+
+
+@pytest.mark.parametrize(
+    ("voters", "quorum"), [({LEADER, SILENT}, 2), ({LEADER, BROKEN, SOUND, SILENT}, 3)]
+)
+def test_who_has_not_said_yet_is_waited_for(voters, quorum):
+    """A heartbeat later it is known."""
+    with pytest.raises(Unavailable, match="n4 has not said yet.*nothing was changed"):
+        lost_votes(Core(), voters, quorum)
+
+
+async def test_who_has_just_connected_has_a_moment_to_say(monkeypatch):
+    """One that is away is not waited for, nor one that says nothing for long."""
+    loop, core = asyncio.get_running_loop(), Core()
+    deadline = loop.time() + 60.0
+    await wait_told(core, lambda node_id: node_id != SILENT, deadline)
+    looked = []
+    monkeypatch.setattr(
+        core,
+        "progress_of",
+        lambda _: types.SimpleNamespace(is_damaged=False if len(looked) > 3 else None),
+        raising=False,
+    )
+    await wait_told(core, lambda node_id: looked.append(node_id) or True, deadline)
+    assert len(looked) > 3
+    monkeypatch.undo()
+    await wait_told(core, lambda _: True, loop.time() + 0.05)
+    assert loop.time() < deadline
