@@ -8,7 +8,6 @@ import dataclasses
 
 import pytest
 
-from raftlog.core import follower as core_follower
 from raftlog.core.entries import EntryKind
 from raftlog.core.membership import Member, Membership
 from raftlog.errors import (
@@ -28,17 +27,6 @@ from raftlog.types import NodeId, Role
 from tests.node.harness import FAST, Cluster, pass_time
 
 N1, N2, N3, N4 = (NodeId(f"n{number}") for number in range(1, 5))
-
-
-@pytest.fixture
-async def cluster(tmp_path):
-    """Return three members, of which one leads."""
-    made = Cluster(tmp_path)
-    await made.start()
-    leader = await made.wait_leader()
-    await made.until(lambda: all(member.instance_id for member in leader.membership.members))
-    yield made
-    await made.stop()
 
 
 def order(verb: str, node_id: str, **fields) -> MemberOrder:
@@ -217,27 +205,6 @@ async def test_what_would_lose_the_quorum_is_refused_unless_forced(cluster: Clus
     better = await change(cluster, order("remove", gone), dry_run=True)
     assert (better.allowed, better.after.quorum, better.after.fault_tolerance) == (True, 2, 0)
     assert (await change(cluster, order("remove", gone))).changed
-
-
-async def test_who_would_be_left_must_be_able_to_vote(cluster: Cluster, monkeypatch) -> None:
-    """A damaged member answers and casts no vote: an order that comes to need it is refused."""
-    monkeypatch.setattr(core_follower, "check_repair", lambda _state: None)  # it takes its time
-    leader = await cluster.wait_leader()
-    broken, sound = [name for name in cluster.ids if cluster.nodes[name] is not leader]
-    cluster.nodes[broken]._parts.inputs._raft._state.is_damaged = True
-    core = leader._parts.inputs.core
-    await cluster.until(lambda: core.progress_of(broken).is_damaged)
-    with pytest.raises(MembershipRejected, match=f"{broken} would be among them") as refusal:
-        await change(cluster, order("remove", sound), node=leader)
-    assert refusal.value.definite
-    dry = await change(cluster, order("remove", sound), node=leader, dry_run=True, force=True)
-    assert (dry.allowed, dry.changed) == (True, False)
-    assert "lost part of its log" in dry.why
-    assert (await change(cluster, order("remove", broken), node=leader, dry_run=True)).allowed
-    monkeypatch.undo()
-    await cluster.append(b"what repairs it")
-    await cluster.until(lambda: core.progress_of(broken).is_damaged is False)
-    assert (await change(cluster, order("remove", sound))).changed
 
 
 async def test_a_removed_member_is_told_and_goes_quiet(cluster: Cluster) -> None:

@@ -7,8 +7,11 @@ import types
 
 import pytest
 
-from raftlog.errors import Unavailable
+from raftlog.core import follower as core_follower
+from raftlog.errors import MembershipRejected, Unavailable
 from raftlog.node.soundness import lost_votes, wait_told
+from tests.node.harness import Cluster
+from tests.node.test_members import change, order
 
 LEADER, SOUND, BROKEN, SILENT = "n1", "n2", "n3", "n4"
 
@@ -73,3 +76,24 @@ async def test_who_has_just_connected_has_a_moment_to_say(monkeypatch):
     monkeypatch.undo()
     await wait_told(core, lambda _: True, loop.time() + 0.05)
     assert loop.time() < deadline
+
+
+async def test_who_would_be_left_must_be_able_to_vote(cluster: Cluster, monkeypatch) -> None:
+    """A damaged member answers and casts no vote: an order that comes to need it is refused."""
+    monkeypatch.setattr(core_follower, "check_repair", lambda _state: None)  # it takes its time
+    leader = await cluster.wait_leader()
+    broken, sound = [name for name in cluster.ids if cluster.nodes[name] is not leader]
+    cluster.nodes[broken]._parts.inputs._raft._state.is_damaged = True
+    core = leader._parts.inputs.core
+    await cluster.until(lambda: core.progress_of(broken).is_damaged)
+    with pytest.raises(MembershipRejected, match=f"{broken} would be among them") as refusal:
+        await change(cluster, order("remove", sound), node=leader)
+    assert refusal.value.definite
+    dry = await change(cluster, order("remove", sound), node=leader, dry_run=True, force=True)
+    assert (dry.allowed, dry.changed) == (True, False)
+    assert "lost part of its log" in dry.why
+    assert (await change(cluster, order("remove", broken), node=leader, dry_run=True)).allowed
+    monkeypatch.undo()
+    await cluster.append(b"what repairs it")
+    await cluster.until(lambda: core.progress_of(broken).is_damaged is False)
+    assert (await change(cluster, order("remove", sound))).changed
