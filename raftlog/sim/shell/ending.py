@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from raftlog.core.entries import Entry
 from raftlog.history import Append, Operation, Outcome
+from raftlog.interfaces import Event
 from raftlog.sim.checker import CheckFailed, require
 from raftlog.sim.shell.host import Host
 from raftlog.sim.shell.knobs import ShellKnobs
@@ -19,6 +20,7 @@ from raftlog.types import Index
 if TYPE_CHECKING:
     from raftlog.sim.shell.world import ShellWorld
 
+HAND_OVER_FAILED = f"event_{Event.HAND_OVER_FAILED}"
 LOOK_SECONDS = 0.05
 ELECTION_TIMEOUTS_MAX = 40
 SDK_SECONDS = 12.0
@@ -47,6 +49,7 @@ class Ending:
         self._what = ""
         self.may_close = False
         self.is_stopping = False
+        self._failed_before = 0
         self.is_over = False
         self.remains: Remains | None = None
         """In worlds after which a survivor founds another one."""
@@ -128,6 +131,7 @@ class Ending:
     def _stop_members(self) -> None:
         world = self._world
         self.is_stopping = True
+        self._failed_before = world.counters.get(HAND_OVER_FAILED, 0)
         self._await("members stop", STOP_SECONDS_MAX + 1.0)
         for number, member in enumerate(world.members):
             if self._knobs.seed % 2:
@@ -223,8 +227,11 @@ class Ending:
         last = world.record.last_index
         members = world.desk.members
         for member in members:
-            # Who stops last was handed leadership, and so the whole log; a witness never is.
-            is_heir = member is world.members[-1] and world.desk.has_machine(member.node_id)
+            # Who stops last was handed leadership, and so the whole log, or it was said that a
+            # hand-over failed; a witness never is.
+            has_failed = world.counters.get(HAND_OVER_FAILED, 0) > self._failed_before
+            is_last = member is world.members[-1] and world.desk.has_machine(member.node_id)
+            is_heir = is_last and not has_failed
             storage = MemoryStorage(member.disk)
             end = min(storage.last_index, last)
             require(
