@@ -89,7 +89,7 @@ class Rig:
     def hear(self, name: str, *, lacks: int = 0, ago: float = 0.0) -> None:
         """Let a peer be heard of, so long ago, with a log that lacks so many entries."""
         self.core.progress[name] = types.SimpleNamespace(
-            match_index=LAST - lacks, last_contact=self.clock.now - ago
+            match_index=LAST - lacks, last_contact=self.clock.now - ago, is_damaged=False
         )
 
     def plan(self, *orders: MemberOrder, version: int = 0) -> Plan:

@@ -93,7 +93,8 @@ class Rig:
         )
         transport = types.SimpleNamespace(is_connected=lambda peer: peer not in self.away)
         ports = new_ports(storage=storage, transport=transport, clock=self.clock)
-        return Reporter(ports, self, self, self)
+        waiting = types.SimpleNamespace(told=tuple)
+        return Reporter(ports, self, self, self, waiting)
 
     def status(self) -> ClusterStatus:
         return self.reporter().status(self.alarms)

@@ -17,6 +17,7 @@ import grpc
 from raftlog.rpc.methods import Handlers
 from raftlog.sim.shell.flow import Stream
 from raftlog.sim.shell.network import Connection
+from raftlog.wire.status import CLUSTER_KEY
 
 if TYPE_CHECKING:
     from raftlog.sim.shell.channel import ClientCall
@@ -142,7 +143,8 @@ class ServerCall(Stream):
         if self.is_client_gone or self._is_answered:
             raise grpc.aio.InternalError("the call is over")
         if self.client.host.world is not self._host.world:
-            is_introduction = self._method in INTRODUCTIONS and self.client.label is None
+            is_kept = any(key == CLUSTER_KEY for key, _ in self.client.label or ())
+            is_introduction = self._method in INTRODUCTIONS and not is_kept
             self._host.world.crossed(self._host, self._method, is_introduction=is_introduction)
         await self._push(data)
 

@@ -101,9 +101,6 @@ EXPLAINED: dict[str, str] = {
     "client.write_stream:Writer._new_batch:one-more:1": (
         "Places among the batches of a client are compared, never counted."
     ),
-    "client.write_stream:Writer._run_once:one-less:1": (
-        "A sleep of less than nothing gives the others a turn as one of nothing does."
-    ),
     "client.write_stream:Writer._read:operand-dropped:5": (
         "Where nothing is pending nobody needs the next session yet; whoever comes wakes the "
         "sender."
@@ -160,9 +157,6 @@ EXPLAINED: dict[str, str] = {
     ),
     "storage.lmdb.tables:LmdbTables.get:statement-dropped:1": (
         "CPython ends a transaction that nobody holds any more as the call returns."
-    ),
-    "client.connections:Connections._explained:operand-dropped:1": (
-        "A sentence that is told of every address is the only one there is."
     ),
     "node.interests:_Keys.add:other-operator:2": (
         "A length of which no prefix is left is looked for in vain, until nobody waits for the "
