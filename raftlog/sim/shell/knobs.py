@@ -154,8 +154,12 @@ class ShellKnobs:
         if number >= self.voters:
             dice = random.Random(f"{self.seed}:{name}:kind")
             return not self.adds_witnesses or dice.random() < SPARES_WITH_STATE
-        is_witness = number >= self.voters - self.witnesses
-        return not is_witness or random.Random(f"{self.seed}:kind").random() < OLD_KIND_SHARE
+        return number < self.voters - self.witnesses or self.has_old_witnesses
+
+    @property
+    def has_old_witnesses(self) -> bool:
+        """Whether the founding witnesses' directories keep state; such a log begins at level 1."""
+        return self.witnesses > 0 and random.Random(f"{self.seed}:kind").random() < OLD_KIND_SHARE
 
     @property
     def has_witnesses(self) -> bool:

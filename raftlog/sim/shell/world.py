@@ -141,7 +141,8 @@ class ShellWorld:
 
     def _new_boundary(self, addresses: dict[NodeId, str]) -> Boundary:
         """Return where every log begins."""
-        level = FEATURE_LEVEL_MAX if self.knobs.has_witnesses else 1
+        is_new = self.knobs.has_witnesses and not self.knobs.has_old_witnesses
+        level = FEATURE_LEVEL_MAX if is_new else 1
         return _first_boundary(addresses, witnesses=self.knobs.witnesses, level=level)
 
     def _ports_used(self) -> tuple[int, ...]:
