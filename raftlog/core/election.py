@@ -192,7 +192,11 @@ def _count(state: RaftState, voter: NodeId, now: float, *, granted: bool) -> Non
     if result is VoteResult.LOST:
         roles.become(state, Role.FOLLOWER)
     elif state.role is Role.PRE_CANDIDATE:
-        campaign(state, now)
+        # Whoever may not stand any more, as elections were paused meanwhile, asked in vain.
+        if state.can_campaign:
+            campaign(state, now)
+        else:
+            roles.become(state, Role.FOLLOWER)
     else:
         become_leader(state, now)
 
