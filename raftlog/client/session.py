@@ -143,9 +143,10 @@ class Batch:
         payloads, size_bytes = self.payloads, self.size_bytes + len(payload)
         count = len(payloads)
         is_new = tag is not self.tag and tag not in self.distinct
+        if self.sealed:
+            return False
         if count and (
-            self.sealed
-            or count >= TRANSACTION_COUNT_MAX
+            count >= TRANSACTION_COUNT_MAX
             # What `frame_bytes` adds, without its call, and a tag that may come with it.
             or size_bytes + self.framing_bytes + TRANSACTION_OVERHEAD_BYTES * (count + 1)
             > group_bytes_max - TAG_BYTES_MAX

@@ -54,17 +54,16 @@ def test_a_deadline_passes_at_its_instant_for_those_who_still_wait() -> None:
 
 def test_a_sealed_batch_takes_nobody_in() -> None:
     """What one caller sends whole is one group: no other caller's transaction joins it."""
-    assert not whole_of(b"a").has_room(0, OPAQUE_TAG, PLENTY)
-    assert not whole_of().has_room(0, OPAQUE_TAG, PLENTY)
+    assert not whole_of(b"a").add(b"", OPAQUE_TAG, Caller(), 1.0, PLENTY)
+    assert not whole_of().add(b"", OPAQUE_TAG, Caller(), 1.0, PLENTY)
 
 
 def test_a_batch_takes_as_many_transactions_as_a_group_may_hold() -> None:
     """The last that the format can count joins, and no other does."""
     batch = batch_of(b"")
     batch.payloads *= TRANSACTION_COUNT_MAX - 1
-    assert batch.has_room(0, OPAQUE_TAG, PLENTY)
-    batch.payloads.append(b"")
-    assert not batch.has_room(0, OPAQUE_TAG, PLENTY)
+    assert batch.add(b"", OPAQUE_TAG, Caller(), 1.0, PLENTY)
+    assert not batch.add(b"", OPAQUE_TAG, Caller(), 1.0, PLENTY)
 
 
 def test_the_third_stream_of_a_batch_leaves_room_for_its_name() -> None:
@@ -372,8 +371,8 @@ def test_what_an_expired_session_refused_is_pending_again() -> None:
 
 
 def test_room_is_counted_with_the_name_that_may_come() -> None:
-    """Room is asked for before the stream is known to be new, so its name has room in any case."""
+    """A name of the greatest length has room in any case, whether a stream is new or not."""
     batch = batch_of(b"x")
     limit = batch.frame_bytes + TRANSACTION_OVERHEAD_BYTES + TAG_BYTES_MAX
-    assert batch.has_room(0, OPAQUE_TAG, limit)
-    assert not batch.has_room(0, OPAQUE_TAG, limit - 1)
+    assert not batch.add(b"", OPAQUE_TAG, Caller(), 1.0, limit - 1)
+    assert batch.add(b"", OPAQUE_TAG, Caller(), 1.0, limit)

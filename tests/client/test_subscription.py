@@ -24,7 +24,7 @@ MEMBERS = {"n1": "a:1", "n2": "b:1"}
 
 
 def reply(position: int, beat_ms: int = 0):
-    return types.SimpleNamespace(position=position, beat_ms=beat_ms)
+    return types.SimpleNamespace(position=position, beat_ms=beat_ms, served_by="")
 
 
 class Rig:

@@ -27,8 +27,10 @@ def entry(first: int, *payloads: bytes, tags=OPAQUE_TAG, **how) -> log_pb2.TailE
     )
 
 
-def reply(*entries: log_pb2.TailEntry, position: int = 0) -> log_pb2.TailReply:
-    return log_pb2.TailReply(entries=entries, position=position, served_by="n1")
+def reply(
+    *entries: log_pb2.TailEntry, position: int = 0, served_by: str = "n1"
+) -> log_pb2.TailReply:
+    return log_pb2.TailReply(entries=entries, position=position, served_by=served_by)
 
 
 class Rig:
@@ -163,7 +165,9 @@ async def test_a_group_in_parts_is_put_together() -> None:
 async def test_where_a_tail_begins_is_said_by_who_knows_best(beginning, asked, whom) -> None:
     """What is newest only the leader knows; what is kept anybody does, and whoever is named."""
     for member in (None, "n2"):
-        rig = Rig([reply(position=4), NEVER], [reply(entry(5, b"5"), position=5)])
+        by = "n2" if member else "n1"
+        later = reply(entry(5, b"5"), position=5, served_by=by)
+        rig = Rig([reply(position=4, served_by=by), NEVER], [later])
         tail = rig.tail(beginning, member, stream="")
         assert rig.unbegun == ([tail] if beginning.from_now else [])
         if whom == "b:1":

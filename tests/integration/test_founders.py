@@ -23,9 +23,9 @@ from tests.integration.bookkeeping import (
     raftlog,
     wait_until,
 )
-from tests.integration.test_upgrade import Use, use_previous, wait_whole
+from tests.integration.test_upgrade import Use, previous, use_previous, wait_whole
 
-__all__ = ["use_previous"]
+__all__ = ["previous", "use_previous"]
 
 ALL = ("n1", "n2", "n3")
 
