@@ -212,3 +212,18 @@ def test_no_entry_lies_beyond_the_last_index() -> None:
     assert not node.of(AppendResponse)[-1].success
     node.append(entries[:1], term=1)
     assert node.raft.last_index == INDEX_MAX
+
+
+def test_who_may_not_stand_any_more_asked_in_vain() -> None:
+    """Elections are paused between a pre-vote and its answers: nobody stands, no term begins."""
+    node = Lone()
+    node.expire()
+    assert node.raft.role is Role.PRE_CANDIDATE
+    term = node.raft.term
+    node.raft.may_campaign = False
+    node.step(B, PreVoteResponse(term=Term(term + 1), granted=True))
+    assert (node.raft.role, node.raft.term) == (Role.FOLLOWER, term)
+    node.raft.may_campaign = True
+    node.expire()
+    node.step(B, PreVoteResponse(term=Term(term + 1), granted=True))
+    assert node.raft.role is Role.CANDIDATE

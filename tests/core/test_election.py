@@ -418,21 +418,6 @@ def test_s37_a_node_that_may_not_campaign_still_votes() -> None:
     assert node.of(VoteResponse)[0].granted
 
 
-def test_who_may_not_stand_any_more_asked_in_vain() -> None:
-    """Elections are paused between a pre-vote and its answers: nobody stands, no term begins."""
-    node = Lone()
-    node.expire()
-    assert node.raft.role is Role.PRE_CANDIDATE
-    term = node.raft.term
-    node.raft.may_campaign = False
-    node.step(B, PreVoteResponse(term=Term(term + 1), granted=True))
-    assert (node.raft.role, node.raft.term) == (Role.FOLLOWER, term)
-    node.raft.may_campaign = True
-    node.expire()
-    node.step(B, PreVoteResponse(term=Term(term + 1), granted=True))
-    assert node.raft.role is Role.CANDIDATE
-
-
 # ---------------------------------------------------------------- the lost leader (decision 16)
 
 
