@@ -51,8 +51,7 @@ ORDERS_WEIGHT = 4
 """How much likelier an order is than any other fault of such a world."""
 OPERATORS = 2
 OLD_KIND_SHARE = 0.25
-"""So many of the worlds whose founders include witnesses have directories of theirs with state."""
-SPARES_WITH_STATE = 0.4
+"""In so many of the worlds with witnesses these have directories with state."""
 BACKED_UP_SHARE = 0.2
 """In so many of the worlds with faults somebody takes backups."""
 RESTORED_SHARE = 0.7
@@ -146,20 +145,16 @@ class ShellKnobs:
     refounds: bool = False
     """What it comes to goes on in another world, as a cluster that a survivor founds anew."""
 
-    def has_machine(self, number: int, name: str) -> bool:
-        """Whether a machine's directories keep state.
-
-        Some witnesses' do, as those that raftlog 0.1.0 made; some spares' are made for witnesses.
-        """
-        if number >= self.voters:
-            dice = random.Random(f"{self.seed}:{name}:kind")
-            return not self.adds_witnesses or dice.random() < SPARES_WITH_STATE
-        return number < self.voters - self.witnesses or self.has_old_witnesses
+    def has_machine(self, number: int) -> bool:
+        """Whether a machine's directories keep state; those made for witnesses do not."""
+        may_be_witness = self.adds_witnesses and number >= self.voters
+        is_witness = self.voters - self.witnesses <= number < self.voters
+        return self.has_old_witnesses or not (may_be_witness or is_witness)
 
     @property
     def has_old_witnesses(self) -> bool:
-        """Whether the founding witnesses' directories keep state; such a log begins at level 1."""
-        return self.witnesses > 0 and random.Random(f"{self.seed}:kind").random() < OLD_KIND_SHARE
+        """Whether witnesses' directories keep state, as of raftlog 0.1.0: the log is of its level."""
+        return self.has_witnesses and random.Random(f"{self.seed}:kind").random() < OLD_KIND_SHARE
 
     @property
     def has_witnesses(self) -> bool:

@@ -111,7 +111,7 @@ class ShellWorld:
                     node_id=name,
                     instance_id=f"{name}-1",
                     joined=number >= knobs.voters,
-                    has_machine=knobs.has_machine(number, name),
+                    has_machine=knobs.has_machine(number),
                 ),
                 addresses[name],
             )

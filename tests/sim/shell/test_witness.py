@@ -42,15 +42,15 @@ def test_most_witnesses_directories_keep_no_state() -> None:
     """Some do, as older ones; some spares' are made for witnesses, and nobody else's."""
     drawn = [draw_shell_knobs(seed) for seed in range(400)]
     founders = [
-        knobs.has_machine(number, f"n{number + 1}")
+        knobs.has_machine(number)
         for knobs in drawn
         for number in range(knobs.voters - knobs.witnesses, knobs.voters)
     ]
     assert 0 < sum(founders) < len(founders) / 2
-    assert all(k.has_machine(n, f"n{n + 1}") for k in drawn for n in range(k.voters - k.witnesses))
+    assert all(k.has_machine(n) for k in drawn for n in range(k.voters - k.witnesses))
     spares = {k.adds_witnesses: set() for k in drawn}
     for knobs in drawn:
-        spares[knobs.adds_witnesses] |= {knobs.has_machine(knobs.voters, f"n{knobs.voters + 1}")}
+        spares[knobs.adds_witnesses] |= {knobs.has_machine(knobs.voters)}
     assert spares == {False: {True}, True: {True, False}}
 
 
