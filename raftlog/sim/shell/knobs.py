@@ -153,7 +153,7 @@ class ShellKnobs:
 
     @property
     def has_old_witnesses(self) -> bool:
-        """Whether witnesses' directories keep state, as of raftlog 0.1.0: the log is of its level."""
+        """Whether witnesses' directories keep state, as 0.1.0 made them: the log begins so too."""
         return self.has_witnesses and random.Random(f"{self.seed}:kind").random() < OLD_KIND_SHARE
 
     @property
