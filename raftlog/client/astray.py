@@ -8,6 +8,7 @@ whatever the address means by now. So who answers there with another cluster's i
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 import grpc
@@ -34,9 +35,11 @@ Peer = TypeVar("Peer", bound=Connected)
 class Astray(Generic[Peer]):
     """Judges who answers, and keeps the connections that were left until their calls have ended."""
 
-    def __init__(self, whose: Whose, peers: dict[str, Peer]) -> None:
+    def __init__(self, whose: Whose, peers: dict[str, Peer], forget: Callable[[str], None]) -> None:
         self._whose = whose
         self._peers = peers
+        self._forget = forget
+        """Whoever leads by what was known of that address is looked for anew."""
         self._since: dict[Peer, float] = {}
         self._left: dict[Peer, asyncio.Task[None]] = {}
 
@@ -52,6 +55,7 @@ class Astray(Generic[Peer]):
         return is_ours
 
     def _leave(self, peer: Peer) -> None:
+        self._forget(peer.address)  # first: its channel is no good from now on
         del self._peers[peer.address], self._since[peer]
         task = asyncio.create_task(peer.channel.close(GRACE_SECONDS), name="leave")
         self._left[peer] = task

@@ -176,7 +176,7 @@ class Connections:
         self._tls = tls
         self._open_channel = open_channel
         self._peers: dict[str, Peer] = {}
-        self.astray = Astray(self.whose, self._peers)
+        self.astray = Astray(self.whose, self._peers, self.forget)
         self._leader: Leader | None = None
         self._reachable: Leader | None = None
         self._searches: dict[Accept, Search] = {}

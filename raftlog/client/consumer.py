@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -101,7 +102,12 @@ class Position:
             reply = await peer.log.OpenConsumer(request, timeout=seconds)
             return cast("types_pb2.ConsumerStatus", reply)
 
-        return consumer_from_pb(await self._context.connections.ask_leader(call, deadline))
+        connections = self._context.connections
+        # With a place it makes the consumer where there is none.
+        ask = (
+            connections.ask_leader if after is None else functools.partial(tell_leader, connections)
+        )
+        return consumer_from_pb(await ask(call, deadline))
 
     def hand(self, sequence: int) -> None:
         """Note that the caller is given this one next."""

@@ -49,6 +49,7 @@ from raftlog.errors import (
     Rejected,
     SessionExpired,
     TooLarge,
+    invariant,
 )
 from raftlog.groups import (
     HEADER_BYTES,
@@ -142,7 +143,8 @@ class Batch:
         """
         payloads, size_bytes = self.payloads, self.size_bytes + len(payload)
         count = len(payloads)
-        is_new = tag is not self.tag and tag not in self.distinct
+        # An equal tag may be another object, where a client has more streams than it remembers.
+        is_new = tag is not self.tag and tag != self.tag and tag not in self.distinct
         if self.sealed:
             return False
         if count and (
@@ -249,7 +251,8 @@ class Batch:
         taken = Batch(order, self.tags[places[0]])
         for at in places:
             if not self.waiters[at].done():
-                taken.add(self.payloads[at], self.tags[at], self.waiters[at], self.deadlines[at])
+                each = self.payloads[at], self.tags[at], self.waiters[at], self.deadlines[at]
+                invariant(taken.add(*each), "a part of a group is larger than the group")
         return taken
 
     def cut(self, group_bytes_max: int, count_max: int = TRANSACTION_COUNT_MAX) -> Batch | None:

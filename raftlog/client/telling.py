@@ -6,6 +6,7 @@ not, whatever a later attempt is answered.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -77,6 +78,9 @@ async def _told(
             said = status.from_rpc_error(error, sent=True)
             if not said.definite and not isinstance(said, ConnectFailed):
                 unsure = said
+            raise
+        except asyncio.CancelledError:  # its channel was closed under it, or nobody waits any more
+            unsure = Indeterminate("the client was closed meanwhile")
             raise
 
     try:

@@ -86,6 +86,8 @@ class Queries:
                 try:
                     known[request] = self._timed(request)
                     answer.set_result(known[request])
+                except StopIteration as error:  # no future takes that one
+                    answer.set_exception(RuntimeError(f"the machine raised {error!r}"))
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
                     answer.set_exception(error)
             else:

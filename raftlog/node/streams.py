@@ -12,13 +12,14 @@ from collections.abc import Generator, Sequence
 
 from raftlog import groups
 from raftlog.core.entries import Entry
-from raftlog.errors import Compacted
+from raftlog.errors import Compacted, InvariantBroken
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import LogReader, StreamInfo
 from raftlog.types import Index
 
 READ_BYTES_MAX = 4 << 20
 """So much is read for a page before it ends; the entry that passes it is still told."""
+ATTEMPTS = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,35 +39,54 @@ def read_streams(
 ) -> Generator[None, None, StreamPage]:
     """Return up to `count_max` streams behind `after` among the entries up to `high`.
 
-    Also whether there are more behind them. It yields after each entry that it read; what is purged
-    between two steps is left out, as if it had been purged before.
+    Also whether there are more behind them. It yields after each entry that it read.
+
+    Raises:
+        Compacted: again and again what comes next was purged between two steps.
     """
+    for left in reversed(range(ATTEMPTS)):
+        found: list[StreamInfo] = []
+        try:
+            is_more = yield from _read_page(log, (high, after, count_max), found)
+        except Compacted:
+            # What was found stands; what is left of the others is listed anew.
+            if not found and left:
+                continue
+            if not found:
+                raise
+            is_more = True
+        return found, is_more
+    raise InvariantBroken("the last attempt returns or raises")
+
+
+def _read_page(
+    log: LogReader, wanted: tuple[Index, str, int], found: list[StreamInfo]
+) -> Generator[None, None, bool]:
+    high, after, count_max = wanted
     spans = log.streams(after, high, count_max + 1)
-    found: list[StreamInfo] = []
     known: dict[Index, _Ends] = {}
-    size = 0
+    size = told = 0
     for span in spans[:count_max]:
         if size > READ_BYTES_MAX:
             break
-        try:
-            for index in {span.first: None, span.last: None}:
-                if index not in known:
-                    known[index] = ends = _ends_of(log.entry(index))
-                    size += ends.size
-                    yield
-        except Compacted:
-            behind = found[-1].name if found else after
-            more, is_more = yield from read_streams(log, high, behind, count_max - len(found))
-            return found + more, is_more
-        found.append(
-            StreamInfo(
-                name=span.name,
-                first_sequence=known[span.first].sequences[span.name][0],
-                last_sequence=known[span.last].sequences[span.name][1],
-                last_timestamp=known[span.last].timestamp,
+        for index in {span.first: None, span.last: None}:
+            if index not in known:
+                known[index] = ends = _ends_of(log.entry(index))
+                size += ends.size
+                yield
+        told += 1
+        first, last = known[span.first], known[span.last]
+        # A group may name a stream in its table to which no transaction of it belongs.
+        if span.name in first.sequences and span.name in last.sequences:
+            found.append(
+                StreamInfo(
+                    name=span.name,
+                    first_sequence=first.sequences[span.name][0],
+                    last_sequence=last.sequences[span.name][1],
+                    last_timestamp=last.timestamp,
+                )
             )
-        )
-    return found, len(found) < len(spans)
+    return told < len(spans)
 
 
 def _ends_of(entry: Entry) -> _Ends:

@@ -91,6 +91,7 @@ class Subscriptions:
         self._core = core
         self._applier = applier
         self._clock = ports.clock
+        self._listing = asyncio.Lock()
         self._turns = Turns(ports.settings.subscribers_bytes_max)
         self._streams: LogInterests[Reader] = LogInterests()
         self._keys: KeyInterests[Reader] = KeyInterests()
@@ -231,15 +232,18 @@ class Subscriptions:
     async def streams(self, after: str, count_max: int) -> StreamPage:
         """See `NodePort.streams`."""
         reading = read_streams(self._storage, self._readable(), after, count_max)
-        while await self._turns.take():
-            until = self._clock.monotonic() + TURN_SECONDS
-            try:
-                next(reading)
-                while self._clock.monotonic() < until:
+        while not self._closed:
+            # One listing in each iteration of the loop: a step reads an entry or two.
+            async with self._listing:
+                until = self._clock.monotonic() + TURN_SECONDS
+                try:
                     next(reading)
-            except StopIteration as end:
-                page: StreamPage = end.value
-                return page
+                    while self._clock.monotonic() < until:
+                        next(reading)
+                except StopIteration as end:
+                    page: StreamPage = end.value
+                    return page
+            await asyncio.sleep(0)
         raise Unavailable("this node is stopping")
 
     def _sequence_before(self, index: Index) -> int:

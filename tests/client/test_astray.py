@@ -120,3 +120,27 @@ async def test_a_client_that_ends_leaves_nothing_behind(proxy, monkeypatch):
         await ask_until_it_is_left(client, proxy)
         assert connections.peer(proxy.address) is not peer
     assert not connections.astray._left
+
+
+async def test_a_leader_whose_address_went_astray_is_looked_for_anew(
+    cluster, other, proxy, monkeypatch
+):
+    """It was known while its connection was left: nothing is sent on that one any more."""
+    monkeypatch.setattr(astray, "AGAIN_SECONDS", 0.1)
+    proxy.target = cluster.nodes["n1"].address
+    async with Client(proxy.address, timeout=5).keep_to("c") as client:
+        connections = client._context.connections
+        assert await client.kv.get(b"k") is None
+        assert connections.known_leader is not None
+        first = connections.known_leader.peer
+        proxy.target = other.nodes["n1"].address
+        for task in list(proxy._tasks):
+            task.cancel()
+        async with asyncio.timeout(20):
+            while connections.peer(proxy.address) is first:
+                await connections.newest_leader()
+                await asyncio.sleep(0.02)
+        proxy.target = cluster.nodes["n1"].address
+        for task in list(proxy._tasks):
+            task.cancel()
+        assert await client.kv.get(b"k") is None

@@ -20,6 +20,7 @@ from raftlog.errors import (
 from raftlog.groups import (
     COMMAND_TAG,
     OPAQUE_TAG,
+    TAG_COUNT_MAX,
     TRANSACTION_COUNT_MAX,
     TRANSACTION_OVERHEAD_BYTES,
     TransactionKind,
@@ -376,3 +377,16 @@ def test_room_is_counted_with_the_name_that_may_come() -> None:
     limit = batch.frame_bytes + TRANSACTION_OVERHEAD_BYTES + TAG_BYTES_MAX
     assert not batch.add(b"", OPAQUE_TAG, Caller(), 1.0, limit - 1)
     assert batch.add(b"", OPAQUE_TAG, Caller(), 1.0, limit)
+
+
+def test_nobody_is_lost_where_equal_streams_are_other_objects() -> None:
+    """A client remembers so many streams: beyond, each transaction brings a name of its own."""
+    kept = (TransactionKind.OPAQUE, "a")
+    others = [(TransactionKind.OPAQUE, f"b{number}") for number in range(TAG_COUNT_MAX - 1)]
+    batch = Batch(1, kept)
+    for tag in (kept, *others, (TransactionKind.OPAQUE, "b0"), kept):
+        assert batch.add(b"x", tag, Caller(), 1.0)
+    callers = list(batch.waiters)
+    rest = batch.cut(PLENTY, 1)
+    assert rest is not None
+    assert [*batch.waiters, *rest.waiters] == callers

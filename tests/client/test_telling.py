@@ -89,3 +89,22 @@ async def test_what_another_node_did_is_told_though_an_answer_was_lost_before() 
     with pytest.raises(Unavailable, match="n4 did what was asked") as caught:
         await tell_member(connections, "n3", lost, 1.0)
     assert not caught.value.definite
+
+
+async def test_who_closes_the_client_meanwhile_is_not_told_that_nothing_happened() -> None:
+    """The call was on its way: it may have arrived before its channel was closed under it."""
+
+    async def cut_off(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    async def ask_member(_node_id: str, attempt, _deadline: float) -> None:
+        try:
+            await attempt(None, 1.0)
+        except asyncio.CancelledError:
+            raise Unavailable("the client was closed meanwhile") from None
+
+    book = types.SimpleNamespace(address_of=lambda _: None)
+    connections = types.SimpleNamespace(book=book, ask_member=ask_member)
+    with pytest.raises(Indeterminate, match="closed meanwhile") as caught:
+        await tell_member(connections, "n3", cut_off, 1.0)
+    assert not caught.value.definite

@@ -23,10 +23,10 @@ from raftlog.security import tls
 from raftlog.storage.lmdb import layout
 from tests.integration.bookkeeping import wait_until
 from tests.integration.test_quorum_lost import typed
-from tests.integration.test_upgrade import Use, use_previous
+from tests.integration.test_upgrade import Use, previous, use_previous
 from tests.test_docs import TOP, shell_lines
 
-__all__ = ["use_previous"]
+__all__ = ["previous", "use_previous"]
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ class Machine:
         self.asked.append(request)
         if request == b"wrong":
             raise InvalidInput("wrong")
+        if request == b"empty":
+            return next(iter(()))
         return b"to " + request + self.padding
 
 
@@ -113,3 +115,12 @@ async def test_a_node_that_stops_leaves_nobody_waiting() -> None:
     assert all(isinstance(each, Unavailable) for each in others)
     with pytest.raises(Unavailable):
         await machine.queries.ask(b"late")
+
+
+async def test_a_machine_that_raises_what_no_future_takes_holds_up_nobody() -> None:
+    """`next` of nothing is an error of its caller's; who stands behind it is answered."""
+    machine = Machine(SECONDS_PER_ITERATION)
+    requests = [b"first", b"empty", b"last"]
+    answers = await asyncio.gather(*map(machine.queries.ask, requests), return_exceptions=True)
+    assert [answers[0], answers[2]] == [b"to first", b"to last"]
+    assert isinstance(answers[1], RuntimeError)

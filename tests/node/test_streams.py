@@ -6,6 +6,7 @@ import pytest
 
 from raftlog import groups
 from raftlog.core.entries import EntryKind
+from raftlog.errors import Compacted
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import LogReader
 from raftlog.node import streams
@@ -103,13 +104,52 @@ def test_an_entry_is_read_once_for_a_page(log: Log, monkeypatch: pytest.MonkeyPa
 def test_what_is_purged_between_two_steps_is_left_out(log: Log) -> None:
     """The page goes on with what the streams still have."""
     reading = read_streams(log.storage, log.storage.last_index, "", 10)
-    next(reading)  # the first entry is read: "a" begins and "bb" begins there
-    log.purge(Index(log.storage.boundary.index + 1))
+    next(reading)  # the entry in which "a" begins is read, and not the one in which it ends
+    log.purge(Index(log.storage.last_index - 1))
     with pytest.raises(StopIteration) as end:
         while True:
             next(reading)
     found, more = end.value.value
-    assert ([each.name for each in found], more) == (["a", "bb", "cc"], False)
+    assert ([each.name for each in found], more) == (["bb", "cc"], False)
+
+
+def test_what_was_found_before_a_purge_is_told(log: Log) -> None:
+    """The next page begins behind it."""
+    add(log, "dddd")
+    reading = read_streams(log.storage, log.storage.last_index, "", 10)
+    for _ in range(3):
+        next(reading)  # "a" and "bb" are read whole
+    log.purge(log.storage.last_index)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(reading)
+    found, more = end.value.value
+    assert [each.name for each in found][:2] == ["a", "bb"]
+    assert more
+
+
+def test_a_page_that_is_purged_again_and_again_ends(log: Log, monkeypatch) -> None:
+    """Nothing is found, and it says so."""
+
+    def purged(_: Index) -> None:
+        raise Compacted("purged", oldest_sequence=9)
+
+    monkeypatch.setattr(log.storage, "entry", purged)
+    with pytest.raises(Compacted):
+        stream_page(log.storage, log.storage.last_index, "", 10)
+
+
+def test_a_stream_that_only_a_table_names_is_none(log: Log) -> None:
+    """A group of another client's may name one to which none of its transactions belongs."""
+    tags = [(TransactionKind.OPAQUE, name) for name in ("used", "bare")]
+    payload = bytearray(groups.pack([b"x", b"x"], tags))
+    payload[-3] = payload[-4]  # tags stand before the payloads: both are of the first's stream
+    parsed = groups.parse(bytes(payload))
+    assert {each.stream for each in parsed.transactions()} == {"used"}
+    assert {name for _, name in parsed.tag_table} == {"used", "bare"}
+    log.add(EntryKind.TRANSACTIONS, bytes(payload), count=2)
+    found, _ = stream_page(log.storage, log.storage.last_index, "cc", 10)
+    assert [each.name for each in found] == ["used"]
 
 
 def test_offsets_are_of_the_stream_or_of_all(log: Log) -> None:

@@ -186,7 +186,8 @@ class LmdbLog:
         try:
             environment, databases = self.opened
             with environment.begin(buffers=True) as txn:
-                found = list_streams(txn, databases.stream, after.encode(), high, count_max)
+                bounds = Index(self._shape.boundary.index + 1), high
+                found = list_streams(txn, databases.stream, after.encode(), bounds, count_max)
         except lmdb.Error as error:
             raise map_error(error, "cannot read the stream index") from None
         return [StreamSpan(name.decode(errors="replace"), *span) for name, *span in found]

@@ -58,19 +58,28 @@ def find_streams(
 
 
 def list_streams(
-    txn: lmdb.Transaction[memoryview], database: Database, after: bytes, high: Index, count_max: int
+    txn: lmdb.Transaction[memoryview],
+    database: Database,
+    after: bytes,
+    bounds: tuple[Index, Index],
+    count_max: int,
 ) -> list[tuple[bytes, Index, Index]]:
-    """Return up to `count_max` names behind `after`, each with its first and last index to `high`.
+    """Return up to `count_max` names behind `after`, each with its ends within `bounds`.
 
-    Two seeks per stream, however many entries touch it.
+    Three seeks per stream at most, however many entries touch it. A damaged record that was purged
+    may have left its key below the bounds.
     """
+    low, high = bounds
     found: list[tuple[bytes, Index, Index]] = []
     cursor = txn.cursor(database)
     more = cursor.set_range(stream_key(after, INDEX_MAX) if after else b"")
     while more and len(found) < count_max:
         key = bytes(cursor.key())
         name, first = key[1:-INDEX_BYTES], decode_index(key[-INDEX_BYTES:])
-        if first <= high:
+        if first < low and cursor.set_range(stream_key(name, low)):
+            key = bytes(cursor.key())
+            first = decode_index(key[-INDEX_BYTES:]) if key[1:-INDEX_BYTES] == name else first
+        if low <= first <= high:
             at_end = not cursor.set_range(stream_key(name, high + 1))
             cursor.last() if at_end else cursor.prev()
             found.append((name, first, decode_index(bytes(cursor.key())[-INDEX_BYTES:])))
