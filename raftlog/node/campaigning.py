@@ -65,6 +65,8 @@ class Campaigning:
             saved = json.loads(content) if content else {}
             is_forbidden = bool(saved.get("no_campaign"))
             left = float(saved.get("paused_until", 0.0)) - self._wall()
+            # A clock that went back meanwhile must not make it longer than it was.
+            left = min(left, float(saved.get("paused_seconds", PAUSE_SECONDS_MAX)))
         except (ValueError, TypeError, AttributeError) as error:
             raise StorageCorrupt(
                 f"what was switched at this member cannot be read ({error}): remove the file "
@@ -115,8 +117,7 @@ class Campaigning:
         if not 0 <= seconds <= PAUSE_SECONDS_MAX:
             raise InvalidInput(f"a pause of {seconds:g} s is not from 0 to {PAUSE_SECONDS_MAX:g} s")
         async with self._saving:
-            until = self._wall() + seconds if seconds else 0.0
-            await self._save(no_campaign=self._no_campaign, paused_until=until)
+            await self._save(no_campaign=self._no_campaign, paused_seconds=seconds)
             if seconds:
                 self._pause(seconds)
             else:
@@ -126,9 +127,8 @@ class Campaigning:
     async def set_campaigning(self, *, may_campaign: bool) -> CampaigningStatus:
         """Forbid or allow this member to stand for election; durable when this returns."""
         async with self._saving:
-            paused = self.status.paused_seconds
-            until = self._wall() + paused if paused else 0.0
-            await self._save(no_campaign=not may_campaign, paused_until=until)
+            paused = self.status.paused_seconds or 0.0
+            await self._save(no_campaign=not may_campaign, paused_seconds=paused)
             if may_campaign:
                 self._no_campaign = False
                 self._enrolment.release(_FORBIDDEN)
@@ -180,10 +180,15 @@ class Campaigning:
         self._enrolment.release(_PAUSED)
         self._alarms.clear(Alarm.ELECTIONS_PAUSED)
 
-    async def _save(self, *, no_campaign: bool, paused_until: float) -> None:
+    async def _save(self, *, no_campaign: bool, paused_seconds: float) -> None:
         if self._switches is None:
             return
-        saved = {"no_campaign": no_campaign, "paused_until": round(paused_until, 3)}
+        until = self._wall() + paused_seconds if paused_seconds else 0.0
+        saved = {
+            "no_campaign": no_campaign,
+            "paused_until": round(until, 3),
+            "paused_seconds": round(paused_seconds, 3),
+        }
         content = json.dumps(saved, sort_keys=True).encode() + b"\n"
         loop = asyncio.get_running_loop()
         saving = loop.run_in_executor(None, self._switches.save, content)

@@ -160,6 +160,14 @@ async def test_a_pause_goes_on_after_a_restart_for_what_is_left_of_it(rig):
     assert rig.restarted().campaigning.status.paused_seconds == PAUSE_SECONDS_MAX
 
 
+async def test_a_clock_that_went_back_makes_no_pause_longer(rig):
+    """An hour back, and a restart: what is left is what was asked for, and not an hour more."""
+    await rig.campaigning.pause(60)
+    await rig.campaigning.set_campaigning(may_campaign=True)
+    rig.clock.wall -= 3_600_000_000
+    assert rig.restarted().campaigning.status.paused_seconds == pytest.approx(60, abs=0.01)
+
+
 async def test_a_pause_is_ended_by_hand_and_never_longer_than_a_day(rig):
     """Zero resumes; what would be forgotten is refused."""
     await rig.campaigning.pause(60)
