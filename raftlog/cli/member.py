@@ -11,14 +11,14 @@ import click
 from raftlog.cli.members import MEMBER_ID
 from raftlog.cli.options import Globals, Verb, group
 from raftlog.cli.output import ExitCode, emit
-from raftlog.cli.replacing import Step, check_lost, planned
+from raftlog.cli.replacing import Step, check_fit, planned
 from raftlog.cli.session import ask
 from raftlog.cli.tables import fields, table
 from raftlog.cli.waiting import IsDone, Wait, member_of, until
 from raftlog.client.client import Client
 from raftlog.client.cluster import Cluster
 from raftlog.client.values import MembershipChange, MembershipView
-from raftlog.errors import InvalidInput, RaftLogError
+from raftlog.errors import Indeterminate, InvalidInput, RaftLogError
 from raftlog.status import ClusterStatus, MemberStatus
 from raftlog.types import PRIORITY_DEFAULT, PRIORITY_MAX
 
@@ -382,30 +382,34 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
     """Remove a member whose directory was lost, and add its id for another directory."""
 
     async def work(client: Client) -> tuple[MembershipChange, str]:
-        known = member_of(await client.cluster.status(), node_id)
+        found = await client.cluster.status()
+        known = member_of(found, node_id)
         promote = known is None or known.promoting or known.kind != "learner"
         whose: Whose = (node_id, _votes if promote else _has_come)
         where = address or (known.address if known is not None else None)
         if where is None:
             raise InvalidInput(f"{node_id} is no member: --address says where it is reached")
         before = None
-        check_lost(known, force=precautions["force"])
+        check_fit(found, node_id, where, force=precautions["force"])
         if known is not None and known.instance_id:
             removed = await client.cluster.remove_member(
                 node_id, version=precautions["version"] or 0, force=precautions["force"]
             )
             before = removed.before
-        done = await client.cluster.add_member(
-            node_id,
-            where,
-            promote=promote,
-            witness=None if known is None else not known.has_machine,
-            region=None if known is None else known.region,
-            # What is so by default is not said: an older leader would not know it.
-            priority=_said_priority(known),
-            banned=True if known is not None and known.banned else None,
-            force=precautions["force"],
-        )
+        try:
+            done = await client.cluster.add_member(
+                node_id,
+                where,
+                promote=promote,
+                witness=None if known is None else not known.has_machine,
+                region=None if known is None else known.region,
+                # What is so by default is not said: an older leader would not know it.
+                priority=_said_priority(known),
+                banned=True if known is not None and known.banned else None,
+                force=precautions["force"],
+            )
+        except RaftLogError as error:
+            raise error if before is None or known is None else _half_done(known, error) from None
         done = dataclasses.replace(done, before=before or done.before)
         if not precautions["wait"]:
             return done, await _waits_for(client.cluster, whose)
@@ -414,6 +418,18 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
 
     _print(options, *ask(options, work))
     return ExitCode.OK
+
+
+def _half_done(known: MemberStatus, error: RaftLogError) -> Indeterminate:
+    """Return what is to be said where a member was removed and could not be added anew."""
+    was = f" --region {known.region}" if known.region else ""
+    was += "" if known.has_machine else " --witness"
+    said = Indeterminate(
+        f"{known.node_id} was removed, and is not added yet ({error.message}): add it by `raftlog "
+        f"member add {known.node_id} {known.address}{was}`"
+    )
+    said.is_explained = True
+    return said
 
 
 def _said_priority(known: MemberStatus | None) -> int | None:

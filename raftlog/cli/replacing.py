@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from raftlog.addresses import place_of
 from raftlog.client.cluster import Cluster
 from raftlog.client.values import MembershipChange
 from raftlog.errors import InvalidInput, SafetyRefused
@@ -102,7 +103,7 @@ async def planned(
     steps = steps_of(found, old, new)
     if old == new:
         answer = await cluster.remove_member(old, version=version, force=force, dry_run=True)
-        why = lost_in_vain(known.get(old), force=force)
+        why = unfit(found, old, address, force=force)
     elif new in known:
         answer = await cluster.replace_member(old, new, version=version, force=force, dry_run=True)
         why = ""
@@ -136,9 +137,28 @@ def lost_in_vain(known: MemberStatus | None, *, force: bool) -> str:
     )
 
 
-def check_lost(known: MemberStatus | None, *, force: bool) -> None:
-    """Raise `SafetyRefused` if the member's directory was not lost."""
-    why = lost_in_vain(known, force=force)
+def unfit(found: ClusterStatus, node_id: str, address: str | None, *, force: bool) -> str:
+    """Return why a member is not to be removed and added anew at that address, or "".
+
+    What the leader would refuse once the member is removed has to be asked before.
+    """
+    known = {str(each.node_id): each for each in found.members}
+    why = lost_in_vain(known.get(node_id), force=force)
+    where = address or (known[node_id].address if node_id in known else "")
+    if why or force or not where:
+        return why
+    for name, each in known.items():
+        if name != node_id and place_of(each.address) == place_of(where):
+            return (
+                f"{where} is the address of {name} already, and belongs to one member: nothing was "
+                f"changed. --address says where {node_id} is reached"
+            )
+    return ""
+
+
+def check_fit(found: ClusterStatus, node_id: str, address: str | None, *, force: bool) -> None:
+    """Raise `SafetyRefused` if the member is not to be removed and added anew."""
+    why = unfit(found, node_id, address, force=force)
     if why:
         raise SafetyRefused(why)
 

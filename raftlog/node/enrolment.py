@@ -361,6 +361,10 @@ class Enrolment:
         level = 0 if self._applier is None else self._applier.applied.feature_level
         return wrong_kind(self._core.membership, peer, shown, has_machine=has_machine, level=level)
 
+    def shown(self, peer: NodeId) -> str:
+        """Return the instance id of the directory that a peer showed last, or ""."""
+        return self._kinds.get(peer, ("", True))[0]
+
     def unfit(self, peer: NodeId) -> str:
         """Return why the directory that a peer showed last cannot be that member's, or ""."""
         wrong = self._wrong_kind(peer) if peer in self._kinds else None

@@ -36,9 +36,8 @@ class Seeing(Protocol):
         """Return why the directory that a peer showed cannot become that member's, or ""."""
         ...
 
-    @property
-    def misplaced(self) -> frozenset[NodeId]:
-        """Return the members in whose place another directory has answered."""
+    def shown(self, peer: NodeId) -> str:
+        """Return the instance id of the directory that a peer showed last, or ""."""
         ...
 
 
@@ -83,7 +82,13 @@ class Waiting:
 
     def _to_be_reached(self, member: MemberStatus) -> str:
         name = member.node_id
-        if name in self._seeing.misplaced:
+        shown = self._seeing.shown(name)
+        if self._core.membership.is_removed(name, shown):
+            return (
+                f"an empty data directory: the one that answers as {name} was removed, and is out "
+                "for good. Stop its node, empty the directory, and start it with --join"
+            )
+        if member.instance_id and shown not in {"", member.instance_id}:
             return (
                 "the data directory that the membership names: another one answers in its place "
                 f"(`raftlog member replace {name} {name}` takes that one in)"

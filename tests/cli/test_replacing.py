@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from raftlog.cli.replacing import steps_of
+import dataclasses
+
+import pytest
+
+from raftlog.cli.replacing import check_fit, steps_of, unfit
+from raftlog.errors import SafetyRefused
 from raftlog.status import ClusterStatus, MemberStatus
 from raftlog.types import NodeId
 
@@ -69,3 +74,22 @@ def test_a_step_without_a_quorum_is_seen_in_the_plan():
     """Two of three are dead: to remove one of them leaves a quorum that cannot answer."""
     found = status("n1", "n2", dead="n1")
     assert [step.fault_tolerance for step in steps_of(found, "n2", "n2")][1] == -1
+
+
+def test_an_address_of_another_is_refused_before_anything_is_removed():
+    """Under any spelling; force takes it, and one's own is free."""
+    found = status("n1", "n2", "n3", dead="n3")
+    placed = {"n1": "Host.:07101", "n2": "10.0.0.2:7101", "n3": "10.0.0.3:7101"}
+    members = tuple(
+        dataclasses.replace(each, address=placed[str(each.node_id)]) for each in found.members
+    )
+    found = dataclasses.replace(found, members=members)
+    assert "is the address of n1 already" in unfit(found, "n3", "host:7101", force=False)
+    assert "is the address of n2 already" in unfit(found, "n3", "10.0.0.2:7101", force=False)
+    with pytest.raises(SafetyRefused, match="nothing was changed"):
+        check_fit(found, "n3", "10.0.0.2:7101", force=False)
+    for address in (None, "10.0.0.3:7101", "10.0.0.9:7101"):
+        assert unfit(found, "n3", address, force=False) == ""
+    assert unfit(found, "n3", "10.0.0.2:7101", force=True) == ""
+    assert "was not lost" in unfit(found, "n2", None, force=False)
+    assert unfit(found, "n9", None, force=False) == ""

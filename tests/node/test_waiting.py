@@ -35,8 +35,8 @@ class Case:
     def __init__(self, **more) -> None:
         self.role = Role.LEADER
         self.state, self.boundary, self.hindered = ProgressState.REPLICATE, None, ""
-        self.misplaced: frozenset[NodeId] = frozenset()
-        self.wrong = ""
+        self.other = self.wrong = ""
+        self.membership = types.SimpleNamespace(is_removed=lambda _, shown: shown == "removed")
         learner = {"kind": "learner", "promoting": True, **more}
         self.members = [member("n1"), member("n2", **learner), member("n3")]
 
@@ -50,6 +50,10 @@ class Case:
     def refused_boundary(self, peer):
         """Return what n2 must not be given yet."""
         return self.boundary if peer == "n2" else None
+
+    def shown(self, peer):
+        """Return the directory that answered in the place of n2's."""
+        return self.other if peer == "n2" else ""
 
     def unfit(self, peer):
         """Return why the directory of n2 is not one for it."""
@@ -93,8 +97,10 @@ def test_a_learner_says_what_it_lacks(more, said) -> None:
 def test_another_directory_under_its_id_is_named() -> None:
     """A member that was emptied is refused by everybody, and the command that helps is told."""
     case = Case(reachable=False)
-    case.misplaced = frozenset({NodeId("n2")})
+    case.other = "another"
     assert "raftlog member replace n2 n2" in case.told[1]
+    case.other = "removed"
+    assert "out for good. Stop its node, empty the directory" in case.told[1]
     case.wrong = "it was made for a witness"
     assert case.told[1] == "a data directory of its kind: it was made for a witness"
 
