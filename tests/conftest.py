@@ -17,7 +17,8 @@ import signal
 from collections.abc import Generator
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests import forked, loop_guard, sources
 from tests.syncs import Syncs
@@ -74,8 +75,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the collector from what lives as long as the run: modules, and thousands of tests.
 
-    A simulated world ends with a collection; it is to look at that world.
+    A simulated world ends with a collection; it is to look at that world. Hypothesis looks for who
+    refers to its dice when it is first used, and would not see the frozen: so that is before.
     """
+
+    @given(st.none())
+    def warm_up(_: None) -> None:
+        """Ask for nothing."""
+
+    warm_up()
     gc.collect()
     gc.freeze()
 
