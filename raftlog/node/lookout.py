@@ -67,8 +67,8 @@ class Lookout:
 
         Returns where it has to go on; at `beat_at` also where there is nothing for it.
         """
-        if not self.parked:
-            self.next = index
+        # One may ask for what this member does not have yet: whoever is behind it misses nothing.
+        self.next = min(self.next, index) if self.parked else index
         waiter: asyncio.Future[Index] = self._loop.create_future()
         reader.waiter, reader.lookout = waiter, self
         self.parked.add(reader)

@@ -137,6 +137,17 @@ async def test_the_first_that_parks_says_where_to_begin(watched: Watched) -> Non
     third.cancel()
 
 
+async def test_who_asks_for_what_is_to_come_takes_nothing_from_the_others(watched: Watched) -> None:
+    """It parks first, far ahead of a member that lags; who parks behind it hears of all between."""
+    _, ahead = await watched.park(9)
+    _, behind = await watched.park(5)
+    watched.high = Index(6)
+    watched.lookout.wake()
+    assert await asyncio.wait_for(behind, PATIENCE) == 5
+    ahead.cancel()
+    await asyncio.wait({ahead})
+
+
 async def test_however_often_it_is_woken_it_looks_once(watched: Watched) -> None:
     """Many entries come between two iterations of the loop; where nobody waits, none is read."""
     watched.lookout.wake()
