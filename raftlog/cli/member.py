@@ -409,7 +409,9 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
                 force=precautions["force"],
             )
         except RaftLogError as error:
-            raise error if before is None or known is None else _half_done(known, error) from None
+            if before is None or known is None:
+                raise
+            raise half_done(known, where, error) from None
         done = dataclasses.replace(done, before=before or done.before)
         if not precautions["wait"]:
             return done, await _waits_for(client.cluster, whose)
@@ -420,13 +422,16 @@ def _anew(options: Globals, node_id: str, address: str | None, precautions: dict
     return ExitCode.OK
 
 
-def _half_done(known: MemberStatus, error: RaftLogError) -> Indeterminate:
+def half_done(known: MemberStatus, where: str, error: RaftLogError) -> Indeterminate:
     """Return what is to be said where a member was removed and could not be added anew."""
+    priority = _said_priority(known)
     was = f" --region {known.region}" if known.region else ""
+    was += f" --priority {priority}" if priority is not None else ""
+    was += " --ban" if known.banned else ""
     was += "" if known.has_machine else " --witness"
     said = Indeterminate(
         f"{known.node_id} was removed, and is not added yet ({error.message}): add it by `raftlog "
-        f"member add {known.node_id} {known.address}{was}`"
+        f"member add {known.node_id} {where}{was}`"
     )
     said.is_explained = True
     return said

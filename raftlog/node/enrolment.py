@@ -430,8 +430,7 @@ class Enrolment:
         if shown is None or membership.is_removed(node_id, shown):
             return False
         # It may have been shown before there was such a member, or while this node was behind.
-        known, _ = self._kinds.get(node_id, ("", True))
-        return known != shown or self._wrong_kind(node_id) is None
+        return self.shown(node_id) != shown or self._wrong_kind(node_id) is None
 
     @property
     def all_known(self) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 
 from raftlog import groups
 from raftlog.core.entries import Entry
-from raftlog.errors import Compacted, InvariantBroken
+from raftlog.errors import Compacted
 from raftlog.groups import TransactionKind
 from raftlog.interfaces import LogReader, StreamInfo
 from raftlog.types import Index
@@ -44,24 +44,28 @@ def read_streams(
     Raises:
         Compacted: again and again what comes next was purged between two steps.
     """
-    for left in reversed(range(ATTEMPTS)):
-        found: list[StreamInfo] = []
+    found: list[StreamInfo] = []
+    left = ATTEMPTS
+    while True:
         try:
-            is_more = yield from _read_page(log, (high, after, count_max), found)
+            after, is_more = yield from _read_page(log, (high, after, count_max), found)
         except Compacted:
             # What was found stands; what is left of the others is listed anew.
-            if not found and left:
-                continue
-            if not found:
+            left -= 1
+            if found:
+                return found, True
+            if not left:
                 raise
-            is_more = True
-        return found, is_more
-    raise InvariantBroken("the last attempt returns or raises")
+            continue
+        # An empty page would tell nobody where to go on.
+        if found or not is_more:
+            return found, is_more
 
 
 def _read_page(
     log: LogReader, wanted: tuple[Index, str, int], found: list[StreamInfo]
-) -> Generator[None, None, bool]:
+) -> Generator[None, None, tuple[str, bool]]:
+    """Add to what was found; return the name up to which it was read, and whether more follow."""
     high, after, count_max = wanted
     spans = log.streams(after, high, count_max + 1)
     known: dict[Index, _Ends] = {}
@@ -74,7 +78,7 @@ def _read_page(
                 known[index] = ends = _ends_of(log.entry(index))
                 size += ends.size
                 yield
-        told += 1
+        told, after = told + 1, span.name
         first, last = known[span.first], known[span.last]
         # A group may name a stream in its table to which no transaction of it belongs.
         if span.name in first.sequences and span.name in last.sequences:
@@ -86,7 +90,7 @@ def _read_page(
                     last_timestamp=last.timestamp,
                 )
             )
-    return told < len(spans)
+    return after, told < len(spans)
 
 
 def _ends_of(entry: Entry) -> _Ends:

@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
+from raftlog.cli.member import half_done
 from raftlog.cli.replacing import check_fit, steps_of, unfit
-from raftlog.errors import SafetyRefused
+from raftlog.errors import MembershipRejected, SafetyRefused
 from raftlog.status import ClusterStatus, MemberStatus
 from raftlog.types import NodeId
 
@@ -93,3 +94,17 @@ def test_an_address_of_another_is_refused_before_anything_is_removed():
     assert unfit(found, "n3", "10.0.0.2:7101", force=True) == ""
     assert "was not lost" in unfit(found, "n2", None, force=False)
     assert unfit(found, "n9", None, force=False) == ""
+
+
+def test_a_member_that_was_removed_and_not_added_is_told_how_to_add():
+    """With all that it was, and where it was to be; nothing of it says that nothing happened."""
+    known = dataclasses.replace(
+        status("n1").members[0], region="north", priority=200, banned=True, has_machine=False
+    )
+    said = half_done(known, "b:2", MembershipRejected("no"))
+    assert "n1 was removed, and is not added yet (no)" in said.message
+    assert "member add n1 b:2 --region north --priority 200 --ban --witness`" in said.message
+    assert said.is_explained
+    assert not said.definite
+    plain = half_done(status("n1").members[0], "a:1", MembershipRejected("no"))
+    assert plain.message.endswith("member add n1 a:1`")
